@@ -1,0 +1,116 @@
+//! The configuration: raw TOML in, checked values out, all faults at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use crate::domain::endpoint::{Endpoint, Rate};
+use crate::domain::retry::RetryPolicy;
+
+/// The configuration in effect. Every value has been checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listen: Listen,
+    pub auth: Auth,
+    pub ingest: Ingest,
+    pub outbox: OutboxLimits,
+    pub retention: Retention,
+    pub delivery: DeliveryLimits,
+    pub retry: RetryPolicy,
+    pub endpoints: Vec<Endpoint>,
+    pub log: Logging,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listen {
+    pub http: Option<SocketAddr>,
+    pub unix: Option<PathBuf>,
+    /// Permission bits of the socket.
+    pub unix_mode: u32,
+    /// Further `Host` values let in on TCP, lower case.
+    pub hosts: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Auth {
+    pub tokens: Vec<Token>,
+}
+
+/// A bearer token. `Debug` never shows the secret.
+#[derive(Clone)]
+pub struct Token {
+    pub name: String,
+    pub scope: Scope,
+    /// The token's SHA-256, so that the token itself is not kept.
+    pub sha256: [u8; 32],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Ingest,
+    Admin,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token({}, {:?})", self.name, self.scope)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    pub max_event_size: u64,
+    pub max_batch_events: usize,
+    pub max_batch_size: u64,
+    pub rate_limit: Option<Rate>,
+    pub idempotency_window: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct OutboxLimits {
+    pub max_size: u64,
+    /// 0 (exclusive) to 1.
+    pub endpoint_share: f64,
+    pub min_free_disk: u64,
+    pub cache_size: u64,
+    pub segment_size: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Retention {
+    pub delivered: Duration,
+    pub dead: Duration,
+    pub held: Duration,
+    pub max_size: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeliveryLimits {
+    pub max_in_flight: usize,
+    pub connect_timeout: Duration,
+    pub timeout: Duration,
+    pub response_body_limit: u64,
+    pub allow_networks: Vec<IpNet>,
+    pub allow_http: bool,
+    pub proxy: Option<Url>,
+    /// Extra roots, in PEM; read and checked when the configuration was.
+    pub ca_file: Option<PathBuf>,
+    pub user_agent: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// A level or a `RUST_LOG` style filter.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}

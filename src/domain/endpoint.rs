@@ -1,0 +1,175 @@
+//! An endpoint: a URL that wants events, with its subscription, secrets and policy.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::event::{BadName, EventType, RESERVED_PREFIX, Tenant, checked_name, is_plain};
+use super::retry::RetryPolicy;
+use super::signature::Secret;
+
+checked_name!(
+    /// An endpoint's name: `[A-Za-z0-9_-]{1,64}`, unique over all tenants.
+    EndpointId,
+    BadName::EndpointId,
+    |text| is_plain(text, 64)
+);
+
+/// The short name of an endpoint inside this store. Given once, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointNo(pub u32);
+
+/// Which types an endpoint wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TypePattern {
+    /// `*`: all but the daemon's own.
+    Any,
+    /// `order.*`: all that begin with `order.`.
+    Prefix(Arc<str>),
+    Exact(EventType),
+}
+
+/// The text is no type pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a type pattern is a type name, a prefix that ends in \".*\", or \"*\"")]
+pub struct BadPattern;
+
+impl TypePattern {
+    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        if text == "*" {
+            return Ok(TypePattern::Any);
+        }
+        let checked = |name: &str| EventType::new(name).map_err(|_| BadPattern);
+        match text.strip_suffix(".*") {
+            Some(prefix) => {
+                checked(prefix)?;
+                Ok(TypePattern::Prefix(text[..text.len() - 1].into()))
+            }
+            None => checked(text).map(TypePattern::Exact),
+        }
+    }
+
+    /// Types that begin with `outboxd.` are matched only by patterns that begin so.
+    pub fn matches(&self, event_type: &EventType) -> bool {
+        match self {
+            TypePattern::Any => !event_type.is_reserved(),
+            TypePattern::Prefix(prefix) => {
+                event_type.as_str().starts_with(&**prefix)
+                    && (!event_type.is_reserved() || prefix.starts_with(RESERVED_PREFIX))
+            }
+            TypePattern::Exact(name) => name == event_type,
+        }
+    }
+}
+
+impl fmt::Display for TypePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TypePattern::Any => f.write_str("*"),
+            TypePattern::Prefix(prefix) => write!(f, "{prefix}*"),
+            TypePattern::Exact(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// Attempts (or events) in a span of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// More than 0.
+    pub per_second: f64,
+}
+
+/// In which order an endpoint's deliveries go out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    #[default]
+    None,
+    /// In order for each event key.
+    Key,
+    /// One at a time for the whole endpoint.
+    Strict,
+}
+
+/// Where an endpoint is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The operator's TOML file; read-only through the API.
+    Toml,
+    /// The HTTP API.
+    Api,
+}
+
+/// Everything that a delivery to this endpoint needs to know. Immutable; replaced whole.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    pub id: EndpointId,
+    pub tenant: Tenant,
+    pub url: Url,
+    pub types: Vec<TypePattern>,
+    /// Newest first; all of them sign. Empty: unsigned.
+    pub secrets: Vec<Secret>,
+    /// Static headers, already checked against the ones that outboxd sets.
+    pub headers: http::HeaderMap,
+    /// At least 1.
+    pub max_in_flight: usize,
+    pub rate_limit: Option<Rate>,
+    pub ordering: Ordering,
+    /// The whole attempt, response body included.
+    pub timeout: Duration,
+    pub retry: RetryPolicy,
+    /// Networks that are not public but may be dialled for this endpoint.
+    pub allow_networks: Vec<IpNet>,
+    /// `enabled = false` in the TOML file wins over any state kept in the store.
+    pub enabled: bool,
+    pub source: Source,
+    pub description: String,
+}
+
+/// Why an endpoint takes no deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisabledReason {
+    /// Somebody disabled it.
+    Manual,
+    /// It answered 410.
+    Gone,
+    /// Every attempt failed for five days.
+    Failing,
+}
+
+impl DisabledReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DisabledReason::Manual => "manual",
+            DisabledReason::Gone => "gone",
+            DisabledReason::Failing => "failing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_what_they_say() {
+        let matches = |pattern: &str, name: &str| {
+            TypePattern::parse(pattern)
+                .unwrap()
+                .matches(&EventType::new(name).unwrap())
+        };
+        assert!(matches("*", "order.created") && matches("order.*", "order.created"));
+        assert!(
+            matches("order.*", "order.item.added") && matches("order.created", "order.created")
+        );
+        assert!(!matches("order.*", "orders.created") && !matches("order.*", "order"));
+        assert!(!matches("order.created", "order.created.twice"));
+        assert!(!matches("*", "outboxd.test") && matches("outboxd.*", "outboxd.test"));
+        assert!(matches("outboxd.endpoint.*", "outboxd.endpoint.disabled"));
+        for bad in ["", "*.created", "order.**", "or*", ".*", "order.*.x"] {
+            assert!(TypePattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What the app hands in, and the names that go with it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::time::Timestamp;
+
+/// A ULID; written `evt_` and 26 characters of Crockford's base 32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub u128);
+
+/// Why a name or key was refused. `Display` says what is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    #[error("an event id is evt_ and a ULID of 26 characters")]
+    EventId,
+    #[error("a type name is 1 to 128 bytes of segments of A-Z a-z 0-9 _ - joined by dots")]
+    EventType,
+    #[error("a tenant is 1 to 64 of A-Z a-z 0-9 _ -")]
+    Tenant,
+    #[error("an endpoint id is 1 to 64 of A-Z a-z 0-9 _ -")]
+    EndpointId,
+    #[error("a key is 1 to 256 bytes")]
+    Key,
+}
+
+impl EventId {
+    /// The milliseconds since 1970 that the ULID begins with.
+    pub fn timestamp(self) -> Timestamp {
+        Timestamp::from_millis((self.0 >> 80) as u64)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; ulid::ULID_LEN];
+        write!(f, "evt_{}", ulid::Ulid(self.0).array_to_str(&mut text))
+    }
+}
+
+impl fmt::Debug for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = BadName;
+
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let ulid = text.strip_prefix("evt_").ok_or(BadName::EventId)?;
+        let ulid = ulid::Ulid::from_string(ulid).map_err(|_| BadName::EventId)?;
+        Ok(EventId(ulid.0))
+    }
+}
+
+/// Declares a checked, cheaply cloned text.
+macro_rules! checked_name {
+    ($(#[$doc:meta])* $name:ident, $fault:expr, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            pub fn new(text: &str) -> Result<Self, BadName> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok($name(text.into())) } else { Err($fault) }
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = BadName;
+
+            fn from_str(text: &str) -> Result<Self, BadName> {
+                Self::new(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+    };
+}
+pub(crate) use checked_name;
+
+/// Whether `text` is 1 to `max` of `A-Z a-z 0-9 _ -`.
+pub(crate) fn is_plain(text: &str, max: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    !text.is_empty() && text.len() <= max && text.bytes().all(plain)
+}
+
+checked_name!(
+    /// An event's type: segments of `[A-Za-z0-9_-]+` joined by `.`, at most 128 bytes.
+    EventType,
+    BadName::EventType,
+    |text| text.len() <= 128 && text.split('.').all(|segment| is_plain(segment, 128))
+);
+
+checked_name!(
+    /// A namespace of endpoints and events: `[A-Za-z0-9_-]{1,64}`.
+    Tenant,
+    BadName::Tenant,
+    |text| is_plain(text, 64)
+);
+
+checked_name!(
+    /// An ordering or idempotency key: 1 to 256 bytes of UTF-8.
+    Key,
+    BadName::Key,
+    |text| !text.is_empty() && text.len() <= 256
+);
+
+/// Types that begin so are the daemon's own.
+pub const RESERVED_PREFIX: &str = "outboxd.";
+
+impl EventType {
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with(RESERVED_PREFIX)
+    }
+}
+
+impl Tenant {
+    pub const DEFAULT: &'static str = "default";
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Tenant(Self::DEFAULT.into())
+    }
+}
+
+/// What an event carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A JSON value, byte for byte as it was written; delivered in the envelope.
+    Json(Bytes),
+    /// Anything else; delivered verbatim with its content type.
+    Opaque { content_type: Arc<str>, body: Bytes },
+}
+
+impl Payload {
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Json(data) => data.len(),
+            Payload::Opaque { body, .. } => body.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An event that was handed in and checked, but has no id and no moment yet.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub tenant: Tenant,
+    pub event_type: EventType,
+    pub payload: Payload,
+    /// The ordering key.
+    pub key: Option<Key>,
+    pub idempotency_key: Option<Key>,
+    /// First attempts are due then; now if `None`.
+    pub deliver_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_their_bounds() {
+        let long = "a".repeat(129);
+        for bad in ["", ".", "a.", ".a", "a..b", "a b", "ä", &long] {
+            assert!(EventType::new(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "order.created", "A_1-x.b", &long[..128]] {
+            assert!(EventType::new(good).is_ok(), "{good}");
+        }
+        assert!(Tenant::new("a.b").is_err() && Tenant::new(&long[..65]).is_err());
+        assert!(Tenant::new(&long[..64]).is_ok());
+        assert!(Key::new("").is_err() && Key::new(&"k".repeat(257)).is_err());
+        assert!(Key::new("ümlaut and spaces").is_ok());
+    }
+
+    #[test]
+    fn event_ids_are_read_as_they_are_written() {
+        let id = EventId(0x0198_0000_0000_1234_5678_9abc_def0_1234);
+        assert_eq!(id.to_string().parse::<EventId>().unwrap(), id);
+        assert_eq!(id.to_string().len(), 30);
+        for bad in [
+            "",
+            "evt_",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "evt_01ARZ3NDEKTSV4RRFFQ69G5FA",
+        ] {
+            assert!(bad.parse::<EventId>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What the product is about, without any I/O: events, endpoints, deliveries, and the
+//! decisions made over them. Nothing here reads a clock, rolls dice, or touches a disk
+//! or a socket; whoever calls brings the time and the randomness.
+
+pub mod attempt;
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod retry;
+pub mod signature;
+pub mod time;
