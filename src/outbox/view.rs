@@ -1,0 +1,240 @@
+//! What the outbox answers: receipts, refusals and views of what it holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::{Reason, Status};
+use crate::domain::endpoint::{DisabledReason, EndpointId};
+use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
+use crate::domain::time::Timestamp;
+
+/// The answer to an event that was accepted and is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub id: EventId,
+    pub event_type: EventType,
+    pub accepted_at: Timestamp,
+    /// How many endpoints it goes to.
+    pub deliveries: u32,
+    /// The first answer again: the idempotency key was known, nothing was stored.
+    pub duplicate: bool,
+}
+
+/// Why events were not accepted. Nothing of the request was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// `index` counts the events of the request from 0.
+    #[error("the idempotency key was used with other content")]
+    KeyReused { index: usize },
+    #[error("the outbox is full: pending bodies have reached outbox.max_size")]
+    Full,
+    #[error("disk is low: less than outbox.min_free_disk is free")]
+    DiskLow,
+    #[error("the store has failed; outboxd is about to restart and recover")]
+    Failed,
+    #[error("outboxd is shutting down")]
+    ShuttingDown,
+}
+
+/// Something that somebody wants done to what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Pending: now; delivered or dead: again with a fresh retry budget.
+    Retry {
+        event: EventId,
+        endpoint: EndpointId,
+    },
+    /// Pending or held becomes dead, reason `cancelled`.
+    Cancel {
+        event: EventId,
+        endpoint: EndpointId,
+    },
+    Enable {
+        endpoint: EndpointId,
+    },
+    Disable {
+        endpoint: EndpointId,
+        reason: DisabledReason,
+    },
+}
+
+/// Why an action was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActRefused {
+    #[error("there is no such event")]
+    NoSuchEvent,
+    #[error("there is no such endpoint")]
+    NoSuchEndpoint,
+    #[error("the event does not go to that endpoint")]
+    NoSuchDelivery,
+    #[error("the event was erased")]
+    Erased,
+    /// The move is not possible from where the delivery stands.
+    #[error("the delivery is {}", .0.as_str())]
+    Conflict(Status),
+    /// `enabled = false` in the TOML file wins.
+    #[error("the endpoint is disabled by `enabled = false` in the configuration file")]
+    DisabledInFile,
+    #[error("disk is low: less than outbox.min_free_disk is free")]
+    DiskLow,
+    #[error("the store has failed; outboxd is about to restart and recover")]
+    Failed,
+    #[error("outboxd is shutting down")]
+    ShuttingDown,
+}
+
+/// An event without its body.
+#[derive(Clone, Debug)]
+pub struct EventSummary {
+    pub id: EventId,
+    pub tenant: Tenant,
+    pub event_type: EventType,
+    pub key: Option<Key>,
+    pub idempotency_key: Option<Key>,
+    pub accepted_at: Timestamp,
+    pub deliver_at: Option<Timestamp>,
+    /// How many deliveries it has in each status.
+    pub counts: StatusCounts,
+}
+
+/// Deliveries by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StatusCounts {
+    pub pending: u64,
+    pub held: u64,
+    pub delivered: u64,
+    pub dead: u64,
+}
+
+/// An event with its body and its deliveries.
+#[derive(Clone, Debug)]
+pub struct EventView {
+    pub summary: EventSummary,
+    pub payload: Payload,
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// A delivery with its attempts, oldest first; the last 50 are kept.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    pub event: EventId,
+    pub endpoint: EndpointId,
+    pub tenant: Tenant,
+    pub event_type: EventType,
+    pub status: Status,
+    pub reason: Option<Reason>,
+    pub attempts: Vec<Attempt>,
+    pub attempt_count: u32,
+    pub next_attempt_at: Option<Timestamp>,
+    pub accepted_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What an endpoint has open, and whether it is taking deliveries.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointState {
+    pub pending: u64,
+    pub held: u64,
+    pub dead: u64,
+    pub disabled: Option<DisabledReason>,
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// Which events to list. `since` is inclusive, `until` exclusive; both judge `accepted_at`.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    pub tenant: Option<Tenant>,
+    pub event_type: Option<EventType>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// Which deliveries to list.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    pub events: EventFilter,
+    pub status: Option<Status>,
+    pub endpoint: Option<EndpointId>,
+}
+
+/// Where a list goes on. URL-safe text; meaningless to anyone else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub String);
+
+/// A part of a list, newest first.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<Cursor>,
+}
+
+/// Why something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("there is no such event")]
+    NoSuchEvent,
+    #[error("there is no such endpoint")]
+    NoSuchEndpoint,
+    #[error("the event does not go to that endpoint")]
+    NoSuchDelivery,
+    #[error("the event was erased")]
+    Erased,
+    #[error("the cursor is not one that a list gave")]
+    BadCursor,
+    /// The bytes on disk failed their checksum, or could not be read.
+    #[error("the stored record is damaged or unreadable: {0}")]
+    Damaged(String),
+    #[error("outboxd is shutting down")]
+    ShuttingDown,
+}
+
+/// How the last start found the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryKind {
+    /// There was no store.
+    Created,
+    /// A clean stop: nothing to replay.
+    Clean,
+    /// The index opened; the log after it was replayed.
+    Replayed,
+    /// The index was built anew from the log.
+    Rebuilt,
+}
+
+impl RecoveryKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RecoveryKind::Created => "created",
+            RecoveryKind::Clean => "clean",
+            RecoveryKind::Replayed => "replayed",
+            RecoveryKind::Rebuilt => "rebuilt",
+        }
+    }
+}
+
+/// The outbox at a glance.
+#[derive(Clone, Debug)]
+pub struct OutboxStatus {
+    /// Over all endpoints.
+    pub deliveries: StatusCounts,
+    pub oldest_pending: Option<Timestamp>,
+    pub log_bytes: u64,
+    pub index_bytes: u64,
+    pub free_bytes: u64,
+    pub endpoints: u64,
+    pub endpoints_disabled: u64,
+    pub damaged_records: u64,
+    pub recovery: RecoveryKind,
+    pub recovery_took: Duration,
+}
+
+/// What goes out in an attempt: fixed at acceptance, the same every time.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub event_type: EventType,
+    pub content_type: Arc<str>,
+    /// Handed in with a content type of its own, and delivered without the envelope.
+    pub opaque: bool,
+    pub body: bytes::Bytes,
+}
