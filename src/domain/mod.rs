@@ -8,4 +8,5 @@ pub mod endpoint;
 pub mod event;
 pub mod retry;
 pub mod signature;
+pub mod subscription;
 pub mod time;

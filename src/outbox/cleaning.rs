@@ -1,0 +1,297 @@
+//! Giving space back: what is finished and past its retention is forgotten, and the log's
+//! oldest segment goes when the log is much larger than what is kept.
+//!
+//! A thread of its own looks and plans; every change is a request to the writer, which
+//! judges it again over an index that is up to date, so that no outcome slips between.
+//! What is still wanted of the oldest segment is written again at the log's head first.
+//! Cut short at any point it has changed nothing that matters, and begins anew.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use crate::clock;
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+use crate::outbox::Shared;
+use crate::outbox::commit::Request;
+use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::{PagesError, State, keys};
+use crate::outbox::log::{LogError, Lsn, Replayed};
+use crate::outbox::record::Record;
+
+/// How long what is finished is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    pub delivered: Duration,
+    pub dead: Duration,
+    /// Bytes of finished events; over it the oldest go first.
+    pub max_size: u64,
+    pub min_free_disk: u64,
+    pub segment_size: u64,
+}
+
+/// One step of cleaning, for the writer.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Forget these events, those of them that are finished.
+    Forget(Vec<EventId>),
+    /// Write these events again at the log's head.
+    Rewrite(Vec<EventId>),
+    /// Write these endpoints and idempotency keys again, then let the log begin at `start`.
+    Drop { start: Lsn, lanes: BTreeSet<EndpointNo>, keys: Vec<(String, String)> },
+}
+
+/// How many events one step takes.
+const STEP_EVENTS: usize = 256;
+/// How many rows are looked at under one lock.
+const ROWS_AT_ONCE: usize = 2_000;
+/// The longest time between two looks.
+const LOOK_MAX: Duration = Duration::from_secs(600);
+const LOOK_MIN: Duration = Duration::from_secs(1);
+
+/// Why a pass was cut short.
+enum Cut {
+    /// The writer is gone, or told us to stop.
+    Stopped,
+    Pages(PagesError),
+    Log(LogError),
+}
+
+impl From<PagesError> for Cut {
+    fn from(error: PagesError) -> Self {
+        Cut::Pages(error)
+    }
+}
+
+impl From<LogError> for Cut {
+    fn from(error: LogError) -> Self {
+        Cut::Log(error)
+    }
+}
+
+/// The thread that plans.
+pub(super) struct Cleaner {
+    keep: Keep,
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    stop: mpsc::Receiver<()>,
+}
+
+impl Cleaner {
+    /// Starts the thread; it ends when the sender is dropped.
+    pub fn start(keep: Keep, shared: Arc<Shared>, requests: mpsc::Sender<Request>) -> std::io::Result<mpsc::Sender<()>> {
+        let (stopper, stop) = mpsc::channel();
+        let cleaner = Cleaner { keep, shared, requests, stop };
+        std::thread::Builder::new().name("cleaner".into()).spawn(move || cleaner.run())?;
+        Ok(stopper)
+    }
+
+    fn run(self) {
+        let shortest = self.keep.delivered.min(self.keep.dead);
+        let every = (shortest / 20).clamp(LOOK_MIN, LOOK_MAX);
+        let mut sweep_in = LOOK_MIN;
+        loop {
+            match self.stop.recv_timeout(LOOK_MIN) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                _ => return,
+            }
+            sweep_in = sweep_in.saturating_sub(LOOK_MIN);
+            let pass = || {
+                if sweep_in.is_zero() || self.is_short() {
+                    self.sweep()?;
+                }
+                self.trim()
+            };
+            match pass() {
+                Ok(()) => {}
+                Err(Cut::Stopped) => return,
+                Err(Cut::Pages(error)) => {
+                    tracing::error!(%error, "cleaning: the index is damaged");
+                    self.shared.condemn_index();
+                    return self.shared.fail(super::StoreFailure(error.to_string()));
+                }
+                Err(Cut::Log(error)) => tracing::warn!(%error, "cleaning was cut short; it begins anew in a while"),
+            }
+            if sweep_in.is_zero() {
+                sweep_in = every;
+            }
+        }
+    }
+
+    /// Whether history must make room: by its own limit, or for want of disk.
+    fn is_short(&self) -> bool {
+        let meta = self.shared.index.read().meta;
+        meta.kept_bytes.saturating_sub(meta.open_bytes) > self.keep.max_size || self.is_disk_short()
+    }
+
+    fn is_disk_short(&self) -> bool {
+        let wanted = self.keep.min_free_disk.saturating_add(self.keep.segment_size);
+        self.shared.gauges.free_bytes.load(std::sync::atomic::Ordering::Relaxed) < wanted
+    }
+
+    fn ask(&self, step: Step) -> Result<(), Cut> {
+        let (done, wait) = mpsc::sync_channel(1);
+        self.requests.send(Request::Clean { step, done }).map_err(|_| Cut::Stopped)?;
+        wait.recv().map_err(|_| Cut::Stopped)
+    }
+
+    /// Forgets what is finished and past its retention, or the oldest that is finished if
+    /// room is wanted.
+    fn sweep(&self) -> Result<(), Cut> {
+        let now = clock::now();
+        let youngest = now.saturating_sub(self.keep.delivered.min(self.keep.dead));
+        let mut from = EventId(0);
+        loop {
+            let short = self.is_short();
+            let until = if short { EventId(u128::MAX) } else { first_of(youngest) };
+            let (found, next) = self.look(from, until, now, short)?;
+            for ids in found.chunks(STEP_EVENTS) {
+                self.ask(Step::Forget(ids.to_vec()))?;
+            }
+            match next {
+                Some(next) => from = next,
+                None => return Ok(()),
+            }
+            // When short only as much goes as is needed.
+            if short && !self.is_short() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The events to forget among some from `from` on, and where to go on.
+    fn look(
+        &self,
+        from: EventId,
+        until: EventId,
+        now: Timestamp,
+        short: bool,
+    ) -> Result<(Vec<EventId>, Option<EventId>), Cut> {
+        let state = self.shared.index.read();
+        let mut found = Vec::new();
+        let scan = state.entries.scan(&keys::event(from), &keys::event(until), false);
+        for (rows, entry) in scan.enumerate() {
+            let (key, _) = entry?;
+            let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+            if rows == ROWS_AT_ONCE || (short && found.len() == STEP_EVENTS) {
+                return Ok((found, Some(id)));
+            }
+            let Some(until) = self.kept_until(&state, id)? else { continue };
+            if short || until < now {
+                found.push(id);
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// When the event may be forgotten; `None` while it has open deliveries.
+    fn kept_until(&self, state: &State, id: EventId) -> Result<Option<Timestamp>, PagesError> {
+        let mut until = id.timestamp() + self.keep.delivered;
+        for (_, row) in state.delivery_rows(id)? {
+            let delivery = row.delivery().ok_or(PagesError::Damaged)?;
+            let span = match delivery.status {
+                Status::Pending | Status::Held => return Ok(None),
+                Status::Delivered => self.keep.delivered,
+                Status::Dead => self.keep.dead,
+            };
+            until = until.max(delivery.finished_at.unwrap_or(id.timestamp()) + span);
+        }
+        Ok(Some(until))
+    }
+
+    /// Drops the oldest segment while the log is more than twice what is kept.
+    fn trim(&self) -> Result<(), Cut> {
+        loop {
+            let segments = self.shared.log.segments();
+            let (Some((base, len)), Some((start, _))) = (segments.first(), segments.get(1)) else {
+                return Ok(());
+            };
+            let total: u64 = segments.iter().map(|(_, len)| len).sum();
+            let kept = self.shared.index.read().meta.kept_bytes;
+            let slack = segments.last().map_or(0, |(_, len)| len + len / 2);
+            if total <= kept.saturating_mul(2).saturating_add(slack) && !self.is_disk_short() {
+                return Ok(());
+            }
+            let survey = self.survey(*base, *start)?;
+            if self.is_disk_short() && survey.bytes > len / 2 {
+                // It would cost more room at the head than is left to spend.
+                return Ok(());
+            }
+            for ids in survey.events.chunks(STEP_EVENTS) {
+                self.ask(Step::Rewrite(ids.to_vec()))?;
+            }
+            self.ask(Step::Drop { start: *start, lanes: survey.lanes, keys: survey.keys })?;
+            if self.shared.log.start() < *start {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What of a segment is still wanted.
+    fn survey(&self, base: Lsn, end: Lsn) -> Result<Survey, Cut> {
+        let mut survey = Survey::default();
+        let walked = self.shared.log.replay(base, end, |replayed| {
+            let noted = match replayed {
+                Replayed::Record(found) if found.lsn < end => match Record::decode(found.kind, found.head) {
+                    Ok(record) => survey.note(&self.shared.index.read(), found.lsn, &record),
+                    Err(_) => Ok(()),
+                },
+                Replayed::Record(_) => return ControlFlow::Break(None),
+                // Damage was named when the log was opened.
+                Replayed::FrameEnd(_) | Replayed::Damage(_) => Ok(()),
+            };
+            match noted {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(Some(error)),
+            }
+        })?;
+        match walked {
+            ControlFlow::Break(Some(error)) => Err(error.into()),
+            _ => Ok(survey),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Survey {
+    events: Vec<EventId>,
+    /// About what they take.
+    bytes: u64,
+    lanes: BTreeSet<EndpointNo>,
+    keys: Vec<(String, String)>,
+}
+
+impl Survey {
+    fn note(&mut self, state: &State, lsn: Lsn, record: &Record<'_>) -> Result<(), PagesError> {
+        let event = match record {
+            Record::Accepted(accepted) => &accepted.event,
+            Record::Rewritten(rewritten) => &rewritten.event,
+            Record::Endpoint(row) => {
+                self.lanes.insert(EndpointNo(row.no));
+                return Ok(());
+            }
+            Record::KeyKept(kept) => {
+                self.keys.push((kept.tenant.to_owned(), kept.idempotency.key.to_owned()));
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        let id = EventId(event.id);
+        if let Some(bytes) = state.entries.get(&keys::event(id))? {
+            let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+            if row.lsn == lsn.0 {
+                self.events.push(id);
+                self.bytes += u64::from(row.body_len) + 256;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn first_of(moment: Timestamp) -> EventId {
+    EventId(u128::from(moment.as_millis()) << 80)
+}

@@ -1,0 +1,160 @@
+//! From an event that was handed in to the record and the body that are kept.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::domain::event::{EventId, NewEvent, Payload};
+use crate::domain::time::Timestamp;
+use crate::outbox::record::{EventHead, Idempotency};
+use crate::outbox::view::Content;
+
+/// The content type of the envelope.
+pub const JSON: &str = "application/json";
+
+/// Reads the type's own name back: `Arc<str>` for each content would be an allocation.
+pub fn json_type() -> Arc<str> {
+    static JSON_TYPE: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
+    JSON_TYPE.get_or_init(|| JSON.into()).clone()
+}
+
+/// What every attempt of the event sends, and where in it `data` begins.
+pub fn content(event: &NewEvent, accepted_at: Timestamp) -> (Content, u32) {
+    match &event.payload {
+        Payload::Json(data) => {
+            let (body, data_at) = envelope(event.event_type.as_str(), accepted_at, data);
+            let content_type = json_type();
+            (Content { event_type: event.event_type.clone(), content_type, opaque: false, body }, data_at)
+        }
+        Payload::Opaque { content_type, body } => {
+            let (content_type, body) = (content_type.clone(), body.clone());
+            (Content { event_type: event.event_type.clone(), content_type, opaque: true, body }, 0)
+        }
+    }
+}
+
+/// `{"type":…,"timestamp":…,"data":…}`. A type name has no character that JSON escapes.
+fn envelope(event_type: &str, accepted_at: Timestamp, data: &[u8]) -> (Bytes, u32) {
+    let head = format!(r#"{{"type":"{event_type}","timestamp":"{accepted_at}","data":"#);
+    let mut body = Vec::with_capacity(head.len() + data.len() + 1);
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(data);
+    body.push(b'}');
+    (body.into(), head.len() as u32)
+}
+
+/// `data` inside an envelope's body.
+pub fn data_of(body: &Bytes, data_at: u32) -> Option<Bytes> {
+    let end = body.len().checked_sub(1)?;
+    let start = data_at as usize;
+    (start <= end).then(|| body.slice(start..end))
+}
+
+/// SHA-256 over all that makes content "the same" for an idempotency key: type, `data`
+/// byte for byte or the opaque body and its content type, ordering key, `deliver_at`.
+pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    part(event.event_type.as_str().as_bytes());
+    match &event.payload {
+        Payload::Json(data) => {
+            part(b"json");
+            part(data);
+        }
+        Payload::Opaque { content_type, body } => {
+            part(b"opaque");
+            part(content_type.as_bytes());
+            part(body);
+        }
+    }
+    part(event.key.as_ref().map_or(&[][..], |key| key.as_str().as_bytes()));
+    let deliver_at = event.deliver_at.map_or(u64::MAX, Timestamp::as_millis);
+    part(&deliver_at.to_le_bytes());
+    hash.finalize().into()
+}
+
+/// The head of the event's record.
+pub fn head<'a>(
+    id: EventId,
+    event: &'a NewEvent,
+    content: &'a Content,
+    data_at: u32,
+    fingerprint: Option<[u8; 32]>,
+) -> EventHead<'a> {
+    let key = event.idempotency_key.as_ref();
+    EventHead {
+        id: id.0,
+        tenant: event.tenant.as_str(),
+        event_type: event.event_type.as_str(),
+        key: event.key.as_ref().map(|key| key.as_str()),
+        idempotency: key.zip(fingerprint).map(|(key, content)| Idempotency { key: key.as_str(), content }),
+        deliver_at: event.deliver_at.map(Timestamp::as_millis),
+        content_type: content.opaque.then_some(&*content.content_type),
+        data_at,
+        body_len: content.body.len() as u32,
+    }
+}
+
+/// The id after `last` for an event accepted now: a ULID of this moment, or `last` plus
+/// one if the clock has not moved on (or went back).
+pub fn next_id(last: u128, now: Timestamp, random: u128) -> EventId {
+    const RANDOM_BITS: u32 = 80;
+    let fresh = (u128::from(now.as_millis()) << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1));
+    EventId(fresh.max(last.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{EventType, Tenant};
+
+    fn event(data: &'static [u8]) -> NewEvent {
+        NewEvent {
+            tenant: Tenant::default(),
+            event_type: EventType::new("order.created").unwrap(),
+            payload: Payload::Json(Bytes::from_static(data)),
+            key: None,
+            idempotency_key: None,
+            deliver_at: None,
+        }
+    }
+
+    #[test]
+    fn the_envelope_is_the_contracts_and_data_comes_back_byte_for_byte() {
+        let at = Timestamp::from_millis(1_767_225_600_000);
+        let (content, data_at) = content(&event(br#"{"id": 7}"#), at);
+        let expected = r#"{"type":"order.created","timestamp":"2026-01-01T00:00:00.000Z","data":{"id": 7}}"#;
+        assert_eq!(content.body, expected);
+        assert_eq!(data_of(&content.body, data_at).unwrap(), r#"{"id": 7}"#);
+        assert_eq!(data_of(&Bytes::new(), 3), None);
+    }
+
+    #[test]
+    fn ids_only_ever_rise() {
+        let at = Timestamp::from_millis(5);
+        let first = next_id(0, at, 9);
+        assert_eq!(first.timestamp(), at);
+        assert_eq!(next_id(first.0, at, 3).0, first.0 + 1);
+        assert_eq!(next_id(first.0, Timestamp::from_millis(1), u128::MAX).0, first.0 + 1);
+        assert_eq!(next_id(first.0, Timestamp::from_millis(6), 0).timestamp(), Timestamp::from_millis(6));
+    }
+
+    #[test]
+    fn each_part_of_the_content_makes_a_difference() {
+        let base = event(b"1");
+        let mut keyed = base.clone();
+        keyed.key = Some(crate::domain::event::Key::new("k").unwrap());
+        let mut later = base.clone();
+        later.deliver_at = Some(Timestamp::from_millis(0));
+        let mut opaque = base.clone();
+        opaque.payload = Payload::Opaque { content_type: "text/plain".into(), body: Bytes::from_static(b"1") };
+        let all = [&base, &event(b"1 "), &keyed, &later, &opaque].map(fingerprint);
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        assert_eq!(fingerprint(&base), fingerprint(&base.clone()));
+    }
+}

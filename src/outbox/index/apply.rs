@@ -1,0 +1,440 @@
+//! `apply(record) -> index changes`: the only way in which the index ever changes, live
+//! and in recovery alike. It reads no configuration, no clock and no dice, so the index
+//! built from the log is the index that was kept live.
+//!
+//! After damage a record may speak of something that is gone. That is counted in
+//! [`State::unknown`] and never fatal.
+
+use crate::domain::delivery::{Delivery, Move, Status};
+use crate::domain::endpoint::{EndpointId, EndpointNo};
+use crate::domain::event::{EventId, Tenant};
+use crate::outbox::record::{
+    Accepted, Acted, Attempted, DeliveryRow, EndpointRow, EventHead, KeyKept, NextRow, Record,
+    Rewritten,
+};
+
+use super::keys::{self, List};
+use super::pages::PagesError;
+use super::rows::{self, EventRow, KeyRow, QueueRow};
+use super::{Lane, State};
+
+/// What of an event a change to one of its deliveries needs.
+#[derive(Clone, Copy, Debug)]
+struct EventFacts {
+    lsn: u64,
+    body_len: u64,
+    deliveries: u32,
+}
+
+impl State {
+    /// Applies the record that stands at `lsn`.
+    pub fn apply(&mut self, lsn: u64, record: &Record<'_>) -> Result<(), PagesError> {
+        match record {
+            Record::Accepted(accepted) => self.accepted(lsn, accepted),
+            Record::Attempted(attempted) => self.attempted(lsn, attempted),
+            Record::Acted(acted) => self.acted(acted),
+            Record::Endpoint(row) => {
+                self.endpoint(row);
+                Ok(())
+            }
+            Record::Rewritten(rewritten) => self.rewritten(lsn, rewritten),
+            Record::KeyKept(kept) => {
+                self.key_kept(kept);
+                Ok(())
+            }
+            Record::Forgotten(ids) => ids.iter().try_for_each(|id| self.forgotten(EventId(*id))),
+            Record::KeysForgotten(forgotten) => {
+                forgotten
+                    .iter()
+                    .for_each(|(tenant, key)| self.entries.remove(keys::idempotency(tenant, key)));
+                Ok(())
+            }
+            Record::LastId(id) => {
+                self.meta.last_id = self.meta.last_id.max(*id);
+                Ok(())
+            }
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        lsn: u64,
+        accepted: &Accepted<'_>,
+        body_len: usize,
+    ) -> Result<(), PagesError> {
+        let head = &accepted.event;
+        let known = accepted
+            .endpoints
+            .iter()
+            .filter(|no| self.lanes.contains_key(&EndpointNo(**no)));
+        let endpoints: Vec<u32> = known.copied().collect();
+        self.unknown += (accepted.endpoints.len() - endpoints.len()) as u64;
+        let facts = self.put_event(lsn, head, endpoints.len());
+        if let Some(idempotency) = &head.idempotency {
+            let row = KeyRow {
+                content: idempotency.content,
+                id: head.id,
+                event_type: head.event_type,
+                deliveries: facts.deliveries,
+            };
+            self.entries.put(
+                keys::idempotency(head.tenant, idempotency.key),
+                rows::encode(&row),
+            );
+        }
+        let exact = head.deliver_at.is_some();
+        let state = Delivery::new(crate::domain::time::Timestamp::from_millis(accepted.due));
+        let row = DeliveryRow::new(state, exact, 0);
+        for no in endpoints {
+            self.insert(EventId(head.id), EndpointNo(no), row, facts)?;
+        }
+        Ok(())
+    }
+
+    fn put_event(
+        &mut self,
+        lsn: u64,
+        head: &EventHead<'_>,
+        body_len: usize,
+        deliveries: usize,
+    ) -> EventFacts {
+        let row = EventRow {
+            lsn,
+            body_len: head.body_len,
+            tenant: head.tenant,
+            event_type: head.event_type,
+            key: head.key,
+            idempotency_key: head.idempotency.as_ref().map(|idempotency| idempotency.key),
+            deliver_at: head.deliver_at,
+            deliveries: deliveries as u32,
+        };
+        self.entries
+            .put_new(keys::event(EventId(head.id)), rows::encode(&row));
+        self.meta.last_id = self.meta.last_id.max(head.id);
+        self.meta.events += 1;
+        EventFacts {
+            lsn,
+            body_len: head.body_len.into(),
+            deliveries: deliveries as u32,
+        }
+    }
+
+    fn attempted(&mut self, lsn: u64, attempted: &Attempted<'_>) -> Result<(), PagesError> {
+        let (id, no) = (EventId(attempted.id), EndpointNo(attempted.endpoint));
+        let Some((row, facts)) = self.known_delivery(id, no)? else {
+            return Ok(());
+        };
+        let (Some(old), Some(next)) = (row.delivery(), attempted.next.next()) else {
+            self.unknown += 1;
+            return Ok(());
+        };
+        let at = crate::domain::time::Timestamp::from_millis(attempted.ended_at);
+        let Ok(new) = old.after(Move::Attempted { at, next }) else {
+            self.unknown += 1;
+            return Ok(());
+        };
+        self.note_attempt(no, attempted);
+        let exact = match attempted.next {
+            NextRow::Retry { exact, .. } => exact,
+            _ => row.exact,
+        };
+        self.replace(id, no, row, DeliveryRow::new(new, exact, lsn), facts)
+    }
+
+    fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
+        if let Some(lane) = self.lanes.get_mut(&no) {
+            let state = lane.state.after_attempt(attempted.ended_at, attempted.next == NextRow::Delivered);
+            if state != lane.state {
+                lane.state = state;
+                self.touched.insert(no);
+            }
+        }
+    }
+
+    fn acted(&mut self, acted: &Acted) -> Result<(), PagesError> {
+        let (id, no) = (EventId(acted.id), EndpointNo(acted.endpoint));
+        let Some((row, facts)) = self.known_delivery(id, no)? else {
+            return Ok(());
+        };
+        let moved = row
+            .delivery()
+            .zip(acted.step.step())
+            .and_then(|(old, step)| old.after(step).ok());
+        let Some(new) = moved else {
+            self.unknown += 1;
+            return Ok(());
+        };
+        self.replace(
+            id,
+            no,
+            row,
+            DeliveryRow::new(new, false, row.last_attempt),
+            facts,
+        )
+    }
+
+    fn endpoint(&mut self, row: &EndpointRow<'_>) {
+        let no = EndpointNo(row.no);
+        let (Ok(id), Ok(tenant)) = (EndpointId::new(row.id), Tenant::new(row.tenant)) else {
+            self.unknown += 1;
+            return;
+        };
+        self.by_id.insert(id.clone(), no);
+        let lane = self.lanes.entry(no).or_insert_with(|| Lane {
+            id: id.clone(),
+            tenant: tenant.clone(),
+            state: row.state,
+            totals: Default::default(),
+        });
+        (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
+        self.touched.insert(no);
+    }
+
+    fn key_kept(&mut self, kept: &KeyKept<'_>) {
+        let row = KeyRow {
+            content: kept.idempotency.content,
+            id: kept.id,
+            event_type: kept.event_type,
+            deliveries: kept.deliveries,
+        };
+        self.entries.put(
+            keys::idempotency(kept.tenant, kept.idempotency.key),
+            rows::encode(&row),
+        );
+        self.meta.last_id = self.meta.last_id.max(kept.id);
+    }
+
+    fn rewritten(
+        &mut self,
+        lsn: u64,
+        rewritten: &Rewritten<'_>,
+        body_len: usize,
+    ) -> Result<(), PagesError> {
+        let id = EventId(rewritten.event.id);
+        self.remove_event(id)?;
+        let facts = self.put_event(lsn, &rewritten.event, rewritten.deliveries.len());
+        if let Some(idempotency) = &rewritten.event.idempotency {
+            let row = KeyRow {
+                content: idempotency.content,
+                id: id.0,
+                event_type: rewritten.event.event_type,
+                deliveries: facts.deliveries,
+            };
+            self.entries.put(
+                keys::idempotency(rewritten.event.tenant, idempotency.key),
+                rows::encode(&row),
+            );
+        }
+        for delivery in &rewritten.deliveries {
+            let no = EndpointNo(delivery.endpoint);
+            if !self.lanes.contains_key(&no) {
+                self.unknown += 1;
+                continue;
+            }
+            let last_attempt = if delivery.attempts.is_empty() { 0 } else { lsn };
+            self.insert(
+                id,
+                no,
+                DeliveryRow {
+                    last_attempt,
+                    ..delivery.state
+                },
+                facts,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn forgotten(&mut self, id: EventId) -> Result<(), PagesError> {
+        let key = match self.entries.get(&keys::event(id))? {
+            None => return Ok(()),
+            Some(bytes) => rows::decode::<EventRow<'_>>(&bytes).ok().and_then(|row| {
+                row.idempotency_key
+                    .map(|key| keys::idempotency(row.tenant, key))
+            }),
+        };
+        if let Some(key) = key {
+            let owner = self
+                .entries
+                .get(&key)?
+                .and_then(|bytes| rows::decode::<KeyRow<'_>>(&bytes).ok().map(|row| row.id));
+            if owner == Some(id.0) {
+                self.entries.remove(key);
+            }
+        }
+        self.meta.last_id = self.meta.last_id.max(id.0);
+        self.remove_event(id)
+    }
+
+    /// Removes an event and its deliveries, whatever their state; its idempotency key stays.
+    fn remove_event(&mut self, id: EventId) -> Result<(), PagesError> {
+        let Some(facts) = self.facts(id)? else {
+            return Ok(());
+        };
+        for (no, row) in self.delivery_rows(id)? {
+            self.count(id, no, &row, facts, false)?;
+            self.unlist(id, no, &row);
+            self.entries.remove(keys::delivery(id, no));
+        }
+        self.entries.remove(keys::open_count(id));
+        self.entries.remove(keys::event(id));
+        self.meta.events = self.meta.events.saturating_sub(1);
+        Ok(())
+    }
+
+    fn facts(&self, id: EventId) -> Result<Option<EventFacts>, PagesError> {
+        let Some(bytes) = self.entries.get(&keys::event(id))? else {
+            return Ok(None);
+        };
+        let row = rows::decode::<EventRow<'_>>(&bytes).map_err(|_| PagesError::Damaged)?;
+        Ok(Some(EventFacts {
+            lsn: row.lsn,
+            body_len: row.body_len.into(),
+            deliveries: row.deliveries,
+        }))
+    }
+
+    /// The delivery and its event, or `None`, counted as unknown.
+    fn known_delivery(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+    ) -> Result<Option<(DeliveryRow, EventFacts)>, PagesError> {
+        let row = self.delivery_row(id, no)?;
+        let facts = self.facts(id)?;
+        if row.is_none() || facts.is_none() {
+            self.unknown += 1;
+        }
+        Ok(row.zip(facts))
+    }
+
+    fn insert(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        row: DeliveryRow,
+        facts: EventFacts,
+    ) -> Result<(), PagesError> {
+        self.entries
+            .put_new(keys::delivery(id, no), rows::encode(&row));
+        self.list(id, no, &row, facts);
+        self.count(id, no, &row, facts, true)
+    }
+
+    fn replace(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        old: DeliveryRow,
+        new: DeliveryRow,
+        facts: EventFacts,
+    ) -> Result<(), PagesError> {
+        self.count(id, no, &old, facts, false)?;
+        self.unlist(id, no, &old);
+        self.entries.put(keys::delivery(id, no), rows::encode(&new));
+        self.list(id, no, &new, facts);
+        self.count(id, no, &new, facts, true)
+    }
+
+    fn list(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
+        let Some(delivery) = row.delivery() else {
+            return;
+        };
+        if delivery.status == Status::Pending {
+            let queued = QueueRow {
+                lsn: facts.lsn,
+                tries: row.tries,
+                attempt_count: row.attempt_count,
+                budget_from: row.budget_from,
+                exact: row.exact,
+            };
+            self.entries
+                .put_new(keys::queued(no, row.due, id), rows::encode(&queued));
+        }
+        if let Some(list) = list_of(delivery.status) {
+            self.entries.put_new(keys::listed(list, no, id), Vec::new());
+        }
+    }
+
+    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow) {
+        let Some(delivery) = row.delivery() else {
+            return;
+        };
+        if delivery.status == Status::Pending {
+            self.entries.remove(keys::queued(no, row.due, id));
+        }
+        if let Some(list) = list_of(delivery.status) {
+            self.entries.remove(keys::listed(list, no, id));
+        }
+    }
+
+    /// Adds a delivery to the totals, or takes it out of them.
+    fn count(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        row: &DeliveryRow,
+        facts: EventFacts,
+        add: bool,
+    ) -> Result<(), PagesError> {
+        let Some(delivery) = row.delivery() else {
+            return Ok(());
+        };
+        let step = |total: &mut u64, by: u64| {
+            *total = if add {
+                *total + by
+            } else {
+                total.saturating_sub(by)
+            }
+        };
+        self.touched.insert(no);
+        if let Some(lane) = self.lanes.get_mut(&no) {
+            match delivery.status {
+                Status::Pending => step(&mut lane.totals.pending, 1),
+                Status::Held => step(&mut lane.totals.held, 1),
+                Status::Delivered => step(&mut lane.totals.delivered, 1),
+                Status::Dead => step(&mut lane.totals.dead, 1),
+            }
+        }
+        if list_of(delivery.status) != Some(List::Open) {
+            return Ok(());
+        }
+        if let Some(lane) = self.lanes.get_mut(&no) {
+            step(&mut lane.totals.open_bytes, facts.body_len);
+        }
+        let first_or_last = facts.deliveries < 2 || self.count_open(id, add)?;
+        if first_or_last {
+            step(&mut self.meta.open_bytes, facts.body_len);
+        }
+        Ok(())
+    }
+
+    /// Counts an open delivery of an event with several; whether it is the first to
+    /// come or the last to go.
+    fn count_open(&mut self, id: EventId, add: bool) -> Result<bool, PagesError> {
+        let key = keys::open_count(id);
+        let open: u32 = match self.entries.get(&key)? {
+            Some(bytes) => rows::decode(&bytes).map_err(|_| PagesError::Damaged)?,
+            None => 0,
+        };
+        let now = if add {
+            open + 1
+        } else {
+            open.saturating_sub(1)
+        };
+        match (open, now) {
+            (_, 0) => self.entries.remove(key),
+            (0, _) => self.entries.put_new(key, rows::encode(&now)),
+            _ => self.entries.put(key, rows::encode(&now)),
+        }
+        Ok(open == 0 || now == 0)
+    }
+}
+
+fn list_of(status: Status) -> Option<List> {
+    match status {
+        Status::Pending | Status::Held => Some(List::Open),
+        Status::Dead => Some(List::Dead),
+        Status::Delivered => None,
+    }
+}

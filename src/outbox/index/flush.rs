@@ -1,0 +1,207 @@
+//! Moves the overlay into the pages: about once a second, or sooner when it has grown.
+//!
+//! A failure of the disk is borne: the overlay keeps what it has, and the next start
+//! replays the log from where the pages are. A damaged page is not: the index must be
+//! built anew, so it is marked unusable and the process is told to end.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::overlay::Layer;
+use super::pages::{Pages, PagesError};
+use super::{Index, State};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// An overlay of this many bytes is moved at once.
+const EAGER_BYTES: usize = 8 << 20;
+/// A bulk load waits for the disk at this many bytes.
+const FULL_BYTES: usize = 32 << 20;
+/// How long a stop waits for sled.
+const STOP_DEADLINE: Duration = Duration::from_secs(8);
+
+/// The index on disk cannot be used any more; a restart builds it anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the index is damaged ({0}); outboxd ends, and its next start rebuilds the index from the log"
+)]
+pub struct IndexFailure(pub String);
+
+#[derive(Default)]
+struct Asked {
+    now: bool,
+    stop: bool,
+    done: bool,
+    rounds: u64,
+    failed: Option<IndexFailure>,
+}
+
+struct Shared {
+    index: Index,
+    asked: Mutex<Asked>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that moves the overlay into the pages.
+pub struct Flusher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flusher {
+    /// `failed` is called at most once, from the thread, when the index is damaged.
+    pub fn start(
+        index: Index,
+        failed: impl FnOnce(IndexFailure) + Send + 'static,
+    ) -> std::io::Result<Flusher> {
+        let shared = Arc::new(Shared {
+            index,
+            asked: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let inner = shared.clone();
+        let run = move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                flush_until_stopped(&inner)
+            }));
+            let failure = match outcome {
+                Ok(Ok(())) => None,
+                Ok(Err(failure)) => Some(failure),
+                Err(_) => Some(IndexFailure("sled panicked".into())),
+            };
+            let mut asked = inner.asked();
+            asked.done = true;
+            asked.failed.clone_from(&failure);
+            drop(asked);
+            inner.changed.notify_all();
+            if let Some(failure) = failure {
+                failed(failure);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("index-flush".into())
+            .spawn(run)?;
+        Ok(Flusher {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Moves a large overlay at once. With `wait`, a full one is waited for: that bounds
+    /// the memory of a bulk load.
+    pub fn breathe(&self, wait: bool) {
+        let bytes = self.shared.index.read().entries.active_bytes();
+        if bytes < EAGER_BYTES {
+            return;
+        }
+        let mut asked = self.shared.asked();
+        asked.now = true;
+        self.shared.changed.notify_all();
+        if wait && bytes >= FULL_BYTES {
+            let round = asked.rounds;
+            while asked.rounds == round && !asked.done {
+                asked = self
+                    .shared
+                    .changed
+                    .wait(asked)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Moves everything, hands it to the operating system and ends the thread. Gives up
+    /// after 8 s: what is not moved is replayed at the next start.
+    pub fn stop(mut self) -> bool {
+        let deadline = Instant::now() + STOP_DEADLINE;
+        let mut asked = self.shared.asked();
+        asked.stop = true;
+        self.shared.changed.notify_all();
+        while !asked.done {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            asked = self
+                .shared
+                .changed
+                .wait_timeout(asked, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        let clean = asked.failed.is_none();
+        drop(asked);
+        if let Some(thread) = self.thread.take() {
+            // It has said that it is done, so this does not wait; a panic was caught inside.
+            let _ = thread.join();
+        }
+        clean
+    }
+}
+
+fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
+    let mut waiting: Option<Arc<Layer>> = None;
+    loop {
+        let stop = wait(shared);
+        if waiting.is_none() {
+            let mut state = shared.index.write();
+            waiting = freeze(&mut state);
+        }
+        let pages = shared.index.read().entries.pages().cloned();
+        if let (Some(layer), Some(pages)) = (waiting.take(), pages) {
+            match move_layer(&layer, &pages, stop) {
+                Ok(()) => shared.index.write().entries.thawed(),
+                Err(PagesError::Damaged) => {
+                    return Err(IndexFailure(PagesError::Damaged.to_string()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
+                    waiting = Some(layer);
+                }
+            }
+        }
+        let mut asked = shared.asked();
+        asked.rounds += 1;
+        drop(asked);
+        shared.changed.notify_all();
+        if stop {
+            return Ok(());
+        }
+    }
+}
+
+fn move_layer(layer: &Layer, pages: &Pages, stop: bool) -> Result<(), PagesError> {
+    layer.merge_into(pages)?;
+    if stop { pages.flush() } else { Ok(()) }
+}
+
+/// Waits for the interval to pass or for somebody to ask; whether to stop.
+fn wait(shared: &Shared) -> bool {
+    let deadline = Instant::now() + INTERVAL;
+    let mut asked = shared.asked();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if asked.stop || asked.now || left.is_zero() {
+            asked.now = false;
+            return asked.stop;
+        }
+        asked = shared
+            .changed
+            .wait_timeout(asked, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+}
+
+fn freeze(state: &mut State) -> Option<Arc<Layer>> {
+    if state.entries.is_freezing() {
+        return None;
+    }
+    state.settle();
+    state.entries.freeze()
+}

@@ -1,0 +1,167 @@
+//! The index's keys, spelled in one place. Numbers are big endian, so that the order of
+//! keys is the order of what they name.
+//!
+//! | key | names | holds |
+//! | --- | --- | --- |
+//! | `d` event, endpoint | a delivery | `DeliveryRow` |
+//! | `e` event | an event | `EventRow` |
+//! | `i` tenant, 0, key | an idempotency key | `KeyRow` |
+//! | `m` | the index itself | `MetaRow` |
+//! | `n` endpoint | an endpoint's name, state and totals | `LaneRow` |
+//! | `o` event | how many of an event's deliveries are open, if it has several | `u32` |
+//! | `p` endpoint, event | an open (pending or held) delivery, by age | nothing |
+//! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
+//! | `x` endpoint, event | a dead delivery | nothing |
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+
+/// Which of two lists a delivery stands in, by its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Open,
+    Dead,
+}
+
+impl List {
+    fn tag(self) -> u8 {
+        match self {
+            List::Open => b'p',
+            List::Dead => b'x',
+        }
+    }
+}
+
+pub const META: &[u8] = b"m";
+
+fn build(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(tag);
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+pub fn event(id: EventId) -> Vec<u8> {
+    build(b'e', &[&id.0.to_be_bytes()])
+}
+
+pub fn open_count(id: EventId) -> Vec<u8> {
+    build(b'o', &[&id.0.to_be_bytes()])
+}
+
+pub fn delivery(id: EventId, no: EndpointNo) -> Vec<u8> {
+    build(b'd', &[&id.0.to_be_bytes(), &no.0.to_be_bytes()])
+}
+
+/// What every delivery key of this event begins with.
+pub fn deliveries(id: EventId) -> Vec<u8> {
+    build(b'd', &[&id.0.to_be_bytes()])
+}
+
+pub fn queued(no: EndpointNo, due: u64, id: EventId) -> Vec<u8> {
+    build(
+        b'q',
+        &[&no.0.to_be_bytes(), &due.to_be_bytes(), &id.0.to_be_bytes()],
+    )
+}
+
+/// What every queue key of this endpoint begins with.
+pub fn queue_of(no: EndpointNo) -> Vec<u8> {
+    build(b'q', &[&no.0.to_be_bytes()])
+}
+
+/// What every key of this list and endpoint begins with.
+pub fn list_of(list: List, no: EndpointNo) -> Vec<u8> {
+    build(list.tag(), &[&no.0.to_be_bytes()])
+}
+
+/// What every delivery key begins with.
+pub const DELIVERIES: &[u8] = b"d";
+
+pub fn listed(list: List, no: EndpointNo, id: EventId) -> Vec<u8> {
+    build(list.tag(), &[&no.0.to_be_bytes(), &id.0.to_be_bytes()])
+}
+
+pub fn lane(no: EndpointNo) -> Vec<u8> {
+    build(b'n', &[&no.0.to_be_bytes()])
+}
+
+/// What every lane key begins with.
+pub const LANES: &[u8] = b"n";
+
+/// What every event key begins with.
+pub const EVENTS: &[u8] = b"e";
+
+/// What every idempotency key begins with.
+pub const KEYS: &[u8] = b"i";
+
+pub fn idempotency(tenant: &str, key: &str) -> Vec<u8> {
+    build(b'i', &[tenant.as_bytes(), &[0], key.as_bytes()])
+}
+
+/// The tenant and key of an idempotency key.
+pub fn idempotency_of(key: &[u8]) -> Option<(&str, &str)> {
+    let text = std::str::from_utf8(key.strip_prefix(b"i")?).ok()?;
+    text.split_once('\0')
+}
+
+/// The first key after all keys that begin with `prefix`.
+pub fn end_of(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+/// The event at the end of an `e`, `p`, `q` or `x` key.
+pub fn event_of(key: &[u8]) -> Option<EventId> {
+    Some(EventId(u128::from_be_bytes(*key.last_chunk()?)))
+}
+
+/// The endpoint at the end of a `d` key.
+pub fn endpoint_of(key: &[u8]) -> Option<EndpointNo> {
+    Some(EndpointNo(u32::from_be_bytes(*key.last_chunk()?)))
+}
+
+/// The event in a `d` key.
+pub fn event_of_delivery(key: &[u8]) -> Option<EventId> {
+    Some(EventId(u128::from_be_bytes(*key.get(1..17)?.first_chunk()?)))
+}
+
+/// The due time in a `q` key.
+pub fn due_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.get(5..13)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_give_back_what_they_name() {
+        let (no, id) = (EndpointNo(7), EventId(0xfeed));
+        let key = queued(no, 99, id);
+        assert_eq!((due_of(&key), event_of(&key)), (Some(99), Some(id)));
+        assert_eq!(endpoint_of(&delivery(id, no)), Some(no));
+        assert_eq!(event_of(&event(id)), Some(id));
+        assert_eq!(
+            idempotency_of(&idempotency("t", "a\0b")),
+            Some(("t", "a\0b"))
+        );
+        assert_eq!(
+            (due_of(b"q"), event_of(b"e"), endpoint_of(b"d")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_past_all_that_begin_with_it() {
+        assert_eq!(end_of(b"ab"), b"ac");
+        assert_eq!(end_of(&[b'd', 0xff]), b"e");
+        assert!(queued(EndpointNo(u32::MAX), u64::MAX, EventId(u128::MAX)) < end_of(b"q"));
+    }
+}

@@ -1,0 +1,139 @@
+//! What is open, finished and known, by key: derived from the log, never trusted over it.
+//!
+//! `apply` is the one way in. `overlay` keeps the newest changes in memory, `pages` the
+//! rest in sled; `flush` moves them along; `open` decides whether what is on disk can be
+//! used. Deleting `index/` loses nothing but the time of one start.
+
+pub mod keys;
+pub mod open;
+pub mod overlay;
+pub mod pages;
+pub mod rows;
+
+mod apply;
+mod flush;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::domain::endpoint::{EndpointId, EndpointNo};
+use crate::domain::event::{EventId, Tenant};
+use crate::outbox::record::{DeliveryRow, EndpointStateRow};
+
+pub use flush::{Flusher, IndexFailure};
+use overlay::Overlay;
+use pages::Pages;
+pub use pages::PagesError;
+use rows::{LaneRow, LaneTotals, MetaRow};
+
+/// An endpoint as the store knows it: also one that is gone from the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    pub id: EndpointId,
+    pub tenant: Tenant,
+    pub state: EndpointStateRow,
+    pub totals: LaneTotals,
+}
+
+/// The index in memory: the overlay and what is small enough to keep whole.
+#[derive(Default)]
+pub struct State {
+    pub entries: Overlay,
+    pub lanes: BTreeMap<EndpointNo, Lane>,
+    pub by_id: HashMap<EndpointId, EndpointNo>,
+    pub meta: MetaRow,
+    /// Records that spoke of something unknown, since the start.
+    pub unknown: u64,
+    /// Lanes that changed since the last freeze.
+    touched: BTreeSet<EndpointNo>,
+}
+
+impl State {
+    pub fn new(pages: Option<Pages>, store_id: [u8; 16]) -> Self {
+        let meta = MetaRow {
+            version: rows::VERSION,
+            store_id,
+            ..MetaRow::default()
+        };
+        State {
+            entries: Overlay::new(pages),
+            meta,
+            ..State::default()
+        }
+    }
+
+    pub fn delivery_row(
+        &self,
+        id: EventId,
+        no: EndpointNo,
+    ) -> Result<Option<DeliveryRow>, PagesError> {
+        match self.entries.get(&keys::delivery(id, no))? {
+            Some(bytes) => rows::decode(&bytes)
+                .map(Some)
+                .map_err(|_| PagesError::Damaged),
+            None => Ok(None),
+        }
+    }
+
+    /// All deliveries of an event, by endpoint number.
+    pub fn delivery_rows(&self, id: EventId) -> Result<Vec<(EndpointNo, DeliveryRow)>, PagesError> {
+        let prefix = keys::deliveries(id);
+        let mut found = Vec::new();
+        for entry in self.entries.scan(&prefix, &keys::end_of(&prefix), false) {
+            let (key, value) = entry?;
+            let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
+            found.push((no, rows::decode(&value).map_err(|_| PagesError::Damaged)?));
+        }
+        Ok(found)
+    }
+
+    /// Writes what is kept outside the overlay into it, so that a freeze holds everything.
+    fn settle(&mut self) {
+        for no in std::mem::take(&mut self.touched) {
+            if let Some(lane) = self.lanes.get(&no) {
+                let row = LaneRow {
+                    id: lane.id.as_str(),
+                    tenant: lane.tenant.as_str(),
+                    state: lane.state,
+                    totals: lane.totals,
+                };
+                self.entries.put(keys::lane(no), rows::encode(&row));
+            }
+        }
+        self.entries
+            .put(keys::META.to_vec(), rows::encode(&self.meta));
+    }
+
+    /// Everything in the index, for comparing one index with another.
+    pub fn contents(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PagesError> {
+        self.settle();
+        let all = self.entries.scan(&[0], &[u8::MAX], false);
+        all.map(|entry| entry.map(|(key, value)| (key.into_owned(), value.into_owned())))
+            .collect()
+    }
+}
+
+/// The index, shared: one writer thread, any number of readers.
+#[derive(Clone, Default)]
+pub struct Index {
+    state: Arc<RwLock<State>>,
+}
+
+impl Index {
+    pub fn new(state: State) -> Self {
+        Index {
+            state: Arc::new(RwLock::new(state)),
+        }
+    }
+
+    // A panic under the lock ends the process (see `writer`), so a poisoned lock is
+    // only ever seen on the way out.
+
+    pub fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

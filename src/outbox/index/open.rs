@@ -1,0 +1,224 @@
+//! Whether the index on disk can be used, and where a new one goes.
+//!
+//! `index/CURRENT` names the generation in use, the boot it was written in and the store
+//! it belongs to. An index of another boot is never used: sled's file is only sound as
+//! long as the page cache that it was written to lives on (see ARCHITECTURE.md). A rebuild
+//! fills a new generation aside and names it when it is whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::domain::endpoint::EndpointId;
+use crate::domain::event::Tenant;
+
+use super::keys;
+use super::pages::{Pages, PagesError};
+use super::rows::{self, LaneRow, MetaRow};
+use super::{Lane, State};
+
+/// How long sled may take to open what it has.
+const OPEN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Why the index must be built anew from the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("there is none")]
+    Missing,
+    #[error("it was written before the machine was started")]
+    OtherBoot,
+    #[error("it belongs to another store or another version")]
+    OtherStore,
+    #[error("it cannot be read: {0}")]
+    Pages(#[from] PagesError),
+    #[error("sled panicked while opening it")]
+    Panicked,
+    #[error("sled did not open it within {} s", OPEN_DEADLINE.as_secs())]
+    Hung,
+    #[error("it is ahead of the log")]
+    AheadOfLog,
+}
+
+/// Which index belongs to this store, now.
+#[derive(Clone, Debug)]
+pub struct Place {
+    dir: PathBuf,
+    store_id: [u8; 16],
+    /// `None`: unknown, so that no index outlives its process.
+    boot_id: Option<String>,
+    cache_bytes: u64,
+}
+
+impl Place {
+    pub fn new(
+        dir: PathBuf,
+        store_id: [u8; 16],
+        boot_id: Option<String>,
+        cache_bytes: u64,
+    ) -> Self {
+        Place {
+            dir,
+            store_id,
+            boot_id,
+            cache_bytes,
+        }
+    }
+
+    fn current_file(&self) -> PathBuf {
+        self.dir.join("CURRENT")
+    }
+
+    fn generation(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{number:08}"))
+    }
+
+    fn stamp(&self, number: u64) -> String {
+        let store: String = self
+            .store_id
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let boot = self.boot_id.as_deref().unwrap_or("unknown");
+        format!("generation {number}\nboot {boot}\nstore {store}\n")
+    }
+
+    /// The generation named by `CURRENT`, whatever else it says.
+    fn named(&self) -> Option<(u64, String)> {
+        let text = fs::read_to_string(self.current_file()).ok()?;
+        let number = text
+            .lines()
+            .next()?
+            .strip_prefix("generation ")?
+            .parse()
+            .ok()?;
+        Some((number, text))
+    }
+
+    /// Opens the index that is there.
+    pub fn open(&self) -> Result<State, Unusable> {
+        let (number, text) = self.named().ok_or(Unusable::Missing)?;
+        if self.boot_id.is_none()
+            || !text
+                .lines()
+                .nth(1)
+                .is_some_and(|line| self.stamp(number).lines().nth(1) == Some(line))
+        {
+            return Err(Unusable::OtherBoot);
+        }
+        if text != self.stamp(number) {
+            return Err(Unusable::OtherStore);
+        }
+        let (dir, cache_bytes) = (self.generation(number), self.cache_bytes);
+        let store_id = self.store_id;
+        guarded(move || load(Pages::open(&dir, cache_bytes)?, store_id))
+    }
+
+    /// Makes an empty index aside from the one in use. [`adopt`](Self::adopt) it when it is whole.
+    pub fn create(&self) -> Result<(State, u64), Unusable> {
+        let number = self
+            .named()
+            .map_or(1, |(number, _)| number.saturating_add(1));
+        let (dir, cache_bytes) = (self.generation(number), self.cache_bytes);
+        let store_id = self.store_id;
+        let state = guarded(move || {
+            if let Err(error) = fs::remove_dir_all(&dir)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(PagesError::Sled(sled::Error::Io(error)).into());
+            }
+            Ok(State::new(Some(Pages::open(&dir, cache_bytes)?), store_id))
+        })?;
+        Ok((state, number))
+    }
+
+    /// Names the generation as the one to use from now on, and deletes all others.
+    pub fn adopt(&self, number: u64) -> io::Result<()> {
+        let aside = self.dir.join("CURRENT.new");
+        fs::write(&aside, self.stamp(number))?;
+        fs::rename(&aside, self.current_file())?;
+        let keep = self.generation(number);
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.is_dir() && path != keep {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that no later start uses what is there.
+    pub fn condemn(&self) -> io::Result<()> {
+        match fs::remove_file(self.current_file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// Runs `open` on a thread of its own, as sled may panic or hang for ever on a damaged
+/// file. A thread that hangs is left behind.
+fn guarded(
+    open: impl FnOnce() -> Result<State, Unusable> + Send + 'static,
+) -> Result<State, Unusable> {
+    let (send, receive) = mpsc::channel();
+    let run = move || {
+        // Nobody listens any more only if the deadline has passed.
+        let _ = send.send(open());
+    };
+    let spawned = std::thread::Builder::new()
+        .name("index-open".into())
+        .spawn(run);
+    spawned.map_err(|error| PagesError::Sled(sled::Error::Io(error)))?;
+    match receive.recv_timeout(OPEN_DEADLINE) {
+        Ok(opened) => opened,
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(Unusable::Panicked),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(Unusable::Hung),
+    }
+}
+
+fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
+    let mut state = State::new(Some(pages), store_id);
+    let bytes = state
+        .entries
+        .get(keys::META)?
+        .ok_or(Unusable::Missing)?
+        .into_owned();
+    let meta: MetaRow = rows::decode(&bytes).map_err(|_| Unusable::OtherStore)?;
+    if meta.version != rows::VERSION || meta.store_id != store_id {
+        return Err(Unusable::OtherStore);
+    }
+    let mut lanes = Vec::new();
+    for entry in state
+        .entries
+        .scan(keys::LANES, &keys::end_of(keys::LANES), false)
+    {
+        let (key, value) = entry?;
+        let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
+        let row: LaneRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+        let (Ok(id), Ok(tenant)) = (EndpointId::new(row.id), Tenant::new(row.tenant)) else {
+            return Err(PagesError::Damaged.into());
+        };
+        lanes.push((
+            no,
+            Lane {
+                id,
+                tenant,
+                state: row.state,
+                totals: row.totals,
+            },
+        ));
+    }
+    state.by_id = lanes
+        .iter()
+        .map(|(no, lane)| (lane.id.clone(), *no))
+        .collect();
+    state.lanes = lanes.into_iter().collect();
+    state.meta = meta;
+    Ok(state)
+}

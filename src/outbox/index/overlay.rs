@@ -1,0 +1,400 @@
+//! The newest entries in memory, in front of the pages.
+//!
+//! Changes go into the active layer. About once a second it is frozen: a fresh one takes
+//! over, and the frozen one is merged into the pages by another thread. Reads look through
+//! active, frozen and pages, in that order. What is inserted and removed again while its
+//! layer is active leaves no trace at all: that is most of the queue, and most of the speed.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::pages::{Pages, PagesError};
+
+/// What a layer says of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Change {
+    /// `fresh`: no older layer and no page has the key.
+    Put {
+        value: Vec<u8>,
+        fresh: bool,
+    },
+    Removed,
+}
+
+/// Changes in the order of their keys.
+#[derive(Debug, Default)]
+pub struct Layer {
+    changes: BTreeMap<Vec<u8>, Change>,
+    bytes: usize,
+}
+
+/// About what an entry costs besides its key and value.
+const ENTRY_COST: usize = 96;
+
+impl Layer {
+    /// About how much memory the layer takes, in bytes. Never less than what was put in
+    /// and not taken back while fresh.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes as [`Pages::merge`] takes them.
+    pub fn merge_into(&self, pages: &Pages) -> Result<(), PagesError> {
+        pages.merge(self.changes.iter().map(|(key, change)| match change {
+            Change::Put { value, .. } => (key.as_slice(), Some(value.as_slice())),
+            Change::Removed => (key.as_slice(), None),
+        }))
+    }
+}
+
+/// The map: layers over pages. Without pages it lives in memory alone.
+#[derive(Default)]
+pub struct Overlay {
+    active: Layer,
+    frozen: Option<Arc<Layer>>,
+    pages: Option<Pages>,
+}
+
+type Found<'a> = Result<(Cow<'a, [u8]>, Option<Cow<'a, [u8]>>), PagesError>;
+type Source<'a> = Peekable<Box<dyn Iterator<Item = Found<'a>> + 'a>>;
+
+impl Overlay {
+    pub fn new(pages: Option<Pages>) -> Self {
+        Overlay {
+            pages,
+            ..Overlay::default()
+        }
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, PagesError> {
+        let frozen = self.frozen.as_deref();
+        for layer in [Some(&self.active), frozen].into_iter().flatten() {
+            match layer.changes.get(key) {
+                Some(Change::Put { value, .. }) => return Ok(Some(Cow::Borrowed(value))),
+                Some(Change::Removed) => return Ok(None),
+                None => {}
+            }
+        }
+        match &self.pages {
+            Some(pages) => Ok(pages.get(key)?.map(Cow::Owned)),
+            None => Ok(None),
+        }
+    }
+
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.put_as(key, value, false);
+    }
+
+    /// Puts a key that is nowhere in the map yet. Saying so of one that is would bring
+    /// its older value back when it is removed.
+    pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.put_as(key, value, true);
+    }
+
+    fn put_as(&mut self, key: Vec<u8>, value: Vec<u8>, new: bool) {
+        match self.active.changes.entry(key) {
+            Entry::Vacant(vacant) => {
+                self.active.bytes += ENTRY_COST + vacant.key().len() + value.len();
+                vacant.insert(Change::Put { value, fresh: new });
+            }
+            Entry::Occupied(mut occupied) => {
+                let fresh = matches!(occupied.get(), Change::Put { fresh: true, .. });
+                self.active.bytes += value.len();
+                occupied.insert(Change::Put { value, fresh });
+            }
+        }
+    }
+
+    pub fn remove(&mut self, key: Vec<u8>) {
+        match self.active.changes.entry(key) {
+            Entry::Vacant(vacant) => {
+                self.active.bytes += ENTRY_COST + vacant.key().len();
+                vacant.insert(Change::Removed);
+            }
+            Entry::Occupied(mut occupied) => match occupied.get() {
+                Change::Put { value, fresh: true } => {
+                    let freed = ENTRY_COST + occupied.key().len() + value.len();
+                    self.active.bytes = self.active.bytes.saturating_sub(freed);
+                    occupied.remove();
+                }
+                _ => {
+                    occupied.insert(Change::Removed);
+                }
+            },
+        }
+    }
+
+    pub fn active_bytes(&self) -> usize {
+        self.active.bytes
+    }
+
+    /// Freezes the active layer for [`Layer::merge_into`]. `None` while another is frozen.
+    pub fn freeze(&mut self) -> Option<Arc<Layer>> {
+        if self.frozen.is_some() {
+            return None;
+        }
+        let layer = Arc::new(std::mem::take(&mut self.active));
+        self.frozen = Some(layer.clone());
+        Some(layer)
+    }
+
+    /// Forgets the frozen layer, whose changes are in the pages now.
+    pub fn thawed(&mut self) {
+        self.frozen = None;
+    }
+
+    pub fn is_freezing(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    pub fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
+    /// Entries with `from <= key < to`, in order, or from the end if `backward`.
+    pub fn scan<'a>(&'a self, from: &[u8], to: &[u8], backward: bool) -> Scan<'a> {
+        let mut sources = Vec::with_capacity(3);
+        if from < to {
+            let bounds = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
+            for layer in [Some(&self.active), self.frozen.as_deref()]
+                .into_iter()
+                .flatten()
+            {
+                sources.push(layer_source(layer, bounds.clone(), backward).peekable());
+            }
+            if let Some(pages) = &self.pages {
+                sources.push(pages_source(pages, from.to_vec(), to.to_vec(), backward).peekable());
+            }
+        }
+        Scan { sources, backward }
+    }
+}
+
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+fn layer_source(
+    layer: &Layer,
+    bounds: Bounds,
+    backward: bool,
+) -> Box<dyn Iterator<Item = Found<'_>> + '_> {
+    let range = layer.changes.range(bounds).map(|(key, change)| {
+        let value = match change {
+            Change::Put { value, .. } => Some(Cow::Borrowed(value.as_slice())),
+            Change::Removed => None,
+        };
+        Ok((Cow::Borrowed(key.as_slice()), value))
+    });
+    if backward {
+        Box::new(range.rev())
+    } else {
+        Box::new(range)
+    }
+}
+
+/// The pages' entries, a page at a time. Ends after an error.
+fn pages_source(
+    pages: &Pages,
+    from: Vec<u8>,
+    to: Vec<u8>,
+    backward: bool,
+) -> Box<dyn Iterator<Item = Found<'_>> + '_> {
+    let mut at = Some(if backward { to.clone() } else { from.clone() });
+    let mut loaded = Vec::new().into_iter();
+    Box::new(std::iter::from_fn(move || {
+        loop {
+            for (key, value) in loaded.by_ref() {
+                if key >= from && key < to {
+                    return Some(Ok((Cow::Owned(key), Some(Cow::Owned(value)))));
+                }
+            }
+            match load_page(pages, at.take()?, &from, &to, backward) {
+                Ok((entries, next)) => (loaded, at) = (entries.into_iter(), next),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }))
+}
+
+type PageRead = (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>);
+
+fn load_page(
+    pages: &Pages,
+    at: Vec<u8>,
+    from: &[u8],
+    to: &[u8],
+    backward: bool,
+) -> Result<PageRead, PagesError> {
+    if !backward {
+        let (entries, next) = pages.page_from(&at)?;
+        return Ok((entries, next.filter(|next| next.as_slice() < to)));
+    }
+    Ok(match pages.page_below(&at)? {
+        Some((mut entries, bound)) => {
+            entries.reverse();
+            (entries, (bound.as_slice() > from).then_some(bound))
+        }
+        None => (Vec::new(), None),
+    })
+}
+
+/// A merged walk over the layers and the pages.
+pub struct Scan<'a> {
+    /// Newest first: of equal keys the first one counts.
+    sources: Vec<Source<'a>>,
+    backward: bool,
+}
+
+impl<'a> Scan<'a> {
+    /// The source whose next key comes first; a failed one comes before all.
+    fn first(&mut self) -> Option<usize> {
+        let mut best: Option<(usize, Vec<u8>)> = None;
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            let key = match source.peek() {
+                None => continue,
+                Some(Err(_)) => return Some(index),
+                Some(Ok((key, _))) => key,
+            };
+            let earlier = |best: &[u8]| {
+                if self.backward {
+                    **key > *best
+                } else {
+                    **key < *best
+                }
+            };
+            if best.as_ref().is_none_or(|(_, best)| earlier(best)) {
+                best = Some((index, key.to_vec()));
+            }
+        }
+        best.map(|(index, _)| index)
+    }
+}
+
+impl<'a> Iterator for Scan<'a> {
+    type Item = Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), PagesError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let index = self.first()?;
+            let (key, value) = match self.sources[index].next()? {
+                Ok(found) => found,
+                Err(error) => {
+                    self.sources.clear();
+                    return Some(Err(error));
+                }
+            };
+            for source in &mut self.sources {
+                source.next_if(|found| found.as_ref().is_ok_and(|(other, _)| *other == key));
+            }
+            if let Some(value) = value {
+                return Some(Ok((key, value)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u16, u8),
+        Remove(u16),
+        Freeze,
+        Merge,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0..400u16, any::<u8>()).prop_map(|(key, size)| Step::Put(key, size)),
+            4 => (0..400u16).prop_map(Step::Remove),
+            1 => Just(Step::Freeze),
+            1 => Just(Step::Merge),
+        ];
+        proptest::collection::vec(step, 0..600)
+    }
+
+    fn key(number: u16) -> Vec<u8> {
+        format!("k{number:05}").into_bytes()
+    }
+
+    fn run(overlay: &mut Overlay, model: &mut BTreeMap<Vec<u8>, Vec<u8>>, step: &Step) {
+        match step {
+            Step::Put(number, size) => {
+                let value = vec![*size; usize::from(*size) * 4];
+                match model.insert(key(*number), value.clone()) {
+                    None => overlay.put_new(key(*number), value),
+                    Some(_) => overlay.put(key(*number), value),
+                }
+            }
+            Step::Remove(number) => {
+                model.remove(&key(*number));
+                overlay.remove(key(*number));
+            }
+            Step::Freeze => drop(overlay.freeze()),
+            Step::Merge => {
+                if let Some(layer) = overlay.frozen.clone() {
+                    layer.merge_into(overlay.pages().unwrap()).unwrap();
+                    overlay.thawed();
+                }
+            }
+        }
+    }
+
+    fn collected(scan: Scan<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        scan.map(|found| {
+            found
+                .map(|(key, value)| (key.into_owned(), value.into_owned()))
+                .unwrap()
+        })
+        .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn layers_and_pages_read_like_one_map(steps in steps(), from in 0..400u16, to in 0..400u16) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut overlay = Overlay::new(Some(Pages::open(dir.path(), 1 << 20).unwrap()));
+            let mut model = BTreeMap::new();
+            for step in &steps {
+                run(&mut overlay, &mut model, step);
+            }
+            let (from, to) = (key(from), key(to));
+            let mut expected: Vec<_> = model.iter().filter(|(key, _)| **key >= from && **key < to)
+                .map(|(key, value)| (key.clone(), value.clone())).collect();
+            prop_assert_eq!(&collected(overlay.scan(&from, &to, false)), &expected);
+            expected.reverse();
+            prop_assert_eq!(&collected(overlay.scan(&from, &to, true)), &expected);
+            for number in 0..400 {
+                let found = overlay.get(&key(number)).unwrap().map(Cow::into_owned);
+                prop_assert_eq!(found.as_ref(), model.get(&key(number)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_and_goes_while_active_leaves_no_trace() {
+        let mut overlay = Overlay::default();
+        overlay.put_new(b"kq".to_vec(), vec![1]);
+        overlay.put(b"kq".to_vec(), vec![2]);
+        overlay.remove(b"kq".to_vec());
+        assert!(overlay.active.is_empty());
+        overlay.put(b"kq".to_vec(), vec![2]);
+        overlay.remove(b"kq".to_vec());
+        assert!(
+            !overlay.active.is_empty(),
+            "an older layer may hold it: the removal must stay"
+        );
+    }
+}

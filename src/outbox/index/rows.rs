@@ -1,0 +1,87 @@
+//! What the index keeps under its keys, in bincode. The index is thrown away whenever
+//! its version differs, so these may change freely: raise [`VERSION`] when they do.
+
+use bincode::{BorrowDecode, Encode};
+
+use crate::outbox::record::{self, BadRecord, EndpointStateRow};
+
+/// The spelling of rows and keys. An index of another version is rebuilt.
+pub const VERSION: u32 = 1;
+
+/// An event, without its deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct EventRow<'a> {
+    /// Its record: `Accepted`, or `Rewritten` later on.
+    pub lsn: u64,
+    pub body_len: u32,
+    pub tenant: &'a str,
+    pub event_type: &'a str,
+    pub key: Option<&'a str>,
+    pub idempotency_key: Option<&'a str>,
+    pub deliver_at: Option<u64>,
+    pub deliveries: u32,
+}
+
+/// A pending delivery, with what an attempt needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct QueueRow {
+    pub lsn: u64,
+    pub tries: u32,
+    pub attempt_count: u32,
+    pub budget_from: u64,
+    pub exact: bool,
+}
+
+/// What an idempotency key was used with, and the answer that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct KeyRow<'a> {
+    pub content: [u8; 32],
+    pub id: u128,
+    pub event_type: &'a str,
+    pub deliveries: u32,
+}
+
+/// An endpoint's name, state and totals.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct LaneRow<'a> {
+    pub id: &'a str,
+    pub tenant: &'a str,
+    pub state: EndpointStateRow,
+    pub totals: LaneTotals,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct LaneTotals {
+    pub pending: u64,
+    pub held: u64,
+    pub delivered: u64,
+    pub dead: u64,
+    /// The bodies of open deliveries, in bytes.
+    pub open_bytes: u64,
+}
+
+/// Of the index as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct MetaRow {
+    pub version: u32,
+    pub store_id: [u8; 16],
+    /// Everything in the log below this is in the index.
+    pub applied: u64,
+    /// The highest event id ever given.
+    pub last_id: u128,
+    /// The bodies of all events with an open delivery, in bytes, each once.
+    pub open_bytes: u64,
+    pub events: u64,
+}
+
+/// A row's bytes.
+pub fn encode<T: Encode>(row: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(48);
+    record::put(row, &mut out);
+    out
+}
+
+/// A row from its bytes, all of them.
+pub fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, BadRecord> {
+    record::take(0, bytes)
+}

@@ -1,0 +1,81 @@
+//! Whether there is room to accept: judged before anything is accepted, so that the
+//! promise is refused and never broken. Outcomes are not asked: their room is the spare
+//! segment that the log keeps ahead.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::outbox::log::Log;
+use crate::outbox::view::Refused;
+
+/// How old the last look at the disk may be.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The limits of the outbox and how it stands with them.
+#[derive(Debug)]
+pub struct Limits {
+    /// Bytes of bodies that are still to be delivered.
+    pub max_size: u64,
+    pub min_free_disk: u64,
+    pub idempotency_window: Duration,
+    data_dir: PathBuf,
+    free_bytes: u64,
+    looked: Option<Instant>,
+    no_spare: bool,
+}
+
+impl Limits {
+    pub fn new(data_dir: PathBuf, max_size: u64, min_free_disk: u64, idempotency_window: Duration) -> Self {
+        Limits {
+            max_size,
+            min_free_disk,
+            idempotency_window,
+            data_dir,
+            free_bytes: u64::MAX,
+            looked: None,
+            no_spare: false,
+        }
+    }
+
+    /// Looks at the disk, if the last look is old.
+    pub fn refresh(&mut self, log: &mut Log) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
+            self.free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        }
+        self.no_spare = !log.prepare_spare();
+    }
+
+    /// The log had no room: nothing more is accepted until the disk was looked at again.
+    pub fn no_space(&mut self) {
+        self.no_spare = true;
+    }
+
+    /// Whether so much may come on top of what is open.
+    pub fn admit(&self, open_bytes: u64, incoming: u64) -> Result<(), Refused> {
+        if self.is_low() || self.no_spare {
+            Err(Refused::DiskLow)
+        } else if open_bytes.saturating_add(incoming) > self.max_size {
+            Err(Refused::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Less than `min_free_disk` is free.
+    pub fn is_low(&self) -> bool {
+        self.free_bytes < self.min_free_disk
+    }
+
+    /// The reserve is in use: response bodies are dropped to make it last.
+    pub fn is_tight(&self) -> bool {
+        self.no_spare
+    }
+
+    pub fn free_bytes(&self) -> u64 {
+        self.free_bytes
+    }
+}

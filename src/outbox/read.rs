@@ -1,0 +1,287 @@
+//! Reading one event or delivery: what the index knows of it, and its record and attempts
+//! from the log. What is short is read under the index's lock; the log is read without it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::{Delivery, Reason, Status};
+use crate::domain::endpoint::{EndpointId, EndpointNo};
+use crate::domain::engine::{Entry, Key as QueueKey};
+use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
+use crate::domain::time::Timestamp;
+use crate::outbox::compose;
+use crate::outbox::Outbox;
+use crate::outbox::index::rows::{self, EventRow, QueueRow};
+use crate::outbox::index::{Lane, PagesError, State, keys};
+use crate::outbox::log::{LogReader, Lsn};
+use crate::outbox::record::{DeliveryRow, EndpointStateRow, EventHead, Record};
+use crate::outbox::view::{Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts};
+
+/// How many attempts of a delivery are kept.
+pub const ATTEMPTS_KEPT: usize = 50;
+
+impl From<PagesError> for ReadError {
+    fn from(error: PagesError) -> ReadError {
+        ReadError::Damaged(error.to_string())
+    }
+}
+
+/// A delivery as the index has it, with all but its attempts.
+pub(super) struct Sketch {
+    pub view: DeliveryView,
+    pub no: EndpointNo,
+    last_attempt: u64,
+}
+
+/// What an event is shown with, from its row.
+#[derive(Clone)]
+pub(super) struct Summary {
+    pub tenant: Tenant,
+    pub event_type: EventType,
+    key: Option<Key>,
+    idempotency_key: Option<Key>,
+    deliver_at: Option<Timestamp>,
+    lsn: u64,
+}
+
+impl Summary {
+    pub fn read(state: &State, id: EventId) -> Result<Option<Summary>, ReadError> {
+        let Some(bytes) = state.entries.get(&keys::event(id))? else { return Ok(None) };
+        Summary::of(&bytes).map(Some)
+    }
+
+    pub fn of(bytes: &[u8]) -> Result<Summary, ReadError> {
+        let damaged = || ReadError::from(PagesError::Damaged);
+        let row: EventRow<'_> = rows::decode(bytes).map_err(|_| damaged())?;
+        let key = |text: Option<&str>| text.map(Key::new).transpose().map_err(|_| damaged());
+        Ok(Summary {
+            tenant: Tenant::new(row.tenant).map_err(|_| damaged())?,
+            event_type: EventType::new(row.event_type).map_err(|_| damaged())?,
+            key: key(row.key)?,
+            idempotency_key: key(row.idempotency_key)?,
+            deliver_at: row.deliver_at.map(Timestamp::from_millis),
+            lsn: row.lsn,
+        })
+    }
+
+    pub fn with(self, id: EventId, counts: StatusCounts) -> EventSummary {
+        EventSummary {
+            id,
+            tenant: self.tenant,
+            event_type: self.event_type,
+            key: self.key,
+            idempotency_key: self.idempotency_key,
+            accepted_at: id.timestamp(),
+            deliver_at: self.deliver_at,
+            counts,
+        }
+    }
+}
+
+/// A delivery's status as it is shown: a pending one of an endpoint that takes none is held.
+fn shown(delivery: &Delivery, lane: &EndpointStateRow) -> (Status, Option<Reason>) {
+    if delivery.status != Status::Pending {
+        return (delivery.status, delivery.reason);
+    }
+    if lane.disabled.is_some() || lane.off_in_file.is_some() {
+        (Status::Held, Some(Reason::Disabled))
+    } else if lane.missing.is_some() {
+        (Status::Held, Some(Reason::EndpointMissing))
+    } else {
+        (Status::Pending, None)
+    }
+}
+
+pub(super) fn sketch(
+    id: EventId,
+    no: EndpointNo,
+    row: &DeliveryRow,
+    lane: &Lane,
+    event: &Summary,
+) -> Result<Sketch, ReadError> {
+    let delivery = row.delivery().ok_or(PagesError::Damaged)?;
+    let (status, reason) = shown(&delivery, &lane.state);
+    let view = DeliveryView {
+        event: id,
+        endpoint: lane.id.clone(),
+        tenant: event.tenant.clone(),
+        event_type: event.event_type.clone(),
+        status,
+        reason,
+        attempts: Vec::new(),
+        attempt_count: delivery.attempt_count,
+        next_attempt_at: (status == Status::Pending).then_some(delivery.due),
+        accepted_at: id.timestamp(),
+        finished_at: delivery.finished_at,
+    };
+    Ok(Sketch { view, no, last_attempt: row.last_attempt })
+}
+
+pub(super) fn count(counts: &mut StatusCounts, status: Status) {
+    match status {
+        Status::Pending => counts.pending += 1,
+        Status::Held => counts.held += 1,
+        Status::Delivered => counts.delivered += 1,
+        Status::Dead => counts.dead += 1,
+    }
+}
+
+/// All deliveries of an event, in order of their endpoints' numbers.
+pub(super) fn sketches(state: &State, id: EventId, event: &Summary) -> Result<Vec<Sketch>, ReadError> {
+    let mut found = Vec::new();
+    for (no, row) in state.delivery_rows(id)? {
+        if let Some(lane) = state.lanes.get(&no) {
+            found.push(sketch(id, no, &row, lane, event)?);
+        }
+    }
+    Ok(found)
+}
+
+impl Sketch {
+    /// Adds the attempts from the log.
+    pub fn finish(mut self, log: &LogReader) -> Result<DeliveryView, ReadError> {
+        self.view.attempts = attempts(log, self.view.event, self.no, self.last_attempt)?;
+        Ok(self.view)
+    }
+}
+
+/// The last attempts of a delivery, oldest first, going back from where the last one is.
+pub(super) fn attempts(log: &LogReader, id: EventId, no: EndpointNo, last: u64) -> Result<Vec<Attempt>, ReadError> {
+    let mut found = Vec::new();
+    let mut at = last;
+    while at > 0 && found.len() < ATTEMPTS_KEPT {
+        let (kind, bytes) = read(log, at)?;
+        match Record::decode(kind, &bytes) {
+            Ok(Record::Attempted(attempted)) if attempted.id == id.0 && attempted.endpoint == no.0 => {
+                found.push(attempted.attempt.attempt());
+                // The chain only ever leads back; anything else is damage.
+                at = if attempted.previous < at { attempted.previous } else { 0 };
+            }
+            Ok(Record::Rewritten(rewritten, _)) if rewritten.event.id == id.0 => {
+                let delivery = rewritten.deliveries.iter().find(|delivery| delivery.endpoint == no.0);
+                let rows = delivery.map_or(&[][..], |delivery| &delivery.attempts);
+                found.extend(rows.iter().rev().map(|row| row.attempt()));
+                break;
+            }
+            _ => return Err(ReadError::Damaged(format!("no attempt is at {at}"))),
+        }
+    }
+    found.truncate(ATTEMPTS_KEPT);
+    found.reverse();
+    Ok(found)
+}
+
+fn read(log: &LogReader, lsn: u64) -> Result<(u8, Bytes), ReadError> {
+    log.read(Lsn(lsn)).map_err(|error| ReadError::Damaged(error.to_string()))
+}
+
+/// What an event's record says will be sent, and what was handed in.
+fn opened(bytes: &Bytes, head: &EventHead<'_>, body: &[u8]) -> Result<(Content, Payload), ReadError> {
+    let event_type = EventType::new(head.event_type).map_err(|_| PagesError::Damaged)?;
+    let body = bytes.slice_ref(body);
+    Ok(match head.content_type {
+        Some(content_type) => {
+            let content_type: Arc<str> = content_type.into();
+            let payload = Payload::Opaque { content_type: content_type.clone(), body: body.clone() };
+            (Content { event_type, content_type, opaque: true, body }, payload)
+        }
+        None => {
+            let data = compose::data_of(&body, head.data_at).ok_or(PagesError::Damaged)?;
+            (Content { event_type, content_type: compose::json_type(), opaque: false, body }, Payload::Json(data))
+        }
+    })
+}
+
+/// The event whose record is at `lsn`.
+pub(super) fn content(log: &LogReader, id: EventId, lsn: u64) -> Result<(Content, Payload), ReadError> {
+    let (kind, bytes) = read(log, lsn)?;
+    match Record::decode(kind, &bytes) {
+        Ok(Record::Accepted(accepted, body)) if accepted.event.id == id.0 => opened(&bytes, &accepted.event, body),
+        Ok(Record::Rewritten(rewritten, body)) if rewritten.event.id == id.0 => opened(&bytes, &rewritten.event, body),
+        _ => Err(ReadError::Damaged(format!("no record of {id} is at {lsn}"))),
+    }
+}
+
+/// Reads twice if the first time fails: cleaning may have moved a record to the head of
+/// the log between the look into the index and the look into the log.
+fn twice<T>(read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    match read() {
+        Err(ReadError::Damaged(_)) => read(),
+        answer => answer,
+    }
+}
+
+// These touch the disk: callers on the runtime use `spawn_blocking`.
+impl Outbox {
+    /// The event with its body and all its deliveries.
+    pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
+        twice(|| {
+            let (summary, sketches) = {
+                let state = self.shared.index.read();
+                let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
+                let sketches = sketches(&state, id, &summary)?;
+                (summary, sketches)
+            };
+            let (_, payload) = content(&self.shared.log, id, summary.lsn)?;
+            let mut counts = StatusCounts::default();
+            let mut deliveries = Vec::with_capacity(sketches.len());
+            for sketch in sketches {
+                count(&mut counts, sketch.view.status);
+                deliveries.push(sketch.finish(&self.shared.log)?);
+            }
+            Ok(EventView { summary: summary.with(id, counts), payload, deliveries })
+        })
+    }
+
+    /// One delivery with its last 50 attempts.
+    pub fn delivery(&self, id: EventId, endpoint: &EndpointId) -> Result<DeliveryView, ReadError> {
+        twice(|| {
+            let sketch = {
+                let state = self.shared.index.read();
+                let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
+                let (no, lane) = state.lane_named(endpoint).ok_or(ReadError::NoSuchEndpoint)?;
+                let row = state.delivery_row(id, no)?.ok_or(ReadError::NoSuchDelivery)?;
+                sketch(id, no, &row, lane, &summary)?
+            };
+            sketch.finish(&self.shared.log)
+        })
+    }
+
+    /// What an attempt of the event sends. `lsn` is where its record was when the attempt
+    /// was planned; the index is asked if it has moved since.
+    pub fn content(&self, id: EventId, lsn: u64) -> Result<Content, ReadError> {
+        if let Ok((content, _)) = content(&self.shared.log, id, lsn) {
+            return Ok(content);
+        }
+        let summary = Summary::read(&self.shared.index.read(), id)?.ok_or(ReadError::NoSuchEvent)?;
+        content(&self.shared.log, id, summary.lsn).map(|(content, _)| content)
+    }
+
+    /// The pending deliveries of an endpoint in order of their due times, from `from` on:
+    /// at most `limit`, and whether there are more.
+    pub fn pending(&self, no: EndpointNo, from: QueueKey, limit: usize) -> Result<(Vec<Entry>, bool), ReadError> {
+        let state = self.shared.index.read();
+        let start = keys::queued(no, from.0.as_millis(), from.1);
+        let end = keys::end_of(&keys::queue_of(no));
+        let mut found = Vec::new();
+        for entry in state.entries.scan(&start, &end, false) {
+            if found.len() == limit {
+                return Ok((found, true));
+            }
+            let (key, value) = entry?;
+            let (due, event) = keys::due_of(&key).zip(keys::event_of(&key)).ok_or(PagesError::Damaged)?;
+            let row: QueueRow = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+            found.push(Entry {
+                event,
+                lsn: row.lsn,
+                due: Timestamp::from_millis(due),
+                exact: row.exact,
+                tries: row.tries,
+                budget_from: Timestamp::from_millis(row.budget_from),
+            });
+        }
+        Ok((found, false))
+    }
+}

@@ -1,0 +1,376 @@
+//! Opening the store: lock, format, log, index; then the writer.
+//!
+//! The index on disk is used if it is this boot's, opens, and is not ahead of the log; the
+//! log after it is replayed. In any other case it is built anew from the whole log, aside.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+
+use crate::domain::endpoint::{Endpoint, EndpointNo};
+use crate::domain::time::Timestamp;
+use crate::outbox::cleaning::{Cleaner, Keep};
+use crate::outbox::commit::{Commits, Request};
+use crate::outbox::index::open::{Place, Unusable};
+use crate::outbox::index::{Flusher, Index, IndexFailure, PagesError, State};
+use crate::outbox::limits::Limits;
+use crate::outbox::log::{Found, Log, LogError, LogOptions, LogReader, Lsn};
+use crate::outbox::record::Record;
+use crate::outbox::view::RecoveryKind;
+use crate::outbox::writer::{Writer, WriterError};
+use crate::outbox::{Gauges, Outbox, Shared, StoreFailure};
+
+/// What `FORMAT` says.
+const FORMAT: &str = "outboxd 1\n";
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub data_dir: PathBuf,
+    pub segment_size: u64,
+    pub cache_size: u64,
+    pub max_size: u64,
+    pub min_free_disk: u64,
+    pub idempotency_window: Duration,
+    pub keep: Keep,
+    /// Names this boot of the machine; `None` if it cannot be told.
+    pub boot_id: Option<String>,
+    /// The endpoints of the configuration.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint that the dispatcher begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneStart {
+    pub no: EndpointNo,
+    pub holding: bool,
+    pub pending: u64,
+    pub released_at: Option<Timestamp>,
+    /// Since when every attempt failed, and how many.
+    pub failing: Option<(Timestamp, u32)>,
+}
+
+/// An open store.
+pub struct Opened {
+    pub outbox: Outbox,
+    pub commits: Commits,
+    pub lanes: Vec<LaneStart>,
+    /// Becomes `Some` when the store has failed and the process must end.
+    pub failed: watch::Receiver<Option<StoreFailure>>,
+    /// Ends when the writer has: after [`Outbox::stop`], or when the store failed.
+    pub writer: std::thread::JoinHandle<()>,
+}
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{} is in use by another outboxd", .0.display())]
+    Locked(PathBuf),
+    #[error("{} was written by a newer outboxd (FORMAT says {found:?}); this one reads {FORMAT:?}", dir.display())]
+    Newer { dir: PathBuf, found: String },
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the index cannot be built: {0}")]
+    Index(#[from] Unusable),
+    #[error("the store cannot be recovered: {0}")]
+    Writer(String),
+}
+
+impl From<WriterError> for OpenError {
+    fn from(error: WriterError) -> Self {
+        OpenError::Writer(error.to_string())
+    }
+}
+
+fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { doing, path, source }
+}
+
+impl Outbox {
+    /// Opens the store in `options.data_dir`, recovering what a crash left; makes it if
+    /// there is none. Blocks; may take seconds.
+    pub fn open(options: Options) -> Result<Opened, OpenError> {
+        let began = Instant::now();
+        let dir = &options.data_dir;
+        make_private(dir)?;
+        let lock = take_lock(dir)?;
+        let known = read_format(dir)?;
+        let mut random: SmallRng = rand::make_rng();
+        let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), random.random(), !known)?;
+        if !known {
+            write_format(dir)?;
+        }
+        report(&found);
+        let place = Place::new(dir.join("index"), found.store_id, options.boot_id.clone(), options.cache_size);
+        make_private(place.dir())?;
+        let (failed, failure) = watch::channel(None);
+        let recovered = recover(&log, &found, &place, &failed)?;
+        let shared = Arc::new(Shared {
+            index: recovered.index,
+            log: log.reader(),
+            place,
+            endpoints: RwLock::default(),
+            failed,
+            gauges: Gauges::default(),
+            recovery: (recovered.kind, began.elapsed()),
+        });
+        shared.count_damage(recovered.damaged);
+        start(options, shared, log, recovered.flusher, random, failure, lock)
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn start(
+    options: Options,
+    shared: Arc<Shared>,
+    log: Log,
+    flusher: Flusher,
+    random: SmallRng,
+    failed: watch::Receiver<Option<StoreFailure>>,
+    lock: File,
+) -> Result<Opened, OpenError> {
+    let (requests, receiver) = mpsc::channel::<Request>();
+    let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
+    let Options { data_dir, max_size, min_free_disk, idempotency_window, keep, endpoints, .. } = options;
+    let limits = Limits::new(data_dir, max_size, min_free_disk, idempotency_window);
+    let frame = log.frame();
+    let mut writer = Writer {
+        frame,
+        log,
+        index: shared.index.clone(),
+        flusher,
+        limits,
+        cleaner: Cleaner::new(keep),
+        shared: shared.clone(),
+        commits: sender,
+        random,
+        scratch: Vec::new(),
+    };
+    writer.reconcile(endpoints)?;
+    let lanes = lanes(&shared);
+    let run = move || {
+        // Held for as long as the store may be written to.
+        let _lock = lock;
+        writer.run(&receiver);
+    };
+    let spawned = std::thread::Builder::new().name("writer".into()).spawn(run);
+    let writer = spawned.map_err(at("start the writer for", &shared.place.dir().to_owned()))?;
+    Ok(Opened { outbox: Outbox { shared, requests }, commits, lanes, failed, writer })
+}
+
+fn lanes(shared: &Shared) -> Vec<LaneStart> {
+    let moment = |millis: u64| Timestamp::from_millis(millis);
+    let state = shared.index.read();
+    let lanes = state.lanes.iter().map(|(no, lane)| LaneStart {
+        no: *no,
+        holding: lane.state.is_holding(),
+        pending: lane.totals.pending,
+        released_at: (lane.state.released_at > 0).then(|| moment(lane.state.released_at)),
+        failing: lane.state.failing.map(|(since, attempts)| (moment(since), attempts)),
+    });
+    lanes.collect()
+}
+
+/// Makes a directory that only its owner may enter, durably.
+fn make_private(dir: &Path) -> Result<(), OpenError> {
+    let mut missing = Vec::new();
+    let mut above = Some(dir);
+    while let Some(path) = above.filter(|path| !path.as_os_str().is_empty() && !path.exists()) {
+        missing.push(path);
+        above = path.parent();
+    }
+    for path in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(at("make the directory", path)(error));
+            }
+            _ => {}
+        }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> Result<(), OpenError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("sync the directory", dir))
+}
+
+fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("LOCK");
+    let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = options.map_err(at("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+    }
+}
+
+/// Whether the store was finished by an outboxd whose format this one knows.
+fn read_format(dir: &Path) -> Result<bool, OpenError> {
+    let path = dir.join("FORMAT");
+    match fs::read_to_string(&path) {
+        Ok(text) if text == FORMAT => Ok(true),
+        Ok(found) => Err(OpenError::Newer { dir: dir.to_owned(), found }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at("read", &path)(error)),
+    }
+}
+
+/// Says, durably, that the store is whole. Written last: a store without it is one whose
+/// making was cut short, and holds nothing that anybody was told of.
+fn write_format(dir: &Path) -> Result<(), OpenError> {
+    let (path, aside) = (dir.join("FORMAT"), dir.join("FORMAT.new"));
+    let mut file = File::create(&aside).map_err(at("make", &aside))?;
+    file.write_all(FORMAT.as_bytes()).and_then(|()| file.sync_all()).map_err(at("write", &aside))?;
+    fs::rename(&aside, &path).map_err(at("make", &path))?;
+    sync_dir(dir)
+}
+
+fn report(found: &Found) {
+    if let Some(torn) = &found.torn {
+        tracing::info!(at = %torn.at, bytes = torn.bytes, "a write that was never acknowledged was cut off the log's end");
+    }
+    for damage in &found.damage {
+        tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
+    }
+}
+
+struct Recovered {
+    index: Index,
+    flusher: Flusher,
+    kind: RecoveryKind,
+    damaged: u64,
+}
+
+fn recover(
+    log: &Log,
+    found: &Found,
+    place: &Place,
+    failed: &watch::Sender<Option<StoreFailure>>,
+) -> Result<Recovered, OpenError> {
+    let mut damaged = 0;
+    let opened = place.open().and_then(|state| {
+        let applied = Lsn(state.meta.applied);
+        if applied > found.end {
+            tracing::error!(index = %applied, log = %found.end, "the log is damaged: it ends before what the index has seen; acknowledged data is lost");
+            damaged += 1;
+            return Err(Unusable::AheadOfLog);
+        }
+        if applied < found.start { Err(Unusable::Missing) } else { Ok(state) }
+    });
+    if let Ok(state) = opened {
+        let from = Lsn(state.meta.applied);
+        match fill(log, place, failed, state, from) {
+            Ok((index, flusher, harmed)) => {
+                let below: u64 = found.damage_below(from).map(|damage| damage.records).sum();
+                let kind = if from == found.end { RecoveryKind::Clean } else { RecoveryKind::Replayed };
+                return Ok(Recovered { index, flusher, kind, damaged: damaged + below + harmed });
+            }
+            Err(FillError::Log(LogError::NotAPosition(_)) | FillError::Pages(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    } else if let Err(reason) = &opened
+        && !found.created
+    {
+        tracing::info!(%reason, "the index is built anew from the log");
+    }
+    let (state, number) = place.create()?;
+    let (index, flusher, harmed) = fill(log, place, failed, state, found.start)?;
+    place.adopt(number).map_err(at("name the new index in", place.dir()))?;
+    let kind = if found.created { RecoveryKind::Created } else { RecoveryKind::Rebuilt };
+    Ok(Recovered { index, flusher, kind, damaged: damaged + harmed })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FillError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Pages(#[from] PagesError),
+    #[error("cannot start the index's thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+impl From<FillError> for OpenError {
+    fn from(error: FillError) -> Self {
+        match error {
+            FillError::Log(error) => OpenError::Log(error),
+            FillError::Pages(error) => OpenError::Index(error.into()),
+            FillError::Thread(error) => OpenError::Writer(error.to_string()),
+        }
+    }
+}
+
+/// Brings `state` from `from` to the log's end.
+fn fill(
+    log: &Log,
+    place: &Place,
+    failed: &watch::Sender<Option<StoreFailure>>,
+    state: State,
+    from: Lsn,
+) -> Result<(Index, Flusher, u64), FillError> {
+    let index = Index::new(state);
+    let (place, failed) = (place.clone(), failed.clone());
+    let flusher = Flusher::start(index.clone(), move |failure: IndexFailure| {
+        if let Err(error) = place.condemn() {
+            tracing::error!(%error, dir = %place.dir().display(), "the damaged index could not be set aside: delete this directory before the next start");
+        }
+        tracing::error!(%failure, "outboxd ends now; what was acknowledged is safe, and the next start recovers it");
+        failed.send_replace(Some(StoreFailure(failure.to_string())));
+    })?;
+    let mut damaged = 0;
+    // A frame is applied under one lock: the index is never flushed with half of one.
+    let mut held = None;
+    let outcome = log.reader().replay(from, Lsn::MAX, |replayed| {
+        let applied = match replayed {
+            Replayed::Record(found) => {
+                let state = held.get_or_insert_with(|| index.write());
+                match Record::decode(found.kind, found.head) {
+                    Ok(record) => state.apply(found.lsn.0, &record),
+                    Err(error) => {
+                        tracing::error!(%error, at = %found.lsn, "a damaged record is left out; the rest goes on");
+                        damaged += 1;
+                        Ok(())
+                    }
+                }
+            }
+            Replayed::FrameEnd(end) => {
+                let mut state = held.take().unwrap_or_else(|| index.write());
+                state.meta.applied = end.0;
+                drop(state);
+                flusher.breathe(true);
+                Ok(())
+            }
+            Replayed::Damage(damage) => {
+                tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
+                damaged += damage.records.max(1);
+                Ok(())
+            }
+        };
+        match applied {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    })?;
+    drop(held);
+    match outcome {
+        ControlFlow::Break(error) => Err(error.into()),
+        ControlFlow::Continue(end) => {
+            index.write().meta.applied = end.0;
+            Ok((index, flusher, damaged))
+        }
+    }
+}

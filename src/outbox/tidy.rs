@@ -1,0 +1,184 @@
+//! The writer's side of cleaning: each step is judged again here, in a frame of its own.
+
+use std::collections::BTreeSet;
+
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::accept::is_past;
+use crate::outbox::cleaning::Step;
+use crate::outbox::index::rows::{self, EventRow, KeyRow};
+use crate::outbox::index::{PagesError, keys};
+use crate::outbox::log::{Body, LogError, Lsn};
+use crate::outbox::read;
+use crate::outbox::record::{
+    AttemptRow, EndpointRow, EventHead, Idempotency, KeyKept, Record, Rewritten, RewrittenDelivery,
+};
+use crate::outbox::writer::{Draft, Writer, WriterError};
+
+impl Writer {
+    /// Takes one step of cleaning, durably.
+    pub(super) fn clean(&mut self, step: Step) -> Result<(), WriterError> {
+        match step {
+            Step::Forget(ids) => self.forget(ids)?,
+            Step::Rewrite(ids) => {
+                for id in ids {
+                    self.rewrite(id)?;
+                }
+            }
+            Step::Drop { start, lanes, keys } => return self.drop_segments(start, lanes, keys),
+        }
+        self.commit(Draft::default())
+    }
+
+    fn forget(&mut self, ids: Vec<EventId>) -> Result<(), WriterError> {
+        let mut finished = Vec::with_capacity(ids.len());
+        let mut keys_kept = Vec::new();
+        for id in ids {
+            let state = self.index.read();
+            let rows = state.delivery_rows(id)?;
+            let open = rows.iter().any(|(_, row)| {
+                row.delivery().is_none_or(|delivery| matches!(delivery.status, Status::Pending | Status::Held))
+            });
+            let Some(bytes) = state.entries.get(&keys::event(id))? else { continue };
+            if open {
+                continue;
+            }
+            let row: EventRow<'_> = rows::decode(&bytes)?;
+            if let Some(key) = row.idempotency_key {
+                keys_kept.push((row.tenant.to_owned(), key.to_owned()));
+            }
+            finished.push(id.0);
+        }
+        if finished.is_empty() {
+            return Ok(());
+        }
+        self.push(&Record::Forgotten(finished), &[])?;
+        self.keep_keys(keys_kept)
+    }
+
+    /// Adds a `KeyKept` for each key that is within its window, and forgets the others.
+    fn keep_keys(&mut self, names: Vec<(String, String)>) -> Result<(), WriterError> {
+        let now = self.now();
+        let mut past = Vec::new();
+        for (tenant, key) in &names {
+            let found = self.index.read().entries.get(&keys::idempotency(tenant, key))?.map(|bytes| bytes.into_owned());
+            let Some(bytes) = found else { continue };
+            let row: KeyRow<'_> = rows::decode(&bytes)?;
+            if is_past(EventId(row.id).timestamp(), self.limits.idempotency_window, now) {
+                past.push((tenant.as_str(), key.as_str()));
+                continue;
+            }
+            let idempotency = Idempotency { key, content: row.content };
+            let (id, event_type, deliveries) = (row.id, row.event_type, row.deliveries);
+            self.push(&Record::KeyKept(KeyKept { tenant, idempotency, id, event_type, deliveries }), &[])?;
+        }
+        if !past.is_empty() {
+            self.push(&Record::KeysForgotten(past), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Adds the event, whole, as it stands now.
+    fn rewrite(&mut self, id: EventId) -> Result<(), WriterError> {
+        let (row_bytes, rows) = {
+            let state = self.index.read();
+            let Some(bytes) = state.entries.get(&keys::event(id))? else { return Ok(()) };
+            (bytes.into_owned(), state.delivery_rows(id)?)
+        };
+        let row: EventRow<'_> = rows::decode(&row_bytes)?;
+        let mut buf = Vec::new();
+        let log = self.shared.log.clone();
+        let found = log.read(Lsn(row.lsn), &mut buf);
+        let found = match &found {
+            Ok(found) => found,
+            Err(error) => return self.lost(id, &error.to_string()),
+        };
+        let body = match found.body {
+            Body::Intact(body) => body,
+            Body::Erased => &[],
+            Body::Damaged => return self.lost(id, "its body is damaged"),
+        };
+        let head = match Record::decode(found.kind, found.head)? {
+            Record::Accepted(accepted) => accepted.event,
+            Record::Rewritten(rewritten) => rewritten.event,
+            _ => return self.lost(id, "its record is another"),
+        };
+        let head = EventHead { idempotency: self.still_owned(&head)?, ..head };
+        let mut kept = Vec::with_capacity(rows.len());
+        for (no, row) in rows {
+            let attempts = read::attempts(&log, id, no, row.last_attempt).unwrap_or_default();
+            kept.push((no, row, attempts));
+        }
+        let deliveries = kept.iter().map(|(no, row, attempts)| RewrittenDelivery {
+            endpoint: no.0,
+            state: *row,
+            attempts: attempts.iter().map(AttemptRow::new).collect(),
+        });
+        let rewritten = Rewritten { event: head, deliveries: deliveries.collect() };
+        self.push(&Record::Rewritten(rewritten), body)?;
+        Ok(())
+    }
+
+    fn lost(&mut self, id: EventId, reason: &str) -> Result<(), WriterError> {
+        tracing::error!(event = %id, reason, "a damaged record cannot be kept any longer");
+        self.shared.count_damage(1);
+        Ok(())
+    }
+
+    /// The event's idempotency key, unless it belongs to a later event by now.
+    fn still_owned<'a>(&self, head: &EventHead<'a>) -> Result<Option<Idempotency<'a>>, WriterError> {
+        let Some(idempotency) = &head.idempotency else { return Ok(None) };
+        let state = self.index.read();
+        let owner = match state.entries.get(&keys::idempotency(head.tenant, idempotency.key))? {
+            Some(bytes) => rows::decode::<KeyRow<'_>>(&bytes)?.id,
+            None => return Ok(None),
+        };
+        Ok((owner == head.id).then(|| idempotency.clone()))
+    }
+
+    fn drop_segments(
+        &mut self,
+        start: Lsn,
+        mut lanes: BTreeSet<EndpointNo>,
+        keys: Vec<(String, String)>,
+    ) -> Result<(), WriterError> {
+        let known = self.index.read().lanes.clone();
+        lanes.extend(known.iter().filter(|(_, lane)| lane.state.failing.is_some()).map(|(no, _)| *no));
+        for no in lanes {
+            if let Some(lane) = known.get(&no) {
+                let (id, tenant) = (lane.id.as_str(), lane.tenant.as_str());
+                self.push(&Record::Endpoint(EndpointRow { no: no.0, id, tenant, state: lane.state }), &[])?;
+            }
+        }
+        self.keep_keys(keys)?;
+        let last_id = self.index.read().meta.last_id;
+        self.push(&Record::LastId(last_id), &[])?;
+        let pending = self.frame.records();
+        self.commit(Draft::default())?;
+        // `commit` leaves the frame empty only if it was written.
+        if pending == 0 || self.limits.is_tight() {
+            return Ok(());
+        }
+        match self.log.drop_below(start) {
+            Ok(()) => {
+                self.note_log_size();
+                let end = self.log.end();
+                self.index.write().meta.applied = end.0;
+                tracing::debug!(%start, "old segments of the log were deleted");
+                Ok(())
+            }
+            Err(LogError::NoSpace) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Brings the figures that `status` shows up to date.
+    pub(super) fn note_log_size(&self) {
+        let total: u64 = self.log.segments().iter().map(|(_, len)| len).sum();
+        self.shared.gauges.log_bytes.store(total, std::sync::atomic::Ordering::Relaxed);
+        self.shared.gauges.free_bytes.store(self.limits.free_bytes(), std::sync::atomic::Ordering::Relaxed);
+        let pressure = u8::from(self.limits.is_tight());
+        self.shared.gauges.pressure.store(pressure, std::sync::atomic::Ordering::Relaxed);
+    }
+}

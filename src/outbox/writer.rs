@@ -1,0 +1,277 @@
+//! The writer thread: the one owner of the log, and the only one that changes the index.
+//!
+//! It takes all that waits, composes one frame of it, makes the frame durable, applies
+//! its records to the index, and only then answers. What it applies is decoded from the
+//! frame's own bytes, so live and recovery see the same. A request that touches what an
+//! earlier one of the same frame touched waits for the next frame: every decision is made
+//! over an index that is up to date.
+//!
+//! A failed write or fsync ends the process (an fsync does not forgive); so does a panic
+//! here. Recovery then decides what is true.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::clock;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::cleaning::Cleaner;
+use crate::outbox::commit::{Answer, Commit, Notice, Request};
+use crate::outbox::index::{Flusher, Index, PagesError};
+use crate::outbox::limits::Limits;
+use crate::outbox::log::{Log, LogError};
+use crate::outbox::record::{BadRecord, Record};
+use crate::outbox::view::{ActRefused, Receipt, Refused};
+use crate::outbox::{Shared, StoreFailure};
+
+/// How long an outcome may wait for others to share its frame.
+const OUTCOME_WAIT: Duration = Duration::from_millis(20);
+/// After so long without a commit the last frame is proven by a mark.
+const IDLE: Duration = Duration::from_millis(250);
+/// How much a frame takes in before it is written, in bytes and in requests.
+const FRAME_BYTES: usize = 4 << 20;
+const FRAME_REQUESTS: usize = 4096;
+
+/// Why the writer cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriterError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Index(#[from] PagesError),
+    #[error("a record that was just written cannot be read: {0}")]
+    Record(#[from] BadRecord),
+}
+
+/// A frame in the making, and what is to be told once it is durable.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub commit: Commit,
+    /// Deliveries and endpoints that this frame changes.
+    pub touched: HashSet<(EventId, EndpointNo)>,
+    pub lanes: HashSet<EndpointNo>,
+    /// Idempotency keys that this frame stores: tenant, key.
+    pub keys: HashMap<(String, String), ([u8; 32], Receipt)>,
+    /// Entries to be queued, whose record's place is known once the frame has one.
+    pub queued: Vec<(usize, Notice)>,
+    pub open_bytes: u64,
+    pub last_id: u128,
+}
+
+pub(super) struct Writer {
+    pub log: Log,
+    pub index: Index,
+    pub flusher: Flusher,
+    pub limits: Limits,
+    pub cleaner: Cleaner,
+    pub shared: Arc<Shared>,
+    pub commits: UnboundedSender<Commit>,
+    pub random: SmallRng,
+    /// One record's bytes, reused.
+    pub scratch: Vec<u8>,
+}
+
+/// What the main loop does next.
+enum Turn {
+    Go,
+    Stop,
+}
+
+impl Writer {
+    /// Runs until told to stop or until the store fails.
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(requests)));
+        let failure = match outcome {
+            Ok(Ok(())) => return self.finish(),
+            Ok(Err(error)) => {
+                if matches!(error, WriterError::Index(PagesError::Damaged) | WriterError::Record(_)) {
+                    self.shared.condemn_index();
+                }
+                error.to_string()
+            }
+            Err(_) => "the writer panicked".to_owned(),
+        };
+        self.shared.fail(StoreFailure(failure));
+    }
+
+    fn serve(&mut self, requests: &Receiver<Request>) -> Result<(), WriterError> {
+        let mut waiting: VecDeque<Request> = VecDeque::new();
+        loop {
+            match self.gather(requests, &mut waiting)? {
+                Turn::Stop => return Ok(()),
+                Turn::Go => match self.round(&mut waiting)? {
+                    Turn::Stop => return Ok(()),
+                    Turn::Go => {}
+                },
+            }
+        }
+    }
+
+    /// Waits until there is something to commit. Outcomes alone wait a little for company.
+    fn gather(&mut self, requests: &Receiver<Request>, waiting: &mut VecDeque<Request>) -> Result<Turn, WriterError> {
+        let mut deadline: Option<Instant> = None;
+        loop {
+            while waiting.len() < FRAME_REQUESTS {
+                match requests.try_recv() {
+                    Ok(request) => waiting.push_back(request),
+                    Err(_) => break,
+                }
+            }
+            let hurried = waiting.len() >= FRAME_REQUESTS
+                || waiting.iter().any(|request| !matches!(request, Request::Outcome(_)));
+            if hurried || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(Turn::Go);
+            }
+            if !waiting.is_empty() && deadline.is_none() {
+                deadline = Some(Instant::now() + OUTCOME_WAIT);
+            }
+            let wait = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => IDLE,
+            };
+            match requests.recv_timeout(wait) {
+                Ok(request) => waiting.push_back(request),
+                Err(RecvTimeoutError::Timeout) if waiting.is_empty() => self.idle()?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(Turn::Stop),
+            }
+        }
+    }
+
+    /// Nothing to do: prove the last frame, and clean.
+    fn idle(&mut self) -> Result<(), WriterError> {
+        self.log.mark()?;
+        self.housekeeping()
+    }
+
+    /// One frame's worth of what waits.
+    fn round(&mut self, waiting: &mut VecDeque<Request>) -> Result<Turn, WriterError> {
+        if matches!(waiting.front(), Some(Request::Stop)) {
+            return Ok(Turn::Stop);
+        }
+        self.limits.refresh(&mut self.log);
+        let mut draft = Draft { last_id: self.index.read().meta.last_id, ..Draft::default() };
+        let mut bytes = 0;
+        while bytes < FRAME_BYTES
+            && let Some(request) = waiting.pop_front()
+        {
+            if let Err(request) = self.compose(request, &mut draft)? {
+                waiting.push_front(request);
+                break;
+            }
+            bytes = self.log.draft_len();
+        }
+        self.commit(draft)?;
+        self.housekeeping()?;
+        Ok(Turn::Go)
+    }
+
+    /// Adds a request to the frame; gives it back if it must wait for the next one.
+    fn compose(&mut self, request: Request, draft: &mut Draft) -> Result<Result<(), Request>, WriterError> {
+        match request {
+            Request::Accept { events, reply } => {
+                let answer = self.accept(&events, draft)?;
+                draft.commit.answers.push(Answer::Accept(reply, answer));
+            }
+            Request::Outcome(outcome) => {
+                let touched = draft.touched.contains(&(outcome.event, outcome.no));
+                if touched || (outcome.disable.is_some() && draft.lanes.contains(&outcome.no)) {
+                    return Ok(Err(Request::Outcome(outcome)));
+                }
+                self.outcome(&outcome, draft)?;
+            }
+            Request::Act { action, reply } => match self.act(&action, draft)? {
+                Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
+                None => return Ok(Err(Request::Act { action, reply })),
+            },
+            Request::Stop => return Ok(Err(Request::Stop)),
+        }
+        Ok(Ok(()))
+    }
+
+    /// Adds a record to the frame; its place relative to the frame.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<usize, WriterError> {
+        self.scratch.clear();
+        record.encode(&mut self.scratch);
+        Ok(self.log.push(record.kind(), &self.scratch)?)
+    }
+
+    /// Makes the frame durable, applies it, and tells.
+    pub fn commit(&mut self, mut draft: Draft) -> Result<(), WriterError> {
+        if self.log.draft_len() > 0 {
+            match self.log.commit() {
+                Ok(placed) => {
+                    self.apply(placed.end)?;
+                    for (offset, mut notice) in draft.queued.drain(..) {
+                        if let Notice::Queued { entry, .. } = &mut notice {
+                            entry.lsn = placed.lsn + offset as u64;
+                        }
+                        draft.commit.notices.push(notice);
+                    }
+                }
+                Err(LogError::NoSpace) => self.refuse(&mut draft),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !draft.commit.is_empty() {
+            // The receiver is gone only at the very end of a stop.
+            let _ = self.commits.send(draft.commit);
+        }
+        self.flusher.breathe(false);
+        Ok(())
+    }
+
+    fn apply(&mut self, end: u64) -> Result<(), WriterError> {
+        let mut state = self.index.write();
+        for (lsn, kind, bytes) in self.log.committed() {
+            state.apply(lsn, &Record::decode(kind, bytes)?)?;
+        }
+        state.meta.applied = end;
+        Ok(())
+    }
+
+    /// There was no room for the frame: nothing of it was written. Whoever waits is told;
+    /// outcomes are told as stored, and their attempts will be repeated.
+    fn refuse(&mut self, draft: &mut Draft) {
+        self.limits.no_space();
+        tracing::error!("the disk is full: nothing can be stored until there is room; outboxd goes on with what it has");
+        draft.queued.clear();
+        draft.commit.notices.retain(|notice| matches!(notice, Notice::Stored { .. }));
+        for answer in &mut draft.commit.answers {
+            match answer {
+                Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),
+                Answer::Act(_, answer) => *answer = Err(ActRefused::DiskLow),
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) -> Result<(), WriterError> {
+        super::cleaning::step(self)
+    }
+
+    /// A clean stop: everything is proven durable, and the index is whole.
+    fn finish(mut self) {
+        if let Err(error) = self.log.mark() {
+            return self.shared.fail(StoreFailure(error.to_string()));
+        }
+        if !self.flusher.stop() {
+            tracing::warn!("the index was not written out in time; the next start replays the log");
+        }
+    }
+
+    /// 128 random bits.
+    pub fn dice(&mut self) -> u128 {
+        self.random.random()
+    }
+
+    /// Now, on the wall clock.
+    pub fn now(&self) -> crate::domain::time::Timestamp {
+        clock::now()
+    }
+}
