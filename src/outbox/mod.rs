@@ -1,0 +1,3 @@
+//! The durable store of events, deliveries and attempts.
+
+pub mod log;
