@@ -1,0 +1,319 @@
+//! Reading the log: one record by its position, or all of them in order.
+//!
+//! A [`LogReader`] is a handle that any thread may have. It sees what is durable and
+//! nothing else, holds a bounded number of files open, and changes nothing.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::frame::{Body, FRAME_HEADER, RECORD_HEADER, Record, RecordHeader, Records, Salt, Slot};
+use super::segment::HEADER;
+use super::walk::{Piece, Step, Until, Walk};
+use super::{Damage, DamageKind, LogError, Lsn};
+
+/// Files that are kept open.
+const OPEN_FILES: usize = 32;
+/// Read at once: most records are smaller, and then this is the only read.
+const FIRST_READ: usize = 4096;
+
+/// Why a record could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The position is below the log's start, past its end, or never held a record.
+    #[error("the log has no record at {0}")]
+    NotThere(Lsn),
+    #[error("damaged record at {0}")]
+    Damaged(Lsn),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// One thing that a replay comes upon, in the order of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed<'a> {
+    Record(Record<'a>),
+    /// All records of a frame were delivered; a later replay may begin here.
+    FrameEnd(Lsn),
+    /// What should be here is not. A damaged body is reported before its record.
+    Damage(Damage),
+}
+
+/// Reads what is durable in the log. Clones are cheap and share their files.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    salt: Salt,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Segments with frames in them, in order.
+    pieces: RwLock<Vec<Piece>>,
+    end: AtomicU64,
+    start: AtomicU64,
+    /// By base, the last used last.
+    files: Mutex<Vec<(u64, Arc<File>)>>,
+}
+
+impl LogReader {
+    pub(super) fn new(salt: Salt, pieces: Vec<Piece>, start: Lsn, end: Lsn) -> Self {
+        LogReader {
+            salt,
+            shared: Arc::new(Shared {
+                pieces: RwLock::new(pieces),
+                end: AtomicU64::new(end.0),
+                start: AtomicU64::new(start.0),
+                files: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// A segment is about to take frames.
+    pub(super) fn add(&self, piece: Piece) {
+        let mut pieces = self
+            .shared
+            .pieces
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        pieces.push(piece);
+    }
+
+    /// Everything below `end` is durable.
+    pub(super) fn publish(&self, end: Lsn) {
+        self.shared.end.store(end.0, Ordering::Release);
+    }
+
+    /// Forgets the segments below `start`, and returns them.
+    pub(super) fn begin_at(&self, start: Lsn) -> Vec<Piece> {
+        self.shared.start.store(start.0, Ordering::Release);
+        let mut pieces = self
+            .shared
+            .pieces
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let kept = pieces.partition_point(|piece| piece.end() <= start.0);
+        let gone = pieces.drain(..kept).collect();
+        let mut files = self
+            .shared
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        files.retain(|(base, _)| *base >= start.0);
+        gone
+    }
+
+    pub(super) fn segments(&self) -> Vec<(Lsn, u64)> {
+        let pieces = self
+            .shared
+            .pieces
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        pieces
+            .iter()
+            .map(|piece| (Lsn(piece.base), piece.len))
+            .collect()
+    }
+
+    /// First position that counts.
+    pub fn start(&self) -> Lsn {
+        Lsn(self.shared.start.load(Ordering::Acquire))
+    }
+
+    /// End of the last durable frame.
+    pub fn end(&self) -> Lsn {
+        Lsn(self.shared.end.load(Ordering::Acquire))
+    }
+
+    /// Reads the record at `lsn` into `buf`, and checks all of it.
+    pub fn read<'b>(&self, lsn: Lsn, buf: &'b mut Vec<u8>) -> Result<Record<'b>, ReadError> {
+        let (piece, file) = self.segment_of(lsn)?;
+        let header = self.fetch(&piece, &file, lsn, buf)?;
+        let (salt, at) = (self.salt, lsn.0 - piece.base);
+        // An erasure may have come between header and body. Its seal is written first.
+        let torn_by_erasure = {
+            let record = header.open(buf, salt, lsn).ok_or(ReadError::Damaged(lsn))?;
+            record.body == Body::Damaged
+        };
+        if torn_by_erasure {
+            let head = buf.get_mut(..RECORD_HEADER).unwrap_or_default();
+            read_at(&piece, &file, head, at)?;
+        }
+        let header = RecordHeader::decode(buf, salt, lsn).ok_or(ReadError::Damaged(lsn))?;
+        header.open(buf, salt, lsn).ok_or(ReadError::Damaged(lsn))
+    }
+
+    /// The segment of a record and its header.
+    pub(super) fn header(&self, lsn: Lsn) -> Result<(Piece, RecordHeader), ReadError> {
+        let (piece, file) = self.segment_of(lsn)?;
+        let mut raw = [0; RECORD_HEADER];
+        let count = read_at(&piece, &file, &mut raw, lsn.0 - piece.base)?;
+        let header = RecordHeader::decode(raw.get(..count).unwrap_or_default(), self.salt, lsn)
+            .filter(|header| lsn.0.saturating_add(header.used()) <= piece.end())
+            .ok_or(ReadError::Damaged(lsn))?;
+        Ok((piece, header))
+    }
+
+    /// All of a record into `buf`.
+    fn fetch(
+        &self,
+        piece: &Piece,
+        file: &File,
+        lsn: Lsn,
+        buf: &mut Vec<u8>,
+    ) -> Result<RecordHeader, ReadError> {
+        let at = lsn.0 - piece.base;
+        buf.resize(FIRST_READ, 0);
+        let mut count = read_at(piece, file, buf, at)?;
+        buf.truncate(count);
+        let header = RecordHeader::decode(buf, self.salt, lsn)
+            .filter(|header| lsn.0.saturating_add(header.used()) <= piece.end())
+            .ok_or(ReadError::Damaged(lsn))?;
+        // At most the length of a segment, by the check above.
+        let used = usize::try_from(header.used()).map_err(|_| ReadError::Damaged(lsn))?;
+        if used > count {
+            buf.resize(used, 0);
+            let rest = buf.get_mut(count..).unwrap_or_default();
+            count += read_at(piece, file, rest, at + count as u64)?;
+            buf.truncate(count);
+        }
+        Ok(header)
+    }
+
+    /// The segment that has the position, if a record can be there.
+    fn segment_of(&self, lsn: Lsn) -> Result<(Piece, Arc<File>), ReadError> {
+        if lsn >= self.end() {
+            return Err(ReadError::NotThere(lsn));
+        }
+        let piece = {
+            let pieces = self
+                .shared
+                .pieces
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let after = pieces.partition_point(|piece| piece.base <= lsn.0);
+            after.checked_sub(1).and_then(|at| pieces.get(at)).cloned()
+        };
+        let first = HEADER + FRAME_HEADER as u64;
+        let piece = piece
+            .filter(|piece| lsn.0 < piece.end() && lsn.0 - piece.base >= first)
+            .ok_or(ReadError::NotThere(lsn))?;
+        let file = self.file(&piece)?;
+        Ok((piece, file))
+    }
+
+    fn file(&self, piece: &Piece) -> Result<Arc<File>, ReadError> {
+        let mut files = self
+            .shared
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Dropped since the look at the table: a file kept open would keep its space.
+        if piece.end() <= self.start().0 {
+            return Err(ReadError::NotThere(Lsn(piece.base)));
+        }
+        let held = files.iter().position(|(base, _)| *base == piece.base);
+        let entry = match held {
+            Some(at) => files.remove(at),
+            None => match File::open(&piece.path) {
+                Ok(file) => (piece.base, Arc::new(file)),
+                Err(error) => return Err(LogError::read(&piece.path, error).into()),
+            },
+        };
+        if files.len() >= OPEN_FILES {
+            files.remove(0);
+        }
+        let file = Arc::clone(&entry.1);
+        files.push(entry);
+        Ok(file)
+    }
+
+    /// Delivers everything from `from` up to `to`, or to the end of the log if that is
+    /// earlier, until `f` breaks. `from` is the log's start, the beginning of a segment or
+    /// a frame's beginning or end, else: [`LogError::NotAPosition`]. Returns the position
+    /// that it got to.
+    ///
+    /// Segments must not be dropped while it runs.
+    pub fn replay<B>(
+        &self,
+        from: Lsn,
+        to: Lsn,
+        mut f: impl FnMut(Replayed<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B, Lsn>, LogError> {
+        // The end first: the segments then are at least those that it needs.
+        let end = self.end();
+        let pieces = {
+            let pieces = self
+                .shared
+                .pieces
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            pieces.clone()
+        };
+        // All of the segment is walked: what is before `from` shows that a frame ends there.
+        let after = pieces.partition_point(|piece| piece.base <= from.0);
+        let first = after.saturating_sub(1);
+        let until = Until::Known { end, stop: to };
+        let mut walk = Walk::new(&pieces, self.salt, first, until);
+        // Whatever the first segment is, nothing that counts is before it.
+        let mut reached = after == 0 && from >= self.start();
+        loop {
+            if !reached {
+                reached = walk.position() == Some(from) || walk.alias() == Some(from);
+                if !reached && walk.position().is_none_or(|at| at > from) {
+                    return Err(LogError::NotAPosition(from));
+                }
+            }
+            match walk.step()? {
+                Step::End if !reached => return Err(LogError::NotAPosition(from)),
+                Step::End => {
+                    let at = walk.position().unwrap_or(end).min(end);
+                    return Ok(ControlFlow::Continue(at));
+                }
+                Step::Damage(damage) => {
+                    let wanted = reached || damage.kind == DamageKind::Segment;
+                    if wanted
+                        && damage.to > from
+                        && let ControlFlow::Break(out) = f(Replayed::Damage(damage))
+                    {
+                        return Ok(ControlFlow::Break(out));
+                    }
+                }
+                Step::Frame {
+                    header, payload, ..
+                } if reached => {
+                    let slots = Records::new(self.salt, header, payload).map(|slot| match slot {
+                        Slot::Record(record) => Replayed::Record(record),
+                        Slot::Damage(damage) => Replayed::Damage(damage),
+                    });
+                    let end = Replayed::FrameEnd(header.end());
+                    for replayed in slots.chain([end]) {
+                        if let ControlFlow::Break(out) = f(replayed) {
+                            return Ok(ControlFlow::Break(out));
+                        }
+                    }
+                }
+                Step::Frame { .. } => {}
+            }
+        }
+    }
+}
+
+/// Fills `buf` from the file as far as it goes, and returns how far.
+fn read_at(piece: &Piece, file: &File, buf: &mut [u8], at: u64) -> Result<usize, LogError> {
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match file.read_at(rest, at + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(LogError::read(&piece.path, error)),
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,459 @@
+//! Opening the log: what is there, where it ends, and making that so.
+//!
+//! Only the files' order and the last used segment are read here; all older frames are
+//! proven by it, and damage among them is met by a replay or a read. Every step can be
+//! cut short and taken again with the same outcome: nothing that proves a frame is
+//! overwritten before something else proves it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+
+use super::frame::{CHAIN_BROKEN, CHAIN_START, FRAME_HEADER, Records, Salt, Slot};
+use super::segment::{self, BadHeader, HEADER, Segment, SegmentHeader};
+use super::spare::Spare;
+use super::walk::{Piece, Step, Until, Walk};
+use super::{Damage, DamageKind, Found, LogError, LogOptions, Lsn, Torn};
+
+/// How much is compared with zero, or written again, at once.
+const CHUNK: usize = 1 << 20;
+/// What is not zero is overwritten in pieces of this.
+const PAGE: u64 = 4096;
+
+/// The state that the log goes on from.
+pub(super) struct Recovered {
+    pub dir: PathBuf,
+    pub store_id: [u8; 16],
+    /// Those that hold the log, the current one last; no spare.
+    pub pieces: Vec<Piece>,
+    pub current: Segment,
+    /// Where the next frame goes in `current`.
+    pub offset: u64,
+    pub chain: u32,
+    pub start: Lsn,
+    /// Whether everything is proven by what is on disk.
+    pub marked: bool,
+    pub spare: Spare,
+    pub found: Found,
+}
+
+/// Opens the log of `data_dir`, or makes it with `new_store_id`.
+pub(super) fn recover(
+    data_dir: &Path,
+    options: &LogOptions,
+    new_store_id: Option<[u8; 16]>,
+) -> Result<Recovered, LogError> {
+    let dir = data_dir.join("log");
+    let created = prepare(data_dir, &dir, options, new_store_id)?;
+    let (store_id, pieces) = inspect(&dir)?;
+    let salt = Salt::new(&store_id);
+    let (tail, mut damage) = judge(&pieces, salt)?;
+    damage.extend(misplaced(&pieces, &tail));
+    let found = Found {
+        store_id,
+        created,
+        start: tail.start,
+        end: tail.end,
+        proven: tail.proven,
+        damage,
+        torn: None,
+    };
+    finish(dir, options, pieces, tail, found)
+}
+
+/// The directory is there, durable, with a segment in it and nothing unfinished. Returns
+/// whether the log was made.
+fn prepare(
+    data_dir: &Path,
+    dir: &Path,
+    options: &LogOptions,
+    new_store_id: Option<[u8; 16]>,
+) -> Result<bool, LogError> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(LogError::failed("make", dir, error));
+        }
+        _ => segment::sync_dir(data_dir)?,
+    }
+    let (segments, unfinished) = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
+    for path in unfinished {
+        fs::remove_file(&path).map_err(|error| LogError::failed("delete", &path, error))?;
+    }
+    // The names there may be no more durable than the process that made them was alive.
+    segment::sync_dir(dir)?;
+    if !segments.is_empty() {
+        return Ok(false);
+    }
+    let store_id = new_store_id.ok_or_else(|| LogError::Missing(dir.to_owned()))?;
+    let first = SegmentHeader {
+        store_id,
+        base: 0,
+        len: options.segment_size,
+    };
+    segment::make(dir, options, first)?;
+    Ok(true)
+}
+
+/// The store's id and its segments, in order, none overlapping.
+fn inspect(dir: &Path) -> Result<([u8; 16], Vec<Piece>), LogError> {
+    let (segments, _) = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
+    let mut store_id = None;
+    let mut headers = Vec::with_capacity(segments.len());
+    for (base, path) in segments {
+        let read = |error| LogError::read(&path, error);
+        let file = File::open(&path).map_err(read)?;
+        let file_len = file.metadata().map_err(read)?.len();
+        let mut raw = [0; 64];
+        let header = match file.read_exact_at(&mut raw, 0) {
+            Ok(()) => SegmentHeader::decode(&raw),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(BadHeader::Damaged),
+            Err(error) => return Err(read(error)),
+        };
+        let header = match header {
+            Err(BadHeader::Version(version)) => return Err(LogError::Version { path, version }),
+            Err(BadHeader::Damaged) => None,
+            // A file under another's name, or of another store, says nothing of itself.
+            Ok(header) if header.base != base => None,
+            Ok(header) if *store_id.get_or_insert(header.store_id) != header.store_id => None,
+            Ok(header) => Some(header),
+        };
+        headers.push((base, path, file_len, header));
+    }
+    let store_id = store_id.ok_or_else(|| LogError::Unrecognisable(dir.to_owned()))?;
+    let mut pieces: Vec<Piece> = Vec::with_capacity(headers.len());
+    let mut bases = headers
+        .iter()
+        .map(|header| header.0)
+        .skip(1)
+        .collect::<Vec<_>>();
+    bases.push(u64::MAX);
+    for ((base, path, file_len, header), next) in headers.into_iter().zip(bases) {
+        let len = match header {
+            Some(header) if header.base + header.len > next => {
+                let other = dir.join(segment::file_name(next));
+                return Err(LogError::Overlap(path, other));
+            }
+            Some(header) => header.len,
+            // The best guess: up to the next one, or all of the file.
+            None => file_len
+                .max(1)
+                .div_ceil(HEADER)
+                .saturating_mul(HEADER)
+                .min(next - base),
+        };
+        pieces.push(Piece {
+            base,
+            len,
+            path,
+            harmed: header.is_none() || file_len < len,
+        });
+    }
+    Ok((store_id, pieces))
+}
+
+/// The end of the log, and what leads up to it.
+struct Tail {
+    /// Walked from the beginning of this piece.
+    walked: usize,
+    /// The piece in which the log ends, and where there.
+    index: usize,
+    offset: u64,
+    end: Lsn,
+    chain: u32,
+    start: Lsn,
+    proven: Lsn,
+    /// The frame that no later one proves: its offset in the piece of `index`.
+    unproven: Option<u64>,
+    /// Anything was ever written.
+    used: bool,
+    /// The last frame is a mark.
+    marked: bool,
+    /// Nothing may be cut or written in what is there.
+    sealed: bool,
+}
+
+/// Finds the end, and the damage on the way to it.
+fn judge(pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> {
+    let mut judged = None;
+    for index in (0..pieces.len()).rev() {
+        // Of the later ones, which hold no whole frame, one at most can have a torn one.
+        let near = pieces.get(..index + 2).unwrap_or(pieces);
+        let (tail, damage) = follow(near, salt, index, Until::Unknown)?;
+        if tail.used {
+            judged = Some((tail, damage));
+            break;
+        }
+    }
+    let (tail, damage) = match judged {
+        Some(judged) => judged,
+        None => follow(pieces.get(..1).unwrap_or(pieces), salt, 0, Until::Unknown)?,
+    };
+    let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
+        return Ok((tail, damage));
+    };
+    // At most one segment, sound and in its place, is ever made ahead; and a log that does
+    // not begin at 0 has had frames. Where it is not so, acknowledged data is gone.
+    let behind = pieces.get(tail.index..).unwrap_or_default();
+    let gap = behind
+        .windows(2)
+        .any(|two| matches!(two, [a, b] if a.end() != b.base));
+    let harmed = behind.iter().any(|piece| piece.harmed);
+    if !harmed && !gap && behind.len() <= 2 && (tail.used || first.base == 0) {
+        return Ok((tail, damage));
+    }
+    let end = Lsn(last.end());
+    let all = Until::Known { end, stop: end };
+    let (mut tail, damage) = follow(pieces, salt, tail.walked, all)?;
+    (tail.index, tail.offset) = (pieces.len() - 1, last.len);
+    (tail.chain, tail.unproven) = (CHAIN_BROKEN, None);
+    (tail.used, tail.marked, tail.sealed) = (true, false, true);
+    Ok((tail, damage))
+}
+
+/// Walks from the piece at `index` to the end of the log.
+fn follow(
+    pieces: &[Piece],
+    salt: Salt,
+    index: usize,
+    until: Until,
+) -> Result<(Tail, Vec<Damage>), LogError> {
+    let first = pieces.first().map_or(0, |piece| piece.base);
+    let base = pieces.get(index).map_or(0, |piece| piece.base);
+    let mut tail = Tail {
+        walked: index,
+        index,
+        offset: HEADER,
+        end: Lsn(base.saturating_add(HEADER)),
+        chain: CHAIN_START,
+        start: Lsn(first),
+        proven: Lsn(first),
+        unproven: None,
+        used: false,
+        marked: false,
+        sealed: false,
+    };
+    let mut damage = Vec::new();
+    let mut walk = Walk::new(pieces, salt, index, until);
+    loop {
+        let frame = match walk.step()? {
+            Step::End => return Ok((tail, damage)),
+            Step::Damage(found) => {
+                damage.push(found);
+                (found.kind == DamageKind::Frames).then_some(None)
+            }
+            Step::Frame {
+                header,
+                crc,
+                payload,
+            } => {
+                damage.extend(Records::new(salt, header, payload).filter_map(harm));
+                Some(Some((header, crc)))
+            }
+        };
+        let (index, offset) = walk.place();
+        match frame {
+            // A segment's harm alone moves nothing.
+            None => {}
+            Some(None) => {
+                (tail.chain, tail.unproven, tail.marked) = (CHAIN_BROKEN, None, false);
+                (tail.index, tail.offset, tail.used) = (index, offset, true);
+            }
+            Some(Some((header, crc))) => {
+                tail.unproven = offset.checked_sub(header.len());
+                (tail.chain, tail.marked) = (crc, header.is_mark());
+                (tail.index, tail.offset, tail.used) = (index, offset, true);
+                (tail.start, tail.end) = (header.start, header.end());
+                tail.proven = tail.proven.max(header.durable);
+            }
+        }
+    }
+}
+
+fn harm(slot: Slot<'_>) -> Option<Damage> {
+    match slot {
+        Slot::Damage(damage) => Some(damage),
+        Slot::Record(_) => None,
+    }
+}
+
+/// Damage in the files before the walk, and between them.
+fn misplaced(pieces: &[Piece], tail: &Tail) -> Vec<Damage> {
+    let mut damage = Vec::new();
+    let mut expected = tail.start.0;
+    for (index, piece) in pieces.iter().enumerate() {
+        if index > tail.walked {
+            break;
+        }
+        if piece.end() <= tail.start.0 {
+            continue;
+        }
+        if piece.base > expected {
+            damage.push(Damage {
+                from: Lsn(expected),
+                to: Lsn(piece.base),
+                records: 1,
+                kind: DamageKind::Segment,
+            });
+        }
+        if piece.harmed && index < tail.walked {
+            damage.push(piece.damage());
+        }
+        expected = piece.end();
+    }
+    damage
+}
+
+/// Segments below the start were to go, and a power cut kept them. The frame that says so
+/// is durable by now.
+fn unlink_below(dir: &Path, pieces: &mut Vec<Piece>, start: Lsn) -> Result<(), LogError> {
+    while pieces.len() > 1
+        && let Some(first) = pieces.first()
+        && first.end() <= start.0
+    {
+        unlink(dir, &first.path)?;
+        pieces.remove(0);
+    }
+    Ok(())
+}
+
+/// Deletes a segment, durably, before anything else is done.
+pub(super) fn unlink(dir: &Path, path: &Path) -> Result<(), LogError> {
+    fs::remove_file(path).map_err(|error| LogError::failed("delete", path, error))?;
+    segment::sync_dir(dir)
+}
+
+/// Makes durable what counts, removes what does not, and sees to a spare.
+fn finish(
+    dir: PathBuf,
+    options: &LogOptions,
+    mut pieces: Vec<Piece>,
+    tail: Tail,
+    mut found: Found,
+) -> Result<Recovered, LogError> {
+    let ahead = pieces.split_off((tail.index + 1).min(pieces.len()));
+    let Some(last) = pieces.last() else {
+        return Err(LogError::Missing(dir));
+    };
+    let current = Segment::open(last.base, last.len, &last.path)?;
+    let mut spare = Spare::Missing;
+    if !tail.sealed {
+        if let Some(from) = tail.unproven {
+            write_again(&current, from, tail.offset)?;
+        }
+        found.torn = cut(&current, &tail)?;
+        if let Some(piece) = ahead.first() {
+            let segment = Segment::open(piece.base, piece.len, &piece.path)?;
+            let stale = clear(&segment, HEADER, segment.len)?;
+            if let Some(until) = stale {
+                let at = found.torn.map_or(found.end, |torn| torn.at);
+                let bytes = (segment.base + until).saturating_sub(at.0);
+                found.torn = Some(Torn { at, bytes });
+            }
+            spare = Spare::Ready(segment);
+        }
+        unlink_below(&dir, &mut pieces, tail.start)?;
+    }
+    if matches!(spare, Spare::Missing) {
+        let next = SegmentHeader {
+            store_id: found.store_id,
+            base: current.end(),
+            len: options.segment_size,
+        };
+        spare = Spare::make(&dir, options, next)?;
+    }
+    Ok(Recovered {
+        dir,
+        store_id: found.store_id,
+        pieces,
+        current,
+        offset: tail.offset,
+        chain: tail.chain,
+        start: tail.start,
+        marked: tail.marked || !tail.used,
+        spare,
+        found,
+    })
+}
+
+/// Writes the last frame over itself and syncs it. What was read may have been in the page
+/// cache only, even after a sync that failed; now it is on the disk.
+fn write_again(segment: &Segment, from: u64, to: u64) -> Result<(), LogError> {
+    let failed = |doing| move |error| LogError::failed(doing, &segment.path, error);
+    let mut buf = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let piece = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+        let buf = buf.get_mut(..piece).unwrap_or_default();
+        segment
+            .file
+            .read_exact_at(buf, at)
+            .map_err(failed("read"))?;
+        segment
+            .file
+            .write_all_at(buf, at)
+            .map_err(failed("write again"))?;
+        at += piece as u64;
+    }
+    segment.file.sync_all().map_err(failed("sync"))
+}
+
+/// Zeroes what lies past the end in the current segment.
+///
+/// The header of a torn frame may be all that proves the damage before it. It stays until
+/// the mark, which the log appends next, takes its place; one sector holds both.
+fn cut(current: &Segment, tail: &Tail) -> Result<Option<Torn>, LogError> {
+    let slot = (tail.offset + FRAME_HEADER as u64).min(current.len);
+    let mut until = clear(current, slot, current.len)?;
+    let mut raw = [0; FRAME_HEADER];
+    let raw = raw
+        .get_mut(..(slot - tail.offset) as usize)
+        .unwrap_or_default();
+    current
+        .file
+        .read_exact_at(raw, tail.offset)
+        .map_err(|error| LogError::failed("read", &current.path, error))?;
+    if raw.iter().any(|byte| *byte != 0) {
+        until = until.or(Some(slot));
+        if tail.marked || !tail.used {
+            clear(current, tail.offset, slot)?;
+        }
+    }
+    Ok(until.map(|until| Torn {
+        at: Lsn(current.base + tail.offset),
+        bytes: until - tail.offset,
+    }))
+}
+
+/// Makes `from..to` zero and durably so. Returns where the last byte was that was not.
+fn clear(segment: &Segment, from: u64, to: u64) -> Result<Option<u64>, LogError> {
+    let failed = |doing| move |error| LogError::failed(doing, &segment.path, error);
+    let mut buf = vec![0; CHUNK];
+    let zeros = [0; PAGE as usize];
+    let mut until = None;
+    let mut at = from;
+    while at < to {
+        let piece = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+        let buf = buf.get_mut(..piece).unwrap_or_default();
+        segment
+            .file
+            .read_exact_at(buf, at)
+            .map_err(failed("read"))?;
+        for (page, bytes) in (at..).step_by(PAGE as usize).zip(buf.chunks(PAGE as usize)) {
+            let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
+                continue;
+            };
+            let zeros = zeros.get(..bytes.len()).unwrap_or_default();
+            segment
+                .file
+                .write_all_at(zeros, page)
+                .map_err(failed("clear"))?;
+            until = Some(page + last as u64 + 1);
+        }
+        at += piece as u64;
+    }
+    if until.is_some() {
+        segment.file.sync_data().map_err(failed("sync"))?;
+    }
+    Ok(until)
+}

@@ -1,0 +1,238 @@
+//! The files of the log: their names, their header, and how one comes to be.
+//!
+//! A segment is `BASE.log`, BASE being the position of its first byte in 16 hexadecimal
+//! digits. It begins with 4 KiB of header and has its full length, all zeros, from before
+//! its first frame: it is written as `BASE.log.new`, synced, renamed, and its directory
+//! synced. So a `.log` that is short or has a bad header was damaged later, and a `.new`
+//! never held anything.
+//!
+//! ```text
+//!  0 magic "outboxd\n"
+//!  8 version u32         of the whole format: this, frames and records
+//! 12 header_crc u32      CRC-32C of bytes 0..12 and 16..48
+//! 16 store_id [u8; 16]
+//! 32 base u64
+//! 40 len u64             bytes of the file
+//! 48 zeros up to 4096
+//! ```
+//!
+//! The recipe for changing it is in [`frame`](super::frame).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame::{put, u32_at, u64_at};
+use super::{LogError, LogOptions};
+
+/// Bytes of a segment's header, and the unit of its length.
+pub(super) const HEADER: u64 = 4096;
+/// The format that is written.
+pub(super) const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"outboxd\n";
+const USED: usize = 48;
+/// Zeros are written in pieces of this, and synced after each few, so that the commits
+/// going on beside it never wait for one great flush.
+const ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+const SYNC_EVERY: u64 = 4 << 20;
+
+/// A segment that is open for reading and writing.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub base: u64,
+    pub len: u64,
+    pub path: PathBuf,
+    pub file: Arc<File>,
+}
+
+impl Segment {
+    pub fn open(base: u64, len: u64, path: &Path) -> Result<Segment, LogError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|error| LogError::failed("open", path, error))?;
+        Ok(Segment {
+            base,
+            len,
+            path: path.to_owned(),
+            file: Arc::new(file),
+        })
+    }
+
+    /// Position of the first byte after it, where the next one begins.
+    pub fn end(&self) -> u64 {
+        self.base.saturating_add(self.len)
+    }
+}
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub store_id: [u8; 16],
+    pub base: u64,
+    pub len: u64,
+}
+
+/// Why a header says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadHeader {
+    Damaged,
+    Version(u32),
+}
+
+impl SegmentHeader {
+    pub fn encode(&self) -> [u8; USED] {
+        let mut out = [0; USED];
+        put(&mut out, 0, MAGIC);
+        put(&mut out, 8, &VERSION.to_le_bytes());
+        put(&mut out, 16, &self.store_id);
+        put(&mut out, 32, &self.base.to_le_bytes());
+        put(&mut out, 40, &self.len.to_le_bytes());
+        let crc = Self::crc(&out);
+        put(&mut out, 12, &crc.to_le_bytes());
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<SegmentHeader, BadHeader> {
+        let raw = bytes.first_chunk::<USED>().ok_or(BadHeader::Damaged)?;
+        if !raw.starts_with(MAGIC) || u32_at(raw, 12) != Self::crc(raw) {
+            return Err(BadHeader::Damaged);
+        }
+        let version = u32_at(raw, 8);
+        if version != VERSION {
+            return Err(BadHeader::Version(version));
+        }
+        let mut store_id = [0; 16];
+        put(&mut store_id, 0, raw.get(16..32).unwrap_or_default());
+        let (base, len) = (u64_at(raw, 32), u64_at(raw, 40));
+        let sane = len > HEADER && len.is_multiple_of(HEADER) && base.checked_add(len).is_some();
+        let header = SegmentHeader {
+            store_id,
+            base,
+            len,
+        };
+        sane.then_some(header).ok_or(BadHeader::Damaged)
+    }
+
+    fn crc(raw: &[u8; USED]) -> u32 {
+        let (before, after) = raw.split_at(12);
+        let after = after.get(4..).unwrap_or_default();
+        crc32c::crc32c_append(crc32c::crc32c(before), after)
+    }
+}
+
+pub(super) fn file_name(base: u64) -> String {
+    format!("{base:016x}.log")
+}
+
+fn base_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".log")?;
+    let base = u64::from_str_radix(digits, 16).ok()?;
+    (file_name(base) == name).then_some(base)
+}
+
+/// The segments in `dir` in order, and the unfinished files that may be deleted.
+pub(super) fn list(dir: &Path) -> io::Result<(Vec<(u64, PathBuf)>, Vec<PathBuf>)> {
+    let (mut segments, mut unfinished) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if let Some(base) = base_of(name) {
+            segments.push((base, entry.path()));
+        } else if name.strip_suffix(".new").and_then(base_of).is_some() {
+            unfinished.push(entry.path());
+        }
+    }
+    segments.sort_unstable();
+    Ok((segments, unfinished))
+}
+
+pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| LogError::failed("sync", dir, error))
+}
+
+/// Makes a segment, complete and durable, in place of any of the same name.
+///
+/// [`LogError::NoSpace`]: there is none, and nothing is left behind.
+pub(super) fn make(
+    dir: &Path,
+    options: &LogOptions,
+    header: SegmentHeader,
+) -> Result<Segment, LogError> {
+    let path = dir.join(file_name(header.base));
+    let unfinished = dir.join(file_name(header.base) + ".new");
+    let file = match fill(&unfinished, options, header) {
+        Ok(file) => file,
+        Err(error) => {
+            // Its absence is what counts; opening the log deletes it if this does not.
+            let _ = fs::remove_file(&unfinished);
+            return Err(match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::NoSpace,
+                _ => LogError::failed("make", &unfinished, error),
+            });
+        }
+    };
+    fs::rename(&unfinished, &path).map_err(|error| LogError::failed("name", &path, error))?;
+    sync_dir(dir)?;
+    Ok(Segment {
+        base: header.base,
+        len: header.len,
+        path,
+        file: Arc::new(file),
+    })
+}
+
+fn fill(path: &Path, options: &LogOptions, header: SegmentHeader) -> io::Result<File> {
+    take_from_test_disk(options, header.len)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut at = 0;
+    while at < header.len {
+        let piece = (header.len - at).min(ZEROS.len() as u64);
+        file.write_all(ZEROS.get(..piece as usize).unwrap_or_default())?;
+        at += piece;
+        if at.is_multiple_of(SYNC_EVERY) {
+            file.sync_data()?;
+        }
+    }
+    file.write_all_at(&header.encode(), 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// Stands for a disk of limited size, so that tests can fill it.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(super) struct TestDisk {
+    pub free: Option<Arc<std::sync::atomic::AtomicU64>>,
+}
+
+#[cfg(test)]
+fn take_from_test_disk(options: &LogOptions, bytes: u64) -> io::Result<()> {
+    use std::sync::atomic::Ordering;
+    let Some(free) = &options.disk.free else {
+        return Ok(());
+    };
+    free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| {
+        free.checked_sub(bytes)
+    })
+    .map(drop)
+    .map_err(|_| ErrorKind::StorageFull.into())
+}
+
+#[cfg(not(test))]
+fn take_from_test_disk(_: &LogOptions, _: u64) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,395 @@
+//! The one owner of the log: it appends, marks, erases and drops.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::frame::{FrameBuf, FrameHeader, RecordHeader, RecordOffset, Salt};
+use super::reader::{LogReader, ReadError};
+use super::recovery::{self, Recovered};
+use super::segment::{self, HEADER, Segment, SegmentHeader};
+use super::spare::{Spare, SpareState};
+use super::walk::Piece;
+use super::{Found, LogError, LogOptions, Lsn};
+
+/// What only marks may use at the end of a segment, so that an idle moment, a clean stop
+/// and the dropping of segments need no new one.
+const MARK_ROOM: u64 = 256;
+const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// The log, open for appending.
+#[derive(Debug)]
+pub struct Log {
+    dir: PathBuf,
+    options: LogOptions,
+    store_id: [u8; 16],
+    salt: Salt,
+    reader: LogReader,
+    current: Segment,
+    /// Where the next frame goes in `current`.
+    offset: u64,
+    chain: u32,
+    start: Lsn,
+    /// The last frame is a mark, or there is none.
+    marked: bool,
+    spare: Spare,
+    mark: FrameBuf,
+    failure: Option<LogError>,
+}
+
+/// Where a frame went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub lsn: Lsn,
+    /// Where a replay of what comes later begins.
+    pub end: Lsn,
+}
+
+impl Committed {
+    /// The position of a record of this frame.
+    pub fn lsn(&self, record: RecordOffset) -> Lsn {
+        record.within(self.lsn)
+    }
+}
+
+/// Bytes of frames that fit for certain, without any space on the disk. The two do not
+/// add up for one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// In the current segment.
+    pub here: u64,
+    /// In the spare one; 0 while there is none.
+    pub spare: u64,
+}
+
+impl Log {
+    /// Opens the log in `data_dir/log`, which recovers it, or makes it with
+    /// `new_store_id` if it has no segment at all; `None` makes that [`LogError::Missing`].
+    ///
+    /// On return everything that a replay will deliver is durable.
+    pub fn open(
+        data_dir: &Path,
+        options: LogOptions,
+        new_store_id: Option<[u8; 16]>,
+    ) -> Result<(Log, Found), LogError> {
+        let Recovered {
+            dir,
+            store_id,
+            pieces,
+            current,
+            offset,
+            chain,
+            start,
+            marked,
+            spare,
+            found,
+        } = recovery::recover(data_dir, &options, new_store_id)?;
+        let salt = Salt::new(&store_id);
+        let end = Lsn(current.base + offset);
+        let mut log = Log {
+            dir,
+            options,
+            store_id,
+            salt,
+            reader: LogReader::new(salt, pieces, start, end),
+            current,
+            offset,
+            chain,
+            start,
+            marked,
+            spare,
+            mark: FrameBuf::new(salt),
+            failure: None,
+        };
+        match log.mark() {
+            // It proves what was just made durable; without it that is so all the same.
+            Ok(()) | Err(LogError::NoSpace) => Ok((log, found)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An empty frame to fill, for this log only.
+    pub fn frame(&self) -> FrameBuf {
+        FrameBuf::new(self.salt)
+    }
+
+    /// A handle for reading, also from other threads.
+    pub fn reader(&self) -> LogReader {
+        self.reader.clone()
+    }
+
+    pub fn store_id(&self) -> [u8; 16] {
+        self.store_id
+    }
+
+    /// First position that counts.
+    pub fn start(&self) -> Lsn {
+        self.start
+    }
+
+    /// End of the last frame.
+    pub fn end(&self) -> Lsn {
+        self.reader.end()
+    }
+
+    /// Writes the frame and makes it durable. An empty one writes nothing.
+    ///
+    /// [`LogError::NoSpace`]: nothing was written, and the same frame may be tried again.
+    pub fn commit(&mut self, frame: &mut FrameBuf) -> Result<Committed, LogError> {
+        self.check()?;
+        if !frame.belongs_to(self.salt) {
+            return Err(LogError::ForeignFrame);
+        }
+        if frame.is_empty() {
+            let end = self.end();
+            return Ok(Committed { lsn: end, end });
+        }
+        let committed = self.append(frame, MARK_ROOM)?;
+        self.marked = false;
+        Ok(committed)
+    }
+
+    /// Proves durable what was committed, so that damage to it will be seen as such.
+    /// Does nothing if that is so already.
+    pub fn mark(&mut self) -> Result<(), LogError> {
+        self.check()?;
+        if self.marked {
+            return Ok(());
+        }
+        self.append_mark()
+    }
+
+    fn append_mark(&mut self) -> Result<(), LogError> {
+        let mut mark = std::mem::replace(&mut self.mark, FrameBuf::new(self.salt));
+        let appended = self.append(&mut mark, 0);
+        self.mark = mark;
+        appended?;
+        self.marked = true;
+        Ok(())
+    }
+
+    fn append(&mut self, frame: &mut FrameBuf, reserve: u64) -> Result<Committed, LogError> {
+        let len = frame.disk_len();
+        let switched = self.offset + len + reserve > self.current.len;
+        if switched {
+            self.next_segment(len)?;
+        }
+        let lsn = Lsn(self.current.base + self.offset);
+        let header = FrameHeader {
+            lsn,
+            // Everything before was synced by its own commit.
+            durable: lsn,
+            start: self.start,
+            prev_crc: self.chain,
+            payload_len: 0,
+            record_count: 0,
+            records_crc: 0,
+        };
+        let (bytes, crc) = frame.place(header);
+        let Segment { path, file, .. } = self.current.clone();
+        self.terminal("write", &path, file.write_all_at(bytes, self.offset))?;
+        self.terminal("sync", &path, file.sync_data())?;
+        (self.offset, self.chain) = (self.offset + len, crc);
+        let end = Lsn(self.current.base + self.offset);
+        self.reader.publish(end);
+        if switched {
+            self.begin_spare()?;
+        }
+        Ok(Committed { lsn, end })
+    }
+
+    /// Makes the spare segment the current one, or one of its own for a frame of `len`
+    /// bytes that is too large for it.
+    fn next_segment(&mut self, len: u64) -> Result<(), LogError> {
+        let needed = HEADER + len + MARK_ROOM;
+        self.settle(true)?;
+        let next = match std::mem::replace(&mut self.spare, Spare::Missing) {
+            Spare::Ready(spare) if needed <= spare.len => spare,
+            Spare::Missing if needed <= self.options.segment_size => {
+                return Err(LogError::NoSpace);
+            }
+            other => {
+                let header = self.next_header(needed.next_multiple_of(HEADER));
+                // The spare, which nobody has written to or read from, is replaced by it.
+                match segment::make(&self.dir, &self.options, header) {
+                    Ok(segment) => segment,
+                    Err(LogError::NoSpace) => {
+                        self.spare = other;
+                        return Err(LogError::NoSpace);
+                    }
+                    Err(error) => return Err(self.fail(error)),
+                }
+            }
+        };
+        self.reader.add(Piece {
+            base: next.base,
+            len: next.len,
+            path: next.path.clone(),
+            harmed: false,
+        });
+        (self.current, self.offset) = (next, HEADER);
+        Ok(())
+    }
+
+    fn next_header(&self, len: u64) -> SegmentHeader {
+        SegmentHeader {
+            store_id: self.store_id,
+            base: self.current.end(),
+            len,
+        }
+    }
+
+    fn begin_spare(&mut self) -> Result<(), LogError> {
+        let header = self.next_header(self.options.segment_size);
+        match Spare::begin(&self.dir, &self.options, header) {
+            Ok(spare) => {
+                self.spare = spare;
+                Ok(())
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    fn settle(&mut self, wait: bool) -> Result<SpareState, LogError> {
+        self.spare.settle(wait).map_err(|error| self.fail(error))
+    }
+
+    /// Whether the next segment is ready.
+    pub fn spare(&mut self) -> Result<SpareState, LogError> {
+        self.check()?;
+        self.settle(false)
+    }
+
+    /// Begins to make the spare segment again if it is missing.
+    pub fn prepare_spare(&mut self) -> Result<SpareState, LogError> {
+        if self.spare()? == SpareState::Missing {
+            self.begin_spare()?;
+        }
+        self.settle(false)
+    }
+
+    /// What fits whatever the disk says. Compare with [`FrameBuf::disk_len`].
+    pub fn room(&mut self) -> Result<Room, LogError> {
+        self.spare()?;
+        let here = self.current.len.saturating_sub(self.offset + MARK_ROOM);
+        let spare = match &self.spare {
+            Spare::Ready(spare) => spare.len.saturating_sub(HEADER + MARK_ROOM),
+            _ => 0,
+        };
+        Ok(Room { here, spare })
+    }
+
+    /// The segments that hold the log, oldest first, as base and length in bytes. The
+    /// last is the current one; the spare is not among them.
+    pub fn segments(&self) -> Vec<(Lsn, u64)> {
+        self.reader.segments()
+    }
+
+    /// Overwrites the bodies of these records for good; they read as
+    /// [`Body::Erased`](super::Body::Erased) from then on. May be repeated. Positions
+    /// below the start, and records whose header is damaged, are passed over.
+    ///
+    /// The caller's own record that it is to be so is durable already: if power is cut
+    /// here, the caller erases again.
+    pub fn erase(&mut self, records: &[Lsn]) -> Result<(), LogError> {
+        self.check()?;
+        let mut segment: Option<Segment> = None;
+        let mut bodies = Vec::new();
+        let mut records = records.to_vec();
+        records.sort_unstable();
+        for lsn in records {
+            let (piece, header) = match self.reader.header(lsn) {
+                Ok(found) => found,
+                Err(ReadError::NotThere(_) | ReadError::Damaged(_)) => continue,
+                Err(ReadError::Log(error)) => return Err(error),
+            };
+            if segment.as_ref().is_none_or(|held| held.base != piece.base) {
+                self.erase_in(segment.take(), &bodies)?;
+                bodies.clear();
+                let opened = Segment::open(piece.base, piece.len, &piece.path);
+                segment = Some(opened.map_err(|error| self.fail(error))?);
+            }
+            bodies.push((lsn, header));
+        }
+        self.erase_in(segment, &bodies)
+    }
+
+    /// The seals are durable before the bodies go: what a power cut leaves in between is
+    /// an erased record with some of its body, never a damaged one.
+    fn erase_in(
+        &mut self,
+        segment: Option<Segment>,
+        bodies: &[(Lsn, RecordHeader)],
+    ) -> Result<(), LogError> {
+        let Some(Segment {
+            base, path, file, ..
+        }) = segment
+        else {
+            return Ok(());
+        };
+        for (lsn, _) in bodies {
+            let seal = self.salt.seal(*lsn).to_le_bytes();
+            let at = lsn.0 - base + RecordHeader::seal_offset();
+            self.terminal("seal in", &path, file.write_all_at(&seal, at))?;
+        }
+        self.terminal("sync", &path, file.sync_data())?;
+        for (lsn, header) in bodies {
+            let mut at = lsn.0 - base + header.body_offset();
+            let end = at + u64::from(header.body_len);
+            while at < end {
+                let piece = (end - at).min(ZEROS.len() as u64);
+                let zeros = ZEROS.get(..piece as usize).unwrap_or_default();
+                self.terminal("erase from", &path, file.write_all_at(zeros, at))?;
+                at += piece;
+            }
+        }
+        self.terminal("sync", &path, file.sync_data())
+    }
+
+    /// Makes the segment that holds `lsn` the first, and deletes those before it. The
+    /// current segment always stays.
+    ///
+    /// [`LogError::NoSpace`]: nothing was changed.
+    pub fn drop_below(&mut self, lsn: Lsn) -> Result<(), LogError> {
+        self.check()?;
+        let segments = self.segments();
+        let kept = segments.iter().rev().find(|(base, _)| *base <= lsn);
+        let Some((start, _)) = kept.copied().filter(|(base, _)| *base > self.start) else {
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut self.start, start);
+        if let Err(error) = self.append_mark() {
+            self.start = before;
+            return Err(error);
+        }
+        for piece in self.reader.begin_at(start) {
+            recovery::unlink(&self.dir, &piece.path).map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn fail(&mut self, error: LogError) -> LogError {
+        self.failure.get_or_insert(error).clone()
+    }
+
+    fn terminal(
+        &mut self,
+        doing: &'static str,
+        path: &Path,
+        done: io::Result<()>,
+    ) -> Result<(), LogError> {
+        done.map_err(|error| self.fail(LogError::failed(doing, path, error)))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // A thread that is still at the spare would write under the feet of the next owner.
+        // What it says matters no more: opening looks at what is there.
+        let _ = self.spare.settle(true);
+    }
+}
