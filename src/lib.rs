@@ -4,5 +4,8 @@
 //! named before it, and siblings never import each other. `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod transport;
