@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use http::Extensions;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
+use rustls_pki_types::InvalidDnsNameError;
 
 use super::resolve::ResolveFault;
 use crate::domain::attempt::{AttemptError, ErrorKind};
@@ -55,6 +56,8 @@ pub(super) fn read(error: &reqwest::Error, target: &str, waited: impl Fn() -> St
 struct Found<'a> {
     resolve: Option<&'a ResolveFault>,
     tls: Option<&'a rustls::Error>,
+    /// TLS wants a name that DNS could have, and asks before the resolver does.
+    no_name: bool,
     hyper: Option<&'a hyper::Error>,
     io: Option<&'a io::Error>,
     /// No connection came about.
@@ -87,6 +90,7 @@ impl<'a> Found<'a> {
         }
         self.resolve = self.resolve.or_else(|| link.downcast_ref());
         self.tls = self.tls.or_else(|| link.downcast_ref());
+        self.no_name |= link.is::<InvalidDnsNameError>();
         self.hyper = self.hyper.or_else(|| link.downcast_ref());
         // The innermost: it is the system's own, the outer ones wrap it.
         self.io = link.downcast_ref().or(self.io);
@@ -104,6 +108,9 @@ impl<'a> Found<'a> {
                 _ => ErrorKind::Dns,
             };
             return (kind, fault.to_string());
+        }
+        if self.no_name {
+            return (ErrorKind::Dns, format!("{target} has no valid DNS name"));
         }
         if let Some(fault) = self.tls {
             return (ErrorKind::Tls, format!("TLS with {target}: {fault}"));

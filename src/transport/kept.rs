@@ -68,11 +68,11 @@ impl Kept {
 
     /// Leave to use, and leave behind, a kept connection to the host of `url`; `None` if
     /// there is no room for one more. `profile` tells apart pools that are not shared.
-    pub(super) fn leave(&self, url: &Url, profile: u64) -> Option<Leave<'_>> {
+    pub(super) fn leave(&self, url: &Url, profile: u64, now: Instant) -> Option<Leave<'_>> {
         let key = (url.scheme(), url.host_str(), url.port(), profile);
         let host = self.hash.hash_one(key);
         let mut state = self.state();
-        state.turn_window();
+        state.turn_window(now);
         let has_room = state.charged < self.budget;
         let known = state.hosts.get_mut(&host);
         match known {
@@ -102,8 +102,7 @@ impl Host {
 
 impl State {
     /// Once a window: charges each host for what it used in the last one.
-    fn turn_window(&mut self) {
-        let now = Instant::now();
+    fn turn_window(&mut self, now: Instant) {
         if now.saturating_duration_since(self.window_began) < WINDOW {
             return;
         }
@@ -133,49 +132,49 @@ mod tests {
         format!("https://host{n}.example/hook").parse().unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn hosts_share_a_budget_that_idle_ones_give_back() {
-        let kept = Kept::new(3);
-        let first: Vec<_> = (0..2).map(|_| kept.leave(&url(1), 0)).collect();
+    #[test]
+    fn hosts_share_a_budget_that_idle_ones_give_back() {
+        let (kept, mut now) = (Kept::new(3), Instant::now());
+        let first: Vec<_> = (0..2).map(|_| kept.leave(&url(1), 0, now)).collect();
         assert!(first.iter().all(Option::is_some));
         drop(first);
-        assert!(kept.leave(&url(2), 0).is_some());
-        assert!(kept.leave(&url(3), 0).is_none(), "three are charged");
+        assert!(kept.leave(&url(2), 0, now).is_some());
+        assert!(kept.leave(&url(3), 0, now).is_none(), "three are charged");
         // What a host has been charged for it may use again.
-        let again = [kept.leave(&url(1), 0), kept.leave(&url(1), 0)];
+        let again = [kept.leave(&url(1), 0, now), kept.leave(&url(1), 0, now)];
         assert!(again.iter().all(Option::is_some));
-        assert!(kept.leave(&url(1), 0).is_none(), "but no more");
+        assert!(kept.leave(&url(1), 0, now).is_none(), "but no more");
         drop(again);
-        tokio::time::advance(WINDOW).await;
+        now += WINDOW;
         assert!(
-            kept.leave(&url(3), 0).is_none(),
+            kept.leave(&url(3), 0, now).is_none(),
             "their connections may still be kept"
         );
-        tokio::time::advance(WINDOW).await;
-        assert!(kept.leave(&url(3), 0).is_some());
+        now += WINDOW;
+        assert!(kept.leave(&url(3), 0, now).is_some());
         assert_eq!(kept.state().hosts.len(), 1);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_host_in_use_stays_charged() {
-        let kept = Kept::new(1);
-        let held = kept.leave(&url(1), 0);
+    #[test]
+    fn a_host_in_use_stays_charged() {
+        let (kept, mut now) = (Kept::new(1), Instant::now());
+        let held = kept.leave(&url(1), 0, now);
         for _ in 0..3 {
-            tokio::time::advance(WINDOW).await;
-            assert!(kept.leave(&url(2), 0).is_none());
+            now += WINDOW;
+            assert!(kept.leave(&url(2), 0, now).is_none());
         }
         drop(held);
         for _ in 0..2 {
-            tokio::time::advance(WINDOW).await;
-            let _ = kept.leave(&url(1), 0);
+            now += WINDOW;
+            let _ = kept.leave(&url(1), 0, now);
         }
         assert_eq!(kept.state().charged, 1);
     }
 
     #[test]
     fn profiles_do_not_share_connections() {
-        let kept = Kept::new(2);
-        assert!(kept.leave(&url(1), 0).is_some() && kept.leave(&url(1), 1).is_some());
+        let (kept, now) = (Kept::new(2), Instant::now());
+        assert!(kept.leave(&url(1), 0, now).is_some() && kept.leave(&url(1), 1, now).is_some());
         assert_eq!(kept.state().hosts.len(), 2);
     }
 }

@@ -144,7 +144,7 @@ impl Inner {
         if let Err(reason) = self.may_send(&endpoint.url, &profile) {
             return Outcome::fault(ErrorKind::Blocked, &reason);
         }
-        let leave = self.kept.leave(&endpoint.url, profile.id);
+        let leave = self.kept.leave(&endpoint.url, profile.id, Instant::now());
         let client = match leave {
             Some(_) => &profile.keeping,
             None => &profile.closing,
