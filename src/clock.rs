@@ -11,7 +11,7 @@ pub fn now() -> Timestamp {
 }
 
 /// A moment of the system's clock as a [`Timestamp`]; 1970 if it is before that.
-pub fn from_system(moment: SystemTime) -> Timestamp {
+fn from_system(moment: SystemTime) -> Timestamp {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
