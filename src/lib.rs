@@ -4,6 +4,14 @@
 //! named before it, and siblings never import each other. `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
-pub mod config;
 pub mod domain;
+
+pub mod clock;
+
+pub mod config;
+
 pub mod outbox;
+
+pub mod transport;
+
+pub mod cli;

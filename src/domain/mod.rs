@@ -2,6 +2,7 @@
 //! decisions made over them. Nothing here reads a clock, rolls dice, or touches a disk
 //! or a socket; whoever calls brings the time and the randomness.
 
+pub mod address;
 pub mod attempt;
 pub mod delivery;
 pub mod endpoint;

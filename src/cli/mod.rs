@@ -1,0 +1,159 @@
+//! The commands, one file each.
+
+pub mod keygen;
+pub mod listen;
+pub mod receiver;
+pub mod secrets;
+mod show;
+pub mod sign;
+pub mod verify;
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The most that a command reads as a body.
+const MAX_BODY: u64 = 64 << 20;
+
+/// Why a command ends without having done what it was asked. The text is for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was asked for something that makes no sense: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It went wrong: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// Whoever read our output has gone. That is their choice, not a failure.
+    #[error("nobody reads the output any more")]
+    OutputClosed,
+}
+
+impl Failure {
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::Usage(_) => ExitCode::from(2),
+            Failure::Failed(_) => ExitCode::from(1),
+            Failure::OutputClosed => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Writes a result to stdout.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Failed(format!("cannot write to stdout: {error}")),
+    })
+}
+
+/// One line of JSON to stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let line = serde_json::to_string(value);
+    let line = line.map_err(|error| Failure::Failed(format!("cannot write JSON: {error}")))?;
+    print(&(line + "\n"))
+}
+
+/// The body in a file, or on stdin for `-`. At most 64 MiB.
+fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(MAX_BODY + 1).read_to_end(&mut body)
+    } else {
+        let file = std::fs::File::open(path);
+        file.and_then(|file| file.take(MAX_BODY + 1).read_to_end(&mut body))
+    };
+    match read {
+        Err(error) => Err(Failure::Failed(format!("{}: {error}", shown(path)))),
+        Ok(length) if length as u64 > MAX_BODY => Err(Failure::Failed(format!(
+            "{}: more than 64 MiB",
+            shown(path)
+        ))),
+        Ok(_) => Ok(body),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    match path.to_str() {
+        Some("-") => "stdin".to_owned(),
+        _ => path.display().to_string(),
+    }
+}
+
+/// The body of a signed message.
+#[derive(clap::Args)]
+pub struct BodyArg {
+    /// The file with the body, byte for byte; - reads stdin
+    #[arg(value_name = "FILE", default_value = "-")]
+    body: PathBuf,
+}
+
+impl BodyArg {
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        read_body(&self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    enum Commands {
+        Sign(sign::Sign),
+        Verify(verify::Verify),
+        Keygen(keygen::Keygen),
+        Listen(listen::Listen),
+    }
+
+    #[test]
+    fn the_arguments_make_sense_to_clap() {
+        Commands::command().debug_assert();
+        let parse = |line: &str| Commands::try_parse_from(line.split(' '));
+        assert!(parse("outboxd listen --port 0 --status 503").is_ok());
+        assert!(parse("outboxd listen --status 99").is_err());
+        assert!(parse("outboxd listen --forward http://localhost:1/ --status 200").is_err());
+        assert!(parse("outboxd verify --id a --timestamp 1 --signature v1,x body.json").is_ok());
+        assert!(parse("outboxd verify --id a --timestamp 1").is_err());
+    }
+
+    fn ran(line: &[&str]) -> Result<(), Failure> {
+        match Commands::try_parse_from(line).unwrap() {
+            Commands::Sign(args) => sign::run(&args),
+            Commands::Verify(args) => verify::run(&args),
+            Commands::Keygen(args) => keygen::run(&args),
+            Commands::Listen(args) => listen::run(&args),
+        }
+    }
+
+    #[test]
+    fn the_official_vector_verifies_but_for_its_age() {
+        let mut body = tempfile::NamedTempFile::new().unwrap();
+        body.write_all(b"{\"test\": 2432232314}").unwrap();
+        let body = body.path().to_str().unwrap();
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let verify = |signature: &str, tolerance: &str| {
+            #[rustfmt::skip]
+            let line = [
+                "outboxd", "verify", "--secret", secret, "--id", "msg_p5jXN8AQM9LWM0D4loKWxJek",
+                "--timestamp", "1614265330", "--signature", signature, "--tolerance", tolerance, body,
+            ];
+            ran(&line)
+        };
+        let right = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        assert!(verify(right, "1000000h").is_ok());
+        for (signature, tolerance, reason) in [
+            (right, "5m", "in the past"),
+            ("v1,AAAA", "1000000h", "no signature matches"),
+        ] {
+            let failure = verify(signature, tolerance).unwrap_err();
+            assert!(matches!(failure, Failure::Failed(_)));
+            assert!(failure.to_string().contains(reason), "{failure}");
+        }
+        let unread = ran(&["outboxd", "sign", "--secret", secret, "/nonexistent/body"]);
+        assert!(matches!(unread, Err(Failure::Failed(_))));
+    }
+}

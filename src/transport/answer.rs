@@ -1,0 +1,134 @@
+//! What a receiver answered: as much of its body as is kept, and when to come back.
+//!
+//! Never more than `response_body_limit` is read. A longer body, or one that has not
+//! shown its end by then, is dropped with its connection, and the status stands.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::domain::time::Timestamp;
+
+/// The longest wait that an answer may ask for; `retry.max` caps it further.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
+
+/// How the reading of a body ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// All of it, or as much as is kept.
+    Read,
+    /// The attempt's time was up.
+    TimedOut,
+    /// It broke off.
+    Broken(reqwest::Error),
+}
+
+/// Reads at most `limit` bytes, until `deadline`.
+pub(super) async fn read(body: reqwest::Body, limit: usize, deadline: Instant) -> (Bytes, End) {
+    if body.is_end_stream() {
+        return (Bytes::new(), End::Read);
+    }
+    let mut kept = BytesMut::new();
+    let reading = fill(body, &mut kept, limit);
+    let end = match tokio::time::timeout_at(deadline, reading).await {
+        Ok(Ok(())) => End::Read,
+        Ok(Err(error)) => End::Broken(error),
+        Err(_) => End::TimedOut,
+    };
+    (kept.freeze(), end)
+}
+
+async fn fill(
+    mut body: reqwest::Body,
+    kept: &mut BytesMut,
+    limit: usize,
+) -> Result<(), reqwest::Error> {
+    while kept.len() < limit || limit == 0 {
+        let Some(frame) = body.frame().await else {
+            return Ok(());
+        };
+        // Trailers say nothing to us.
+        if let Ok(data) = frame?.into_data() {
+            let room = limit.saturating_sub(kept.len()).min(data.len());
+            // Copied: the frame would hold on to the connection's whole read buffer.
+            kept.extend_from_slice(data.get(..room).unwrap_or_default());
+            if limit == 0 && !data.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `None` if there is none that can
+/// be read; zero for a date that has passed.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    parse_retry_after(text.trim(), clock::now())
+}
+
+fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // Only too many digits fail now.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        let date = date.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(date.as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(millis).since(now)
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = Timestamp::from_millis(784_111_777_000);
+        let wait = |text| parse_retry_after(text, now).map(|wait| wait.as_secs());
+        assert_eq!(wait("0"), Some(0));
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:51:37 GMT"), Some(120));
+        assert_eq!(wait("Sunday, 06-Nov-94 08:51:37 GMT"), Some(120));
+        assert_eq!(wait("Sun Nov  6 08:51:37 1994"), Some(120));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:36 GMT"), Some(0));
+        assert_eq!(
+            wait("99999999999999999999999"),
+            Some(LONGEST_WAIT.as_secs())
+        );
+        assert_eq!(
+            wait("Fri, 31 Dec 9999 23:59:59 GMT"),
+            Some(LONGEST_WAIT.as_secs())
+        );
+        for garbage in [
+            "",
+            "-1",
+            "+1",
+            "1.5",
+            "1s",
+            "soon",
+            "Sun, 06 Nov 1994",
+            "1994-11-06T08:51:37Z",
+        ] {
+            assert_eq!(wait(garbage), None, "{garbage}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_retry_after_makes_it_panic_or_wait_for_ever(text in ".{0,60}", now: u64) {
+            let wait = parse_retry_after(&text, Timestamp::from_millis(now));
+            prop_assert!(wait.is_none_or(|wait| wait <= LONGEST_WAIT));
+        }
+    }
+}

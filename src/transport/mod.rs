@@ -1,0 +1,328 @@
+//! One attempt: resolve, judge the address, connect, send, read what comes back.
+//!
+//! Everything of an attempt happens under one deadline, the endpoint's timeout, and
+//! whatever happens ends up in the [`Attempt`]: nothing here fails, retries, follows a
+//! redirect, or decides what an answer means for the delivery. No environment variable
+//! changes where a request goes.
+//!
+//! An answer counts once its status and body are in: a 2xx whose body breaks off is
+//! `protocol`, one whose body takes until the deadline is `timeout`, both with the status
+//! recorded, and the delivery is tried again (at least once is the promise). A body that
+//! is longer than what is kept is no fault. Any other status is kind `status` whatever
+//! its body does.
+
+mod answer;
+mod fault;
+mod kept;
+mod profile;
+mod request;
+mod resolve;
+mod stage;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use reqwest::Response;
+use rustix::process::{Resource, getrlimit};
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use self::answer::End;
+use self::kept::Kept;
+use self::profile::{Profile, Profiles};
+pub use self::request::Outgoing;
+use self::stage::Phase;
+use crate::clock;
+use crate::config::DeliveryLimits;
+use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
+use crate::domain::endpoint::Endpoint;
+
+/// The transport could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error(transparent)]
+    Tls(#[from] tls::TlsFault),
+    /// The error never holds the proxy's URL, which may hold a password.
+    #[error("delivery.proxy cannot be used: {0}")]
+    Proxy(reqwest::Error),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(reqwest::Error),
+}
+
+impl TransportError {
+    fn proxy(error: reqwest::Error) -> Self {
+        TransportError::Proxy(error.without_url())
+    }
+
+    fn client(error: reqwest::Error) -> Self {
+        TransportError::Client(error.without_url())
+    }
+}
+
+/// Makes attempts. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct Transport(Arc<Inner>);
+
+struct Inner {
+    profiles: Profiles,
+    kept: Kept,
+    connect_timeout: Duration,
+    response_body_limit: usize,
+}
+
+/// What an attempt came to, without its times.
+#[derive(Default)]
+struct Outcome {
+    status: Option<u16>,
+    error: Option<AttemptError>,
+    response_body: Bytes,
+    address: Option<SocketAddr>,
+    retry_after: Option<Duration>,
+}
+
+impl Outcome {
+    fn fault(kind: ErrorKind, detail: &str) -> Self {
+        Outcome {
+            error: Some(fault::attempt_error(kind, detail)),
+            ..Outcome::default()
+        }
+    }
+}
+
+impl Transport {
+    /// Reads the root certificates. A quarter of the file descriptors that the process
+    /// may open now is what idle connections may hold, so raise that limit before.
+    pub fn new(limits: &DeliveryLimits) -> Result<Transport, TransportError> {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let budget = (descriptors / 4).clamp(16, 16_384);
+        Ok(Transport(Arc::new(Inner {
+            profiles: Profiles::new(limits)?,
+            kept: Kept::new(usize::try_from(budget).unwrap_or(usize::MAX)),
+            connect_timeout: limits.connect_timeout,
+            response_body_limit: usize::try_from(limits.response_body_limit).unwrap_or(usize::MAX),
+        })))
+    }
+
+    /// Makes one attempt within the endpoint's timeout. Never fails: whatever happens is
+    /// in the [`Attempt`]. Dropping the future abandons it and closes its connection.
+    pub async fn attempt(&self, endpoint: &Endpoint, request: &Outgoing) -> Attempt {
+        let (at, began) = (clock::now(), Instant::now());
+        let deadline = began.checked_add(endpoint.timeout).unwrap_or(began);
+        let exchange = self.0.exchange(endpoint, request, at, deadline);
+        let outcome = stage::track(exchange).await;
+        Attempt {
+            at,
+            duration: began.elapsed(),
+            status: outcome.status,
+            error: outcome.error,
+            response_body: outcome.response_body,
+            address: outcome.address,
+            retry_after: outcome.retry_after,
+        }
+    }
+}
+
+impl Inner {
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        outgoing: &Outgoing,
+        at: crate::domain::time::Timestamp,
+        deadline: Instant,
+    ) -> Outcome {
+        let profile = match self.profiles.of(endpoint) {
+            Ok(profile) => profile,
+            Err(error) => return Outcome::fault(ErrorKind::Connect, &error.to_string()),
+        };
+        if let Err(reason) = self.may_send(&endpoint.url, &profile) {
+            return Outcome::fault(ErrorKind::Blocked, &reason);
+        }
+        let leave = self.kept.leave(&endpoint.url, profile.id, Instant::now());
+        let client = match leave {
+            Some(_) => &profile.keeping,
+            None => &profile.closing,
+        };
+        let sending = client.execute(request::build(endpoint, outgoing, at));
+        match tokio::time::timeout_at(deadline, sending).await {
+            Ok(Ok(response)) => self.answered(response, endpoint, deadline).await,
+            Ok(Err(error)) => self.failed(&error, endpoint),
+            Err(_) => self.timed_out(endpoint),
+        }
+    }
+
+    /// What can be judged before a name is resolved: the URL itself, and IP literals,
+    /// which never meet the resolver. (`url` has read `0x7f.1` and the like as what they
+    /// are by now.)
+    fn may_send(&self, url: &Url, profile: &Profile) -> Result<(), String> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("only http and https URLs are dialled".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("URLs with user info are refused".to_owned());
+        }
+        match literal(url) {
+            Some(ip) => profile
+                .rule
+                .judge(ip)
+                .map_err(|refusal| refusal.to_string()),
+            None if self.profiles.proxied() && !profile.rule.public => {
+                Err("plain http through the proxy needs delivery.allow_http".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn answered(
+        &self,
+        response: Response,
+        endpoint: &Endpoint,
+        deadline: Instant,
+    ) -> Outcome {
+        let (status, address) = (response.status(), response.remote_addr());
+        let asks_to_wait =
+            status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
+        let retry_after = match asks_to_wait {
+            true => answer::retry_after(response.headers()),
+            false => None,
+        };
+        let body = http::Response::from(response).into_body();
+        let (response_body, end) = answer::read(body, self.response_body_limit, deadline).await;
+        let error = if status.is_success() {
+            self.body_fault(end, endpoint, address)
+        } else {
+            Some(fault::attempt_error(ErrorKind::Status, &no_success(status)))
+        };
+        Outcome {
+            status: Some(status.as_u16()),
+            error,
+            response_body,
+            address,
+            retry_after,
+        }
+    }
+
+    fn body_fault(
+        &self,
+        end: End,
+        endpoint: &Endpoint,
+        address: Option<SocketAddr>,
+    ) -> Option<AttemptError> {
+        match end {
+            End::Read => None,
+            End::TimedOut => Some(fault::attempt_error(
+                ErrorKind::Timeout,
+                &format!(
+                    "the response body did not end within {:?}",
+                    endpoint.timeout
+                ),
+            )),
+            End::Broken(error) => {
+                let target = target(&endpoint.url, address);
+                let found = fault::read(&error, &target, || self.waited(endpoint, &target));
+                Some(fault::attempt_error(found.kind, &found.detail))
+            }
+        }
+    }
+
+    fn failed(&self, error: &reqwest::Error, endpoint: &Endpoint) -> Outcome {
+        let guess = self.dialled(&endpoint.url);
+        let target = target(&endpoint.url, guess);
+        let found = fault::read(error, &target, || self.waited(endpoint, &target));
+        let dialled = !matches!(found.kind, ErrorKind::Dns | ErrorKind::Blocked);
+        Outcome {
+            address: found.address.or(guess.filter(|_| dialled)),
+            ..Outcome::fault(found.kind, &found.detail)
+        }
+    }
+
+    fn timed_out(&self, endpoint: &Endpoint) -> Outcome {
+        let address = self.dialled(&endpoint.url);
+        let target = target(&endpoint.url, address);
+        let (mut phase, since) = stage::phase();
+        // Connecting never takes longer, so the attempt got a connection that another
+        // one left, and this is the one it asked for in vain.
+        if phase != Phase::Waiting && since.elapsed() > self.connect_timeout {
+            phase = Phase::Waiting;
+        }
+        let within = endpoint.timeout;
+        let detail = match phase {
+            Phase::Waiting => {
+                format!("no answer from {target} within {within:?} (waiting for response headers)")
+            }
+            phase => format!("no answer within {within:?} ({})", doing(phase, &target)),
+        };
+        Outcome {
+            address,
+            ..Outcome::fault(ErrorKind::Timeout, &detail)
+        }
+    }
+
+    /// What `connect_timeout`, or the system's own patience, cut short.
+    fn waited(&self, endpoint: &Endpoint, target: &str) -> String {
+        let (phase, _) = stage::phase();
+        match phase {
+            Phase::Waiting => format!("{target} went silent (within {:?})", endpoint.timeout),
+            phase => format!(
+                "no connection within {:?} ({})",
+                self.connect_timeout,
+                doing(phase, target)
+            ),
+        }
+    }
+
+    /// The address that this attempt dials or dialled, if there is only one it can be.
+    fn dialled(&self, url: &Url) -> Option<SocketAddr> {
+        if self.profiles.proxied() {
+            return None;
+        }
+        let ip = literal(url).or_else(stage::dialled)?;
+        Some(SocketAddr::new(ip, url.port_or_known_default()?))
+    }
+}
+
+fn doing(phase: Phase, target: &str) -> String {
+    match phase {
+        Phase::Resolving => format!("resolving {target}"),
+        Phase::Connecting => format!("connecting to {target}"),
+        Phase::Waiting => format!("waiting for {target}"),
+    }
+}
+
+/// The IP address that the URL spells out.
+fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Ipv4(ip) => Some(ip.into()),
+        Host::Ipv6(ip) => Some(ip.into()),
+        Host::Domain(_) => None,
+    }
+}
+
+/// The other side, for a person: its address, else host and port. Never path or query.
+fn target(url: &Url, address: Option<SocketAddr>) -> String {
+    match address {
+        Some(address) => address.to_string(),
+        None => {
+            let host = url.host_str().unwrap_or("no host");
+            let port = url.port_or_known_default().unwrap_or(0);
+            format!("{host}:{port}")
+        }
+    }
+}
+
+fn no_success(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or("no standard status");
+    match status.is_redirection() {
+        true => format!(
+            "answered {} {reason}; redirects are not followed",
+            status.as_u16()
+        ),
+        false => format!("answered {} {reason}", status.as_u16()),
+    }
+}

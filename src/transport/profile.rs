@@ -1,0 +1,172 @@
+//! One reqwest client for each set of addresses that may be dialled.
+//!
+//! A connection in a pool was judged by the rule it was dialled under, so endpoints
+//! under different rules never share a pool: an endpoint with a grant of its own must
+//! not leave behind a connection that an endpoint without it could reuse.
+//!
+//! Through a proxy the proxy resolves the names and dials, so only literals can be
+//! judged here, and what it may reach is its own configuration's matter. Its own address
+//! is the operator's choice and not judged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ipnet::IpNet;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Proxy};
+use rustls::ClientConfig;
+
+use super::TransportError;
+use super::kept::IDLE_TIMEOUT;
+use super::resolve::{Lookups, Resolver};
+use super::stage::Staged;
+use super::tls;
+use crate::config::DeliveryLimits;
+use crate::domain::address::DialRule;
+use crate::domain::endpoint::Endpoint;
+
+/// Profiles of endpoints with grants of their own that are kept; the one that was not
+/// used for longest goes first.
+const OWN_PROFILES: usize = 64;
+
+/// Bytes of the headers of an HTTP/2 answer. HTTP/1 has hyper's bounds: 100 headers
+/// within a buffer of about 400 KiB.
+const HTTP2_HEADER_BYTES: u32 = 64 * 1024;
+
+/// A rule and the clients that keep to it.
+#[derive(Clone)]
+pub(super) struct Profile {
+    /// Tells pools apart.
+    pub(super) id: u64,
+    pub(super) rule: Arc<DialRule>,
+    /// Keeps connections for later.
+    pub(super) keeping: Client,
+    /// Closes each connection after its attempt.
+    pub(super) closing: Client,
+}
+
+/// Everything that clients are made from.
+struct Mould {
+    tls: ClientConfig,
+    lookups: Arc<Lookups>,
+    limits: DeliveryLimits,
+}
+
+/// The profiles in use.
+pub(super) struct Profiles {
+    mould: Mould,
+    https: Profile,
+    http: Profile,
+    own: Mutex<Own>,
+}
+
+struct Own {
+    /// The last used last.
+    profiles: Vec<(Key, Profile)>,
+    next_id: u64,
+}
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    grants: Vec<IpNet>,
+    plain: bool,
+}
+
+impl Profiles {
+    pub(super) fn new(limits: &DeliveryLimits) -> Result<Self, TransportError> {
+        let mould = Mould {
+            tls: tls::client_config(limits.ca_file.as_deref())?,
+            lookups: Arc::new(Lookups::new()),
+            limits: limits.clone(),
+        };
+        Ok(Profiles {
+            https: mould.cast(0, &[], false)?,
+            http: mould.cast(1, &[], true)?,
+            own: Mutex::new(Own {
+                profiles: Vec::new(),
+                next_id: 2,
+            }),
+            mould,
+        })
+    }
+
+    /// The profile of an endpoint: what its scheme, the configuration's grants and its
+    /// own allow.
+    pub(super) fn of(&self, endpoint: &Endpoint) -> Result<Profile, TransportError> {
+        let plain = endpoint.url.scheme() != "https";
+        let grants = endpoint.allow_networks.as_slice();
+        if grants.is_empty() {
+            let common = if plain { &self.http } else { &self.https };
+            return Ok(common.clone());
+        }
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(key, _): &(Key, Profile)| key.plain == plain && key.grants == grants;
+        let entry = match own.profiles.iter().position(is_it) {
+            Some(at) => own.profiles.remove(at),
+            None => {
+                let id = own.next_id;
+                let key = Key {
+                    grants: grants.to_vec(),
+                    plain,
+                };
+                let entry = (key, self.mould.cast(id, grants, plain)?);
+                own.next_id = id.wrapping_add(1);
+                if own.profiles.len() >= OWN_PROFILES {
+                    own.profiles.remove(0);
+                }
+                entry
+            }
+        };
+        let profile = entry.1.clone();
+        own.profiles.push(entry);
+        Ok(profile)
+    }
+
+    /// Whether a proxy does the dialling.
+    pub(super) fn proxied(&self) -> bool {
+        self.mould.limits.proxy.is_some()
+    }
+}
+
+impl Mould {
+    fn cast(&self, id: u64, own: &[IpNet], plain: bool) -> Result<Profile, TransportError> {
+        let common = &self.limits.allow_networks;
+        let rule = Arc::new(DialRule {
+            grants: common.iter().chain(own).copied().collect(),
+            public: !plain || self.limits.allow_http,
+        });
+        Ok(Profile {
+            id,
+            keeping: self.client(&rule, self.limits.max_in_flight)?,
+            closing: self.client(&rule, 0)?,
+            rule,
+        })
+    }
+
+    /// A client that keeps at most `idle` connections a host. For the keeping one that is
+    /// `max_in_flight`, which is no bound of its own: with less, a host that is sent to
+    /// as fast as that allows would have its connections closed and opened all the time.
+    /// What bounds them over all hosts is [`super::kept`].
+    fn client(&self, rule: &Arc<DialRule>, idle: usize) -> Result<Client, TransportError> {
+        let limits = &self.limits;
+        let resolver = Resolver {
+            lookups: self.lookups.clone(),
+            rule: limits.proxy.is_none().then(|| rule.clone()),
+        };
+        let mut client = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .dns_resolver(resolver)
+            .connector_layer(Staged)
+            .connect_timeout(limits.connect_timeout)
+            .redirect(Policy::none())
+            .referer(false)
+            .no_proxy()
+            .user_agent(limits.user_agent.as_str())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(idle)
+            .http2_max_header_list_size(HTTP2_HEADER_BYTES);
+        if let Some(proxy) = &limits.proxy {
+            client = client.proxy(Proxy::all(proxy.clone()).map_err(TransportError::proxy)?);
+        }
+        client.build().map_err(TransportError::client)
+    }
+}

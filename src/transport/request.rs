@@ -1,0 +1,70 @@
+//! The request that a receiver gets: its headers, signed for this moment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, Request};
+
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event::{EventId, EventType};
+use crate::domain::signature;
+use crate::domain::time::Timestamp;
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const EVENT_TYPE: HeaderName = HeaderName::from_static("outboxd-event-type");
+
+/// What an event's deliveries carry: the same for every endpoint and attempt.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub id: EventId,
+    pub event_type: EventType,
+    /// `application/json` for JSON.
+    pub content_type: Arc<str>,
+    /// Not JSON: the type goes in a header, as there is no envelope for it.
+    pub opaque: bool,
+    pub body: Bytes,
+}
+
+/// The request of one attempt that begins `at`. The user agent is the client's.
+pub(super) fn build(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> Request {
+    let mut request = Request::new(Method::POST, endpoint.url.clone());
+    *request.headers_mut() = headers(endpoint, outgoing, at);
+    *request.body_mut() = Some(outgoing.body.clone().into());
+    request
+}
+
+fn headers(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> HeaderMap {
+    let (id, seconds) = (outgoing.id.to_string(), at.as_secs());
+    // Room for the ones that reqwest and hyper add.
+    let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 10);
+    if !endpoint.secrets.is_empty() {
+        let signed = signature::header_value(&endpoint.secrets, &id, seconds, &outgoing.body);
+        headers.insert(WEBHOOK_SIGNATURE, value(signed));
+    }
+    headers.insert(CONTENT_TYPE, content_type(&outgoing.content_type));
+    headers.insert(WEBHOOK_ID, value(id));
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
+    if outgoing.opaque {
+        headers.insert(EVENT_TYPE, value(outgoing.event_type.as_str().to_owned()));
+    }
+    for (name, value) in &endpoint.headers {
+        headers.append(name, value.clone());
+    }
+    headers
+}
+
+/// Ids, types and signatures are ASCII that a header may hold.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn content_type(text: &str) -> HeaderValue {
+    if text == "application/json" {
+        return HeaderValue::from_static("application/json");
+    }
+    // It came in a header; should it not fit one, the body still goes out as bytes.
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}

@@ -1,0 +1,212 @@
+//! TLS: whom we believe, and how it fails.
+
+use std::convert::Infallible;
+use std::io::Write;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rcgen::{CertificateParams, IsCa, Issuer, KeyPair};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// A certificate authority that lives as long as the test.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        file.write_all(pem.as_bytes()).unwrap();
+        Authority {
+            issuer: Issuer::new(params, key),
+            file,
+        }
+    }
+
+    /// A server's side for `name`, valid until that year.
+    fn acceptor(&self, name: &str, until: i32, alpn: &[&str]) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from(certificate.der().to_vec())],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn transport(&self) -> Transport {
+        let limits = DeliveryLimits {
+            ca_file: Some(self.file.path().to_owned()),
+            ..limits()
+        };
+        Transport::new(&limits).unwrap()
+    }
+}
+
+/// Serves HTTP/1.1 or HTTP/2, as ALPN had it, and answers with the version.
+async fn serving(acceptor: TlsAcceptor) -> Server {
+    Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let answer = service_fn(
+                |request: hyper::Request<hyper::body::Incoming>| async move {
+                    let version = format!("{:?}", request.version());
+                    Ok::<_, Infallible>(hyper::Response::new(version))
+                },
+            );
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), answer).await;
+        }
+    })
+    .await
+}
+
+fn https(server: &Server, host: &str) -> Endpoint {
+    endpoint(format!(
+        "https://{host}:{}/?token=HUSH",
+        server.address.port()
+    ))
+}
+
+#[tokio::test]
+async fn a_certificate_from_ca_file_is_good_for_its_name_over_both_versions() {
+    let authority = Authority::new("ours");
+    let transport = authority.transport();
+    for (alpn, version) in [
+        (&["h2", "http/1.1"][..], "HTTP/2.0"),
+        (&["http/1.1"][..], "HTTP/1.1"),
+        (&[][..], "HTTP/1.1"),
+    ] {
+        let server = serving(authority.acceptor("localhost", 2100, alpn)).await;
+        for _ in 0..2 {
+            let attempt = transport
+                .attempt(&https(&server, "localhost"), &event())
+                .await;
+            assert_eq!((attempt.status, attempt.error), (Some(200), None));
+            assert_eq!(attempt.response_body, version);
+            assert_eq!(attempt.address, Some(server.address));
+        }
+        assert_eq!(server.connections(), 1, "{version}");
+    }
+    let literal = serving(authority.acceptor("127.0.0.1", 2100, &[])).await;
+    let attempt = transport
+        .attempt(&https(&literal, "127.0.0.1"), &event())
+        .await;
+    assert_eq!(attempt.error, None);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_good_is_a_tls_fault() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    #[rustfmt::skip]
+    let cases = [
+        (ours.acceptor("elsewhere.example", 2100, &[]), "not valid for"),
+        (theirs.acceptor("localhost", 2100, &[]), "UnknownIssuer"),
+        (ours.acceptor("localhost", 2020, &[]), "expired"),
+    ];
+    for (acceptor, expected) in cases {
+        let server = serving(acceptor).await;
+        let attempt = ours
+            .transport()
+            .attempt(&https(&server, "localhost"), &event())
+            .await;
+        let (kind, detail) = fault(&attempt);
+        assert_eq!((kind, attempt.status), (ErrorKind::Tls, None), "{detail}");
+        assert!(detail.contains(expected), "{detail}");
+        assert_eq!(attempt.address, Some(server.address));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_a_tls_fault() {
+    let plain = Server::start(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        closed(&mut stream).await;
+    })
+    .await;
+    let closing = Server::start(|mut stream| async move {
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    for server in [plain, closing] {
+        let attempt = transport()
+            .attempt(&https(&server, "127.0.0.1"), &event())
+            .await;
+        let (kind, detail) = fault(&attempt);
+        assert_eq!(kind, ErrorKind::Tls, "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_ends_at_the_first_of_both_timeouts() {
+    let hung = Server::start(|mut stream| async move { closed(&mut stream).await }).await;
+    let attempt = Transport::new(&DeliveryLimits {
+        connect_timeout: Duration::from_millis(100),
+        ..limits()
+    })
+    .unwrap()
+    .attempt(&https(&hung, "127.0.0.1"), &event())
+    .await;
+    let expected = format!(
+        "no connection within 100ms (connecting to {})",
+        hung.address
+    );
+    assert_eq!(fault(&attempt), (ErrorKind::Timeout, expected.as_str()));
+
+    let endpoint = Endpoint {
+        timeout: Duration::from_millis(100),
+        ..https(&hung, "127.0.0.1")
+    };
+    let attempt = transport().attempt(&endpoint, &event()).await;
+    let expected = format!("no answer within 100ms (connecting to {})", hung.address);
+    assert_eq!(fault(&attempt), (ErrorKind::Timeout, expected.as_str()));
+    assert_eq!(attempt.address, Some(hung.address));
+}
+
+#[test]
+fn a_ca_file_that_is_no_good_is_named() {
+    let made = |content: &[u8]| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let error = super::super::tls::client_config(Some(file.path())).unwrap_err();
+        (error.to_string(), file.path().display().to_string())
+    };
+    for content in [
+        &b""[..],
+        b"no pem",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\n",
+    ] {
+        let (error, path) = made(content);
+        assert!(error.contains(&path), "{error}");
+    }
+    let missing = std::path::Path::new("/nonexistent/ca.pem");
+    let error = super::super::tls::client_config(Some(missing)).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/ca.pem"));
+}
