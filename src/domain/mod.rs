@@ -5,7 +5,9 @@
 pub mod attempt;
 pub mod delivery;
 pub mod endpoint;
+pub mod engine;
 pub mod event;
 pub mod retry;
+pub mod schedule;
 pub mod signature;
 pub mod time;

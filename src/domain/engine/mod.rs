@@ -1,0 +1,6 @@
+//! The engine: which delivery is attempted next, and what an attempt leads to.
+
+mod message;
+
+pub use crate::domain::schedule::Now;
+pub use message::{Command, Entry, Input, Key, LanePolicy, Outcome};
