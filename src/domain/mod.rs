@@ -3,6 +3,7 @@
 //! or a socket; whoever calls brings the time and the randomness.
 
 pub mod attempt;
+pub mod backoff;
 pub mod delivery;
 pub mod endpoint;
 pub mod engine;
@@ -11,3 +12,4 @@ pub mod retry;
 pub mod schedule;
 pub mod signature;
 pub mod time;
+pub mod verdict;

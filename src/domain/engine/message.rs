@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::domain::attempt::{Attempt, ErrorKind};
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, EndpointNo, Ordering, Rate};
 use crate::domain::event::{EventId, Tenant};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
+use crate::domain::verdict::Outcome;
 
 /// What the engine needs to know of an endpoint.
 #[derive(Clone, Debug)]
@@ -45,25 +45,6 @@ pub type Key = (Timestamp, EventId);
 impl Entry {
     pub fn key(&self) -> Key {
         (self.due, self.event)
-    }
-}
-
-/// What of an attempt decides about its delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    pub status: Option<u16>,
-    /// `None` is success.
-    pub error: Option<ErrorKind>,
-    pub retry_after: Option<std::time::Duration>,
-}
-
-impl From<&Attempt> for Outcome {
-    fn from(attempt: &Attempt) -> Outcome {
-        Outcome {
-            status: attempt.status,
-            error: attempt.error.as_ref().map(|error| error.kind),
-            retry_after: attempt.retry_after,
-        }
     }
 }
 

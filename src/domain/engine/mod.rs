@@ -3,4 +3,5 @@
 mod message;
 
 pub use crate::domain::schedule::Now;
-pub use message::{Command, Entry, Input, Key, LanePolicy, Outcome};
+pub use crate::domain::verdict::Outcome;
+pub use message::{Command, Entry, Input, Key, LanePolicy};
