@@ -44,7 +44,10 @@ impl From<&Attempt> for Outcome {
 /// The retry budget that an attempt was made under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
+    /// Goes on into the next attempt's budget as it is.
     pub from: Timestamp,
+    /// The time that has passed since it began.
+    pub age: Duration,
     /// Attempts that had failed under it before.
     pub tries: u32,
 }
@@ -100,7 +103,7 @@ fn retry(
     rng: &mut impl Rng,
 ) -> Next {
     let tries = budget.tries.saturating_add(1);
-    let spent = policy.schedule.is_empty() && wall.since(budget.from) >= policy.give_up_after;
+    let spent = policy.schedule.is_empty() && budget.age >= policy.give_up_after;
     match retry_delay(policy, tries) {
         Some(delay) if !spent => {
             let wait = jittered(delay, policy.jitter, rng).max(pause.unwrap_or_default());
@@ -151,6 +154,7 @@ mod tests {
     fn judged(outcome: Outcome, policy: &RetryPolicy, age: Duration, tries: u32) -> Verdict {
         let budget = Budget {
             from: now().saturating_sub(age),
+            age,
             tries,
         };
         judge(
