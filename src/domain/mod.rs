@@ -4,10 +4,14 @@
 
 pub mod address;
 pub mod attempt;
+pub mod backoff;
 pub mod delivery;
 pub mod endpoint;
+pub mod engine;
 pub mod event;
 pub mod retry;
+pub mod schedule;
 pub mod signature;
 pub mod subscription;
 pub mod time;
+pub mod verdict;

@@ -1,0 +1,599 @@
+//! The engine: which delivery is attempted next, and what an attempt leads to.
+//!
+//! It is told what happened ([`Input`]) and says what to do ([`Command`]). It owns the
+//! lanes, the due times, the limits and the breakers; it never reads a clock, rolls dice
+//! or touches a disk or socket, so a simulation runs it through years in seconds.
+//!
+//! A delivery's way: it waits in its lane's window; with a slot granted it is *in flight*
+//! ([`Command::Start`]); its attempt ends ([`Input::Ended`]), the slot is free, and it is
+//! *settling* while its outcome is stored ([`Command::Store`]); when that is applied to
+//! the index ([`Input::Stored`]) it is gone, or waits again. So it is never in flight
+//! twice, and the index is never behind on what the engine reads from it.
+//!
+//! Memory is bounded by the lanes with work: a window each, and at most so many in
+//! flight and settling. With too much unsettled no attempt starts: a crash would repeat
+//! all of it. An endpoint without work costs its policy only.
+
+mod breaker;
+mod lane;
+mod message;
+mod share;
+mod window;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use self::lane::{Ended, Lane, SLOW};
+use self::share::{Conduct, Shares};
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::domain::schedule::{Timers, WallClock};
+
+pub use self::message::{Command, Entry, Input, Key, LanePolicy};
+pub use self::window::LANE_WINDOW;
+pub use crate::domain::schedule::Now;
+pub use crate::domain::verdict::Outcome;
+
+/// With more outcomes on their way into the index no attempt starts.
+pub const MAX_SETTLING: usize = 8192;
+/// With more deliveries in all windows together, windows are kept short.
+const MANY_WAITING: usize = 128 * 1024;
+/// What a short window holds.
+const SHORT_WINDOW: usize = 16;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Engine {
+    endpoints: HashMap<EndpointNo, Seat>,
+    lanes: HashMap<EndpointNo, Lane>,
+    busy: HashMap<(EndpointNo, EventId), Busy>,
+    shares: Shares,
+    timers: Timers,
+    clock: WallClock,
+    /// Attempts in the order of their starts, until they are slow. The first is in flight.
+    young: VecDeque<Young>,
+    last_attempt: u64,
+    waiting: usize,
+    breakers_open: usize,
+    draining: bool,
+}
+
+/// A configured endpoint.
+#[derive(Debug)]
+struct Seat {
+    policy: Arc<LanePolicy>,
+    /// Of its last lane.
+    standing: Conduct,
+}
+
+/// A delivery in flight or settling.
+#[derive(Debug)]
+struct Busy {
+    entry: Entry,
+    phase: Phase,
+    /// It is no longer pending, whatever its attempt comes to.
+    withdrawn: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    InFlight {
+        attempt: u64,
+        since: Duration,
+        lingers: bool,
+        retried: Option<Entry>,
+    },
+    Settling {
+        again: Option<Entry>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Young {
+    slow_at: Duration,
+    no: EndpointNo,
+    event: EventId,
+    attempt: u64,
+}
+
+/// The engine in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub in_flight: usize,
+    /// Attempts in flight of lanes that count as slow.
+    pub slow_in_flight: usize,
+    /// Outcomes on their way into the index.
+    pub settling: usize,
+    /// Deliveries in all windows; the backlog is in the index.
+    pub waiting: usize,
+    pub lanes: usize,
+    pub breakers_open: usize,
+}
+
+/// One lane, for `explain` and `status`. Times are on the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    pub in_flight: usize,
+    /// In the window; there may be more in the index.
+    pub waiting: usize,
+    pub held: bool,
+    pub breaker_open: bool,
+    /// `Retry-After` keeps the whole endpoint waiting until then.
+    pub paused_until: Option<Duration>,
+    /// The next attempt may start then; past: it waits for a slot. `None`: nothing to
+    /// attempt, held, or a probe is under way.
+    pub next: Option<Duration>,
+}
+
+impl Engine {
+    /// An engine that has at most so many attempts in flight; at least 1.
+    pub fn new(max_in_flight: usize) -> Engine {
+        Engine {
+            endpoints: HashMap::new(),
+            lanes: HashMap::new(),
+            busy: HashMap::new(),
+            shares: Shares::new(max_in_flight),
+            timers: Timers::default(),
+            clock: WallClock::default(),
+            young: VecDeque::new(),
+            last_attempt: 0,
+            waiting: 0,
+            breakers_open: 0,
+            draining: false,
+        }
+    }
+
+    /// Takes in what happened and appends what is to be done to `out`.
+    pub fn handle<R: Rng>(&mut self, input: Input, now: Now, rng: &mut R, out: &mut Vec<Command>) {
+        if self.clock.jumped_forward(now) {
+            self.hasten(now, out);
+        }
+        self.notice_slow(now, out);
+        while let Some(no) = self.timers.pop(now.mono) {
+            if let Some(lane) = self.lanes.get_mut(&no) {
+                lane.filed.timer = None;
+            }
+            self.refresh(no, now, out);
+        }
+        self.take(input, now, rng, out);
+        self.fill_slots(now, out);
+    }
+
+    /// When [`Input::Wake`] is due, on the monotonic clock. Exact: earlier there is
+    /// nothing to do, later something would be late.
+    pub fn next_wake(&self) -> Option<Duration> {
+        if self.draining {
+            return None;
+        }
+        // That a lane turns slow matters only to those who wait for a slot.
+        let slow = self.young.front().filter(|_| self.shares.is_wanted());
+        let slow_at = slow.map(|young| young.slow_at);
+        self.timers.next().into_iter().chain(slow_at).min()
+    }
+
+    pub fn stats(&self) -> Stats {
+        let in_flight = self.shares.total();
+        Stats {
+            in_flight,
+            slow_in_flight: self.shares.in_flight(Conduct::Slow),
+            settling: self.busy.len().saturating_sub(in_flight),
+            waiting: self.waiting,
+            lanes: self.lanes.len(),
+            breakers_open: self.breakers_open,
+        }
+    }
+
+    /// An endpoint's lane, if it has work or is in trouble.
+    pub fn lane(&self, no: EndpointNo, now: Now) -> Option<LaneView> {
+        let lane = self.lanes.get(&no)?;
+        let paused = lane.paused_until > now.mono;
+        Some(LaneView {
+            in_flight: lane.in_flight,
+            waiting: lane.window.len(),
+            held: lane.held,
+            breaker_open: lane.breaker.is_open(),
+            paused_until: paused.then_some(lane.paused_until),
+            next: lane.start_at(),
+        })
+    }
+
+    fn take<R: Rng>(&mut self, input: Input, now: Now, rng: &mut R, out: &mut Vec<Command>) {
+        match input {
+            Input::Configure { no, policy } => self.configure(no, policy, now, out),
+            Input::Queued { no, entry } => self.queued(no, entry, now, out),
+            Input::Withdrawn { no, event } => self.withdrawn(no, event, now, out),
+            Input::Refilled { no, entries, more } => self.refilled(no, entries, more, now, out),
+            Input::Ended { no, event, outcome } => self.ended(no, event, outcome, now, rng, out),
+            Input::Stored { no, event } => self.stored(no, event, now, out),
+            Input::Failing {
+                no,
+                since,
+                attempts,
+            } => self.change(no, now, out, |lane| {
+                lane.set_failing(since, attempts, now.mono);
+            }),
+            Input::Backlog { no } => self.change(no, now, out, |lane| lane.window.forget()),
+            Input::Hold { no } => self.change(no, now, out, Lane::hold),
+            Input::Release { no, at } => self.change(no, now, out, |lane| lane.release(at)),
+            Input::Probe { no } => {
+                self.change(no, now, out, |lane| lane.breaker.probe_now(now.mono));
+            }
+            Input::Remove { no } => {
+                self.change(no, now, out, |lane| {
+                    lane.hold();
+                    lane.removed = true;
+                });
+                self.endpoints.remove(&no);
+            }
+            Input::Limits { max_in_flight } => self.shares.set_limit(max_in_flight),
+            Input::Wake => {}
+            Input::Drain => self.draining = true,
+        }
+    }
+
+    fn configure(&mut self, no: EndpointNo, policy: LanePolicy, now: Now, out: &mut Vec<Command>) {
+        let policy = Arc::new(policy);
+        let seat = self.endpoints.entry(no).or_insert_with(|| Seat {
+            policy: Arc::clone(&policy),
+            standing: Conduct::New,
+        });
+        seat.policy = Arc::clone(&policy);
+        if let Some(lane) = self.lanes.get_mut(&no) {
+            if let Some(turn) = lane.filed.turn.take() {
+                self.shares.dequeue(turn, &lane.policy.tenant);
+            }
+            lane.policy = policy;
+            if lane.removed {
+                lane.removed = false;
+                lane.held = false;
+            }
+            self.refresh(no, now, out);
+        }
+    }
+
+    /// Changes a configured endpoint's lane, which is made if there is none.
+    fn change(
+        &mut self,
+        no: EndpointNo,
+        now: Now,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Lane),
+    ) {
+        let Some(seat) = self.endpoints.get(&no) else {
+            return;
+        };
+        let lane = self
+            .lanes
+            .entry(no)
+            .or_insert_with(|| Lane::new(Arc::clone(&seat.policy), seat.standing));
+        let (waiting, open) = (lane.window.len(), lane.breaker.is_open());
+        change(lane);
+        self.count(no, waiting, open, out);
+        self.refresh(no, now, out);
+    }
+
+    /// Brings the totals up to date with a lane that had so many waiting.
+    fn count(&mut self, no: EndpointNo, waiting: usize, open: bool, out: &mut Vec<Command>) {
+        let Some(lane) = self.lanes.get(&no) else {
+            return;
+        };
+        self.waiting = self.waiting.saturating_sub(waiting) + lane.window.len();
+        if lane.breaker.is_open() != open {
+            let open = !open;
+            self.breakers_open = if open {
+                self.breakers_open + 1
+            } else {
+                self.breakers_open.saturating_sub(1)
+            };
+            out.push(Command::BreakerChanged { no, open });
+        }
+    }
+
+    fn queued(&mut self, no: EndpointNo, entry: Entry, now: Now, out: &mut Vec<Command>) {
+        if let Some(busy) = self.busy.get_mut(&(no, entry.event)) {
+            busy.withdrawn = false;
+            match &mut busy.phase {
+                // Read by a refill before it was told of: no news.
+                Phase::InFlight { .. } if busy.entry == entry => {}
+                Phase::InFlight { retried, .. } => *retried = Some(entry),
+                // Its outcome is applied after this, and decides.
+                Phase::Settling { .. } => {}
+            }
+            return;
+        }
+        let capacity = self.capacity();
+        self.change(no, now, out, |lane| lane.enter(entry, now, capacity));
+    }
+
+    fn withdrawn(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
+        if let Some(busy) = self.busy.get_mut(&(no, event)) {
+            busy.withdrawn = true;
+            if let Phase::InFlight { retried, .. } = &mut busy.phase {
+                *retried = None;
+            }
+        } else if self.lanes.contains_key(&no) {
+            self.change(no, now, out, |lane| lane.window.remove(event));
+        }
+    }
+
+    fn refilled(
+        &mut self,
+        no: EndpointNo,
+        entries: Vec<Entry>,
+        more: bool,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        if !self.lanes.contains_key(&no) {
+            return;
+        }
+        let busy = std::mem::take(&mut self.busy);
+        self.change(no, now, out, |lane| {
+            lane.refilled(entries, more, now, |event| busy.contains_key(&(no, event)));
+        });
+        self.busy = busy;
+    }
+
+    fn ended<R: Rng>(
+        &mut self,
+        no: EndpointNo,
+        event: EventId,
+        outcome: Outcome,
+        now: Now,
+        rng: &mut R,
+        out: &mut Vec<Command>,
+    ) {
+        let (Some(busy), Some(lane)) = (self.busy.get_mut(&(no, event)), self.lanes.get_mut(&no))
+        else {
+            return;
+        };
+        let Phase::InFlight {
+            attempt,
+            since,
+            lingers,
+            retried,
+        } = busy.phase
+        else {
+            return;
+        };
+        let (waiting, open) = (lane.window.len(), lane.breaker.is_open());
+        let ended = Ended {
+            entry: busy.entry,
+            retried,
+            outcome,
+            took: now.mono.saturating_sub(since),
+            lingered: lingers,
+        };
+        let ruling = lane.ended(ended, now, &self.clock, rng);
+        lane.settling += 1;
+        busy.phase = Phase::Settling {
+            again: ruling.again,
+        };
+        self.shares.ended(lane.filed.conduct);
+        out.push(Command::Store {
+            no,
+            event,
+            next: ruling.next,
+            disable: ruling.disable,
+        });
+        self.count(no, waiting, open, out);
+        self.refresh(no, now, out);
+        if self
+            .young
+            .front()
+            .is_some_and(|first| first.attempt == attempt)
+        {
+            self.drop_ended_young();
+        }
+    }
+
+    fn stored(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
+        let settled = match self.busy.get(&(no, event)) {
+            Some(Busy {
+                phase: Phase::Settling { again },
+                withdrawn,
+                ..
+            }) => again.filter(|_| !withdrawn),
+            _ => return,
+        };
+        self.busy.remove(&(no, event));
+        let capacity = self.capacity();
+        let Some(lane) = self.lanes.get_mut(&no) else {
+            return;
+        };
+        lane.settling = lane.settling.saturating_sub(1);
+        let waiting = lane.window.len();
+        let open = lane.breaker.is_open();
+        match settled {
+            Some(entry) => lane.enter(entry, now, capacity),
+            None => lane.window.remove(event),
+        }
+        self.count(no, waiting, open, out);
+        self.refresh(no, now, out);
+    }
+
+    /// The wall clock jumped forward: what is due by it is due.
+    fn hasten(&mut self, now: Now, out: &mut Vec<Command>) {
+        let all: Vec<EndpointNo> = self.lanes.keys().copied().collect();
+        for no in all {
+            if let Some(lane) = self.lanes.get_mut(&no) {
+                lane.hasten(now);
+            }
+            self.refresh(no, now, out);
+        }
+    }
+
+    /// Tells lanes of their attempts that have become slow.
+    fn notice_slow(&mut self, now: Now, out: &mut Vec<Command>) {
+        while let Some(&young) = self.young.front() {
+            if young.slow_at > now.mono {
+                break;
+            }
+            self.young.pop_front();
+            self.drop_ended_young();
+            if let Some(Busy {
+                phase: Phase::InFlight { lingers, .. },
+                ..
+            }) = self.busy.get_mut(&(young.no, young.event))
+            {
+                *lingers = true;
+            }
+            if let Some(lane) = self.lanes.get_mut(&young.no) {
+                lane.lingers();
+            }
+            self.refresh(young.no, now, out);
+        }
+        // Behind a live one there may be any number that have ended.
+        if self.young.len() > 2 * self.shares.total() + 1024 {
+            let mut young = std::mem::take(&mut self.young);
+            young.retain(|&young| self.is_in_flight(young));
+            self.young = young;
+        }
+    }
+
+    /// The first of the young is in flight.
+    fn drop_ended_young(&mut self) {
+        while let Some(&young) = self.young.front()
+            && !self.is_in_flight(young)
+        {
+            self.young.pop_front();
+        }
+    }
+
+    fn is_in_flight(&self, young: Young) -> bool {
+        self.busy
+            .get(&(young.no, young.event))
+            .is_some_and(|busy| match busy.phase {
+                Phase::InFlight { attempt, .. } => attempt == young.attempt,
+                Phase::Settling { .. } => false,
+            })
+    }
+
+    /// How many deliveries a window may hold.
+    fn capacity(&self) -> usize {
+        if self.waiting < MANY_WAITING {
+            LANE_WINDOW
+        } else {
+            SHORT_WINDOW
+        }
+    }
+
+    /// Brings a lane's entries in the registers up to date: its conduct, its place in the
+    /// turns or its timer, its refill. An idle lane goes.
+    fn refresh(&mut self, no: EndpointNo, now: Now, out: &mut Vec<Command>) {
+        let capacity = self.capacity();
+        let Some(lane) = self.lanes.get_mut(&no) else {
+            return;
+        };
+        if !lane.held
+            && !self.draining
+            && let Some((from, limit)) = lane.window.wants_refill(capacity, now.mono)
+        {
+            out.push(Command::Refill { no, from, limit });
+        }
+        let conduct = lane.conduct();
+        let was = lane.filed.conduct;
+        if conduct != was {
+            self.shares.moved(was, conduct, lane.in_flight);
+        }
+        let room = lane.has_room(self.shares.of_one(conduct));
+        let start_at = lane.start_at().filter(|_| room && !self.draining);
+        let ready = start_at.is_some_and(|at| at <= now.mono);
+        let tenant = &lane.policy.tenant;
+        lane.filed.turn = if ready {
+            let turn = lane.filed.turn;
+            Some(
+                self.shares
+                    .enqueue(turn, no, tenant, conduct, lane.in_flight),
+            )
+        } else {
+            if let Some(turn) = lane.filed.turn {
+                self.shares.dequeue(turn, tenant);
+            }
+            None
+        };
+        let active = ready || lane.in_flight > 0;
+        if (active, conduct) != (lane.filed.active, was) {
+            if lane.filed.active {
+                self.shares.set_active(was, false);
+            }
+            if active {
+                self.shares.set_active(conduct, true);
+            }
+        }
+        lane.filed.conduct = conduct;
+        lane.filed.active = active;
+        let refill_at = lane.window.refill_not_before().filter(|_| !lane.held);
+        let timer = start_at.filter(|_| !ready).or(refill_at);
+        self.timers.set(no, lane.filed.timer, timer);
+        lane.filed.timer = timer;
+        if lane.is_idle() {
+            self.retire(no);
+        }
+    }
+
+    fn retire(&mut self, no: EndpointNo) {
+        if let Some(lane) = self.lanes.remove(&no) {
+            self.timers.set(no, lane.filed.timer, None);
+            self.waiting = self.waiting.saturating_sub(lane.window.len());
+            self.breakers_open = self
+                .breakers_open
+                .saturating_sub(usize::from(lane.breaker.is_open()));
+            if let Some(seat) = self.endpoints.get_mut(&no) {
+                seat.standing = lane.standing();
+            }
+        }
+    }
+
+    /// Starts attempts while there are slots and lanes that may have them.
+    fn fill_slots(&mut self, now: Now, out: &mut Vec<Command>) {
+        while !self.draining && self.busy.len() - self.shares.total() < MAX_SETTLING {
+            let Some(no) = self.shares.next() else {
+                return;
+            };
+            self.start(no, now, out);
+        }
+    }
+
+    fn start(&mut self, no: EndpointNo, now: Now, out: &mut Vec<Command>) {
+        let Some(lane) = self.lanes.get_mut(&no) else {
+            return;
+        };
+        lane.filed.turn = None;
+        // Its share may have shrunk since it took its place.
+        let room = lane.has_room(self.shares.of_one(lane.filed.conduct));
+        if room && let Some(entry) = lane.start(now.mono) {
+            self.waiting = self.waiting.saturating_sub(1);
+            self.shares.started(lane.filed.conduct);
+            self.last_attempt += 1;
+            let attempt = self.last_attempt;
+            let event = entry.event;
+            let phase = Phase::InFlight {
+                attempt,
+                since: now.mono,
+                lingers: false,
+                retried: None,
+            };
+            let withdrawn = false;
+            self.busy.insert(
+                (no, event),
+                Busy {
+                    entry,
+                    phase,
+                    withdrawn,
+                },
+            );
+            self.young.push_back(Young {
+                slow_at: now.mono.saturating_add(SLOW),
+                no,
+                event,
+                attempt,
+            });
+            out.push(Command::Start { no, entry });
+        }
+        self.refresh(no, now, out);
+    }
+}

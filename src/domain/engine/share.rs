@@ -1,0 +1,261 @@
+//! Who gets the next slot.
+//!
+//! `max_in_flight` slots are shared so that a lane which answers promptly finds one
+//! within moments, whatever the others do. Nothing tells beforehand that an attempt will
+//! hang, and once it runs it keeps its slot for the whole timeout. So slots are given by
+//! how a lane has behaved:
+//!
+//! - *slow* lanes, whose last attempt timed out or took over a second, or which have one
+//!   running for that long, together start no more than half of all slots; when many
+//!   want a share of the half, each gets its part of it, down to one.
+//! - *new* lanes, of which no attempt has ended yet, may hang or not. Together with the
+//!   slow ones they start no more than three quarters of all slots; each gets a few, down
+//!   to one when there are many. The first answer tells what they are.
+//! - *prompt* lanes may take all, but for an eighth of what slow and new ones have left,
+//!   which only those with nothing in flight may enter: when lanes that were prompt all
+//!   begin to hang at once, the others still find a slot in the second it takes to
+//!   notice, and after it the hanging ones count as slow.
+//!
+//! So a quarter of the slots is always left to those known to be prompt. What this cannot
+//! do is to learn of a thousand new hanging endpoints in less time than three quarters of
+//! the slots take to time out on each of them once; meanwhile other *new* ones wait.
+//! A standing is kept for as long as the endpoint is configured, and a lane's allowance
+//! (see [`lane`](super::lane)) doubles with every round trip, so neither costs an endpoint
+//! that behaves more than its first round trips.
+//!
+//! Lanes of one kind take turns, first between tenants, then between a tenant's lanes;
+//! and the kinds take turns among those that may start. Every step is O(log n).
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::Tenant;
+
+/// How a lane behaves with the slots that it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    New,
+    Prompt,
+    Slow,
+}
+
+/// Who takes turns with whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Prompt, with nothing in flight.
+    Resting,
+    Prompt,
+    New,
+    Slow,
+}
+
+const KINDS: [Kind; 4] = [Kind::Resting, Kind::Prompt, Kind::New, Kind::Slow];
+
+/// A lane's place in the turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    kind: Kind,
+    number: u64,
+}
+
+/// So many at once for a new lane, if there are slots enough for all of them.
+const MOST_FOR_NEW: usize = 4;
+
+#[derive(Debug)]
+pub struct Shares {
+    limit: usize,
+    /// By conduct.
+    in_flight: [usize; 3],
+    /// Lanes that have or want slots, by conduct.
+    active: [usize; 3],
+    rings: [Ring; 4],
+    /// The kind whose turn it is.
+    next_kind: usize,
+    last_turn: u64,
+}
+
+/// Lanes of one kind that want a slot.
+#[derive(Debug, Default)]
+struct Ring {
+    tenants: BTreeMap<u64, Tenant>,
+    queues: HashMap<Tenant, Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// The tenant's place among the tenants.
+    number: u64,
+    lanes: BTreeMap<u64, EndpointNo>,
+}
+
+impl Shares {
+    pub fn new(max_in_flight: usize) -> Shares {
+        Shares {
+            limit: max_in_flight.max(1),
+            in_flight: [0; 3],
+            active: [0; 3],
+            rings: Default::default(),
+            next_kind: 0,
+            last_turn: 0,
+        }
+    }
+
+    pub fn set_limit(&mut self, max_in_flight: usize) {
+        self.limit = max_in_flight.max(1);
+    }
+
+    /// Attempts in flight, of all lanes.
+    pub fn total(&self) -> usize {
+        self.in_flight.iter().sum()
+    }
+
+    pub fn in_flight(&self, conduct: Conduct) -> usize {
+        self.in_flight[conduct as usize]
+    }
+
+    /// Whether some lane wants a slot.
+    pub fn is_wanted(&self) -> bool {
+        self.rings.iter().any(|ring| !ring.tenants.is_empty())
+    }
+
+    /// The most that one lane of this conduct may have in flight now.
+    pub fn of_one(&self, conduct: Conduct) -> usize {
+        let active = self.active[conduct as usize].max(1);
+        match conduct {
+            Conduct::Prompt => self.limit,
+            Conduct::New => (self.limit / 4 / active).clamp(1, MOST_FOR_NEW),
+            Conduct::Slow => (self.slow_limit() / active).max(1),
+        }
+    }
+
+    pub fn started(&mut self, conduct: Conduct) {
+        self.in_flight[conduct as usize] += 1;
+    }
+
+    pub fn ended(&mut self, conduct: Conduct) {
+        let count = &mut self.in_flight[conduct as usize];
+        *count = count.saturating_sub(1);
+    }
+
+    /// A lane with so many in flight behaves otherwise than it did.
+    pub fn moved(&mut self, from: Conduct, to: Conduct, in_flight: usize) {
+        let count = &mut self.in_flight[from as usize];
+        *count = count.saturating_sub(in_flight);
+        self.in_flight[to as usize] += in_flight;
+    }
+
+    /// A lane has or wants slots, or no longer does.
+    pub fn set_active(&mut self, conduct: Conduct, active: bool) {
+        let count = &mut self.active[conduct as usize];
+        *count = if active {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
+    }
+
+    /// Puts a lane at the end of its turns, if it is not where it belongs already.
+    pub fn enqueue(
+        &mut self,
+        turn: Option<Turn>,
+        no: EndpointNo,
+        tenant: &Tenant,
+        conduct: Conduct,
+        in_flight: usize,
+    ) -> Turn {
+        let kind = match conduct {
+            Conduct::Prompt if in_flight == 0 => Kind::Resting,
+            Conduct::Prompt => Kind::Prompt,
+            Conduct::New => Kind::New,
+            Conduct::Slow => Kind::Slow,
+        };
+        if let Some(turn) = turn {
+            if turn.kind == kind {
+                return turn;
+            }
+            self.dequeue(turn, tenant);
+        }
+        self.last_turn += 1;
+        let number = self.last_turn;
+        self.rings[kind as usize].push(number, no, tenant);
+        Turn { kind, number }
+    }
+
+    /// Takes a lane out of the turns.
+    pub fn dequeue(&mut self, turn: Turn, tenant: &Tenant) {
+        self.rings[turn.kind as usize].remove(turn.number, tenant);
+    }
+
+    /// Takes the lane whose turn it is out of the turns, if there is a slot for it.
+    pub fn next(&mut self) -> Option<EndpointNo> {
+        if self.total() >= self.limit {
+            return None;
+        }
+        for step in 0..KINDS.len() {
+            let index = (self.next_kind + step) % KINDS.len();
+            if self.may_start(KINDS[index])
+                && let Some(no) = self.rings[index].pop(&mut self.last_turn)
+            {
+                self.next_kind = (index + 1) % KINDS.len();
+                return Some(no);
+            }
+        }
+        None
+    }
+
+    /// Whether a lane of this kind may take one of the free slots.
+    fn may_start(&self, kind: Kind) -> bool {
+        let suspects = self.in_flight(Conduct::New) + self.in_flight(Conduct::Slow);
+        let left = self.limit.saturating_sub(suspects);
+        match kind {
+            Kind::Resting => true,
+            Kind::Prompt => self.in_flight(Conduct::Prompt) < left - left / 8,
+            Kind::New => suspects < self.limit - self.limit / 4,
+            Kind::Slow => {
+                self.in_flight(Conduct::Slow) < self.slow_limit()
+                    && suspects < self.limit - self.limit / 4
+            }
+        }
+    }
+
+    fn slow_limit(&self) -> usize {
+        (self.limit / 2).max(1)
+    }
+}
+
+impl Ring {
+    fn push(&mut self, number: u64, no: EndpointNo, tenant: &Tenant) {
+        if let Some(queue) = self.queues.get_mut(tenant) {
+            queue.lanes.insert(number, no);
+        } else {
+            self.tenants.insert(number, tenant.clone());
+            let lanes = BTreeMap::from([(number, no)]);
+            self.queues.insert(tenant.clone(), Queue { number, lanes });
+        }
+    }
+
+    fn remove(&mut self, number: u64, tenant: &Tenant) {
+        if let Some(queue) = self.queues.get_mut(tenant) {
+            queue.lanes.remove(&number);
+            if queue.lanes.is_empty() {
+                self.tenants.remove(&queue.number);
+                self.queues.remove(tenant);
+            }
+        }
+    }
+
+    /// The next lane of the next tenant, which then is the last tenant.
+    fn pop(&mut self, last_turn: &mut u64) -> Option<EndpointNo> {
+        let (_, tenant) = self.tenants.pop_first()?;
+        let queue = self.queues.get_mut(&tenant)?;
+        let (_, no) = queue.lanes.pop_first()?;
+        if queue.lanes.is_empty() {
+            self.queues.remove(&tenant);
+        } else {
+            *last_turn += 1;
+            queue.number = *last_turn;
+            self.tenants.insert(queue.number, tenant);
+        }
+        Some(no)
+    }
+}

@@ -1,0 +1,277 @@
+//! A lane's window: the next of its pending deliveries, so many that it never waits for
+//! the index, and so few that memory does not grow with the backlog.
+//!
+//! The index holds every pending delivery under (due, event). The window holds all of
+//! them below its *horizon* except those in flight or settling; what is on or past the
+//! horizon is in the index only. Without a horizon the window holds everything. A refill
+//! moves the horizon up, shedding moves it down to the least key that was shed.
+//!
+//! A refill may be answered late, from a reading that is older than what was told
+//! meanwhile. While one is under way, what is queued past the horizon is kept too, and
+//! every event that is touched is noted: for those the reading is not believed. If the
+//! window sheds below the place that the refill reads from, its answer would leave a gap
+//! and is not used at all.
+//!
+//! Within the window deliveries are ordered by their deadline on the monotonic clock,
+//! which is not always the order of the keys: the wall clock may have jumped. A sorted
+//! deque does all this in little memory: deliveries mostly come at its end and leave at
+//! its front, and with at most 256 of them what must be searched is soon searched.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::message::{Entry, Key};
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+
+/// A window never holds more.
+pub const LANE_WINDOW: usize = 256;
+/// What the first refill asks for; each next one asks for twice that, up to the above.
+pub const FIRST_REFILL: usize = 32;
+/// A refill during which more events are touched is asked for again.
+const MAX_TOUCHED: usize = 4096;
+/// A refill that failed is asked for again after this.
+const REFILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// A delivery and when it is to be attempted.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    pub deadline: Duration,
+    pub entry: Entry,
+}
+
+#[derive(Debug)]
+pub struct Window {
+    /// By deadline, then key.
+    waiting: VecDeque<Waiting>,
+    horizon: Option<Key>,
+    refill: Option<Box<Refill>>,
+    refill_size: usize,
+    refill_not_before: Duration,
+    /// No event in the window is newer; new ones need not be looked for in it.
+    newest: EventId,
+}
+
+/// A refill under way.
+#[derive(Debug, Default)]
+struct Refill {
+    useless: bool,
+    touched: HashSet<EventId>,
+    /// The least key past the horizon that was queued meanwhile and not kept.
+    shed: Option<Key>,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Window {
+            waiting: VecDeque::new(),
+            horizon: None,
+            refill: None,
+            refill_size: FIRST_REFILL,
+            refill_not_before: Duration::ZERO,
+            newest: EventId(0),
+        }
+    }
+}
+
+impl Window {
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Nothing is waiting here, nor in the index.
+    pub fn is_exhausted(&self) -> bool {
+        self.waiting.is_empty() && self.horizon.is_none() && self.refill.is_none()
+    }
+
+    /// Whether everything pending is here.
+    pub fn is_complete(&self) -> bool {
+        self.horizon.is_none()
+    }
+
+    /// The first deadline.
+    pub fn first(&self) -> Option<Duration> {
+        self.waiting.front().map(|waiting| waiting.deadline)
+    }
+
+    /// Takes the first delivery if its deadline has come.
+    pub fn pop_due(&mut self, mono: Duration) -> Option<Entry> {
+        if self.first()? > mono {
+            return None;
+        }
+        self.waiting.pop_front().map(|waiting| waiting.entry)
+    }
+
+    /// All that is pending may be in the index only.
+    pub fn forget(&mut self) {
+        self.waiting = VecDeque::new();
+        self.horizon = Some((Timestamp::default(), EventId(0)));
+        self.newest = EventId(0);
+        if let Some(refill) = &mut self.refill {
+            refill.useless = true;
+        }
+    }
+
+    /// Whether a delivery with this key belongs here, in place of any earlier form of it.
+    pub fn takes(&mut self, key: Key) -> bool {
+        self.remove(key.1);
+        self.refill.as_ref().is_some_and(|refill| !refill.useless)
+            || self.horizon.is_none_or(|horizon| key < horizon)
+    }
+
+    /// Adds a delivery that the window [takes](Self::takes); past `capacity` the last
+    /// by key are shed.
+    pub fn insert(&mut self, added: Waiting, capacity: usize) {
+        self.place(added);
+        self.shed(capacity);
+    }
+
+    /// The delivery is no longer pending, or pending otherwise.
+    pub fn remove(&mut self, event: EventId) {
+        if let Some(refill) = &mut self.refill {
+            refill.touch(event);
+        }
+        if let Some(index) = self.position(event) {
+            self.waiting.remove(index);
+        }
+    }
+
+    /// Where to read the index on from, and how many, if the window runs low.
+    pub fn wants_refill(&mut self, capacity: usize, mono: Duration) -> Option<(Key, usize)> {
+        let from = self.horizon?;
+        let size = self.refill_size.min(capacity);
+        let low = self.waiting.len() < size.div_ceil(4);
+        if !low || self.refill.is_some() || mono < self.refill_not_before {
+            return None;
+        }
+        self.refill = Some(Box::default());
+        self.refill_size = (self.refill_size * 2).min(LANE_WINDOW);
+        Some((from, size - self.waiting.len()))
+    }
+
+    /// When a refill that failed may be asked for again.
+    pub fn refill_not_before(&self) -> Option<Duration> {
+        let wanted = self.horizon.is_some() && self.refill.is_none() && self.waiting.is_empty();
+        wanted.then_some(self.refill_not_before)
+    }
+
+    /// Takes the answer to a refill. `busy` are the events in flight or settling.
+    pub fn refilled(
+        &mut self,
+        entries: Vec<Entry>,
+        more: bool,
+        mono: Duration,
+        busy: impl Fn(EventId) -> bool,
+        mut deadline: impl FnMut(&Entry) -> Duration,
+    ) {
+        let (Some(refill), Some(from)) = (self.refill.take(), self.horizon) else {
+            return;
+        };
+        let failed = more && entries.is_empty();
+        if failed {
+            self.refill_not_before = mono.saturating_add(REFILL_AGAIN);
+        }
+        if failed || refill.useless {
+            self.keep_below(from);
+            return;
+        }
+        let end = if more {
+            entries.last().map(after)
+        } else {
+            None
+        };
+        let horizon = match (end, refill.shed) {
+            (Some(end), Some(shed)) => Some(end.min(shed)),
+            (end, shed) => end.or(shed),
+        };
+        for entry in entries {
+            let here = from <= entry.key() && horizon.is_none_or(|h| entry.key() < h);
+            let known = refill.touched.contains(&entry.event) || busy(entry.event);
+            if here && !known && self.position(entry.event).is_none() {
+                let deadline = deadline(&entry);
+                self.place(Waiting { deadline, entry });
+            }
+        }
+        if let Some(horizon) = horizon {
+            self.keep_below(horizon);
+        }
+        self.horizon = horizon;
+        self.shed(LANE_WINDOW);
+    }
+
+    /// Draws deadlines nearer, where `deadline` says so.
+    pub fn hasten(&mut self, deadline: impl Fn(&Entry) -> Duration) {
+        for waiting in &mut self.waiting {
+            waiting.deadline = waiting.deadline.min(deadline(&waiting.entry));
+        }
+        self.waiting
+            .make_contiguous()
+            .sort_unstable_by_key(Waiting::order);
+    }
+
+    fn position(&self, event: EventId) -> Option<usize> {
+        if event > self.newest {
+            return None;
+        }
+        self.waiting
+            .iter()
+            .position(|waiting| waiting.entry.event == event)
+    }
+
+    fn place(&mut self, added: Waiting) {
+        let index = self
+            .waiting
+            .partition_point(|waiting| waiting.order() < added.order());
+        self.newest = self.newest.max(added.entry.event);
+        self.waiting.insert(index, added);
+    }
+
+    fn shed(&mut self, capacity: usize) {
+        while self.waiting.len() > capacity.clamp(1, LANE_WINDOW) {
+            let keys = self.waiting.iter().map(|waiting| waiting.entry.key());
+            let Some((index, key)) = keys.enumerate().max_by_key(|&(_, key)| key) else {
+                return;
+            };
+            self.waiting.remove(index);
+            match (self.horizon, &mut self.refill) {
+                (Some(horizon), Some(refill)) if key >= horizon => {
+                    refill.shed = Some(refill.shed.map_or(key, |shed| shed.min(key)));
+                }
+                (_, refill) => {
+                    self.horizon = Some(key);
+                    if let Some(refill) = refill {
+                        refill.useless = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn keep_below(&mut self, horizon: Key) {
+        self.waiting.retain(|waiting| waiting.entry.key() < horizon);
+    }
+}
+
+impl Waiting {
+    fn order(&self) -> (Duration, Key) {
+        (self.deadline, self.entry.key())
+    }
+}
+
+impl Refill {
+    fn touch(&mut self, event: EventId) {
+        if self.touched.len() < MAX_TOUCHED {
+            self.touched.insert(event);
+        } else {
+            self.useless = true;
+        }
+    }
+}
+
+/// The least key that is greater.
+fn after(entry: &Entry) -> Key {
+    match entry.event.0.checked_add(1) {
+        Some(next) => (entry.due, EventId(next)),
+        None => (entry.due + Duration::from_millis(1), EventId(0)),
+    }
+}
