@@ -29,10 +29,18 @@ impl Subscriptions {
                 match pattern {
                     TypePattern::Any => wanted.any.push(no),
                     TypePattern::Prefix(prefix) => {
-                        wanted.prefix.entry((&**prefix).into()).or_default().push(no);
+                        wanted
+                            .prefix
+                            .entry((&**prefix).into())
+                            .or_default()
+                            .push(no);
                     }
                     TypePattern::Exact(name) => {
-                        wanted.exact.entry(name.as_str().into()).or_default().push(no);
+                        wanted
+                            .exact
+                            .entry(name.as_str().into())
+                            .or_default()
+                            .push(no);
                     }
                 }
             }
@@ -42,10 +50,16 @@ impl Subscriptions {
 
     /// The endpoints of `tenant` that want `event_type`, each once, in order of their numbers.
     pub fn matching(&self, tenant: &Tenant, event_type: &EventType) -> Vec<EndpointNo> {
-        let Some(wanted) = self.tenants.get(tenant) else { return Vec::new() };
+        let Some(wanted) = self.tenants.get(tenant) else {
+            return Vec::new();
+        };
         let name = event_type.as_str();
         let reserved = event_type.is_reserved();
-        let mut found = if reserved { Vec::new() } else { wanted.any.clone() };
+        let mut found = if reserved {
+            Vec::new()
+        } else {
+            wanted.any.clone()
+        };
         found.extend(wanted.exact.get(name).into_iter().flatten());
         if !wanted.prefix.is_empty() {
             for (dot, _) in name.match_indices('.') {

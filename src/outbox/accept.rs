@@ -59,7 +59,10 @@ impl Writer {
                 Known::Same(receipt) => receipt,
                 Known::New(fingerprint) => self.store(event, fingerprint, now, draft)?,
                 Known::Repeated | Known::Reused => match drafted(event, draft) {
-                    Some((_, receipt)) => Receipt { duplicate: true, ..receipt.clone() },
+                    Some((_, receipt)) => Receipt {
+                        duplicate: true,
+                        ..receipt.clone()
+                    },
                     None => self.store(event, None, now, draft)?,
                 },
             });
@@ -74,20 +77,27 @@ impl Writer {
         draft: &Draft,
         now: Timestamp,
     ) -> Result<Known, WriterError> {
-        let Some(key) = &event.idempotency_key else { return Ok(Known::New(None)) };
+        let Some(key) = &event.idempotency_key else {
+            return Ok(Known::New(None));
+        };
         let fingerprint = compose::fingerprint(event);
         let place = (event.tenant.as_str(), key.as_str());
         if let Some(earlier) = here.get(&place) {
-            return Ok(if *earlier == fingerprint { Known::Repeated } else { Known::Reused });
+            return Ok(if *earlier == fingerprint {
+                Known::Repeated
+            } else {
+                Known::Reused
+            });
         }
         let found = match drafted(event, draft) {
             Some((content, receipt)) => Some((*content, receipt.clone())),
             None => self.stored(place, now)?,
         };
         Ok(match found {
-            Some((content, receipt)) if content == fingerprint => {
-                Known::Same(Receipt { duplicate: true, ..receipt })
-            }
+            Some((content, receipt)) if content == fingerprint => Known::Same(Receipt {
+                duplicate: true,
+                ..receipt
+            }),
             Some(_) => Known::Reused,
             None => {
                 here.insert(place, fingerprint);
@@ -97,9 +107,15 @@ impl Writer {
     }
 
     /// What the index holds for an idempotency key within its window.
-    fn stored(&self, place: (&str, &str), now: Timestamp) -> Result<Option<([u8; 32], Receipt)>, WriterError> {
+    fn stored(
+        &self,
+        place: (&str, &str),
+        now: Timestamp,
+    ) -> Result<Option<([u8; 32], Receipt)>, WriterError> {
         let state = self.index.read();
-        let Some(bytes) = state.entries.get(&keys::idempotency(place.0, place.1))? else { return Ok(None) };
+        let Some(bytes) = state.entries.get(&keys::idempotency(place.0, place.1))? else {
+            return Ok(None);
+        };
         let row: KeyRow<'_> = rows::decode(&bytes)?;
         let accepted_at = EventId(row.id).timestamp();
         if is_past(accepted_at, self.limits.idempotency_window, now) {
@@ -107,7 +123,16 @@ impl Writer {
         }
         let event_type = EventType::new(row.event_type).map_err(|_| PagesError::Damaged)?;
         let (id, deliveries) = (EventId(row.id), row.deliveries);
-        Ok(Some((row.content, Receipt { id, event_type, accepted_at, deliveries, duplicate: true })))
+        Ok(Some((
+            row.content,
+            Receipt {
+                id,
+                event_type,
+                accepted_at,
+                deliveries,
+                duplicate: true,
+            },
+        )))
     }
 
     fn store(
@@ -120,12 +145,20 @@ impl Writer {
         let id = compose::next_id(draft.last_id, now, self.dice());
         draft.last_id = id.0;
         let (content, data_at) = compose::content(event, id.timestamp());
-        let endpoints = self.shared.endpoints().subscriptions.matching(&event.tenant, &event.event_type);
+        let endpoints = self
+            .shared
+            .endpoints()
+            .subscriptions
+            .matching(&event.tenant, &event.event_type);
         let due = event.deliver_at.map_or(now, |at| at.max(now));
         let head = compose::head(id, event, &content, data_at, fingerprint);
         let numbers = endpoints.iter().map(|no| no.0).collect();
-        let accepted = Accepted { event: head, due: due.as_millis(), endpoints: numbers };
-        let offset = self.push(&Record::Accepted(accepted, &content.body))?;
+        let accepted = Accepted {
+            event: head,
+            due: due.as_millis(),
+            endpoints: numbers,
+        };
+        let offset = self.push(&Record::Accepted(accepted), &content.body)?;
         let receipt = Receipt {
             id,
             event_type: event.event_type.clone(),
@@ -141,10 +174,24 @@ impl Writer {
             draft.open_bytes += content.body.len() as u64;
         }
         let exact = event.deliver_at.is_some();
-        let entry = Entry { event: id, lsn: 0, due, exact, tries: 0, budget_from: due };
+        let entry = Entry {
+            event: id,
+            lsn: 0,
+            due,
+            exact,
+            tries: 0,
+            budget_from: due,
+        };
         let content = Arc::new(content);
         for no in endpoints {
-            draft.queued.push((offset, Notice::Queued { no, entry, content: Some(content.clone()) }));
+            draft.queued.push((
+                offset,
+                Notice::Queued {
+                    no,
+                    entry,
+                    content: Some(content.clone()),
+                },
+            ));
         }
         Ok(receipt)
     }
@@ -156,7 +203,9 @@ fn drafted<'a>(event: &NewEvent, draft: &'a Draft) -> Option<&'a ([u8; 32], Rece
         return None;
     }
     let key = event.idempotency_key.as_ref()?;
-    draft.keys.get(&(event.tenant.as_str().to_owned(), key.as_str().to_owned()))
+    draft
+        .keys
+        .get(&(event.tenant.as_str().to_owned(), key.as_str().to_owned()))
 }
 
 /// Whether more than `window` has passed since `then`.

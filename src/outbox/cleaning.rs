@@ -42,7 +42,11 @@ pub(super) enum Step {
     /// Write these events again at the log's head.
     Rewrite(Vec<EventId>),
     /// Write these endpoints and idempotency keys again, then let the log begin at `start`.
-    Drop { start: Lsn, lanes: BTreeSet<EndpointNo>, keys: Vec<(String, String)> },
+    Drop {
+        start: Lsn,
+        lanes: BTreeSet<EndpointNo>,
+        keys: Vec<(String, String)>,
+    },
 }
 
 /// How many events one step takes.
@@ -83,10 +87,21 @@ pub(super) struct Cleaner {
 
 impl Cleaner {
     /// Starts the thread; it ends when the sender is dropped.
-    pub fn start(keep: Keep, shared: Arc<Shared>, requests: mpsc::Sender<Request>) -> std::io::Result<mpsc::Sender<()>> {
+    pub fn start(
+        keep: Keep,
+        shared: Arc<Shared>,
+        requests: mpsc::Sender<Request>,
+    ) -> std::io::Result<mpsc::Sender<()>> {
         let (stopper, stop) = mpsc::channel();
-        let cleaner = Cleaner { keep, shared, requests, stop };
-        std::thread::Builder::new().name("cleaner".into()).spawn(move || cleaner.run())?;
+        let cleaner = Cleaner {
+            keep,
+            shared,
+            requests,
+            stop,
+        };
+        std::thread::Builder::new()
+            .name("cleaner".into())
+            .spawn(move || cleaner.run())?;
         Ok(stopper)
     }
 
@@ -114,7 +129,9 @@ impl Cleaner {
                     self.shared.condemn_index();
                     return self.shared.fail(super::StoreFailure(error.to_string()));
                 }
-                Err(Cut::Log(error)) => tracing::warn!(%error, "cleaning was cut short; it begins anew in a while"),
+                Err(Cut::Log(error)) => {
+                    tracing::warn!(%error, "cleaning was cut short; it begins anew in a while")
+                }
             }
             if sweep_in.is_zero() {
                 sweep_in = every;
@@ -129,13 +146,22 @@ impl Cleaner {
     }
 
     fn is_disk_short(&self) -> bool {
-        let wanted = self.keep.min_free_disk.saturating_add(self.keep.segment_size);
-        self.shared.gauges.free_bytes.load(std::sync::atomic::Ordering::Relaxed) < wanted
+        let wanted = self
+            .keep
+            .min_free_disk
+            .saturating_add(self.keep.segment_size);
+        self.shared
+            .gauges
+            .free_bytes
+            .load(std::sync::atomic::Ordering::Relaxed)
+            < wanted
     }
 
     fn ask(&self, step: Step) -> Result<(), Cut> {
         let (done, wait) = mpsc::sync_channel(1);
-        self.requests.send(Request::Clean { step, done }).map_err(|_| Cut::Stopped)?;
+        self.requests
+            .send(Request::Clean { step, done })
+            .map_err(|_| Cut::Stopped)?;
         wait.recv().map_err(|_| Cut::Stopped)
     }
 
@@ -147,7 +173,11 @@ impl Cleaner {
         let mut from = EventId(0);
         loop {
             let short = self.is_short();
-            let until = if short { EventId(u128::MAX) } else { first_of(youngest) };
+            let until = if short {
+                EventId(u128::MAX)
+            } else {
+                first_of(youngest)
+            };
             let (found, next) = self.look(from, until, now, short)?;
             for ids in found.chunks(STEP_EVENTS) {
                 self.ask(Step::Forget(ids.to_vec()))?;
@@ -173,14 +203,18 @@ impl Cleaner {
     ) -> Result<(Vec<EventId>, Option<EventId>), Cut> {
         let state = self.shared.index.read();
         let mut found = Vec::new();
-        let scan = state.entries.scan(&keys::event(from), &keys::event(until), false);
+        let scan = state
+            .entries
+            .scan(&keys::event(from), &keys::event(until), false);
         for (rows, entry) in scan.enumerate() {
             let (key, _) = entry?;
             let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
             if rows == ROWS_AT_ONCE || (short && found.len() == STEP_EVENTS) {
                 return Ok((found, Some(id)));
             }
-            let Some(until) = self.kept_until(&state, id)? else { continue };
+            let Some(until) = self.kept_until(&state, id)? else {
+                continue;
+            };
             if short || until < now {
                 found.push(id);
             }
@@ -224,7 +258,11 @@ impl Cleaner {
             for ids in survey.events.chunks(STEP_EVENTS) {
                 self.ask(Step::Rewrite(ids.to_vec()))?;
             }
-            self.ask(Step::Drop { start: *start, lanes: survey.lanes, keys: survey.keys })?;
+            self.ask(Step::Drop {
+                start: *start,
+                lanes: survey.lanes,
+                keys: survey.keys,
+            })?;
             if self.shared.log.start() < *start {
                 return Ok(());
             }
@@ -236,10 +274,12 @@ impl Cleaner {
         let mut survey = Survey::default();
         let walked = self.shared.log.replay(base, end, |replayed| {
             let noted = match replayed {
-                Replayed::Record(found) if found.lsn < end => match Record::decode(found.kind, found.head) {
-                    Ok(record) => survey.note(&self.shared.index.read(), found.lsn, &record),
-                    Err(_) => Ok(()),
-                },
+                Replayed::Record(found) if found.lsn < end => {
+                    match Record::decode(found.kind, found.head) {
+                        Ok(record) => survey.note(&self.shared.index.read(), found.lsn, &record),
+                        Err(_) => Ok(()),
+                    }
+                }
                 Replayed::Record(_) => return ControlFlow::Break(None),
                 // Damage was named when the log was opened.
                 Replayed::FrameEnd(_) | Replayed::Damage(_) => Ok(()),
@@ -275,7 +315,8 @@ impl Survey {
                 return Ok(());
             }
             Record::KeyKept(kept) => {
-                self.keys.push((kept.tenant.to_owned(), kept.idempotency.key.to_owned()));
+                self.keys
+                    .push((kept.tenant.to_owned(), kept.idempotency.key.to_owned()));
                 return Ok(());
             }
             _ => return Ok(()),

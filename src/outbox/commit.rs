@@ -10,6 +10,7 @@ use crate::domain::endpoint::{DisabledReason, EndpointNo};
 use crate::domain::engine::Entry;
 use crate::domain::event::{EventId, NewEvent};
 use crate::domain::time::Timestamp;
+use crate::outbox::cleaning::Step;
 use crate::outbox::view::{ActRefused, Action, Content, Receipt, Refused};
 
 /// The outcome of an attempt, to be stored.
@@ -28,16 +29,33 @@ pub struct Outcome {
 
 /// Something for the writer to do.
 pub(super) enum Request {
-    Accept { events: Vec<NewEvent>, reply: oneshot::Sender<Result<Vec<Receipt>, Refused>> },
+    Accept {
+        events: Vec<NewEvent>,
+        reply: oneshot::Sender<Result<Vec<Receipt>, Refused>>,
+    },
     Outcome(Box<Outcome>),
-    Act { action: Action, reply: oneshot::Sender<Result<(), ActRefused>> },
+    Act {
+        action: Action,
+        reply: oneshot::Sender<Result<(), ActRefused>>,
+    },
+    /// A step of cleaning; `done` is told when it is durable.
+    Clean {
+        step: Step,
+        done: std::sync::mpsc::SyncSender<()>,
+    },
     Stop,
 }
 
 /// An answer on its way to whoever asked.
 pub(super) enum Answer {
-    Accept(oneshot::Sender<Result<Vec<Receipt>, Refused>>, Result<Vec<Receipt>, Refused>),
-    Act(oneshot::Sender<Result<(), ActRefused>>, Result<(), ActRefused>),
+    Accept(
+        oneshot::Sender<Result<Vec<Receipt>, Refused>>,
+        Result<Vec<Receipt>, Refused>,
+    ),
+    Act(
+        oneshot::Sender<Result<(), ActRefused>>,
+        Result<(), ActRefused>,
+    ),
 }
 
 impl Answer {
@@ -54,7 +72,11 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub enum Notice {
     /// A delivery is pending. `content` rides along if the event is new.
-    Queued { no: EndpointNo, entry: Entry, content: Option<Arc<Content>> },
+    Queued {
+        no: EndpointNo,
+        entry: Entry,
+        content: Option<Arc<Content>>,
+    },
     /// A delivery is no longer pending for a reason that is no attempt's.
     Withdrawn { no: EndpointNo, event: EventId },
     /// An outcome is in the index.

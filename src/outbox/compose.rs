@@ -25,11 +25,27 @@ pub fn content(event: &NewEvent, accepted_at: Timestamp) -> (Content, u32) {
         Payload::Json(data) => {
             let (body, data_at) = envelope(event.event_type.as_str(), accepted_at, data);
             let content_type = json_type();
-            (Content { event_type: event.event_type.clone(), content_type, opaque: false, body }, data_at)
+            (
+                Content {
+                    event_type: event.event_type.clone(),
+                    content_type,
+                    opaque: false,
+                    body,
+                },
+                data_at,
+            )
         }
         Payload::Opaque { content_type, body } => {
             let (content_type, body) = (content_type.clone(), body.clone());
-            (Content { event_type: event.event_type.clone(), content_type, opaque: true, body }, 0)
+            (
+                Content {
+                    event_type: event.event_type.clone(),
+                    content_type,
+                    opaque: true,
+                    body,
+                },
+                0,
+            )
         }
     }
 }
@@ -71,7 +87,12 @@ pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
             part(body);
         }
     }
-    part(event.key.as_ref().map_or(&[][..], |key| key.as_str().as_bytes()));
+    part(
+        event
+            .key
+            .as_ref()
+            .map_or(&[][..], |key| key.as_str().as_bytes()),
+    );
     let deliver_at = event.deliver_at.map_or(u64::MAX, Timestamp::as_millis);
     part(&deliver_at.to_le_bytes());
     hash.finalize().into()
@@ -91,7 +112,10 @@ pub fn head<'a>(
         tenant: event.tenant.as_str(),
         event_type: event.event_type.as_str(),
         key: event.key.as_ref().map(|key| key.as_str()),
-        idempotency: key.zip(fingerprint).map(|(key, content)| Idempotency { key: key.as_str(), content }),
+        idempotency: key.zip(fingerprint).map(|(key, content)| Idempotency {
+            key: key.as_str(),
+            content,
+        }),
         deliver_at: event.deliver_at.map(Timestamp::as_millis),
         content_type: content.opaque.then_some(&*content.content_type),
         data_at,
@@ -127,7 +151,8 @@ mod tests {
     fn the_envelope_is_the_contracts_and_data_comes_back_byte_for_byte() {
         let at = Timestamp::from_millis(1_767_225_600_000);
         let (content, data_at) = content(&event(br#"{"id": 7}"#), at);
-        let expected = r#"{"type":"order.created","timestamp":"2026-01-01T00:00:00.000Z","data":{"id": 7}}"#;
+        let expected =
+            r#"{"type":"order.created","timestamp":"2026-01-01T00:00:00.000Z","data":{"id": 7}}"#;
         assert_eq!(content.body, expected);
         assert_eq!(data_of(&content.body, data_at).unwrap(), r#"{"id": 7}"#);
         assert_eq!(data_of(&Bytes::new(), 3), None);
@@ -139,8 +164,14 @@ mod tests {
         let first = next_id(0, at, 9);
         assert_eq!(first.timestamp(), at);
         assert_eq!(next_id(first.0, at, 3).0, first.0 + 1);
-        assert_eq!(next_id(first.0, Timestamp::from_millis(1), u128::MAX).0, first.0 + 1);
-        assert_eq!(next_id(first.0, Timestamp::from_millis(6), 0).timestamp(), Timestamp::from_millis(6));
+        assert_eq!(
+            next_id(first.0, Timestamp::from_millis(1), u128::MAX).0,
+            first.0 + 1
+        );
+        assert_eq!(
+            next_id(first.0, Timestamp::from_millis(6), 0).timestamp(),
+            Timestamp::from_millis(6)
+        );
     }
 
     #[test]
@@ -151,7 +182,10 @@ mod tests {
         let mut later = base.clone();
         later.deliver_at = Some(Timestamp::from_millis(0));
         let mut opaque = base.clone();
-        opaque.payload = Payload::Opaque { content_type: "text/plain".into(), body: Bytes::from_static(b"1") };
+        opaque.payload = Payload::Opaque {
+            content_type: "text/plain".into(),
+            body: Bytes::from_static(b"1"),
+        };
         let all = [&base, &event(b"1 "), &keyed, &later, &opaque].map(fingerprint);
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());

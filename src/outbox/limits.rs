@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::outbox::log::Log;
+use crate::outbox::log::{Log, LogError, SpareState};
 use crate::outbox::view::Refused;
 
 /// How old the last look at the disk may be.
@@ -25,7 +25,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(data_dir: PathBuf, max_size: u64, min_free_disk: u64, idempotency_window: Duration) -> Self {
+    pub fn new(
+        data_dir: PathBuf,
+        max_size: u64,
+        min_free_disk: u64,
+        idempotency_window: Duration,
+    ) -> Self {
         Limits {
             max_size,
             min_free_disk,
@@ -38,15 +43,16 @@ impl Limits {
     }
 
     /// Looks at the disk, if the last look is old.
-    pub fn refresh(&mut self, log: &mut Log) {
+    pub fn refresh(&mut self, log: &mut Log) -> Result<(), LogError> {
         if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
-            return;
+            return Ok(());
         }
         self.looked = Some(Instant::now());
         if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
             self.free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         }
-        self.no_spare = !log.prepare_spare();
+        self.no_spare = log.prepare_spare()? == SpareState::Missing;
+        Ok(())
     }
 
     /// The log had no room: nothing more is accepted until the disk was looked at again.

@@ -37,17 +37,29 @@ impl Cursor {
     }
 
     fn place(&self) -> Result<Place, ReadError> {
-        let bytes = URL_SAFE_NO_PAD.decode(&self.0).map_err(|_| ReadError::BadCursor)?;
-        let (id, no) = bytes.split_first_chunk::<16>().ok_or(ReadError::BadCursor)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(&self.0)
+            .map_err(|_| ReadError::BadCursor)?;
+        let (id, no) = bytes
+            .split_first_chunk::<16>()
+            .ok_or(ReadError::BadCursor)?;
         let no: [u8; 4] = no.try_into().map_err(|_| ReadError::BadCursor)?;
-        Ok((EventId(u128::from_be_bytes(*id)), EndpointNo(u32::from_be_bytes(no))))
+        Ok((
+            EventId(u128::from_be_bytes(*id)),
+            EndpointNo(u32::from_be_bytes(no)),
+        ))
     }
 }
 
 impl EventFilter {
     fn wants(&self, id: EventId, event: &Summary) -> bool {
-        self.tenant.as_ref().is_none_or(|tenant| *tenant == event.tenant)
-            && self.event_type.as_ref().is_none_or(|name| *name == event.event_type)
+        self.tenant
+            .as_ref()
+            .is_none_or(|tenant| *tenant == event.tenant)
+            && self
+                .event_type
+                .as_ref()
+                .is_none_or(|name| *name == event.event_type)
             && self.since.is_none_or(|since| id.timestamp() >= since)
             && self.until.is_none_or(|until| id.timestamp() < until)
     }
@@ -77,7 +89,12 @@ struct Gathered<T> {
 
 impl<T> Gathered<T> {
     fn new() -> Self {
-        Gathered { items: Vec::new(), last: None, more: false, rows: 0 }
+        Gathered {
+            items: Vec::new(),
+            last: None,
+            more: false,
+            rows: 0,
+        }
     }
 
     /// Whether the row at `place` still belongs to this page.
@@ -100,9 +117,15 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<EventSummary>, ReadError> {
-        let before = cursor.map(Cursor::place).transpose()?.map_or(filter.ceiling(), |(id, _)| id);
+        let before = cursor
+            .map(Cursor::place)
+            .transpose()?
+            .map_or(filter.ceiling(), |(id, _)| id);
         let state = self.shared.index.read();
-        let (from, to) = (keys::event(filter.floor()), keys::event(before.min(filter.ceiling())));
+        let (from, to) = (
+            keys::event(filter.floor()),
+            keys::event(before.min(filter.ceiling())),
+        );
         let mut page = Gathered::new();
         for entry in state.entries.scan(&from, &to, true) {
             let (key, value) = entry?;
@@ -120,7 +143,10 @@ impl Outbox {
                 page.items.push(event.with(id, counts));
             }
         }
-        Ok(Page { next: page.next(), items: page.items })
+        Ok(Page {
+            next: page.next(),
+            items: page.items,
+        })
     }
 
     /// Newest event first. `limit` is 1 to 1000.
@@ -131,11 +157,17 @@ impl Outbox {
         limit: usize,
     ) -> Result<Page<DeliveryView>, ReadError> {
         let ceiling = (filter.events.ceiling(), EndpointNo(u32::MAX));
-        let before = cursor.map(Cursor::place).transpose()?.unwrap_or(ceiling).min(ceiling);
+        let before = cursor
+            .map(Cursor::place)
+            .transpose()?
+            .unwrap_or(ceiling)
+            .min(ceiling);
         let page = {
             let state = self.shared.index.read();
             match filter.status {
-                Some(Status::Pending | Status::Held) => listed(&state, filter, List::Open, before, limit)?,
+                Some(Status::Pending | Status::Held) => {
+                    listed(&state, filter, List::Open, before, limit)?
+                }
                 Some(Status::Dead) => listed(&state, filter, List::Dead, before, limit)?,
                 Some(Status::Delivered) | None => all(&state, filter, before, limit)?,
             }
@@ -153,7 +185,11 @@ impl Outbox {
                 },
                 view => view?,
             };
-            bytes += view.attempts.iter().map(|attempt| attempt.response_body.len() + 128).sum::<usize>();
+            bytes += view
+                .attempts
+                .iter()
+                .map(|attempt| attempt.response_body.len() + 128)
+                .sum::<usize>();
             items.push(view);
             if bytes > ATTEMPT_BYTES && index + 1 < count {
                 next = Some(Cursor::after(place));
@@ -164,7 +200,13 @@ impl Outbox {
     }
 
     fn delivery_numbered(&self, (id, no): Place) -> Result<Option<DeliveryView>, ReadError> {
-        let endpoint = self.shared.index.read().lanes.get(&no).map(|lane| lane.id.clone());
+        let endpoint = self
+            .shared
+            .index
+            .read()
+            .lanes
+            .get(&no)
+            .map(|lane| lane.id.clone());
         match endpoint.map(|endpoint| self.delivery(id, &endpoint)) {
             None | Some(Err(ReadError::NoSuchEvent | ReadError::NoSuchDelivery)) => Ok(None),
             Some(view) => view.map(Some),
@@ -179,25 +221,46 @@ fn wanted(
     (id, no): Place,
     row: &DeliveryRow,
 ) -> Result<Option<Sketch>, ReadError> {
-    let Some(lane) = state.lanes.get(&no) else { return Ok(None) };
-    if filter.endpoint.as_ref().is_some_and(|endpoint| *endpoint != lane.id) {
+    let Some(lane) = state.lanes.get(&no) else {
+        return Ok(None);
+    };
+    if filter
+        .endpoint
+        .as_ref()
+        .is_some_and(|endpoint| *endpoint != lane.id)
+    {
         return Ok(None);
     }
-    let Some(event) = Summary::read(state, id)? else { return Ok(None) };
+    let Some(event) = Summary::read(state, id)? else {
+        return Ok(None);
+    };
     if !filter.events.wants(id, &event) {
         return Ok(None);
     }
     let found = sketch(id, no, row, lane, &event)?;
-    Ok(filter.status.is_none_or(|status| status == found.view.status).then_some(found))
+    Ok(filter
+        .status
+        .is_none_or(|status| status == found.view.status)
+        .then_some(found))
 }
 
 /// Walks all deliveries.
-fn all(state: &State, filter: &DeliveryFilter, before: Place, limit: usize) -> Result<Gathered<Sketch>, ReadError> {
-    let (from, to) = (keys::deliveries(filter.events.floor()), keys::delivery(before.0, before.1));
+fn all(
+    state: &State,
+    filter: &DeliveryFilter,
+    before: Place,
+    limit: usize,
+) -> Result<Gathered<Sketch>, ReadError> {
+    let (from, to) = (
+        keys::deliveries(filter.events.floor()),
+        keys::delivery(before.0, before.1),
+    );
     let mut page = Gathered::new();
     for entry in state.entries.scan(&from, &to, true) {
         let (key, value) = entry?;
-        let place = keys::event_of_delivery(&key).zip(keys::endpoint_of(&key)).ok_or(PagesError::Damaged)?;
+        let place = keys::event_of_delivery(&key)
+            .zip(keys::endpoint_of(&key))
+            .ok_or(PagesError::Damaged)?;
         if !page.take(limit) {
             break;
         }
@@ -223,14 +286,28 @@ fn listed(
             List::Open => lane.totals.pending + lane.totals.held,
             List::Dead => lane.totals.dead,
         };
-        let other = filter.endpoint.as_ref().is_some_and(|endpoint| *endpoint != lane.id)
-            || filter.events.tenant.as_ref().is_some_and(|tenant| *tenant != lane.tenant);
+        let other = filter
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| *endpoint != lane.id)
+            || filter
+                .events
+                .tenant
+                .as_ref()
+                .is_some_and(|tenant| *tenant != lane.tenant);
         if total == 0 || other {
             continue;
         }
         // Of one event the endpoints below `before`'s are still to come.
-        let end = if *no < before.1 { EventId(before.0.0.saturating_add(1)) } else { before.0 };
-        let (from, to) = (keys::listed(list, *no, filter.events.floor()), keys::listed(list, *no, end));
+        let end = if *no < before.1 {
+            EventId(before.0.0.saturating_add(1))
+        } else {
+            before.0
+        };
+        let (from, to) = (
+            keys::listed(list, *no, filter.events.floor()),
+            keys::listed(list, *no, end),
+        );
         let mut walk = state.entries.scan(&from, &to, true);
         if let Some(place) = step(&mut walk, *no)? {
             heads.push(place);
@@ -254,7 +331,10 @@ fn listed(
     Ok(page)
 }
 
-fn step(walk: &mut crate::outbox::index::overlay::Scan<'_>, no: EndpointNo) -> Result<Option<Place>, ReadError> {
+fn step(
+    walk: &mut crate::outbox::index::overlay::Scan<'_>,
+    no: EndpointNo,
+) -> Result<Option<Place>, ReadError> {
     match walk.next().transpose()? {
         None => Ok(None),
         Some((key, _)) => {

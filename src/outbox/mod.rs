@@ -22,6 +22,7 @@ mod list;
 mod read;
 mod recovery;
 mod settle;
+mod tidy;
 mod writer;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ use index::Index;
 use index::open::Place;
 use log::LogReader;
 
+pub use cleaning::Keep;
 pub use recovery::{LaneStart, OpenError, Opened, Options};
 pub use view::*;
 
@@ -72,19 +74,33 @@ struct Gauges {
     log_bytes: AtomicU64,
     free_bytes: AtomicU64,
     damaged_records: AtomicU64,
+    /// 1: outcomes may not fit.
     pressure: AtomicU8,
 }
 
 impl Shared {
     fn endpoints(&self) -> Arc<Endpoints> {
-        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.endpoints
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set_endpoints(&self, in_force: Vec<(EndpointNo, Endpoint)>) {
-        let subscriptions = Subscriptions::new(in_force.iter().map(|(no, endpoint)| (*no, endpoint)));
-        let by_no = in_force.into_iter().map(|(no, endpoint)| (no, Arc::new(endpoint))).collect();
-        let endpoints = Arc::new(Endpoints { by_no, subscriptions });
-        *self.endpoints.write().unwrap_or_else(PoisonError::into_inner) = endpoints;
+        let subscriptions =
+            Subscriptions::new(in_force.iter().map(|(no, endpoint)| (*no, endpoint)));
+        let by_no = in_force
+            .into_iter()
+            .map(|(no, endpoint)| (no, Arc::new(endpoint)))
+            .collect();
+        let endpoints = Arc::new(Endpoints {
+            by_no,
+            subscriptions,
+        });
+        *self
+            .endpoints
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
 
     fn fail(&self, failure: StoreFailure) {
@@ -126,7 +142,11 @@ impl Outbox {
     }
 
     fn gone(&self) -> Refused {
-        if self.shared.failed.borrow().is_some() { Refused::Failed } else { Refused::ShuttingDown }
+        if self.shared.failed.borrow().is_some() {
+            Refused::Failed
+        } else {
+            Refused::ShuttingDown
+        }
     }
 
     /// Takes an action; durable when it returns.
@@ -187,7 +207,10 @@ impl Outbox {
             deliveries,
             oldest_pending: oldest,
             log_bytes: gauges.log_bytes.load(Relaxed),
-            index_bytes: state.entries.pages().map_or(0, |pages| pages.size_on_disk()),
+            index_bytes: state
+                .entries
+                .pages()
+                .map_or(0, |pages| pages.size_on_disk()),
             free_bytes: gauges.free_bytes.load(Relaxed),
             endpoints: self.shared.endpoints().by_no.len() as u64,
             endpoints_disabled: disabled,
@@ -204,7 +227,9 @@ impl Outbox {
         let mut found: Vec<_> = endpoints
             .by_no
             .iter()
-            .filter_map(|(no, endpoint)| Some((endpoint.clone(), endpoint_state(state.lanes.get(no)?))))
+            .filter_map(|(no, endpoint)| {
+                Some((endpoint.clone(), endpoint_state(state.lanes.get(no)?)))
+            })
             .collect();
         found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
         found
@@ -221,8 +246,13 @@ impl Outbox {
 fn endpoint_state(lane: &index::Lane) -> EndpointState {
     let holding = lane.state.is_holding();
     let (totals, state) = (&lane.totals, &lane.state);
-    let by_hand = state.off_in_file.map(|since| (crate::domain::endpoint::DisabledReason::Manual, since));
-    let disabled = state.disabled.and_then(|(reason, at)| Some((record::disabled_of(reason)?, at))).or(by_hand);
+    let by_hand = state
+        .off_in_file
+        .map(|since| (crate::domain::endpoint::DisabledReason::Manual, since));
+    let disabled = state
+        .disabled
+        .and_then(|(reason, at)| Some((record::disabled_of(reason)?, at)))
+        .or(by_hand);
     EndpointState {
         pending: if holding { 0 } else { totals.pending },
         held: totals.held + if holding { totals.pending } else { 0 },

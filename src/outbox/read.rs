@@ -11,13 +11,15 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::engine::{Entry, Key as QueueKey};
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::time::Timestamp;
-use crate::outbox::compose;
 use crate::outbox::Outbox;
+use crate::outbox::compose;
 use crate::outbox::index::rows::{self, EventRow, QueueRow};
 use crate::outbox::index::{Lane, PagesError, State, keys};
-use crate::outbox::log::{LogReader, Lsn};
+use crate::outbox::log::{Body, LogReader, Lsn, Record as Found};
 use crate::outbox::record::{DeliveryRow, EndpointStateRow, EventHead, Record};
-use crate::outbox::view::{Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts};
+use crate::outbox::view::{
+    Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts,
+};
 
 /// How many attempts of a delivery are kept.
 pub const ATTEMPTS_KEPT: usize = 50;
@@ -48,7 +50,9 @@ pub(super) struct Summary {
 
 impl Summary {
     pub fn read(state: &State, id: EventId) -> Result<Option<Summary>, ReadError> {
-        let Some(bytes) = state.entries.get(&keys::event(id))? else { return Ok(None) };
+        let Some(bytes) = state.entries.get(&keys::event(id))? else {
+            return Ok(None);
+        };
         Summary::of(&bytes).map(Some)
     }
 
@@ -116,7 +120,11 @@ pub(super) fn sketch(
         accepted_at: id.timestamp(),
         finished_at: delivery.finished_at,
     };
-    Ok(Sketch { view, no, last_attempt: row.last_attempt })
+    Ok(Sketch {
+        view,
+        no,
+        last_attempt: row.last_attempt,
+    })
 }
 
 pub(super) fn count(counts: &mut StatusCounts, status: Status) {
@@ -129,7 +137,11 @@ pub(super) fn count(counts: &mut StatusCounts, status: Status) {
 }
 
 /// All deliveries of an event, in order of their endpoints' numbers.
-pub(super) fn sketches(state: &State, id: EventId, event: &Summary) -> Result<Vec<Sketch>, ReadError> {
+pub(super) fn sketches(
+    state: &State,
+    id: EventId,
+    event: &Summary,
+) -> Result<Vec<Sketch>, ReadError> {
     let mut found = Vec::new();
     for (no, row) in state.delivery_rows(id)? {
         if let Some(lane) = state.lanes.get(&no) {
@@ -148,19 +160,33 @@ impl Sketch {
 }
 
 /// The last attempts of a delivery, oldest first, going back from where the last one is.
-pub(super) fn attempts(log: &LogReader, id: EventId, no: EndpointNo, last: u64) -> Result<Vec<Attempt>, ReadError> {
-    let mut found = Vec::new();
+pub(super) fn attempts(
+    log: &LogReader,
+    id: EventId,
+    no: EndpointNo,
+    last: u64,
+) -> Result<Vec<Attempt>, ReadError> {
+    let (mut found, mut buf) = (Vec::new(), Vec::new());
     let mut at = last;
     while at > 0 && found.len() < ATTEMPTS_KEPT {
-        let (kind, bytes) = read(log, at)?;
-        match Record::decode(kind, &bytes) {
-            Ok(Record::Attempted(attempted)) if attempted.id == id.0 && attempted.endpoint == no.0 => {
+        let record = read(log, at, &mut buf)?;
+        match Record::decode(record.kind, record.head) {
+            Ok(Record::Attempted(attempted))
+                if attempted.id == id.0 && attempted.endpoint == no.0 =>
+            {
                 found.push(attempted.attempt.attempt());
                 // The chain only ever leads back; anything else is damage.
-                at = if attempted.previous < at { attempted.previous } else { 0 };
+                at = if attempted.previous < at {
+                    attempted.previous
+                } else {
+                    0
+                };
             }
-            Ok(Record::Rewritten(rewritten, _)) if rewritten.event.id == id.0 => {
-                let delivery = rewritten.deliveries.iter().find(|delivery| delivery.endpoint == no.0);
+            Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
+                let delivery = rewritten
+                    .deliveries
+                    .iter()
+                    .find(|delivery| delivery.endpoint == no.0);
                 let rows = delivery.map_or(&[][..], |delivery| &delivery.attempts);
                 found.extend(rows.iter().rev().map(|row| row.attempt()));
                 break;
@@ -173,33 +199,70 @@ pub(super) fn attempts(log: &LogReader, id: EventId, no: EndpointNo, last: u64) 
     Ok(found)
 }
 
-fn read(log: &LogReader, lsn: u64) -> Result<(u8, Bytes), ReadError> {
-    log.read(Lsn(lsn)).map_err(|error| ReadError::Damaged(error.to_string()))
+fn read<'a>(log: &LogReader, lsn: u64, buf: &'a mut Vec<u8>) -> Result<Found<'a>, ReadError> {
+    log.read(Lsn(lsn), buf)
+        .map_err(|error| ReadError::Damaged(error.to_string()))
 }
 
 /// What an event's record says will be sent, and what was handed in.
-fn opened(bytes: &Bytes, head: &EventHead<'_>, body: &[u8]) -> Result<(Content, Payload), ReadError> {
+fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), ReadError> {
     let event_type = EventType::new(head.event_type).map_err(|_| PagesError::Damaged)?;
-    let body = bytes.slice_ref(body);
+    let body = match body {
+        Body::Intact(body) => Bytes::copy_from_slice(body),
+        Body::Erased => return Err(ReadError::Erased),
+        Body::Damaged => {
+            return Err(ReadError::Damaged(
+                "the event's body fails its checksum".into(),
+            ));
+        }
+    };
     Ok(match head.content_type {
         Some(content_type) => {
             let content_type: Arc<str> = content_type.into();
-            let payload = Payload::Opaque { content_type: content_type.clone(), body: body.clone() };
-            (Content { event_type, content_type, opaque: true, body }, payload)
+            let payload = Payload::Opaque {
+                content_type: content_type.clone(),
+                body: body.clone(),
+            };
+            (
+                Content {
+                    event_type,
+                    content_type,
+                    opaque: true,
+                    body,
+                },
+                payload,
+            )
         }
         None => {
             let data = compose::data_of(&body, head.data_at).ok_or(PagesError::Damaged)?;
-            (Content { event_type, content_type: compose::json_type(), opaque: false, body }, Payload::Json(data))
+            (
+                Content {
+                    event_type,
+                    content_type: compose::json_type(),
+                    opaque: false,
+                    body,
+                },
+                Payload::Json(data),
+            )
         }
     })
 }
 
 /// The event whose record is at `lsn`.
-pub(super) fn content(log: &LogReader, id: EventId, lsn: u64) -> Result<(Content, Payload), ReadError> {
-    let (kind, bytes) = read(log, lsn)?;
-    match Record::decode(kind, &bytes) {
-        Ok(Record::Accepted(accepted, body)) if accepted.event.id == id.0 => opened(&bytes, &accepted.event, body),
-        Ok(Record::Rewritten(rewritten, body)) if rewritten.event.id == id.0 => opened(&bytes, &rewritten.event, body),
+pub(super) fn content(
+    log: &LogReader,
+    id: EventId,
+    lsn: u64,
+) -> Result<(Content, Payload), ReadError> {
+    let mut buf = Vec::new();
+    let record = read(log, lsn, &mut buf)?;
+    match Record::decode(record.kind, record.head) {
+        Ok(Record::Accepted(accepted)) if accepted.event.id == id.0 => {
+            opened(&accepted.event, record.body)
+        }
+        Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
+            opened(&rewritten.event, record.body)
+        }
         _ => Err(ReadError::Damaged(format!("no record of {id} is at {lsn}"))),
     }
 }
@@ -231,7 +294,11 @@ impl Outbox {
                 count(&mut counts, sketch.view.status);
                 deliveries.push(sketch.finish(&self.shared.log)?);
             }
-            Ok(EventView { summary: summary.with(id, counts), payload, deliveries })
+            Ok(EventView {
+                summary: summary.with(id, counts),
+                payload,
+                deliveries,
+            })
         })
     }
 
@@ -241,8 +308,12 @@ impl Outbox {
             let sketch = {
                 let state = self.shared.index.read();
                 let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
-                let (no, lane) = state.lane_named(endpoint).ok_or(ReadError::NoSuchEndpoint)?;
-                let row = state.delivery_row(id, no)?.ok_or(ReadError::NoSuchDelivery)?;
+                let (no, lane) = state
+                    .lane_named(endpoint)
+                    .ok_or(ReadError::NoSuchEndpoint)?;
+                let row = state
+                    .delivery_row(id, no)?
+                    .ok_or(ReadError::NoSuchDelivery)?;
                 sketch(id, no, &row, lane, &summary)?
             };
             sketch.finish(&self.shared.log)
@@ -255,13 +326,19 @@ impl Outbox {
         if let Ok((content, _)) = content(&self.shared.log, id, lsn) {
             return Ok(content);
         }
-        let summary = Summary::read(&self.shared.index.read(), id)?.ok_or(ReadError::NoSuchEvent)?;
+        let summary =
+            Summary::read(&self.shared.index.read(), id)?.ok_or(ReadError::NoSuchEvent)?;
         content(&self.shared.log, id, summary.lsn).map(|(content, _)| content)
     }
 
     /// The pending deliveries of an endpoint in order of their due times, from `from` on:
     /// at most `limit`, and whether there are more.
-    pub fn pending(&self, no: EndpointNo, from: QueueKey, limit: usize) -> Result<(Vec<Entry>, bool), ReadError> {
+    pub fn pending(
+        &self,
+        no: EndpointNo,
+        from: QueueKey,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, bool), ReadError> {
         let state = self.shared.index.read();
         let start = keys::queued(no, from.0.as_millis(), from.1);
         let end = keys::end_of(&keys::queue_of(no));
@@ -271,7 +348,9 @@ impl Outbox {
                 return Ok((found, true));
             }
             let (key, value) = entry?;
-            let (due, event) = keys::due_of(&key).zip(keys::event_of(&key)).ok_or(PagesError::Damaged)?;
+            let (due, event) = keys::due_of(&key)
+                .zip(keys::event_of(&key))
+                .ok_or(PagesError::Damaged)?;
             let row: QueueRow = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
             found.push(Entry {
                 event,

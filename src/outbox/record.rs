@@ -208,10 +208,6 @@ pub enum Record<'a> {
     Forgotten(Vec<u128>),
     /// Idempotency keys past their window, with their tenants.
     KeysForgotten(Vec<(&'a str, &'a str)>),
-    /// The log begins here now; anything before it is to be deleted.
-    Trimmed {
-        start: u64,
-    },
     /// The highest id ever given, kept while the events that had it may be gone.
     LastId(u128),
 }

@@ -5,14 +5,14 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::sync::{Arc, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
 use crate::domain::endpoint::{Endpoint, EndpointNo};
@@ -22,10 +22,10 @@ use crate::outbox::commit::{Commits, Request};
 use crate::outbox::index::open::{Place, Unusable};
 use crate::outbox::index::{Flusher, Index, IndexFailure, PagesError, State};
 use crate::outbox::limits::Limits;
-use crate::outbox::log::{Found, Log, LogError, LogOptions, LogReader, Lsn};
+use crate::outbox::log::{Found, Log, LogError, LogOptions, Lsn, Replayed};
 use crate::outbox::record::Record;
 use crate::outbox::view::RecoveryKind;
-use crate::outbox::writer::{Writer, WriterError};
+use crate::outbox::writer::{Heads, Writer, WriterError};
 use crate::outbox::{Gauges, Outbox, Shared, StoreFailure};
 
 /// What `FORMAT` says.
@@ -77,7 +77,11 @@ pub enum OpenError {
     #[error("{} was written by a newer outboxd (FORMAT says {found:?}); this one reads {FORMAT:?}", dir.display())]
     Newer { dir: PathBuf, found: String },
     #[error("cannot {doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("the index cannot be built: {0}")]
@@ -94,7 +98,11 @@ impl From<WriterError> for OpenError {
 
 fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
-    move |source| OpenError::Io { doing, path, source }
+    move |source| OpenError::Io {
+        doing,
+        path,
+        source,
+    }
 }
 
 impl Outbox {
@@ -107,12 +115,18 @@ impl Outbox {
         let lock = take_lock(dir)?;
         let known = read_format(dir)?;
         let mut random: SmallRng = rand::make_rng();
-        let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), random.random(), !known)?;
+        let new_store_id = (!known).then(|| random.random());
+        let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), new_store_id)?;
         if !known {
             write_format(dir)?;
         }
         report(&found);
-        let place = Place::new(dir.join("index"), found.store_id, options.boot_id.clone(), options.cache_size);
+        let place = Place::new(
+            dir.join("index"),
+            found.store_id,
+            options.boot_id.clone(),
+            options.cache_size,
+        );
         make_private(place.dir())?;
         let (failed, failure) = watch::channel(None);
         let recovered = recover(&log, &found, &place, &failed)?;
@@ -126,47 +140,68 @@ impl Outbox {
             recovery: (recovered.kind, began.elapsed()),
         });
         shared.count_damage(recovered.damaged);
-        start(options, shared, log, recovered.flusher, random, failure, lock)
+        let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
+        let Options {
+            data_dir,
+            max_size,
+            min_free_disk,
+            idempotency_window,
+            keep,
+            endpoints,
+            ..
+        } = options;
+        let writer = Writer {
+            frame: log.frame(),
+            heads: Heads::default(),
+            log,
+            index: shared.index.clone(),
+            flusher: recovered.flusher,
+            limits: Limits::new(data_dir, max_size, min_free_disk, idempotency_window),
+            shared: shared.clone(),
+            commits: sender,
+            random,
+        };
+        let started = start(writer, endpoints, keep, lock)?;
+        Ok(Opened {
+            outbox: started.outbox,
+            commits,
+            lanes: lanes(&shared),
+            failed: failure,
+            writer: started.thread,
+        })
     }
 }
 
-#[allow(clippy::too_many_arguments)]
+struct Started {
+    outbox: Outbox,
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// Brings endpoints in line with the configuration and starts the threads.
 fn start(
-    options: Options,
-    shared: Arc<Shared>,
-    log: Log,
-    flusher: Flusher,
-    random: SmallRng,
-    failed: watch::Receiver<Option<StoreFailure>>,
+    mut writer: Writer,
+    endpoints: Vec<Endpoint>,
+    keep: Keep,
     lock: File,
-) -> Result<Opened, OpenError> {
+) -> Result<Started, OpenError> {
     let (requests, receiver) = mpsc::channel::<Request>();
-    let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
-    let Options { data_dir, max_size, min_free_disk, idempotency_window, keep, endpoints, .. } = options;
-    let limits = Limits::new(data_dir, max_size, min_free_disk, idempotency_window);
-    let frame = log.frame();
-    let mut writer = Writer {
-        frame,
-        log,
-        index: shared.index.clone(),
-        flusher,
-        limits,
-        cleaner: Cleaner::new(keep),
-        shared: shared.clone(),
-        commits: sender,
-        random,
-        scratch: Vec::new(),
-    };
+    let shared = writer.shared.clone();
     writer.reconcile(endpoints)?;
-    let lanes = lanes(&shared);
+    let dir = shared.place.dir().to_owned();
+    let stopper = Cleaner::start(keep, shared.clone(), requests.clone())
+        .map_err(at("start the cleaner for", &dir))?;
     let run = move || {
         // Held for as long as the store may be written to.
         let _lock = lock;
         writer.run(&receiver);
+        drop(stopper);
     };
     let spawned = std::thread::Builder::new().name("writer".into()).spawn(run);
-    let writer = spawned.map_err(at("start the writer for", &shared.place.dir().to_owned()))?;
-    Ok(Opened { outbox: Outbox { shared, requests }, commits, lanes, failed, writer })
+    let thread = spawned.map_err(at("start the writer for", &dir))?;
+    Ok(Started {
+        outbox: Outbox { shared, requests },
+        thread,
+    })
 }
 
 fn lanes(shared: &Shared) -> Vec<LaneStart> {
@@ -177,7 +212,10 @@ fn lanes(shared: &Shared) -> Vec<LaneStart> {
         holding: lane.state.is_holding(),
         pending: lane.totals.pending,
         released_at: (lane.state.released_at > 0).then(|| moment(lane.state.released_at)),
-        failing: lane.state.failing.map(|(since, attempts)| (moment(since), attempts)),
+        failing: lane
+            .state
+            .failing
+            .map(|(since, attempts)| (moment(since), attempts)),
     });
     lanes.collect()
 }
@@ -197,19 +235,29 @@ fn make_private(dir: &Path) -> Result<(), OpenError> {
             }
             _ => {}
         }
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         sync_dir(parent)?;
     }
     Ok(())
 }
 
 fn sync_dir(dir: &Path) -> Result<(), OpenError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("sync the directory", dir))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(at("sync the directory", dir))
 }
 
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("LOCK");
-    let options = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let options = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
     let file = options.map_err(at("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -223,7 +271,10 @@ fn read_format(dir: &Path) -> Result<bool, OpenError> {
     let path = dir.join("FORMAT");
     match fs::read_to_string(&path) {
         Ok(text) if text == FORMAT => Ok(true),
-        Ok(found) => Err(OpenError::Newer { dir: dir.to_owned(), found }),
+        Ok(found) => Err(OpenError::Newer {
+            dir: dir.to_owned(),
+            found,
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(at("read", &path)(error)),
     }
@@ -234,7 +285,9 @@ fn read_format(dir: &Path) -> Result<bool, OpenError> {
 fn write_format(dir: &Path) -> Result<(), OpenError> {
     let (path, aside) = (dir.join("FORMAT"), dir.join("FORMAT.new"));
     let mut file = File::create(&aside).map_err(at("make", &aside))?;
-    file.write_all(FORMAT.as_bytes()).and_then(|()| file.sync_all()).map_err(at("write", &aside))?;
+    file.write_all(FORMAT.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(at("write", &aside))?;
     fs::rename(&aside, &path).map_err(at("make", &path))?;
     sync_dir(dir)
 }
@@ -276,8 +329,17 @@ fn recover(
         match fill(log, place, failed, state, from) {
             Ok((index, flusher, harmed)) => {
                 let below: u64 = found.damage_below(from).map(|damage| damage.records).sum();
-                let kind = if from == found.end { RecoveryKind::Clean } else { RecoveryKind::Replayed };
-                return Ok(Recovered { index, flusher, kind, damaged: damaged + below + harmed });
+                let kind = if from == found.end {
+                    RecoveryKind::Clean
+                } else {
+                    RecoveryKind::Replayed
+                };
+                return Ok(Recovered {
+                    index,
+                    flusher,
+                    kind,
+                    damaged: damaged + below + harmed,
+                });
             }
             Err(FillError::Log(LogError::NotAPosition(_)) | FillError::Pages(_)) => {}
             Err(error) => return Err(error.into()),
@@ -289,9 +351,20 @@ fn recover(
     }
     let (state, number) = place.create()?;
     let (index, flusher, harmed) = fill(log, place, failed, state, found.start)?;
-    place.adopt(number).map_err(at("name the new index in", place.dir()))?;
-    let kind = if found.created { RecoveryKind::Created } else { RecoveryKind::Rebuilt };
-    Ok(Recovered { index, flusher, kind, damaged: damaged + harmed })
+    place
+        .adopt(number)
+        .map_err(at("name the new index in", place.dir()))?;
+    let kind = if found.created {
+        RecoveryKind::Created
+    } else {
+        RecoveryKind::Rebuilt
+    };
+    Ok(Recovered {
+        index,
+        flusher,
+        kind,
+        damaged: damaged + harmed,
+    })
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,8 @@ use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::accept::is_past;
 use crate::outbox::cleaning::Step;
+use crate::outbox::index::keys;
 use crate::outbox::index::rows::{self, EventRow, KeyRow};
-use crate::outbox::index::{PagesError, keys};
 use crate::outbox::log::{Body, LogError, Lsn};
 use crate::outbox::read;
 use crate::outbox::record::{
@@ -38,9 +38,13 @@ impl Writer {
             let state = self.index.read();
             let rows = state.delivery_rows(id)?;
             let open = rows.iter().any(|(_, row)| {
-                row.delivery().is_none_or(|delivery| matches!(delivery.status, Status::Pending | Status::Held))
+                row.delivery().is_none_or(|delivery| {
+                    matches!(delivery.status, Status::Pending | Status::Held)
+                })
             });
-            let Some(bytes) = state.entries.get(&keys::event(id))? else { continue };
+            let Some(bytes) = state.entries.get(&keys::event(id))? else {
+                continue;
+            };
             if open {
                 continue;
             }
@@ -62,16 +66,37 @@ impl Writer {
         let now = self.now();
         let mut past = Vec::new();
         for (tenant, key) in &names {
-            let found = self.index.read().entries.get(&keys::idempotency(tenant, key))?.map(|bytes| bytes.into_owned());
+            let found = self
+                .index
+                .read()
+                .entries
+                .get(&keys::idempotency(tenant, key))?
+                .map(|bytes| bytes.into_owned());
             let Some(bytes) = found else { continue };
             let row: KeyRow<'_> = rows::decode(&bytes)?;
-            if is_past(EventId(row.id).timestamp(), self.limits.idempotency_window, now) {
+            if is_past(
+                EventId(row.id).timestamp(),
+                self.limits.idempotency_window,
+                now,
+            ) {
                 past.push((tenant.as_str(), key.as_str()));
                 continue;
             }
-            let idempotency = Idempotency { key, content: row.content };
+            let idempotency = Idempotency {
+                key,
+                content: row.content,
+            };
             let (id, event_type, deliveries) = (row.id, row.event_type, row.deliveries);
-            self.push(&Record::KeyKept(KeyKept { tenant, idempotency, id, event_type, deliveries }), &[])?;
+            self.push(
+                &Record::KeyKept(KeyKept {
+                    tenant,
+                    idempotency,
+                    id,
+                    event_type,
+                    deliveries,
+                }),
+                &[],
+            )?;
         }
         if !past.is_empty() {
             self.push(&Record::KeysForgotten(past), &[])?;
@@ -83,7 +108,9 @@ impl Writer {
     fn rewrite(&mut self, id: EventId) -> Result<(), WriterError> {
         let (row_bytes, rows) = {
             let state = self.index.read();
-            let Some(bytes) = state.entries.get(&keys::event(id))? else { return Ok(()) };
+            let Some(bytes) = state.entries.get(&keys::event(id))? else {
+                return Ok(());
+            };
             (bytes.into_owned(), state.delivery_rows(id)?)
         };
         let row: EventRow<'_> = rows::decode(&row_bytes)?;
@@ -104,7 +131,10 @@ impl Writer {
             Record::Rewritten(rewritten) => rewritten.event,
             _ => return self.lost(id, "its record is another"),
         };
-        let head = EventHead { idempotency: self.still_owned(&head)?, ..head };
+        let head = EventHead {
+            idempotency: self.still_owned(&head)?,
+            ..head
+        };
         let mut kept = Vec::with_capacity(rows.len());
         for (no, row) in rows {
             let attempts = read::attempts(&log, id, no, row.last_attempt).unwrap_or_default();
@@ -115,7 +145,10 @@ impl Writer {
             state: *row,
             attempts: attempts.iter().map(AttemptRow::new).collect(),
         });
-        let rewritten = Rewritten { event: head, deliveries: deliveries.collect() };
+        let rewritten = Rewritten {
+            event: head,
+            deliveries: deliveries.collect(),
+        };
         self.push(&Record::Rewritten(rewritten), body)?;
         Ok(())
     }
@@ -127,10 +160,18 @@ impl Writer {
     }
 
     /// The event's idempotency key, unless it belongs to a later event by now.
-    fn still_owned<'a>(&self, head: &EventHead<'a>) -> Result<Option<Idempotency<'a>>, WriterError> {
-        let Some(idempotency) = &head.idempotency else { return Ok(None) };
+    fn still_owned<'a>(
+        &self,
+        head: &EventHead<'a>,
+    ) -> Result<Option<Idempotency<'a>>, WriterError> {
+        let Some(idempotency) = &head.idempotency else {
+            return Ok(None);
+        };
         let state = self.index.read();
-        let owner = match state.entries.get(&keys::idempotency(head.tenant, idempotency.key))? {
+        let owner = match state
+            .entries
+            .get(&keys::idempotency(head.tenant, idempotency.key))?
+        {
             Some(bytes) => rows::decode::<KeyRow<'_>>(&bytes)?.id,
             None => return Ok(None),
         };
@@ -144,11 +185,24 @@ impl Writer {
         keys: Vec<(String, String)>,
     ) -> Result<(), WriterError> {
         let known = self.index.read().lanes.clone();
-        lanes.extend(known.iter().filter(|(_, lane)| lane.state.failing.is_some()).map(|(no, _)| *no));
+        lanes.extend(
+            known
+                .iter()
+                .filter(|(_, lane)| lane.state.failing.is_some())
+                .map(|(no, _)| *no),
+        );
         for no in lanes {
             if let Some(lane) = known.get(&no) {
                 let (id, tenant) = (lane.id.as_str(), lane.tenant.as_str());
-                self.push(&Record::Endpoint(EndpointRow { no: no.0, id, tenant, state: lane.state }), &[])?;
+                self.push(
+                    &Record::Endpoint(EndpointRow {
+                        no: no.0,
+                        id,
+                        tenant,
+                        state: lane.state,
+                    }),
+                    &[],
+                )?;
             }
         }
         self.keep_keys(keys)?;
@@ -176,9 +230,18 @@ impl Writer {
     /// Brings the figures that `status` shows up to date.
     pub(super) fn note_log_size(&self) {
         let total: u64 = self.log.segments().iter().map(|(_, len)| len).sum();
-        self.shared.gauges.log_bytes.store(total, std::sync::atomic::Ordering::Relaxed);
-        self.shared.gauges.free_bytes.store(self.limits.free_bytes(), std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .gauges
+            .log_bytes
+            .store(total, std::sync::atomic::Ordering::Relaxed);
+        self.shared.gauges.free_bytes.store(
+            self.limits.free_bytes(),
+            std::sync::atomic::Ordering::Relaxed,
+        );
         let pressure = u8::from(self.limits.is_tight());
-        self.shared.gauges.pressure.store(pressure, std::sync::atomic::Ordering::Relaxed);
+        self.shared
+            .gauges
+            .pressure
+            .store(pressure, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@
 //! here. Recovery then decides what is true.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -21,11 +22,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::clock;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::outbox::cleaning::Cleaner;
 use crate::outbox::commit::{Answer, Commit, Notice, Request};
 use crate::outbox::index::{Flusher, Index, PagesError};
 use crate::outbox::limits::Limits;
-use crate::outbox::log::{Log, LogError};
+use crate::outbox::log::{Committed, FrameBuf, Log, LogError, RecordOffset};
 use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::view::{ActRefused, Receipt, Refused};
 use crate::outbox::{Shared, StoreFailure};
@@ -59,22 +59,30 @@ pub(super) struct Draft {
     /// Idempotency keys that this frame stores: tenant, key.
     pub keys: HashMap<(String, String), ([u8; 32], Receipt)>,
     /// Entries to be queued, whose record's place is known once the frame has one.
-    pub queued: Vec<(usize, Notice)>,
+    pub queued: Vec<(RecordOffset, Notice)>,
     pub open_bytes: u64,
     pub last_id: u128,
 }
 
 pub(super) struct Writer {
     pub log: Log,
+    /// The frame in the making.
+    pub frame: FrameBuf,
+    /// The heads of its records: what is applied once it is durable.
+    pub heads: Heads,
     pub index: Index,
     pub flusher: Flusher,
     pub limits: Limits,
-    pub cleaner: Cleaner,
     pub shared: Arc<Shared>,
     pub commits: UnboundedSender<Commit>,
     pub random: SmallRng,
-    /// One record's bytes, reused.
-    pub scratch: Vec<u8>,
+}
+
+/// The heads of a frame's records, one after the other.
+#[derive(Default)]
+pub(super) struct Heads {
+    bytes: Vec<u8>,
+    records: Vec<(RecordOffset, u8, Range<usize>)>,
 }
 
 /// What the main loop does next.
@@ -86,11 +94,15 @@ enum Turn {
 impl Writer {
     /// Runs until told to stop or until the store fails.
     pub fn run(mut self, requests: &Receiver<Request>) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(requests)));
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(requests)));
         let failure = match outcome {
             Ok(Ok(())) => return self.finish(),
             Ok(Err(error)) => {
-                if matches!(error, WriterError::Index(PagesError::Damaged) | WriterError::Record(_)) {
+                if matches!(
+                    error,
+                    WriterError::Index(PagesError::Damaged) | WriterError::Record(_)
+                ) {
                     self.shared.condemn_index();
                 }
                 error.to_string()
@@ -114,7 +126,11 @@ impl Writer {
     }
 
     /// Waits until there is something to commit. Outcomes alone wait a little for company.
-    fn gather(&mut self, requests: &Receiver<Request>, waiting: &mut VecDeque<Request>) -> Result<Turn, WriterError> {
+    fn gather(
+        &mut self,
+        requests: &Receiver<Request>,
+        waiting: &mut VecDeque<Request>,
+    ) -> Result<Turn, WriterError> {
         let mut deadline: Option<Instant> = None;
         loop {
             while waiting.len() < FRAME_REQUESTS {
@@ -124,7 +140,9 @@ impl Writer {
                 }
             }
             let hurried = waiting.len() >= FRAME_REQUESTS
-                || waiting.iter().any(|request| !matches!(request, Request::Outcome(_)));
+                || waiting
+                    .iter()
+                    .any(|request| !matches!(request, Request::Outcome(_)));
             if hurried || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Turn::Go);
             }
@@ -146,8 +164,22 @@ impl Writer {
 
     /// Nothing to do: prove the last frame, and clean.
     fn idle(&mut self) -> Result<(), WriterError> {
-        self.log.mark()?;
-        self.housekeeping()
+        self.limits.refresh(&mut self.log)?;
+        self.note_log_size();
+        self.prove()
+    }
+
+    /// Proves the last frame with a mark.
+    fn prove(&mut self) -> Result<(), WriterError> {
+        match self.log.mark() {
+            Ok(()) => {}
+            // It is durable all the same.
+            Err(LogError::NoSpace) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let end = self.log.end();
+        self.index.write().meta.applied = end.0;
+        Ok(())
     }
 
     /// One frame's worth of what waits.
@@ -155,8 +187,19 @@ impl Writer {
         if matches!(waiting.front(), Some(Request::Stop)) {
             return Ok(Turn::Stop);
         }
-        self.limits.refresh(&mut self.log);
-        let mut draft = Draft { last_id: self.index.read().meta.last_id, ..Draft::default() };
+        self.limits.refresh(&mut self.log)?;
+        if let Some(Request::Clean { .. }) = waiting.front()
+            && let Some(Request::Clean { step, done }) = waiting.pop_front()
+        {
+            self.clean(step)?;
+            // The cleaner may have been stopped meanwhile.
+            let _ = done.send(());
+            return Ok(Turn::Go);
+        }
+        let mut draft = Draft {
+            last_id: self.index.read().meta.last_id,
+            ..Draft::default()
+        };
         let mut bytes = 0;
         while bytes < FRAME_BYTES
             && let Some(request) = waiting.pop_front()
@@ -165,15 +208,19 @@ impl Writer {
                 waiting.push_front(request);
                 break;
             }
-            bytes = self.log.draft_len();
+            bytes = self.frame.disk_len() as usize;
         }
         self.commit(draft)?;
-        self.housekeeping()?;
+        self.note_log_size();
         Ok(Turn::Go)
     }
 
     /// Adds a request to the frame; gives it back if it must wait for the next one.
-    fn compose(&mut self, request: Request, draft: &mut Draft) -> Result<Result<(), Request>, WriterError> {
+    fn compose(
+        &mut self,
+        request: Request,
+        draft: &mut Draft,
+    ) -> Result<Result<(), Request>, WriterError> {
         match request {
             Request::Accept { events, reply } => {
                 let answer = self.accept(&events, draft)?;
@@ -190,27 +237,31 @@ impl Writer {
                 Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
                 None => return Ok(Err(Request::Act { action, reply })),
             },
-            Request::Stop => return Ok(Err(Request::Stop)),
+            other @ (Request::Clean { .. } | Request::Stop) => return Ok(Err(other)),
         }
         Ok(Ok(()))
     }
 
-    /// Adds a record to the frame; its place relative to the frame.
-    pub fn push(&mut self, record: &Record<'_>) -> Result<usize, WriterError> {
-        self.scratch.clear();
-        record.encode(&mut self.scratch);
-        Ok(self.log.push(record.kind(), &self.scratch)?)
+    /// Adds a record to the frame; its place is known when the frame has one.
+    pub fn push(&mut self, record: &Record<'_>, body: &[u8]) -> Result<RecordOffset, WriterError> {
+        let begin = self.heads.bytes.len();
+        record.encode(&mut self.heads.bytes);
+        let range = begin..self.heads.bytes.len();
+        let head = self.heads.bytes.get(range.clone()).unwrap_or_default();
+        let offset = self.frame.push(record.kind(), head, body)?;
+        self.heads.records.push((offset, record.kind(), range));
+        Ok(offset)
     }
 
     /// Makes the frame durable, applies it, and tells.
     pub fn commit(&mut self, mut draft: Draft) -> Result<(), WriterError> {
-        if self.log.draft_len() > 0 {
-            match self.log.commit() {
+        if !self.frame.is_empty() {
+            match self.log.commit(&mut self.frame) {
                 Ok(placed) => {
-                    self.apply(placed.end)?;
+                    self.apply(placed)?;
                     for (offset, mut notice) in draft.queued.drain(..) {
                         if let Notice::Queued { entry, .. } = &mut notice {
-                            entry.lsn = placed.lsn + offset as u64;
+                            entry.lsn = placed.lsn(offset).0;
                         }
                         draft.commit.notices.push(notice);
                     }
@@ -218,6 +269,9 @@ impl Writer {
                 Err(LogError::NoSpace) => self.refuse(&mut draft),
                 Err(error) => return Err(error.into()),
             }
+            self.frame.clear();
+            self.heads.bytes.clear();
+            self.heads.records.clear();
         }
         if !draft.commit.is_empty() {
             // The receiver is gone only at the very end of a stop.
@@ -227,12 +281,13 @@ impl Writer {
         Ok(())
     }
 
-    fn apply(&mut self, end: u64) -> Result<(), WriterError> {
+    fn apply(&mut self, placed: Committed) -> Result<(), WriterError> {
         let mut state = self.index.write();
-        for (lsn, kind, bytes) in self.log.committed() {
-            state.apply(lsn, &Record::decode(kind, bytes)?)?;
+        for (offset, kind, range) in &self.heads.records {
+            let head = self.heads.bytes.get(range.clone()).unwrap_or_default();
+            state.apply(placed.lsn(*offset).0, &Record::decode(*kind, head)?)?;
         }
-        state.meta.applied = end;
+        state.meta.applied = placed.end.0;
         Ok(())
     }
 
@@ -240,9 +295,14 @@ impl Writer {
     /// outcomes are told as stored, and their attempts will be repeated.
     fn refuse(&mut self, draft: &mut Draft) {
         self.limits.no_space();
-        tracing::error!("the disk is full: nothing can be stored until there is room; outboxd goes on with what it has");
+        tracing::error!(
+            "the disk is full: nothing can be stored until there is room; outboxd goes on with what it has"
+        );
         draft.queued.clear();
-        draft.commit.notices.retain(|notice| matches!(notice, Notice::Stored { .. }));
+        draft
+            .commit
+            .notices
+            .retain(|notice| matches!(notice, Notice::Stored { .. }));
         for answer in &mut draft.commit.answers {
             match answer {
                 Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),
@@ -251,13 +311,9 @@ impl Writer {
         }
     }
 
-    fn housekeeping(&mut self) -> Result<(), WriterError> {
-        super::cleaning::step(self)
-    }
-
     /// A clean stop: everything is proven durable, and the index is whole.
     fn finish(mut self) {
-        if let Err(error) = self.log.mark() {
+        if let Err(error) = self.prove() {
             return self.shared.fail(StoreFailure(error.to_string()));
         }
         if !self.flusher.stop() {

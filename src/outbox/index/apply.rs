@@ -18,6 +18,9 @@ use super::pages::PagesError;
 use super::rows::{self, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
 
+/// About what an event takes in the log besides its body: heads, attempts, framing.
+const EVENT_COST: u64 = 256;
+
 /// What of an event a change to one of its deliveries needs.
 #[derive(Clone, Copy, Debug)]
 struct EventFacts {
@@ -56,20 +59,9 @@ impl State {
         }
     }
 
-    fn accepted(
-        &mut self,
-        lsn: u64,
-        accepted: &Accepted<'_>,
-        body_len: usize,
-    ) -> Result<(), PagesError> {
+    fn accepted(&mut self, lsn: u64, accepted: &Accepted<'_>) -> Result<(), PagesError> {
         let head = &accepted.event;
-        let known = accepted
-            .endpoints
-            .iter()
-            .filter(|no| self.lanes.contains_key(&EndpointNo(**no)));
-        let endpoints: Vec<u32> = known.copied().collect();
-        self.unknown += (accepted.endpoints.len() - endpoints.len()) as u64;
-        let facts = self.put_event(lsn, head, endpoints.len());
+        let facts = self.put_event(lsn, head, accepted.endpoints.len());
         if let Some(idempotency) = &head.idempotency {
             let row = KeyRow {
                 content: idempotency.content,
@@ -85,19 +77,13 @@ impl State {
         let exact = head.deliver_at.is_some();
         let state = Delivery::new(crate::domain::time::Timestamp::from_millis(accepted.due));
         let row = DeliveryRow::new(state, exact, 0);
-        for no in endpoints {
-            self.insert(EventId(head.id), EndpointNo(no), row, facts)?;
+        for no in &accepted.endpoints {
+            self.insert(EventId(head.id), EndpointNo(*no), row, facts)?;
         }
         Ok(())
     }
 
-    fn put_event(
-        &mut self,
-        lsn: u64,
-        head: &EventHead<'_>,
-        body_len: usize,
-        deliveries: usize,
-    ) -> EventFacts {
+    fn put_event(&mut self, lsn: u64, head: &EventHead<'_>, deliveries: usize) -> EventFacts {
         let row = EventRow {
             lsn,
             body_len: head.body_len,
@@ -112,6 +98,7 @@ impl State {
             .put_new(keys::event(EventId(head.id)), rows::encode(&row));
         self.meta.last_id = self.meta.last_id.max(head.id);
         self.meta.events += 1;
+        self.meta.kept_bytes += u64::from(head.body_len) + EVENT_COST;
         EventFacts {
             lsn,
             body_len: head.body_len.into(),
@@ -143,7 +130,9 @@ impl State {
 
     fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
         if let Some(lane) = self.lanes.get_mut(&no) {
-            let state = lane.state.after_attempt(attempted.ended_at, attempted.next == NextRow::Delivered);
+            let state = lane
+                .state
+                .after_attempt(attempted.ended_at, attempted.next == NextRow::Delivered);
             if state != lane.state {
                 lane.state = state;
                 self.touched.insert(no);
@@ -204,12 +193,7 @@ impl State {
         self.meta.last_id = self.meta.last_id.max(kept.id);
     }
 
-    fn rewritten(
-        &mut self,
-        lsn: u64,
-        rewritten: &Rewritten<'_>,
-        body_len: usize,
-    ) -> Result<(), PagesError> {
+    fn rewritten(&mut self, lsn: u64, rewritten: &Rewritten<'_>) -> Result<(), PagesError> {
         let id = EventId(rewritten.event.id);
         self.remove_event(id)?;
         let facts = self.put_event(lsn, &rewritten.event, rewritten.deliveries.len());
@@ -227,10 +211,6 @@ impl State {
         }
         for delivery in &rewritten.deliveries {
             let no = EndpointNo(delivery.endpoint);
-            if !self.lanes.contains_key(&no) {
-                self.unknown += 1;
-                continue;
-            }
             let last_attempt = if delivery.attempts.is_empty() { 0 } else { lsn };
             self.insert(
                 id,
@@ -279,6 +259,10 @@ impl State {
         self.entries.remove(keys::open_count(id));
         self.entries.remove(keys::event(id));
         self.meta.events = self.meta.events.saturating_sub(1);
+        self.meta.kept_bytes = self
+            .meta
+            .kept_bytes
+            .saturating_sub(facts.body_len + EVENT_COST);
         Ok(())
     }
 
@@ -315,6 +299,7 @@ impl State {
         row: DeliveryRow,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
+        self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
         self.entries
             .put_new(keys::delivery(id, no), rows::encode(&row));
         self.list(id, no, &row, facts);

@@ -129,7 +129,9 @@ pub fn endpoint_of(key: &[u8]) -> Option<EndpointNo> {
 
 /// The event in a `d` key.
 pub fn event_of_delivery(key: &[u8]) -> Option<EventId> {
-    Some(EventId(u128::from_be_bytes(*key.get(1..17)?.first_chunk()?)))
+    Some(EventId(u128::from_be_bytes(
+        *key.get(1..17)?.first_chunk()?,
+    )))
 }
 
 /// The due time in a `q` key.

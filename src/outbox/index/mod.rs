@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::{EventId, Tenant};
+use crate::domain::time::Timestamp;
 use crate::outbox::record::{DeliveryRow, EndpointStateRow};
 
 pub use flush::{Flusher, IndexFailure};
@@ -33,6 +34,20 @@ pub struct Lane {
     pub tenant: Tenant,
     pub state: EndpointStateRow,
     pub totals: LaneTotals,
+}
+
+impl Lane {
+    /// An endpoint whose record was rewritten further on in the log, or lost: the number is
+    /// all that is known of it yet.
+    fn nameless(no: EndpointNo) -> Lane {
+        let id = EndpointId::new(&format!("unknown-{}", no.0));
+        Lane {
+            id: id.expect("letters, a dash and digits, within 64 bytes"),
+            tenant: Tenant::default(),
+            state: EndpointStateRow::default(),
+            totals: LaneTotals::default(),
+        }
+    }
 }
 
 /// The index in memory: the overlay and what is small enough to keep whole.
@@ -60,6 +75,23 @@ impl State {
             meta,
             ..State::default()
         }
+    }
+
+    pub fn lane_named(&self, id: &EndpointId) -> Option<(EndpointNo, &Lane)> {
+        let no = *self.by_id.get(id)?;
+        Some((no, self.lanes.get(&no)?))
+    }
+
+    /// When the oldest open delivery of the endpoint was accepted. An error reads as none:
+    /// whoever acts on the entry will meet it.
+    pub fn oldest_open(&self, no: EndpointNo) -> Option<Timestamp> {
+        let prefix = keys::list_of(keys::List::Open, no);
+        let first = self
+            .entries
+            .scan(&prefix, &keys::end_of(&prefix), false)
+            .next()?
+            .ok()?;
+        Some(keys::event_of(&first.0)?.timestamp())
     }
 
     pub fn delivery_row(

@@ -72,6 +72,8 @@ pub struct MetaRow {
     /// The bodies of all events with an open delivery, in bytes, each once.
     pub open_bytes: u64,
     pub events: u64,
+    /// About what all events in the index take in the log, finished or not, in bytes.
+    pub kept_bytes: u64,
 }
 
 /// A row's bytes.

@@ -106,7 +106,8 @@ impl LogReader {
         gone
     }
 
-    pub(super) fn segments(&self) -> Vec<(Lsn, u64)> {
+    /// The segments with frames in them, oldest first, as base and length in bytes.
+    pub fn segments(&self) -> Vec<(Lsn, u64)> {
         let pieces = self
             .shared
             .pieces
