@@ -1,5 +1,7 @@
 //! The configuration: raw TOML in, checked values out, all faults at once.
 
+pub mod units;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
