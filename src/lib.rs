@@ -4,5 +4,6 @@
 //! named before it, and siblings never import each other. `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 pub mod domain;
