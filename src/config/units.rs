@@ -152,9 +152,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadUnit> {
 }
 
 /// Writes whole milliseconds in the largest unit that is exact; less than one is cut off.
+/// One day is `"24h"`, as the contract has it.
 pub fn show_duration(span: Duration) -> String {
     let millis = span.as_millis();
-    let exact = |unit_ms: u64| millis != 0 && millis.is_multiple_of(u128::from(unit_ms));
+    let exact = |unit_ms: u64| {
+        let day = unit_ms == DAY_MS && millis < 2 * u128::from(DAY_MS);
+        millis != 0 && !day && millis.is_multiple_of(u128::from(unit_ms))
+    };
     match DURATIONS.iter().find(|(_, unit_ms)| exact(*unit_ms)) {
         Some((name, unit_ms)) => format!("{}{name}", millis / u128::from(*unit_ms)),
         None => "0s".to_owned(),
@@ -249,6 +253,19 @@ mod tests {
         assert_eq!(parse_size("10GiB"), Ok(10 << 30));
         assert_eq!(parse_rate("50/s").unwrap().per_second, 50.0);
         assert_eq!(parse_rate("600/m").unwrap().per_second, 10.0);
+    }
+
+    #[test]
+    fn shows_what_the_contract_names() {
+        for text in ["0s", "250ms", "5s", "10m", "6h", "24h", "3d", "7d"] {
+            assert_eq!(show_duration(parse_duration(text).unwrap()), text);
+        }
+        for text in ["0B", "512B", "64KiB", "1MiB", "10GiB"] {
+            assert_eq!(show_size(parse_size(text).unwrap()), text);
+        }
+        for (text, shown) in [("50/s", "50/s"), ("600/m", "10/s"), ("90/m", "90/m")] {
+            assert_eq!(show_rate(parse_rate(text).unwrap()), shown);
+        }
     }
 
     #[test]
