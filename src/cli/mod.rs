@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod check;
 pub mod keygen;
 pub mod listen;
 pub mod receiver;

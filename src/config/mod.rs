@@ -1,4 +1,31 @@
 //! The configuration: raw TOML in, checked values out, all faults at once.
+//!
+//! Two stages. `reader` walks the spanned TOML tree (raw); `sections` and `endpoints`
+//! take each key from it and make the checked types here. Nothing past this module ever
+//! sees an unchecked value, and nothing here changes the world: files are read, never
+//! made. A secret never reaches a fault or `Debug`.
+
+mod defaults;
+mod endpoints;
+mod environment;
+mod fault;
+mod files;
+mod load;
+mod notes;
+pub mod policy;
+mod reader;
+pub mod request;
+mod sections;
+pub mod show;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod values;
+
+pub use environment::Environment;
+pub use fault::{Fault, Faults};
+pub use load::{Loaded, load, load_listen, parse};
+pub use notes::Note;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

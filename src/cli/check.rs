@@ -1,0 +1,188 @@
+//! `outboxd check`: is the configuration good, and what is in effect?
+//!
+//! Reads what the daemon would read and changes nothing: it opens no port, no socket and
+//! no data directory.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::config::{self, Environment, Faults, Loaded, show};
+
+/// Check the configuration and print what is in effect, secrets masked.
+///
+/// Exit status: 0 it is good, 2 it has faults; all of them are told at once.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CheckArgs {
+    /// The file; else $OUTBOXD_CONFIG, else /etc/outboxd/outboxd.toml if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON on stdout, faults too.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const GOOD: u8 = 0;
+const FAILED: u8 = 1;
+const FAULTY: u8 = 2;
+
+/// Runs the command over the environment, stdout and stderr of this process.
+pub fn check(args: &CheckArgs) -> ExitCode {
+    let environment = Environment::of_process();
+    // A reader that went away (`outboxd check | head`) is no panic.
+    let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());
+    ExitCode::from(run(args, &environment, out, err).unwrap_or(FAILED))
+}
+
+fn run(
+    args: &CheckArgs,
+    environment: &Environment,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<u8> {
+    let judged = config::load(args.config.as_deref(), environment);
+    let status = if judged.is_ok() { GOOD } else { FAULTY };
+    match (judged, args.json) {
+        (Ok(loaded), false) => print_toml(&loaded, out)?,
+        (Ok(loaded), true) => print_json(&loaded, out)?,
+        (Err(faults), false) => print_faults(&faults, err)?,
+        (Err(faults), true) => writeln!(out, "{}", json!({"ok": false, "faults": faults.list}))?,
+    }
+    out.flush()?;
+    Ok(status)
+}
+
+fn print_toml(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
+    match &loaded.path {
+        Some(path) => writeln!(out, "# in effect with {:?}", path)?,
+        None => writeln!(out, "# in effect without a file: the defaults")?,
+    }
+    write!(out, "{}", show::to_toml(&loaded.config))?;
+    if !loaded.notes.is_empty() {
+        write!(out, "\n{}", show::notes_as_comments(&loaded.notes))?;
+    }
+    Ok(())
+}
+
+fn print_json(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
+    let config = show::to_json(&loaded.config);
+    writeln!(
+        out,
+        "{}",
+        json!({"ok": true, "config": config, "notes": loaded.notes})
+    )
+}
+
+fn print_faults(faults: &Faults, err: &mut dyn Write) -> io::Result<()> {
+    writeln!(err, "{faults}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CheckArgs,
+    }
+
+    /// Status, stdout and stderr of `check` over a file with this text, or none.
+    fn checked(text: Option<&str>, flags: &[&str]) -> (u8, String, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outboxd.toml");
+        let mut line = vec!["check"];
+        line.extend(flags);
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+            line.extend(["--config", path.to_str().unwrap()]);
+        }
+        let args = Line::parse_from(line).args;
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = run(&args, &Environment::default(), &mut out, &mut err).unwrap();
+        let read = |bytes| String::from_utf8(bytes).unwrap();
+        (status, read(out), read(err))
+    }
+
+    const NOTED: &str = "[[endpoint]]\nid = \"orders\"\nurl = \"https://example.com/hook\"\n\
+        secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\nordering = \"key\"\n";
+
+    #[test]
+    fn a_good_file_is_shown_as_toml_with_notes() {
+        let (status, out, err) = checked(Some(NOTED), &[]);
+        assert_eq!((status, &*err), (0, ""));
+        assert!(out.starts_with("# in effect with \"/"), "{out}");
+        assert!(out.contains("\n# note: endpoint[0].ordering: "), "{out}");
+        assert!(
+            out.contains("\n# secret = (set, not shown)\n") && !out.contains("MfKQ"),
+            "{out}"
+        );
+        let table: toml::Table = toml::from_str(&out).unwrap();
+        assert_eq!(table["endpoint"][0]["ordering"].as_str(), Some("key"));
+        // What is printed is itself a good file.
+        assert_eq!(checked(Some(&out), &[]).0, 0);
+    }
+
+    #[test]
+    fn no_file_shows_the_defaults() {
+        let (status, out, err) = checked(None, &[]);
+        assert_eq!((status, &*err), (0, ""));
+        assert!(out.starts_with("# in effect without a file"), "{out}");
+        let table: toml::Table = toml::from_str(&out).unwrap();
+        assert_eq!(table["listen"]["http"].as_str(), Some("127.0.0.1:7717"));
+        assert!(!out.contains("# note"), "{out}");
+    }
+
+    #[test]
+    fn faults_go_to_stderr_all_of_them() {
+        let text = "dta_dir = \"x\"\n[delivery]\ntimeout = 5\n";
+        let (status, out, err) = checked(Some(text), &[]);
+        assert_eq!((status, &*out), (2, ""));
+        let lines: Vec<&str> = err.lines().collect();
+        assert_eq!(lines.len(), 2, "{err}");
+        assert!(lines[0].contains("outboxd.toml:1:1: dta_dir: unknown key; fix: did you mean"));
+        assert!(
+            lines[1].contains("outboxd.toml:3:11: delivery.timeout: "),
+            "{err}"
+        );
+    }
+
+    #[test]
+    fn json_tells_both() {
+        let (status, out, err) = checked(Some(NOTED), &["--json"]);
+        assert_eq!((status, &*err), (0, ""));
+        let json: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(json["ok"], true);
+        assert_eq!(json["config"]["endpoint"][0]["id"], "orders");
+        assert_eq!(json["notes"][0]["key"], "endpoint[0].ordering");
+        assert!(!out.contains("MfKQ"), "{out}");
+
+        let (status, out, err) = checked(Some("[retry]\nfrist = \"5s\""), &["--json"]);
+        assert_eq!((status, &*err), (2, ""));
+        let json: Value = serde_json::from_str(&out).unwrap();
+        let fault = json!({"line": 2, "column": 1, "key": "retry.frist", "problem": "unknown key",
+            "fix": "did you mean \"first\"?"});
+        assert_eq!(json, json!({"ok": false, "faults": [fault]}));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_fault() {
+        let args = CheckArgs {
+            config: Some("/nowhere/outboxd.toml".into()),
+            json: false,
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = run(&args, &Environment::default(), &mut out, &mut err).unwrap();
+        assert_eq!((status, out.len()), (2, 0));
+        let err = String::from_utf8(err).unwrap();
+        assert!(
+            err.starts_with("/nowhere/outboxd.toml: cannot read the configuration"),
+            "{err}"
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! The configuration when nothing is said: contract section 3, spelled once.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{
+    Auth, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, OutboxLimits, Retention,
+};
+use crate::domain::retry::RetryPolicy;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The product and its version, as receivers see it.
+pub(super) const USER_AGENT: &str = concat!("outboxd/", env!("CARGO_PKG_VERSION"));
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: "./outboxd-data".into(),
+            listen: Listen::default(),
+            auth: Auth::default(),
+            ingest: Ingest::default(),
+            outbox: OutboxLimits::default(),
+            retention: Retention::default(),
+            delivery: DeliveryLimits::default(),
+            retry: RetryPolicy::default(),
+            endpoints: Vec::new(),
+            log: Logging::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen {
+            http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 7717))),
+            unix: None,
+            unix_mode: 0o660,
+            hosts: Vec::new(),
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Ingest {
+            max_event_size: MIB,
+            max_batch_events: 1000,
+            max_batch_size: 16 * MIB,
+            rate_limit: None,
+            idempotency_window: DAY,
+        }
+    }
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        OutboxLimits {
+            max_size: 10 * GIB,
+            endpoint_share: 0.5,
+            min_free_disk: 256 * MIB,
+            cache_size: 64 * MIB,
+            segment_size: 64 * MIB,
+        }
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention {
+            delivered: 7 * DAY,
+            dead: 30 * DAY,
+            held: 30 * DAY,
+            max_size: 5 * GIB,
+        }
+    }
+}
+
+impl Default for DeliveryLimits {
+    fn default() -> Self {
+        DeliveryLimits {
+            max_in_flight: 512,
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(20),
+            response_body_limit: 4 * KIB,
+            allow_networks: Vec::new(),
+            allow_http: false,
+            proxy: None,
+            ca_file: None,
+            user_agent: USER_AGENT.to_owned(),
+        }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Logging {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}

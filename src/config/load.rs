@@ -1,0 +1,209 @@
+//! From a file, or none, to the configuration in effect.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::fault::{Fault, Faults, Lines};
+use super::files::read_whole;
+use super::reader::{Flaw, Reader};
+use super::{Config, Environment, Listen, Note, notes, sections};
+
+/// The largest configuration file, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// A configuration without fault.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// The file it came from; `None` if there is none and all is default.
+    pub path: Option<PathBuf>,
+    /// What was set and has no effect yet.
+    pub notes: Vec<Note>,
+}
+
+/// Reads and checks the configuration: from `path`, else `$OUTBOXD_CONFIG`, else the
+/// system's file if it is there, else the defaults. A file that is named must exist.
+///
+/// # Errors
+///
+/// All faults at once.
+pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, Faults> {
+    let Some((path, text)) = read_text(path, env)? else {
+        return parse("", env);
+    };
+    match parse(&text, env) {
+        Ok(loaded) => Ok(Loaded {
+            path: Some(path),
+            ..loaded
+        }),
+        Err(faults) => Err(Faults {
+            path: Some(path),
+            list: faults.list,
+        }),
+    }
+}
+
+/// Where the daemon listens, for clients: all other tables are left alone, and no secret
+/// or token file is opened, as whoever calls the daemon need not be let to read them.
+///
+/// # Errors
+///
+/// The file cannot be read, is no TOML, or `[listen]` has faults.
+pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Faults> {
+    let (path, text) = match read_text(path, env)? {
+        Some((path, text)) => (Some(path), text),
+        None => (None, String::new()),
+    };
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let reader = Reader::new(&text);
+    note_syntax(&reader, &text, &errors);
+    if errors.is_empty() {
+        let section = reader.root(table.get_ref()).section("listen");
+        let listen = sections::read_listen(&reader, section, true, env);
+        if reader.is_sound() {
+            return Ok(listen);
+        }
+    }
+    let list = reader.finish(&known_keys());
+    Err(Faults { path, list })
+}
+
+/// The file and its text; `None` if none is named and the system's is not there.
+fn read_text(path: Option<&Path>, env: &Environment) -> Result<Option<(PathBuf, String)>, Faults> {
+    let named = path.or(env.config.as_deref());
+    let Some(path) = named.or(env.system_config.as_deref()) else {
+        return Ok(None);
+    };
+    let faulty = |place, problem: &str, fix| {
+        Err(Faults {
+            path: Some(path.to_owned()),
+            list: vec![Fault::new(place, "", problem, fix)],
+        })
+    };
+    let content = match read_whole(path, MAX_FILE) {
+        Ok(content) => content,
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => {
+            let problem = format!("cannot read the configuration: {error}");
+            let fix = "name a file that is there and readable with --config or OUTBOXD_CONFIG";
+            return faulty(None, &problem, fix);
+        }
+    };
+    match String::from_utf8(content) {
+        Ok(text) => Ok(Some((path.to_owned(), text))),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let valid = String::from_utf8_lossy(error.as_bytes().get(..valid).unwrap_or(&[]));
+            let place = Lines::of(&valid).place(valid.len());
+            faulty(Some(place), "this is not UTF-8", "save the file as UTF-8")
+        }
+    }
+}
+
+/// Checks the text of a configuration; files that it names are read.
+///
+/// # Errors
+///
+/// All faults at once.
+pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let reader = Reader::new(text);
+    let faulty = || Faults {
+        path: None,
+        list: reader.finish(&known_keys()),
+    };
+    note_syntax(&reader, text, &errors);
+    // What the parser makes of text it could not follow would be faulted for what it is
+    // not. A key given twice leaves the rest as it was written.
+    if errors.iter().any(|error| error.message() != DUPLICATE) {
+        return Err(faulty());
+    }
+    let config = sections::read(&reader, reader.root(table.get_ref()), env);
+    if reader.is_sound() {
+        let notes = notes::of(&config);
+        return Ok(Loaded {
+            config,
+            path: None,
+            notes,
+        });
+    }
+    Err(faulty())
+}
+
+/// Notes what is no TOML.
+fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
+    if errors.is_empty() {
+        return;
+    }
+    let known = known_keys();
+    for error in errors {
+        let at = error.span().map(|span| span.start);
+        let key = key_at(text, at, &known);
+        let problem = format!("TOML: {}", error.message());
+        reader.fault(
+            at,
+            &key,
+            None,
+            &Flaw::new(problem, syntax_fix(error.message())),
+        );
+    }
+}
+
+/// Every key there is, without indices, such as `endpoint.retry.first`: what is asked for
+/// when a file has one of each table.
+pub(super) fn known_keys() -> BTreeSet<String> {
+    let text = "endpoint = [{}]\nauth.tokens = [{}]";
+    let (table, _) = DeTable::parse_recoverable(text);
+    let reader = Reader::new(text);
+    sections::read(
+        &reader,
+        reader.root(table.get_ref()),
+        &Environment::default(),
+    );
+    reader.asked()
+}
+
+/// The TOML parser's words for a key that is given twice.
+const DUPLICATE: &str = "duplicate key";
+
+/// The key that a syntax error is about, as far as the line tells. Only names that exist
+/// are repeated: on a line that does not parse anything might be a secret.
+fn key_at(text: &str, at: Option<usize>, known: &BTreeSet<String>) -> String {
+    let before = at.and_then(|at| text.get(..at)).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = text
+        .get(start..)
+        .unwrap_or_default()
+        .lines()
+        .next()
+        .unwrap_or_default();
+    let name = line
+        .split('=')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .trim_matches(['[', ']']);
+    let is_known = |path: &String| path == name || path.ends_with(&format!(".{name}"));
+    if !name.is_empty() && known.iter().any(is_known) {
+        name.to_owned()
+    } else {
+        String::new()
+    }
+}
+
+fn syntax_fix(message: &str) -> &'static str {
+    if message == DUPLICATE {
+        "remove one of the two, or join them"
+    } else if message.contains("must be quoted") {
+        "put the value in quotes, such as \"5s\""
+    } else if message.starts_with("unclosed") {
+        "close it"
+    } else {
+        "write it as TOML has it, see https://toml.io"
+    }
+}

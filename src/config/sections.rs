@@ -1,0 +1,327 @@
+//! The global tables of the file, one function each. A value that is absent or faulty
+//! keeps its default, so that the walk goes on; faults are with the reader.
+
+use http::HeaderValue;
+
+use super::policy::{BadRetry, MAX_IN_FLIGHT, MAX_TIMEOUT, check_retry};
+use super::reader::{Flaw, Reader, Section, Value};
+use super::request::{BadUrl, parse_proxy};
+use super::values::{
+    ANY_DURATION, SOME_DURATION, check_socket_path, count, duration, host, listen_address,
+    log_level, network, path, plain_name, rate, size, socket_mode, socket_path, unless_empty,
+};
+use super::{
+    Auth, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging, OutboxLimits,
+    Retention, Scope, Token, endpoints, files,
+};
+use crate::domain::retry::RetryPolicy;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The whole file.
+pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Environment) -> Config {
+    let base = Config::default();
+    let state_directory = env.state_directory.clone();
+    let data_dir = root
+        .take("data_dir", path)
+        .or(state_directory)
+        .unwrap_or(base.data_dir);
+    let (auth, any_token) = read_auth(root.section("auth"), env);
+    let listen = read_listen(reader, root.section("listen"), any_token, env);
+    let delivery = read_delivery(root.section("delivery"));
+    let retry = read_retry(reader, root.section("retry"), &base.retry);
+    let config = Config {
+        data_dir,
+        listen,
+        auth,
+        ingest: read_ingest(root.section("ingest")),
+        outbox: read_outbox(root.section("outbox")),
+        retention: read_retention(root.section("retention")),
+        endpoints: endpoints::read(reader, &mut root, &delivery, &retry, env),
+        delivery,
+        retry,
+        log: read_log(root.section("log")),
+    };
+    root.finish();
+    config
+}
+
+/// `[listen]`; `any_token`: whether one is asked of those who come over TCP.
+pub(super) fn read_listen(
+    reader: &Reader<'_>,
+    mut listen: Section<'_>,
+    any_token: bool,
+    env: &Environment,
+) -> Listen {
+    let base = Listen::default();
+    let before = reader.count();
+    let http = listen.take("http", unless_empty(listen_address));
+    let unix = listen.take("unix", unless_empty(socket_path));
+    let sound = reader.count() == before;
+    let default_unix = || {
+        let socket = env.runtime_directory.as_ref()?.join("outboxd.sock");
+        let checked = check_socket_path(&socket);
+        checked
+            .map_err(|flaw| reader.fault(None, "listen.unix", None, &flaw))
+            .ok()?;
+        Some(socket)
+    };
+    let read = Listen {
+        http: http.unwrap_or(base.http),
+        unix: if listen.has("unix") {
+            unix.flatten()
+        } else {
+            default_unix()
+        },
+        unix_mode: listen
+            .take("unix_mode", socket_mode)
+            .unwrap_or(base.unix_mode),
+        hosts: listen.each("hosts", host).unwrap_or_default(),
+    };
+    if sound && read.http.is_none() && read.unix.is_none() {
+        let flaw = Flaw::new(
+            "http and unix are both off: nothing could be handed in",
+            "set http to an address such as \"127.0.0.1:7717\", or unix to a path",
+        );
+        listen.fault("http", &flaw);
+    }
+    let open = read
+        .http
+        .filter(|http| !http.ip().to_canonical().is_loopback());
+    if let (Some(address), false) = (open, any_token) {
+        let problem = format!("{address} is not loopback and there is no token: the door is open");
+        let fix = "add a token under [auth], or listen on 127.0.0.1 or the Unix socket only";
+        listen.fault("http", &Flaw::new(problem, fix));
+    }
+    listen.finish();
+    read
+}
+
+/// The tokens, and whether any was given, faulty ones too.
+fn read_auth(mut auth: Section<'_>, env: &Environment) -> (Auth, bool) {
+    let items = auth.take("tokens", Value::items);
+    let given = auth.has("tokens") && items.as_ref().is_none_or(|items| !items.is_empty());
+    auth.finish();
+    let mut tokens: Vec<Token> = Vec::new();
+    for item in items.unwrap_or_default() {
+        let Some(token) = read_token(&item, env) else {
+            continue;
+        };
+        let twice = |what| Flaw::new(format!("a second token with this {what}"), "remove one");
+        if tokens.iter().any(|other| other.name == token.name) {
+            item.fault(&twice("name"));
+        } else if tokens.iter().any(|other| other.sha256 == token.sha256) {
+            item.fault(&twice("content"));
+        }
+        tokens.push(token);
+    }
+    (Auth { tokens }, given)
+}
+
+fn read_token(item: &Value<'_>, env: &Environment) -> Option<Token> {
+    let mut token = item.section().map_err(|flaw| item.fault(&flaw)).ok()?;
+    let name = token.take("name", plain_name);
+    let sha256 = token.take("token_file", |value| {
+        files::read_token(&files::secret_path(files::file_name(value.text()?)?, env))
+    });
+    let scopes = [("ingest", Scope::Ingest), ("admin", Scope::Admin)];
+    let scope = token.take("scope", |value| value.one_of(&scopes));
+    for (key, fix) in [
+        ("name", "write a name to tell it by, such as \"app\""),
+        ("token_file", "name the file that holds the token"),
+        ("scope", "write \"ingest\" or \"admin\""),
+    ] {
+        token.require(key, fix);
+    }
+    token.finish();
+    Some(Token {
+        name: name?,
+        scope: scope?,
+        sha256: sha256?,
+    })
+}
+
+fn read_ingest(mut ingest: Section<'_>) -> Ingest {
+    let base = Ingest::default();
+    let read = Ingest {
+        max_event_size: ingest
+            .take("max_event_size", size(1..=256 * MIB))
+            .unwrap_or(base.max_event_size),
+        max_batch_events: ingest
+            .take("max_batch_events", count(1..=1_000_000))
+            .unwrap_or(base.max_batch_events),
+        max_batch_size: ingest
+            .take("max_batch_size", size(1..=GIB))
+            .unwrap_or(base.max_batch_size),
+        rate_limit: ingest.take("rate_limit", rate).flatten(),
+        idempotency_window: ingest
+            .take("idempotency_window", duration(ANY_DURATION))
+            .unwrap_or(base.idempotency_window),
+    };
+    ingest.finish();
+    read
+}
+
+fn read_outbox(mut outbox: Section<'_>) -> OutboxLimits {
+    let base = OutboxLimits::default();
+    let share = |value: &Value<'_>| match value.decimal()? {
+        share if share > 0.0 && share <= 1.0 => Ok(share),
+        share => {
+            let problem = format!("{share} is no share of the outbox");
+            Err(Flaw::new(
+                problem,
+                "write a number above 0 and up to 1, such as 0.5",
+            ))
+        }
+    };
+    let read = OutboxLimits {
+        max_size: outbox
+            .take("max_size", size(1..=u64::MAX))
+            .unwrap_or(base.max_size),
+        endpoint_share: outbox
+            .take("endpoint_share", share)
+            .unwrap_or(base.endpoint_share),
+        min_free_disk: outbox
+            .take("min_free_disk", size(0..=u64::MAX))
+            .unwrap_or(base.min_free_disk),
+        cache_size: outbox
+            .take("cache_size", size(MIB..=u64::MAX))
+            .unwrap_or(base.cache_size),
+        segment_size: outbox
+            .take("segment_size", size(4 * MIB..=GIB))
+            .unwrap_or(base.segment_size),
+    };
+    outbox.finish();
+    read
+}
+
+fn read_retention(mut retention: Section<'_>) -> Retention {
+    let base = Retention::default();
+    let read = Retention {
+        delivered: retention
+            .take("delivered", duration(ANY_DURATION))
+            .unwrap_or(base.delivered),
+        dead: retention
+            .take("dead", duration(SOME_DURATION))
+            .unwrap_or(base.dead),
+        held: retention
+            .take("held", duration(SOME_DURATION))
+            .unwrap_or(base.held),
+        max_size: retention
+            .take("max_size", size(0..=u64::MAX))
+            .unwrap_or(base.max_size),
+    };
+    retention.finish();
+    read
+}
+
+fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
+    let base = DeliveryLimits::default();
+    let timeouts = *SOME_DURATION.start()..=MAX_TIMEOUT;
+    let read = DeliveryLimits {
+        max_in_flight: delivery
+            .take("max_in_flight", count(1..=MAX_IN_FLIGHT))
+            .unwrap_or(base.max_in_flight),
+        connect_timeout: delivery
+            .take("connect_timeout", duration(timeouts.clone()))
+            .unwrap_or(base.connect_timeout),
+        timeout: delivery
+            .take("timeout", duration(timeouts))
+            .unwrap_or(base.timeout),
+        response_body_limit: delivery
+            .take("response_body_limit", size(0..=MIB))
+            .unwrap_or(base.response_body_limit),
+        allow_networks: delivery.each("allow_networks", network).unwrap_or_default(),
+        allow_http: delivery
+            .take("allow_http", Value::flag)
+            .unwrap_or(base.allow_http),
+        proxy: delivery.take("proxy", unless_empty(proxy)).flatten(),
+        ca_file: delivery.take("ca_file", unless_empty(roots)).flatten(),
+        user_agent: delivery
+            .take("user_agent", user_agent)
+            .unwrap_or(base.user_agent),
+    };
+    delivery.finish();
+    read
+}
+
+fn proxy(value: &Value<'_>) -> Result<url::Url, Flaw> {
+    parse_proxy(value.text()?).map_err(|bad| {
+        let fix = match bad {
+            BadUrl::UserInfo => "take it out; a proxy that asks for a password is not supported",
+            BadUrl::Syntax => "write one such as \"http://proxy.example:3128\"",
+            _ => bad.fix(),
+        };
+        Flaw::new(bad.to_string(), fix)
+    })
+}
+
+fn roots(value: &Value<'_>) -> Result<std::path::PathBuf, Flaw> {
+    let path = path(value)?;
+    files::check_roots(&path)?;
+    Ok(path)
+}
+
+fn user_agent(value: &Value<'_>) -> Result<String, Flaw> {
+    let text = value.text()?;
+    let sendable = text.is_ascii() && text.trim() == text && HeaderValue::from_str(text).is_ok();
+    if text.is_empty() || !sendable {
+        let fix = "write visible ASCII such as \"outboxd/1\", or leave out the key";
+        return Err(Flaw::new("this cannot be sent as a user-agent header", fix));
+    }
+    Ok(text.to_owned())
+}
+
+/// `[retry]`, or an endpoint's overrides of it.
+pub(super) fn read_retry(
+    reader: &Reader<'_>,
+    mut retry: Section<'_>,
+    base: &RetryPolicy,
+) -> RetryPolicy {
+    let before = reader.count();
+    let any = || duration(ANY_DURATION);
+    let read = RetryPolicy {
+        first: retry.take("first", any()).unwrap_or(base.first),
+        factor: retry.take("factor", Value::decimal).unwrap_or(base.factor),
+        max: retry.take("max", any()).unwrap_or(base.max),
+        jitter: retry.take("jitter", Value::decimal).unwrap_or(base.jitter),
+        give_up_after: retry
+            .take("give_up_after", any())
+            .unwrap_or(base.give_up_after),
+        schedule: retry
+            .each("schedule", any())
+            .unwrap_or_else(|| base.schedule.clone()),
+    };
+    let sound = reader.count() == before;
+    for bad in check_retry(&read) {
+        // With a default in place of a faulty value the comparison would mislead.
+        if bad == BadRetry::Max && !sound {
+            continue;
+        }
+        // What was inherited is reported where it was written.
+        let key = if bad == BadRetry::Max && !retry.has("max") {
+            "first"
+        } else {
+            bad.key()
+        };
+        if retry.has(key) {
+            retry.fault(key, &Flaw::new(bad.to_string(), bad.fix()));
+        }
+    }
+    retry.finish();
+    read
+}
+
+fn read_log(mut log: Section<'_>) -> Logging {
+    let base = Logging::default();
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let read = Logging {
+        level: log.take("level", log_level).unwrap_or(base.level),
+        format: log
+            .take("format", |value| value.one_of(&formats))
+            .unwrap_or(base.format),
+    };
+    log.finish();
+    read
+}

@@ -1,0 +1,331 @@
+//! The configuration in effect, as TOML or JSON, for people and scripts to read.
+//!
+//! Secrets, tokens and the values of headers are never shown: in TOML a comment says
+//! that they are set, so that the rest can be read back as it stands.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::units::{show_duration, show_rate, show_size};
+use super::{Auth, Config, DeliveryLimits, LogFormat, Note, Scope};
+use crate::domain::endpoint::{Endpoint, Ordering, Rate};
+use crate::domain::retry::RetryPolicy;
+
+/// What stands where something is hidden.
+const MASK: &str = "…";
+
+/// A key's value in both forms; `toml` is `None` where it would show a secret.
+struct Shown {
+    toml: Option<String>,
+    json: Value,
+    /// What a comment says in place of the value.
+    remark: String,
+}
+
+type Keys = Vec<(&'static str, Shown)>;
+
+/// Valid TOML that gives the same configuration, but for what is masked.
+pub fn to_toml(config: &Config) -> String {
+    let mut out = String::new();
+    write_keys(&mut out, &[("data_dir", path(Some(&config.data_dir)))]);
+    for (name, keys) in tables(config) {
+        heading(&mut out, &format!("[{name}]"));
+        write_keys(&mut out, &keys);
+    }
+    for endpoint in &config.endpoints {
+        heading(&mut out, "[[endpoint]]");
+        write_keys(&mut out, &endpoint_keys(endpoint));
+        heading(&mut out, "[endpoint.retry]");
+        write_keys(&mut out, &retry_keys(&endpoint.retry));
+    }
+    out
+}
+
+/// Notes as comments, to follow the TOML.
+pub fn notes_as_comments(notes: &[Note]) -> String {
+    notes.iter().fold(String::new(), |mut out, note| {
+        let _ = writeln!(out, "# note: {note}"); // Writing to a String cannot fail.
+        out
+    })
+}
+
+/// The same keys as in TOML; units as texts.
+pub fn to_json(config: &Config) -> Value {
+    let object = |keys: Keys| -> Map<String, Value> {
+        keys.into_iter()
+            .map(|(key, shown)| (key.to_owned(), shown.json))
+            .collect()
+    };
+    let mut all = object(vec![("data_dir", path(Some(&config.data_dir)))]);
+    for (name, keys) in tables(config) {
+        all.insert(name.to_owned(), Value::Object(object(keys)));
+    }
+    let endpoints = config.endpoints.iter().map(|endpoint| {
+        let mut keys = object(endpoint_keys(endpoint));
+        keys.insert(
+            "retry".to_owned(),
+            Value::Object(object(retry_keys(&endpoint.retry))),
+        );
+        Value::Object(keys)
+    });
+    all.insert("endpoint".to_owned(), endpoints.collect());
+    Value::Object(all)
+}
+
+fn heading(out: &mut String, text: &str) {
+    let _ = writeln!(out, "\n{text}"); // Writing to a String cannot fail.
+}
+
+fn write_keys(out: &mut String, keys: &[(&'static str, Shown)]) {
+    for (key, shown) in keys {
+        // Writing to a String cannot fail.
+        let _ = match &shown.toml {
+            Some(value) => writeln!(out, "{key} = {value}"),
+            None => writeln!(out, "# {key} = {}", shown.remark),
+        };
+    }
+}
+
+fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
+    let Config {
+        listen,
+        ingest,
+        outbox,
+        retention,
+        delivery,
+        log,
+        ..
+    } = config;
+    let http = listen.http.map(|http| http.to_string()).unwrap_or_default();
+    let format = match log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    vec![
+        (
+            "listen",
+            vec![
+                ("http", text(&http)),
+                ("unix", path(listen.unix.as_deref())),
+                ("unix_mode", text(&format!("{:04o}", listen.unix_mode))),
+                ("hosts", list(&listen.hosts)),
+            ],
+        ),
+        ("auth", vec![("tokens", tokens(&config.auth))]),
+        (
+            "ingest",
+            vec![
+                ("max_event_size", size(ingest.max_event_size)),
+                ("max_batch_events", plain(ingest.max_batch_events)),
+                ("max_batch_size", size(ingest.max_batch_size)),
+                ("rate_limit", rate(ingest.rate_limit)),
+                ("idempotency_window", duration(ingest.idempotency_window)),
+            ],
+        ),
+        (
+            "outbox",
+            vec![
+                ("max_size", size(outbox.max_size)),
+                ("endpoint_share", decimal(outbox.endpoint_share)),
+                ("min_free_disk", size(outbox.min_free_disk)),
+                ("cache_size", size(outbox.cache_size)),
+                ("segment_size", size(outbox.segment_size)),
+            ],
+        ),
+        (
+            "retention",
+            vec![
+                ("delivered", duration(retention.delivered)),
+                ("dead", duration(retention.dead)),
+                ("held", duration(retention.held)),
+                ("max_size", size(retention.max_size)),
+            ],
+        ),
+        ("delivery", delivery_keys(delivery)),
+        ("retry", retry_keys(&config.retry)),
+        (
+            "log",
+            vec![("level", text(&log.level)), ("format", text(format))],
+        ),
+    ]
+}
+
+fn delivery_keys(delivery: &DeliveryLimits) -> Keys {
+    let proxy = delivery
+        .proxy
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    vec![
+        ("max_in_flight", plain(delivery.max_in_flight)),
+        ("connect_timeout", duration(delivery.connect_timeout)),
+        ("timeout", duration(delivery.timeout)),
+        ("response_body_limit", size(delivery.response_body_limit)),
+        ("allow_networks", list(&delivery.allow_networks)),
+        ("allow_http", plain(delivery.allow_http)),
+        ("proxy", text(&proxy)),
+        ("ca_file", path(delivery.ca_file.as_deref())),
+        ("user_agent", text(&delivery.user_agent)),
+    ]
+}
+
+fn retry_keys(retry: &RetryPolicy) -> Keys {
+    let schedule: Vec<String> = retry
+        .schedule
+        .iter()
+        .map(|span| show_duration(*span))
+        .collect();
+    vec![
+        ("first", duration(retry.first)),
+        ("factor", decimal(retry.factor)),
+        ("max", duration(retry.max)),
+        ("jitter", decimal(retry.jitter)),
+        ("give_up_after", duration(retry.give_up_after)),
+        ("schedule", list(&schedule)),
+    ]
+}
+
+fn endpoint_keys(endpoint: &Endpoint) -> Keys {
+    let ordering = match endpoint.ordering {
+        Ordering::None => "none",
+        Ordering::Key => "key",
+        Ordering::Strict => "strict",
+    };
+    vec![
+        ("id", text(endpoint.id.as_str())),
+        ("url", text(endpoint.url.as_str())),
+        ("tenant", text(endpoint.tenant.as_str())),
+        ("types", list(&endpoint.types)),
+        ("secret", secret(endpoint)),
+        ("headers", headers(endpoint)),
+        ("max_in_flight", plain(endpoint.max_in_flight)),
+        ("rate_limit", rate(endpoint.rate_limit)),
+        ("ordering", text(ordering)),
+        ("timeout", duration(endpoint.timeout)),
+        ("allow_networks", list(&endpoint.allow_networks)),
+        ("enabled", plain(endpoint.enabled)),
+    ]
+}
+
+fn secret(endpoint: &Endpoint) -> Shown {
+    if endpoint.secrets.is_empty() {
+        return hidden("(none: requests are not signed)", Value::Null);
+    }
+    hidden("(set, not shown)", json!(format!("whsec_{MASK}")))
+}
+
+fn headers(endpoint: &Endpoint) -> Shown {
+    let names: Vec<&str> = endpoint
+        .headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .collect();
+    if names.is_empty() {
+        return Shown {
+            toml: Some("{}".to_owned()),
+            json: json!({}),
+            remark: String::new(),
+        };
+    }
+    let masked: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(MASK)))
+        .collect();
+    hidden(
+        &format!("(set, values not shown) {}", names.join(", ")),
+        Value::Object(masked),
+    )
+}
+
+fn tokens(auth: &Auth) -> Shown {
+    let scope = |scope| match scope {
+        Scope::Ingest => "ingest",
+        Scope::Admin => "admin",
+    };
+    let tokens = &auth.tokens;
+    if tokens.is_empty() {
+        return list::<String>(&[]);
+    }
+    let names: Vec<String> = tokens
+        .iter()
+        .map(|token| format!("{} ({})", token.name, scope(token.scope)))
+        .collect();
+    let json = tokens
+        .iter()
+        .map(|token| json!({"name": token.name, "scope": scope(token.scope)}));
+    hidden(
+        &format!("(set, not shown) {}", names.join(", ")),
+        json.collect(),
+    )
+}
+
+fn hidden(remark: &str, json: Value) -> Shown {
+    Shown {
+        toml: None,
+        json,
+        remark: remark.to_owned(),
+    }
+}
+
+fn shown(toml: String, json: Value) -> Shown {
+    Shown {
+        toml: Some(toml),
+        json,
+        remark: String::new(),
+    }
+}
+
+fn text(text: &str) -> Shown {
+    shown(toml_string(text), json!(text))
+}
+
+fn path(path: Option<&Path>) -> Shown {
+    text(&path.map(Path::to_string_lossy).unwrap_or_default())
+}
+
+fn plain<T: ToString + serde::Serialize>(value: T) -> Shown {
+    shown(value.to_string(), json!(value))
+}
+
+/// A TOML float has a point or an exponent always, as `Debug` writes it.
+fn decimal(value: f64) -> Shown {
+    shown(format!("{value:?}"), json!(value))
+}
+
+fn duration(span: Duration) -> Shown {
+    text(&show_duration(span))
+}
+
+fn size(bytes: u64) -> Shown {
+    text(&show_size(bytes))
+}
+
+fn rate(rate: Option<Rate>) -> Shown {
+    text(&rate.map(show_rate).unwrap_or_default())
+}
+
+fn list<T: ToString>(items: &[T]) -> Shown {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    let quoted: Vec<String> = items.iter().map(|item| toml_string(item)).collect();
+    shown(format!("[{}]", quoted.join(", ")), json!(items))
+}
+
+/// A basic string (TOML 1.0, "String").
+fn toml_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c)); // To a String: cannot fail.
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
