@@ -14,4 +14,6 @@ pub mod outbox;
 
 pub mod transport;
 
+pub mod dispatch;
+
 pub mod cli;

@@ -1,0 +1,216 @@
+//! The daemon: opens the store, recovers it, wires the parts together, serves, drains.
+//!
+//! Everything runs on one thread's runtime but the writer, the cleaner and the index's
+//! thread: one runtime thread was measured faster than two (see ARCHITECTURE.md).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::listen::{ListenError, Listeners};
+use crate::api::{Api, serve};
+use crate::config::Config;
+use crate::dispatch::{Dispatch, DispatchGauges, Stop};
+use crate::outbox::{Keep, OpenError, Opened, Options, Outbox, StoreFailure};
+use crate::transport::{Transport, TransportError};
+
+/// How long requests under way may take to finish after a stop was asked for.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Where the kernel names the present boot.
+const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why the daemon did not run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("cannot {doing}: {source}")]
+    Runtime { doing: &'static str, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+}
+
+fn cannot(doing: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
+    move |source| DaemonError::Runtime { doing, source }
+}
+
+/// What a running daemon is reached by.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    pub tcp: Vec<std::net::SocketAddr>,
+    pub unix: Vec<std::path::PathBuf>,
+}
+
+/// Runs the daemon until a signal ends it. `ready` is called once, when it accepts and
+/// delivers.
+pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(cannot("start the runtime"))?;
+    let outcome = runtime.block_on(serve_until_stopped(config, ready));
+    // Reads that hang on a broken disk must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn serve_until_stopped(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
+    let signals = Signals::new().map_err(cannot("listen for signals"))?;
+    // Before the recovery, so that a taken port is told at once; nobody is let in yet.
+    let listeners = Listeners::open(&config.listen)?;
+    let transport = Transport::new(&config.delivery)?;
+    let options = options(&config);
+    let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
+    let opened = opened.map_err(|error| cannot("open the store")(error.into()))??;
+    let Opened { outbox, commits, lanes, mut failed, writer } = opened;
+    let addresses = Addresses { tcp: listeners.tcp_addresses(), unix: listeners.unix_paths() };
+    let gauges = Arc::new(DispatchGauges::default());
+    let (stop, stopping) = watch::channel(Stop::No);
+    let (mut dispatch, attempts) =
+        Dispatch::new(outbox.clone(), transport, config.delivery.max_in_flight, gauges.clone());
+    dispatch.begin(&lanes);
+    let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
+    let is_ready = Arc::new(AtomicBool::new(true));
+    let api = Api::new(outbox.clone(), config.ingest.clone(), gauges, is_ready.clone());
+    let mut intake = stopping;
+    let closing = async move {
+        // The sender lives until the end.
+        let _ = intake.wait_for(|stop| *stop > Stop::No).await;
+    };
+    let served = tokio::spawn(serve::serve(listeners, api, closing, REQUEST_DEADLINE));
+    started(&outbox, &addresses);
+    ready(&addresses);
+    let watching = tokio::spawn(watch_signals(signals, stop.clone()));
+    let mut asked = stop.subscribe();
+    tokio::select! {
+        _ = asked.wait_for(|stop| *stop > Stop::No) => {}
+        _ = failed.wait_for(Option::is_some) => {}
+        broke = &mut dispatching => {
+            if let Err(error) = broke {
+                return Err(cannot("go on delivering")(error.into()));
+            }
+        }
+    }
+    is_ready.store(false, Ordering::Release);
+    if let Some(failure) = failed.borrow().clone() {
+        return Err(failure.into());
+    }
+    tell_manager(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: nothing more is accepted; attempts in flight may finish");
+    // Whether it panicked or not, nobody is served any more.
+    let _ = served.await;
+    stop.send_if_modified(|stop| std::mem::replace(stop, (*stop).max(Stop::Close)) < Stop::Close);
+    if !dispatching.is_finished() {
+        let _ = (&mut dispatching).await;
+    }
+    watching.abort();
+    let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+    let failure = failed.borrow().clone();
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+    }
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        data_dir: config.data_dir.clone(),
+        segment_size: config.outbox.segment_size,
+        cache_size: config.outbox.cache_size,
+        max_size: config.outbox.max_size,
+        min_free_disk: config.outbox.min_free_disk,
+        idempotency_window: config.ingest.idempotency_window,
+        keep: Keep {
+            delivered: config.retention.delivered,
+            dead: config.retention.dead,
+            max_size: config.retention.max_size,
+            min_free_disk: config.outbox.min_free_disk,
+            segment_size: config.outbox.segment_size,
+        },
+        boot_id: boot_id(),
+        endpoints: config.endpoints.clone(),
+    }
+}
+
+/// Names this boot of the machine: `$OUTBOXD_BOOT_ID_FILE`, else the kernel's.
+fn boot_id() -> Option<String> {
+    let file = std::env::var_os("OUTBOXD_BOOT_ID_FILE").unwrap_or_else(|| BOOT_ID_FILE.into());
+    let text = std::fs::read_to_string(file).ok()?;
+    let id = text.trim();
+    (!id.is_empty() && !id.contains('\n')).then(|| id.to_owned())
+}
+
+/// Raises the soft limit of open files to the hard one: each connection is a file.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, ?current, "the limit of open files could not be raised");
+    }
+}
+
+fn started(outbox: &Outbox, addresses: &Addresses) {
+    let status = outbox.status();
+    let seconds = status.recovery_took.as_secs_f64();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        tcp = ?addresses.tcp,
+        unix = ?addresses.unix,
+        endpoints = status.endpoints,
+        pending = status.deliveries.pending,
+        recovery = status.recovery.as_str(),
+        seconds = format!("{seconds:.3}"),
+        "ready"
+    );
+    tell_manager(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Without a service manager there is nobody to tell.
+fn tell_manager(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The first signal drains, the second hurries.
+async fn watch_signals(mut signals: Signals, stop: watch::Sender<Stop>) {
+    signals.next().await;
+    stop.send_replace(Stop::Drain);
+    signals.next().await;
+    tracing::warn!("asked to stop again: attempts in flight are left, and repeated after the next start");
+    stop.send_replace(Stop::Hurry);
+}

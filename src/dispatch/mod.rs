@@ -1,0 +1,483 @@
+//! Drives the engine: what the outbox commits goes in, attempts and outcomes come out.
+//!
+//! One task owns the engine, the bodies kept in memory and the attempts under way. It
+//! never touches the disk but for short reads of the index (a refill), never decides
+//! anything about a delivery (that is the engine's), and never waits for an attempt.
+
+mod bodies;
+mod gauges;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock;
+use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
+use crate::domain::delivery::Next;
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
+use crate::domain::engine::{Command, Engine, Entry, Input, Key, LanePolicy, Now};
+use crate::domain::event::EventId;
+use crate::outbox::commit::{Commit, Commits, Notice, Outcome};
+use crate::outbox::{Content, Endpoints, LaneStart, Outbox};
+use crate::transport::{Outgoing, Transport};
+use bodies::Bodies;
+pub use gauges::DispatchGauges;
+
+/// How many bytes of bodies are kept in memory.
+const BODY_BUDGET: usize = 64 << 20;
+/// How long attempts in flight may take to finish after a stop was asked for.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the disk is looked at again while nothing is attempted for want of space.
+const SPACE_WAIT: Duration = Duration::from_secs(1);
+
+/// How far a stop has come. It only ever goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    #[default]
+    No,
+    /// Start nothing; let attempts in flight finish within [`DRAIN_DEADLINE`].
+    Drain,
+    /// Nothing is handed in any more: end as soon as nothing is in flight.
+    Close,
+    /// Leave attempts in flight: they are repeated after the restart.
+    Hurry,
+}
+
+/// An attempt that came to its end.
+struct Ended {
+    no: EndpointNo,
+    event: EventId,
+    attempt: Attempt,
+}
+
+/// The dispatcher, before and while it runs.
+pub struct Dispatch {
+    engine: Engine,
+    outbox: Outbox,
+    endpoints: Arc<Endpoints>,
+    transport: Transport,
+    bodies: Bodies,
+    gauges: Arc<DispatchGauges>,
+    random: SmallRng,
+    started: Instant,
+    ended: mpsc::UnboundedSender<Ended>,
+    /// Attempts that ended and whose outcome the engine is about to decide.
+    judged: HashMap<(EventId, EndpointNo), Attempt>,
+    /// Starts held back while outcomes could not be stored.
+    parked: Vec<(EndpointNo, Entry)>,
+    commands: Vec<Command>,
+}
+
+impl Dispatch {
+    pub fn new(
+        outbox: Outbox,
+        transport: Transport,
+        max_in_flight: usize,
+        gauges: Arc<DispatchGauges>,
+    ) -> (Dispatch, Attempts) {
+        let (ended, attempts) = mpsc::unbounded_channel();
+        let dispatch = Dispatch {
+            engine: Engine::new(max_in_flight),
+            endpoints: outbox.in_force(),
+            outbox,
+            transport,
+            bodies: Bodies::new(BODY_BUDGET),
+            gauges,
+            random: rand::make_rng(),
+            started: Instant::now(),
+            ended,
+            judged: HashMap::new(),
+            parked: Vec::new(),
+            commands: Vec::new(),
+        };
+        (dispatch, Attempts(attempts))
+    }
+
+    /// Tells the engine what the store holds.
+    pub fn begin(&mut self, lanes: &[LaneStart]) {
+        for lane in lanes {
+            let no = lane.no;
+            let Some(endpoint) = self.endpoints.by_no.get(&no) else {
+                continue;
+            };
+            let policy = policy(endpoint);
+            self.tell(Input::Configure { no, policy });
+            if let Some((since, attempts)) = lane.failing {
+                self.tell(Input::Failing {
+                    no,
+                    since,
+                    attempts,
+                });
+            }
+            if let Some(at) = lane.released_at {
+                self.tell(Input::Release { no, at });
+            }
+            if lane.holding {
+                self.tell(Input::Hold { no });
+            }
+            if lane.pending > 0 {
+                self.tell(Input::Backlog { no });
+            }
+        }
+    }
+
+    /// Runs until stopped, and then until the outbox has committed everything.
+    pub async fn run(
+        mut self,
+        mut attempts: Attempts,
+        mut commits: Commits,
+        mut stop: watch::Receiver<Stop>,
+    ) {
+        let mut drain_until: Option<tokio::time::Instant> = None;
+        let mut stopped = false;
+        loop {
+            let wake = self.wake_at();
+            tokio::select! {
+                biased;
+                commit = commits.recv() => match commit {
+                    Some(commit) => self.committed(commit, &mut commits),
+                    None => return,
+                },
+                Some(ended) = attempts.0.recv() => self.ended(ended, &mut attempts),
+                Ok(()) = stop.changed(), if !stopped => {
+                    if drain_until.is_none() {
+                        drain_until = Some(tokio::time::Instant::now() + DRAIN_DEADLINE);
+                        self.tell(Input::Drain);
+                    }
+                }
+                () = until(wake), if wake.is_some() => self.woken(),
+                () = until(drain_until), if drain_until.is_some() && !stopped => {}
+            }
+            let drained = drain_until.is_some_and(|deadline| {
+                let asked = *stop.borrow();
+                (asked >= Stop::Close && self.engine.stats().in_flight == 0)
+                    || asked == Stop::Hurry
+                    || deadline <= tokio::time::Instant::now()
+            });
+            if drained && !stopped {
+                stopped = true;
+                let left = self.engine.stats().in_flight;
+                if left > 0 {
+                    tracing::warn!(
+                        attempts = left,
+                        "stopping with attempts in flight; they are repeated after the next start"
+                    );
+                }
+                self.outbox.stop();
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: clock::now(),
+            mono: self.started.elapsed(),
+        }
+    }
+
+    fn wake_at(&self) -> Option<tokio::time::Instant> {
+        let wake = self.engine.next_wake().map(|mono| self.started + mono);
+        let space = (!self.parked.is_empty()).then(|| Instant::now() + SPACE_WAIT);
+        wake.into_iter().chain(space).min().map(Into::into)
+    }
+
+    fn woken(&mut self) {
+        if !self.parked.is_empty() && !self.outbox.is_out_of_space() {
+            for (no, entry) in std::mem::take(&mut self.parked) {
+                self.start(no, entry);
+            }
+        }
+        self.tell(Input::Wake);
+    }
+
+    /// One input, and all that follows from it.
+    fn tell(&mut self, input: Input) {
+        let now = self.now();
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let mut commands = std::mem::take(&mut self.commands);
+            self.engine
+                .handle(input, now, &mut self.random, &mut commands);
+            for command in commands.drain(..) {
+                if let Some(answer) = self.carry_out(command) {
+                    // Refills are rare and never more than one a lane: their answers
+                    // are taken one by one.
+                    if next.is_none() {
+                        next = Some(answer);
+                    } else {
+                        self.tell(answer);
+                    }
+                }
+            }
+            if self.commands.capacity() < commands.capacity() {
+                self.commands = commands;
+            }
+        }
+        let stats = self.engine.stats();
+        self.gauges.in_flight.store(stats.in_flight as u64, Relaxed);
+        self.gauges
+            .breakers_open
+            .store(stats.breakers_open as u64, Relaxed);
+    }
+
+    fn carry_out(&mut self, command: Command) -> Option<Input> {
+        match command {
+            Command::Start { no, entry } => {
+                if self.outbox.is_out_of_space() {
+                    self.parked.push((no, entry));
+                } else {
+                    self.start(no, entry);
+                }
+                None
+            }
+            Command::Store {
+                no,
+                event,
+                next,
+                disable,
+            } => {
+                self.store(no, event, next, disable);
+                None
+            }
+            Command::Refill { no, from, limit } => Some(self.refill(no, from, limit)),
+            Command::BreakerChanged { no, open } => {
+                if let Some(endpoint) = self.endpoints.by_no.get(&no) {
+                    if open {
+                        tracing::warn!(endpoint = %endpoint.id, "circuit breaker opened after failures in a row: one probe at a time until one succeeds");
+                    } else {
+                        tracing::info!(endpoint = %endpoint.id, "circuit breaker closed: the endpoint takes deliveries again");
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn refill(&self, no: EndpointNo, from: Key, limit: usize) -> Input {
+        match self.outbox.pending(no, from, limit) {
+            Ok((entries, more)) => Input::Refilled { no, entries, more },
+            Err(error) => {
+                tracing::error!(%error, endpoint = no.0, "the pending deliveries cannot be read; tried again in a second");
+                Input::Refilled {
+                    no,
+                    entries: Vec::new(),
+                    more: true,
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, no: EndpointNo, entry: Entry) {
+        let event = entry.event;
+        let guard = Guard {
+            no,
+            event,
+            ended: Some(self.ended.clone()),
+        };
+        let Some(endpoint) = self.endpoints.by_no.get(&no).cloned() else {
+            return drop(guard);
+        };
+        match self.bodies.get(event) {
+            Some(content) => {
+                let transport = self.transport.clone();
+                tokio::spawn(async move {
+                    guard.end(attempt(&transport, &endpoint, event, &content).await)
+                });
+            }
+            None => {
+                let (transport, outbox) = (self.transport.clone(), self.outbox.clone());
+                tokio::spawn(async move {
+                    let read =
+                        tokio::task::spawn_blocking(move || outbox.content(event, entry.lsn));
+                    let failed = match read.await {
+                        Ok(Ok(content)) => {
+                            return guard.end(attempt(&transport, &endpoint, event, &content).await);
+                        }
+                        Ok(Err(error)) => error.to_string(),
+                        Err(error) => error.to_string(),
+                    };
+                    tracing::error!(%event, endpoint = %endpoint.id, reason = failed, "the event's damaged body cannot be sent");
+                    guard.end(unsent(&format!(
+                        "the event cannot be read from the outbox: {failed}"
+                    )));
+                });
+            }
+        }
+    }
+
+    fn ended(&mut self, first: Ended, attempts: &mut Attempts) {
+        let mut next = Some(first);
+        while let Some(Ended { no, event, attempt }) = next.take() {
+            self.gauges.count(&attempt);
+            let outcome = (&attempt).into();
+            self.judged.insert((event, no), attempt);
+            self.tell(Input::Ended { no, event, outcome });
+            next = attempts.0.try_recv().ok();
+        }
+    }
+
+    fn store(
+        &mut self,
+        no: EndpointNo,
+        event: EventId,
+        next: Next,
+        disable: Option<DisabledReason>,
+    ) {
+        let Some(attempt) = self.judged.remove(&(event, no)) else {
+            return;
+        };
+        self.report(no, event, &attempt, next);
+        if !matches!(next, Next::Retry { .. }) {
+            self.bodies.release(event);
+        }
+        let exact = attempt.retry_after.is_some();
+        let ended_at = attempt.at + attempt.duration;
+        self.outbox.settle(Outcome {
+            event,
+            no,
+            attempt,
+            ended_at,
+            next,
+            exact,
+            disable,
+        });
+    }
+
+    fn report(&self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
+        let endpoint = self
+            .endpoints
+            .by_no
+            .get(&no)
+            .map_or("unknown", |endpoint| endpoint.id.as_str());
+        let detail = attempt
+            .error
+            .as_ref()
+            .map_or("", |error| error.detail.as_str());
+        match next {
+            Next::Delivered => {
+                tracing::debug!(%event, endpoint, status = attempt.status, "delivered")
+            }
+            Next::Retry { due, tries, .. } => {
+                tracing::debug!(%event, endpoint, attempt = tries, reason = detail, next = %due, "attempt failed");
+            }
+            Next::Dead { reason } => {
+                tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is dead; it is kept and can be retried");
+            }
+        }
+    }
+
+    fn committed(&mut self, first: Commit, commits: &mut Commits) {
+        let mut next = Some(first);
+        while let Some(mut commit) = next.take() {
+            commit.answer();
+            for notice in commit.notices {
+                self.noticed(notice);
+            }
+            next = commits.try_recv().ok();
+        }
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Queued { no, entry, content } => {
+                if let Some(content) = content {
+                    self.bodies.keep(entry.event, content);
+                }
+                self.tell(Input::Queued { no, entry });
+            }
+            Notice::Withdrawn { no, event } => {
+                self.bodies.release(event);
+                self.tell(Input::Withdrawn { no, event });
+            }
+            Notice::Stored { no, event } => self.tell(Input::Stored { no, event }),
+            Notice::Held { no } => self.tell(Input::Hold { no }),
+            Notice::Released { no, at } => self.tell(Input::Release { no, at }),
+            Notice::Wanted { no } => self.tell(Input::Probe { no }),
+        }
+    }
+}
+
+/// Where attempts end.
+pub struct Attempts(mpsc::UnboundedReceiver<Ended>);
+
+/// Tells of an attempt's end even if its task breaks down: a slot is never lost.
+struct Guard {
+    no: EndpointNo,
+    event: EventId,
+    ended: Option<mpsc::UnboundedSender<Ended>>,
+}
+
+impl Guard {
+    fn end(mut self, attempt: Attempt) {
+        self.tell(attempt);
+    }
+
+    fn tell(&mut self, attempt: Attempt) {
+        if let Some(ended) = self.ended.take() {
+            // Nobody listens any more only after a stop.
+            let _ = ended.send(Ended {
+                no: self.no,
+                event: self.event,
+                attempt,
+            });
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.tell(unsent("the attempt was broken off inside outboxd"));
+    }
+}
+
+async fn attempt(
+    transport: &Transport,
+    endpoint: &Endpoint,
+    id: EventId,
+    content: &Content,
+) -> Attempt {
+    let outgoing = Outgoing {
+        id,
+        event_type: content.event_type.clone(),
+        content_type: content.content_type.clone(),
+        opaque: content.opaque,
+        body: content.body.clone(),
+    };
+    transport.attempt(endpoint, &outgoing).await
+}
+
+/// An attempt that never left the house.
+fn unsent(detail: &str) -> Attempt {
+    Attempt {
+        at: clock::now(),
+        duration: Duration::ZERO,
+        status: None,
+        error: Some(AttemptError {
+            kind: ErrorKind::Protocol,
+            detail: detail.to_owned(),
+        }),
+        response_body: Default::default(),
+        address: None,
+        retry_after: None,
+    }
+}
+
+fn policy(endpoint: &Endpoint) -> LanePolicy {
+    LanePolicy {
+        tenant: endpoint.tenant.clone(),
+        max_in_flight: endpoint.max_in_flight,
+        retry: Arc::new(endpoint.retry.clone()),
+        ordering: endpoint.ordering,
+        rate_limit: endpoint.rate_limit,
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    if let Some(deadline) = deadline {
+        tokio::time::sleep_until(deadline).await;
+    }
+}
