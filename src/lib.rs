@@ -4,6 +4,10 @@
 //! named before it, and siblings never import each other. `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod outbox;
