@@ -240,7 +240,7 @@ mod tests {
         let listeners = Listeners::open(&listen(Some(path.clone()))).unwrap();
         let metadata = fs::symlink_metadata(&path).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o7777, 0o660);
-        assert_eq!(listeners.unix_paths(), [path.clone()]);
+        assert_eq!(listeners.unix_paths(), std::slice::from_ref(&path));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         tokio::net::UnixStream::connect(&path).await.unwrap();
         drop(listeners);

@@ -1,6 +1,6 @@
 //! Connections: taken in, bounded in number and in time, and drained at the end.
 //!
-//! HTTP/1.1 only. Whoever sends no whole request head within [`HEAD_TIMEOUT`], idle
+//! HTTP/1.1 only. Whoever sends no whole request head within `HEAD_TIMEOUT`, idle
 //! keep-alive connections included, makes room for others; so does who does not read.
 
 use std::future::Future;
