@@ -16,4 +16,8 @@ pub mod transport;
 
 pub mod dispatch;
 
+pub mod api;
+
+pub mod daemon;
+
 pub mod cli;

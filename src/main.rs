@@ -1,1 +1,40 @@
-fn main() {}
+//! Arguments and exit codes; everything else is in the library.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use outboxd::cli::{self, Failure};
+
+/// A durable webhook outbox: accepts events, signs them, delivers them, retries for days.
+#[derive(Parser)]
+#[command(name = "outboxd", version, arg_required_else_help = true)]
+enum Command {
+    Serve(cli::serve::Serve),
+    Check(cli::check::CheckArgs),
+    Listen(cli::listen::Listen),
+    Sign(cli::sign::Sign),
+    Verify(cli::verify::Verify),
+    Keygen(cli::keygen::Keygen),
+}
+
+fn main() -> ExitCode {
+    let done = match Command::parse() {
+        // These tell about themselves.
+        Command::Serve(args) => return cli::serve::run(&args),
+        Command::Check(args) => return cli::check::check(&args),
+        Command::Listen(args) => cli::listen::run(&args),
+        Command::Sign(args) => cli::sign::run(&args),
+        Command::Verify(args) => cli::verify::run(&args),
+        Command::Keygen(args) => cli::keygen::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::OutputClosed) {
+                eprintln!("outboxd: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}

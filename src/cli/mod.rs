@@ -5,6 +5,7 @@ pub mod keygen;
 pub mod listen;
 pub mod receiver;
 pub mod secrets;
+pub mod serve;
 mod show;
 pub mod sign;
 pub mod verify;

@@ -1,0 +1,326 @@
+//! Reading endpoints, and switching them on and off.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::Serialize;
+
+use super::problem::{Kind, Problem};
+use super::query::{Query, malformed};
+use super::router::{Named, json, named};
+use super::{Api, list, spell};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, Source};
+use crate::domain::event::Tenant;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Timestamp;
+use crate::outbox::{ActRefused, Action, Cursor, EndpointState, Page, ReadError};
+
+type Known = (Arc<Endpoint>, EndpointState);
+
+/// What stands for a value that is not shown.
+const MASK: &str = "…";
+const MASKED_SECRET: &str = "whsec_…";
+
+/// `GET /v1/endpoints`: in order of their ids; `?tenant=` keeps those of one tenant.
+pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let query = Query::parse(request.uri(), &["tenant", "limit", "cursor"])?;
+    let limit = query.limit()?;
+    let tenant: Option<Tenant> = query.read("tenant")?;
+    let after = match query.cursor()? {
+        Some(Cursor(text)) => Some(
+            EndpointId::new(&text).map_err(|_| malformed("cursor", "not one that a list gave"))?,
+        ),
+        None => None,
+    };
+    let mut known = api
+        .read(|outbox| Ok::<_, ReadError>(outbox.endpoints()))
+        .await?;
+    known.retain(|(endpoint, _)| tenant.as_ref().is_none_or(|t| *t == endpoint.tenant));
+    list::page(&page_after(known, after.as_ref(), limit), Shown::from)
+}
+
+/// The first `limit` of `known` past `after`, which is the cursor.
+fn page_after(mut known: Vec<Known>, after: Option<&EndpointId>, limit: usize) -> Page<Known> {
+    known.retain(|(endpoint, _)| after.is_none_or(|after| endpoint.id > *after));
+    known.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+    let more = known.len() > limit;
+    known.truncate(limit);
+    let last = known.last().map(|(endpoint, _)| endpoint.id.to_string());
+    Page {
+        next: last.filter(|_| more).map(Cursor),
+        items: known,
+    }
+}
+
+/// `GET /v1/endpoints/{id}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::parse(request.uri(), &[])?;
+    let known = find(&api, named(&id)?).await?;
+    json(StatusCode::OK, &Shown::from(&known))
+}
+
+async fn find(api: &Api, id: EndpointId) -> Result<Known, Problem> {
+    api.read(move |outbox| outbox.endpoint(&id).ok_or(ReadError::NoSuchEndpoint))
+        .await
+}
+
+/// `PATCH` and `DELETE /v1/endpoints/{id}`: the file's endpoints are read-only here.
+pub async fn change(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+) -> Result<Response, Problem> {
+    let (endpoint, _) = find(&api, named(&id)?).await?;
+    let detail = "the endpoint comes from the configuration file and is read-only here";
+    match endpoint.source {
+        Source::Toml => Err(Problem::new(Kind::ReadOnly, detail)),
+        Source::Api => Err(Problem {
+            allow: Some("GET, HEAD"),
+            ..Problem::new(
+                Kind::MethodNotAllowed,
+                "this outboxd takes endpoints from its configuration file only",
+            )
+        }),
+    }
+}
+
+/// `POST /v1/endpoints/{id}/enable`: 204, also if it was enabled.
+pub async fn enable(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    Query::parse(request.uri(), &[])?;
+    let endpoint = named(&id)?;
+    switched(api.outbox.act(Action::Enable { endpoint }).await)
+}
+
+/// `POST /v1/endpoints/{id}/disable`: 204, also if it was disabled.
+pub async fn disable(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    Query::parse(request.uri(), &[])?;
+    let action = Action::Disable {
+        endpoint: named(&id)?,
+        reason: DisabledReason::Manual,
+    };
+    switched(api.outbox.act(action).await)
+}
+
+fn switched(result: Result<(), ActRefused>) -> Result<StatusCode, Problem> {
+    result?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An endpoint, its secrets masked.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a EndpointId,
+    tenant: &'a Tenant,
+    url: &'a str,
+    types: Vec<String>,
+    /// `null`: unsigned.
+    secret: Option<&'static str>,
+    headers: BTreeMap<&'a str, String>,
+    max_in_flight: usize,
+    rate_limit: Option<String>,
+    ordering: &'static str,
+    timeout: String,
+    retry: ShownRetry,
+    description: &'a str,
+    /// Whether it takes deliveries now.
+    enabled: bool,
+    disabled_reason: Option<&'static str>,
+    disabled_at: Option<Timestamp>,
+    source: &'static str,
+    backlog: Backlog,
+}
+
+#[derive(Serialize)]
+struct ShownRetry {
+    first: String,
+    factor: f64,
+    max: String,
+    jitter: f64,
+    give_up_after: String,
+    schedule: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Backlog {
+    pending: u64,
+    held: u64,
+    dead: u64,
+}
+
+impl<'a> From<&'a Known> for Shown<'a> {
+    fn from((endpoint, state): &'a Known) -> Self {
+        let in_file = (!endpoint.enabled).then_some(DisabledReason::Manual);
+        let disabled = in_file.or(state.disabled);
+        Shown {
+            id: &endpoint.id,
+            tenant: &endpoint.tenant,
+            url: endpoint.url.as_str(),
+            types: endpoint.types.iter().map(ToString::to_string).collect(),
+            secret: (!endpoint.secrets.is_empty()).then_some(MASKED_SECRET),
+            headers: shown_headers(&endpoint.headers),
+            max_in_flight: endpoint.max_in_flight,
+            rate_limit: endpoint.rate_limit.map(spell::rate),
+            ordering: spell::ordering(endpoint.ordering),
+            timeout: spell::duration(endpoint.timeout),
+            retry: ShownRetry::from(&endpoint.retry),
+            description: &endpoint.description,
+            enabled: disabled.is_none(),
+            disabled_reason: disabled.map(DisabledReason::as_str),
+            disabled_at: state.disabled_at,
+            source: spell::source(endpoint.source),
+            backlog: Backlog {
+                pending: state.pending,
+                held: state.held,
+                dead: state.dead,
+            },
+        }
+    }
+}
+
+impl From<&RetryPolicy> for ShownRetry {
+    fn from(retry: &RetryPolicy) -> Self {
+        ShownRetry {
+            first: spell::duration(retry.first),
+            factor: retry.factor,
+            max: spell::duration(retry.max),
+            jitter: retry.jitter,
+            give_up_after: spell::duration(retry.give_up_after),
+            schedule: retry
+                .schedule
+                .iter()
+                .copied()
+                .map(spell::duration)
+                .collect(),
+        }
+    }
+}
+
+/// Static headers, of which those that usually carry credentials are masked.
+fn shown_headers(headers: &HeaderMap) -> BTreeMap<&str, String> {
+    let mut shown: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let text = if value.is_sensitive() || is_credential(name) {
+            MASK.to_owned()
+        } else {
+            String::from_utf8_lossy(value.as_bytes()).into_owned()
+        };
+        shown
+            .entry(name.as_str())
+            .and_modify(|before| {
+                before.push_str(", ");
+                before.push_str(&text);
+            })
+            .or_insert(text);
+    }
+    shown
+}
+
+fn is_credential(name: &HeaderName) -> bool {
+    let telling = [
+        "authorization",
+        "token",
+        "secret",
+        "api-key",
+        "apikey",
+        "password",
+    ];
+    *name == header::COOKIE || telling.iter().any(|part| name.as_str().contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::endpoint::{Ordering, Rate, TypePattern};
+    use crate::domain::signature::Secret;
+    use http::HeaderValue;
+    use std::time::Duration;
+
+    fn known(id: &str) -> Known {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-team", HeaderValue::from_static("orders"));
+        headers.insert("authorization", HeaderValue::from_static("Bearer hunter2"));
+        let endpoint = Endpoint {
+            id: EndpointId::new(id).unwrap(),
+            tenant: Tenant::default(),
+            url: "https://example.com/hook".parse().unwrap(),
+            types: vec![TypePattern::parse("order.*").unwrap(), TypePattern::Any],
+            secrets: vec![Secret::from_bytes(&[7; 24]).unwrap()],
+            headers,
+            max_in_flight: 16,
+            rate_limit: Some(Rate { per_second: 50.0 }),
+            ordering: Ordering::Key,
+            timeout: Duration::from_secs(20),
+            retry: RetryPolicy::default(),
+            allow_networks: Vec::new(),
+            enabled: true,
+            source: Source::Toml,
+            description: String::new(),
+        };
+        (Arc::new(endpoint), EndpointState::default())
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_without_its_secrets() {
+        let (endpoint, mut state) = known("orders");
+        state.disabled = Some(DisabledReason::Gone);
+        state.held = 3;
+        let known = (endpoint, state);
+        let shown = serde_json::to_value(Shown::from(&known)).unwrap();
+        assert_eq!(
+            shown,
+            serde_json::json!({
+                "id": "orders", "tenant": "default", "url": "https://example.com/hook",
+                "types": ["order.*", "*"], "secret": "whsec_…",
+                "headers": {"authorization": "…", "x-team": "orders"},
+                "max_in_flight": 16, "rate_limit": "50/s", "ordering": "key", "timeout": "20s",
+                "retry": {"first": "5s", "factor": 3.0, "max": "6h", "jitter": 0.5,
+                    "give_up_after": "3d", "schedule": []},
+                "description": "", "enabled": false, "disabled_reason": "gone",
+                "disabled_at": null, "source": "toml",
+                "backlog": {"pending": 0, "held": 3, "dead": 0}
+            })
+        );
+        assert!(!shown.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn disabled_in_the_file_is_disabled_by_hand() {
+        let (endpoint, state) = known("orders");
+        let mut endpoint = Endpoint::clone(&endpoint);
+        endpoint.enabled = false;
+        let known = (Arc::new(endpoint), state);
+        let shown = Shown::from(&known);
+        assert_eq!(
+            (shown.enabled, shown.disabled_reason),
+            (false, Some("manual"))
+        );
+    }
+
+    #[test]
+    fn pages_go_on_where_the_last_one_ended() {
+        let all = || ["a", "b", "c"].map(known).to_vec();
+        let first = page_after(all(), None, 2);
+        let ids = |page: &Page<Known>| -> Vec<String> {
+            page.items.iter().map(|(e, _)| e.id.to_string()).collect()
+        };
+        assert_eq!(ids(&first), ["a", "b"]);
+        let cursor = EndpointId::new(&first.next.unwrap().0).unwrap();
+        let second = page_after(all(), Some(&cursor), 2);
+        assert_eq!(ids(&second), ["c"]);
+        assert!(second.next.is_none());
+    }
+}

@@ -1,0 +1,130 @@
+//! HTTP in: the same API on TCP and on the Unix socket.
+//!
+//! Handlers parse, ask the outbox, and write down what it said; they decide nothing
+//! about deliveries. No handler ever answers 202 before the outbox called the event
+//! durable, and none touches the disk on the runtime's thread.
+
+mod body;
+mod deliveries;
+mod endpoints;
+mod events;
+mod incoming;
+mod list;
+pub mod listen;
+mod metrics;
+mod problem;
+mod query;
+mod router;
+pub mod serve;
+mod spell;
+mod stall;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+use crate::config::Ingest;
+use crate::dispatch::DispatchGauges;
+use crate::outbox::{Outbox, Refused};
+use body::Budget;
+use problem::{Kind, Problem};
+
+pub use router::router;
+
+/// Reads that may touch the disk at once; more wait their turn.
+const MAX_READS: usize = 4;
+/// Room for the bodies of all requests under way, at least.
+const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
+
+/// What the handlers work with.
+pub struct Api {
+    outbox: Outbox,
+    ingest: Ingest,
+    gauges: Arc<DispatchGauges>,
+    /// Set once the outbox is recovered and listening; unset when shutdown begins.
+    ready: Arc<AtomicBool>,
+    started: Instant,
+    bodies: Arc<Budget>,
+    reads: Arc<Semaphore>,
+    counters: Counters,
+}
+
+/// What was handed in since the start.
+#[derive(Debug, Default)]
+struct Counters {
+    accepted: AtomicU64,
+    duplicates: AtomicU64,
+    refused_key_reused: AtomicU64,
+    refused_full: AtomicU64,
+    refused_disk_low: AtomicU64,
+    refused_failed: AtomicU64,
+    refused_shutting_down: AtomicU64,
+}
+
+impl Counters {
+    fn refused(&self, refused: &Refused) -> &AtomicU64 {
+        match refused {
+            Refused::KeyReused { .. } => &self.refused_key_reused,
+            Refused::Full => &self.refused_full,
+            Refused::DiskLow => &self.refused_disk_low,
+            Refused::Failed => &self.refused_failed,
+            Refused::ShuttingDown => &self.refused_shutting_down,
+        }
+    }
+}
+
+impl Api {
+    pub fn new(
+        outbox: Outbox,
+        ingest: Ingest,
+        gauges: Arc<DispatchGauges>,
+        ready: Arc<AtomicBool>,
+    ) -> Arc<Self> {
+        let room = MIN_BODY_BUDGET.max(ingest.max_batch_size.saturating_mul(4));
+        Arc::new(Api {
+            outbox,
+            ingest,
+            gauges,
+            ready,
+            started: Instant::now(),
+            bodies: Budget::new(usize::try_from(room).unwrap_or(usize::MAX)),
+            reads: Arc::new(Semaphore::new(MAX_READS)),
+            counters: Counters::default(),
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Runs `read` where it may touch the disk, a few at a time.
+    async fn read<T, E>(
+        &self,
+        read: impl FnOnce(&Outbox) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        E: Into<Problem> + Send + 'static,
+    {
+        // The semaphore is never closed; if it were, reading unhindered is right.
+        let turn = self.reads.clone().acquire_owned().await.ok();
+        let outbox = self.outbox.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            read(&outbox)
+        });
+        match read.await {
+            Ok(result) => result.map_err(Into::into),
+            Err(error) => {
+                tracing::error!(%error, "a read broke down");
+                Err(Problem::new(
+                    Kind::Internal,
+                    "the read broke down; see the log",
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What went wrong, as RFC 9457 `application/problem+json`.
+//!
+//! `type` is a stable URN that a client may branch on; `title` never varies for a type;
+//! `detail` is a sentence for the person who reads it and never holds a secret.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+use crate::outbox::{ActRefused, ReadError, Refused};
+
+/// The kinds of problems; each has its URN, its status and its title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    Conflict,
+    ReadOnly,
+    Erased,
+    TooLarge,
+    UnsupportedMediaType,
+    KeyReused,
+    HeadersTooLarge,
+    Internal,
+    Damaged,
+    OutboxFull,
+    DiskLow,
+    StoreFailed,
+    ShuttingDown,
+    NotReady,
+    Busy,
+}
+
+impl Kind {
+    /// The last part of the URN, the status and the title.
+    fn spelled(self) -> (&'static str, StatusCode, &'static str) {
+        use StatusCode as S;
+        match self {
+            Kind::BadRequest => ("bad-request", S::BAD_REQUEST, "Bad request"),
+            Kind::NotFound => ("not-found", S::NOT_FOUND, "Not found"),
+            Kind::MethodNotAllowed => (
+                "method-not-allowed",
+                S::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+            ),
+            Kind::RequestTimeout => ("request-timeout", S::REQUEST_TIMEOUT, "Request timeout"),
+            Kind::Conflict => ("conflict", S::CONFLICT, "Conflict"),
+            Kind::ReadOnly => ("read-only", S::CONFLICT, "Read-only"),
+            Kind::Erased => ("erased", S::GONE, "Erased"),
+            Kind::TooLarge => ("too-large", S::PAYLOAD_TOO_LARGE, "Content too large"),
+            Kind::UnsupportedMediaType => (
+                "unsupported-media-type",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "Unsupported media type",
+            ),
+            Kind::KeyReused => (
+                "key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                "Idempotency key reused",
+            ),
+            Kind::HeadersTooLarge => (
+                "headers-too-large",
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "Request header fields too large",
+            ),
+            Kind::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Internal error"),
+            Kind::Damaged => ("damaged", S::INTERNAL_SERVER_ERROR, "Damaged record"),
+            Kind::OutboxFull => ("outbox-full", S::SERVICE_UNAVAILABLE, "Outbox full"),
+            Kind::DiskLow => ("disk-low", S::SERVICE_UNAVAILABLE, "Disk low"),
+            Kind::StoreFailed => ("store-failed", S::SERVICE_UNAVAILABLE, "Store failed"),
+            Kind::ShuttingDown => ("shutting-down", S::SERVICE_UNAVAILABLE, "Shutting down"),
+            Kind::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "Not ready"),
+            Kind::Busy => ("busy", S::SERVICE_UNAVAILABLE, "Busy"),
+        }
+    }
+
+    /// Seconds after which trying again may help; for the 503s.
+    fn retry_after(self) -> Option<&'static str> {
+        match self {
+            Kind::OutboxFull => Some("10"),
+            Kind::DiskLow => Some("30"),
+            Kind::StoreFailed | Kind::ShuttingDown => Some("5"),
+            Kind::NotReady | Kind::Busy => Some("1"),
+            _ => None,
+        }
+    }
+
+    /// Whether the rest of the connection is of no use: the body was not read to its end.
+    fn closes(self) -> bool {
+        matches!(self, Kind::TooLarge | Kind::RequestTimeout)
+    }
+}
+
+/// An error answer.
+#[derive(Debug)]
+pub struct Problem {
+    pub kind: Kind,
+    pub detail: Cow<'static, str>,
+    /// The methods that would do, for a 405 that the router does not make itself.
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem {
+            kind,
+            detail: detail.into(),
+            allow: None,
+        }
+    }
+
+    pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::BadRequest, detail)
+    }
+
+    /// How the outbox refused events. `line_of` gives the line of the n-th event, counted
+    /// from 0, when there were lines.
+    pub fn refused(refused: Refused, line_of: impl Fn(usize) -> Option<usize>) -> Self {
+        let kind = match &refused {
+            Refused::KeyReused { index } => {
+                return match line_of(*index) {
+                    Some(line) => Self::new(Kind::KeyReused, format!("line {line}: {refused}")),
+                    None => Self::new(Kind::KeyReused, refused.to_string()),
+                };
+            }
+            Refused::Full => Kind::OutboxFull,
+            Refused::DiskLow => Kind::DiskLow,
+            Refused::Failed => Kind::StoreFailed,
+            Refused::ShuttingDown => Kind::ShuttingDown,
+        };
+        Self::new(kind, refused.to_string())
+    }
+}
+
+impl From<ActRefused> for Problem {
+    fn from(refused: ActRefused) -> Self {
+        let kind = match &refused {
+            ActRefused::NoSuchEvent | ActRefused::NoSuchEndpoint | ActRefused::NoSuchDelivery => {
+                Kind::NotFound
+            }
+            ActRefused::Erased => Kind::Erased,
+            ActRefused::Conflict(_) | ActRefused::DisabledInFile => Kind::Conflict,
+            ActRefused::DiskLow => Kind::DiskLow,
+            ActRefused::Failed => Kind::StoreFailed,
+            ActRefused::ShuttingDown => Kind::ShuttingDown,
+        };
+        Problem::new(kind, refused.to_string())
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::NoSuchEvent | ReadError::NoSuchEndpoint | ReadError::NoSuchDelivery => {
+                Kind::NotFound
+            }
+            ReadError::Erased => Kind::Erased,
+            ReadError::BadCursor => Kind::BadRequest,
+            ReadError::Damaged(_) => {
+                tracing::error!(%error, "a stored record could not be read");
+                Kind::Damaged
+            }
+            ReadError::ShuttingDown => Kind::ShuttingDown,
+        };
+        Problem::new(kind, error.to_string())
+    }
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (slug, status, title) = self.kind.spelled();
+        let body = Shown {
+            r#type: &format!("urn:outboxd:problem:{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(seconds) = self.kind.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if self.kind.closes() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        // Strings and a number always serialise.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        (status, headers, Body::from(body)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::Status;
+    use http_body_util::BodyExt;
+
+    async fn shown(problem: Problem) -> (StatusCode, HeaderMap, serde_json::Value) {
+        let (parts, body) = problem.into_response().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (
+            parts.status,
+            parts.headers,
+            serde_json::from_slice(&body).unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_problem_has_the_four_members_of_rfc_9457_and_no_more() {
+        let (status, headers, body) = shown(Problem::bad_request("why \"quoted\"")).await;
+        assert_eq!(status, 400);
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!(
+            body,
+            serde_json::json!({"type": "urn:outboxd:problem:bad-request", "title": "Bad request",
+                "status": 400, "detail": "why \"quoted\""})
+        );
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_says_when_to_try_again() {
+        for refused in [
+            Refused::Full,
+            Refused::DiskLow,
+            Refused::Failed,
+            Refused::ShuttingDown,
+        ] {
+            let (status, headers, _) = shown(Problem::refused(refused, |_| None)).await;
+            assert_eq!(status, 503);
+            let seconds: u32 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=60).contains(&seconds));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reused_key_names_the_line_of_a_batch() {
+        let reused = Refused::KeyReused { index: 1 };
+        let (status, _, body) = shown(Problem::refused(reused, |index| Some(index + 3))).await;
+        assert_eq!(status, 422);
+        assert!(body["detail"].as_str().unwrap().starts_with("line 4: "));
+    }
+
+    #[tokio::test]
+    async fn refused_actions_and_reads_have_their_status() {
+        let cases: [(Problem, u16); 7] = [
+            (ActRefused::NoSuchDelivery.into(), 404),
+            (ActRefused::Conflict(Status::Held).into(), 409),
+            (ActRefused::DisabledInFile.into(), 409),
+            (ActRefused::Erased.into(), 410),
+            (ReadError::Erased.into(), 410),
+            (ReadError::BadCursor.into(), 400),
+            (ReadError::Damaged("crc".into()).into(), 500),
+        ];
+        for (problem, expected) in cases {
+            let (status, _, body) = shown(problem).await;
+            assert_eq!(status, expected);
+            assert_eq!(body["status"], expected);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The paths, and what every request passes on its way to them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, Request};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower_service::Service;
+
+use super::problem::{Kind, Problem};
+use super::serve::Peer;
+use super::{Api, deliveries, endpoints, events, metrics, status};
+
+/// Request line and headers, in bytes.
+const MAX_HEADER: usize = 16 * 1024;
+
+/// All paths of the API.
+pub fn router(api: Arc<Api>) -> Router {
+    let delivery = "/v1/events/{name}/deliveries/{endpoint}";
+    Router::new()
+        .route("/v1/events", get(events::list).post(events::post))
+        // GET reads an event by its id; POST hands in an opaque event of a type.
+        .route(
+            "/v1/events/{name}",
+            get(events::show).post(events::post_opaque),
+        )
+        .route(delivery, get(deliveries::show))
+        .route(&format!("{delivery}/retry"), post(deliveries::retry))
+        .route(&format!("{delivery}/cancel"), post(deliveries::cancel))
+        .route("/v1/deliveries", get(deliveries::list))
+        .route("/v1/endpoints", get(endpoints::list))
+        .route(
+            "/v1/endpoints/{id}",
+            get(endpoints::show)
+                .patch(endpoints::change)
+                .delete(endpoints::change),
+        )
+        .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
+        .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
+        .route("/v1/status", get(status::status))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+}
+
+/// Answers one request of a connection.
+pub(super) async fn answer(
+    mut router: Router,
+    peer: Peer,
+    request: Request,
+) -> Result<Response, Infallible> {
+    match admit(peer, &request) {
+        Ok(()) => router.call(request).await,
+        Err(problem) => Ok(problem.into_response()),
+    }
+}
+
+/// Whether a request gets in at all. The one gate before every path: what is asked of
+/// clients whatever they want is asked here.
+fn admit(_peer: Peer, request: &Request) -> Result<(), Problem> {
+    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    let headers = request.headers().iter();
+    let size: usize = headers
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
+        .fold(line, usize::saturating_add);
+    if size > MAX_HEADER {
+        return Err(Problem::new(
+            Kind::HeadersTooLarge,
+            format!("the request line and headers are over {MAX_HEADER} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+async fn no_such_path(request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    Problem::new(Kind::NotFound, format!("there is nothing at {path}"))
+}
+
+/// The router adds the `Allow` header.
+async fn wrong_method(method: Method, request: Request) -> Problem {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let detail = if path == "/v1/endpoints" && method == Method::POST {
+        "this outboxd takes endpoints from its configuration file only".to_owned()
+    } else {
+        format!("{path} does not take {method}; the Allow header names what it takes")
+    };
+    Problem::new(Kind::MethodNotAllowed, detail)
+}
+
+/// The parts of the path that stand for something, percent-decoded.
+pub(super) struct Named<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Named<T>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Named(names)),
+            Err(_) => Err(Problem::new(Kind::NotFound, "the path is not UTF-8")),
+        }
+    }
+}
+
+/// A name in a path, checked. What cannot exist is 404, like what does not.
+pub(super) fn named<T>(text: &str) -> Result<T, Problem>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| Problem::new(Kind::NotFound, error.to_string()))
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let json = http::HeaderValue::from_static("application/json");
+            Ok((status, [(http::header::CONTENT_TYPE, json)], bytes).into_response())
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written");
+            Err(Problem::new(
+                Kind::Internal,
+                "the answer could not be written as JSON",
+            ))
+        }
+    }
+}

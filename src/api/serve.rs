@@ -1,0 +1,466 @@
+//! Connections: taken in, bounded in number and in time, and drained at the end.
+//!
+//! HTTP/1.1 only. Whoever sends no whole request head within `HEAD_TIMEOUT`, idle
+//! keep-alive connections included, makes room for others; so does who does not read.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::Api;
+use super::body::Draining;
+use super::listen::{Listeners, UnixDoor};
+use super::router::{answer, router};
+use super::stall::WriteTimeout;
+
+/// Connections at once, TCP and Unix together; more wait in the kernel's queue.
+pub const MAX_CONNECTIONS: usize = 1024;
+/// For a whole request head, from the end of the answer before it.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two bytes that the client takes of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of what was read and not yet handled, per connection, in bytes.
+const READ_BUFFER: usize = 64 * 1024;
+/// Pause after an `accept` that failed for want of something.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// How a client came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Tcp,
+    Unix,
+}
+
+/// Serves until `shutdown` is done; then takes in nobody, finishes the requests under
+/// way within `drain`, and cuts off the rest.
+pub async fn serve(
+    listeners: Listeners,
+    api: Arc<Api>,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) {
+    let (stop, stopped) = watch::channel(false);
+    let house = House {
+        router: router(api),
+        slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        stopped,
+    };
+    let mut doors = JoinSet::new();
+    for tcp in listeners.tcp {
+        doors.spawn(house.clone().attend(tcp));
+    }
+    for unix in listeners.unix {
+        doors.spawn(house.clone().attend(unix));
+    }
+    shutdown.await;
+    stop.send_replace(true);
+    let all_gone = async { while doors.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, all_gone).await.is_err() {
+        tracing::warn!(?drain, "requests still under way are cut off");
+    }
+}
+
+/// Something that connections come in by.
+trait Door: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    const PEER: Peer;
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+    const PEER: Peer = Peer::Tcp;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Only costs time if it fails.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Door for UnixDoor {
+    type Stream = UnixStream;
+    const PEER: Peer = Peer::Unix;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// What all doors share.
+#[derive(Clone)]
+struct House {
+    router: Router,
+    slots: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl House {
+    /// Takes in connections until stopped; returns when the last one is gone.
+    async fn attend<D: Door>(self, door: D) {
+        let mut connections = JoinSet::new();
+        let mut stopped = self.stopped.clone();
+        loop {
+            let next = async {
+                // The semaphore is never closed.
+                let slot = self.slots.clone().acquire_owned().await.ok();
+                (door.next().await, slot)
+            };
+            tokio::select! {
+                biased;
+                () = stop(&mut stopped) => break,
+                Some(_) = connections.join_next() => {}
+                (accepted, slot) = next => match accepted {
+                    Ok(stream) => {
+                        let served = connection::<D>(stream, self.clone());
+                        connections.spawn(async move {
+                            served.await;
+                            drop(slot);
+                        });
+                    }
+                    Err(error) if is_about_one_client(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        drop(slot);
+                        let _ = tokio::time::timeout(BACK_OFF, stop(&mut stopped)).await;
+                    }
+                },
+            }
+        }
+        drop(door);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// Done when `stopped` says so, or nobody is left to say it.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+/// The client went away while it was being accepted: no reason to wait.
+fn is_about_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
+async fn connection<D: Door>(stream: D::Stream, house: House) {
+    let House {
+        router,
+        mut stopped,
+        ..
+    } = house;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (parts, body) = request.into_parts();
+        let body = Body::new(Draining::new(body, &parts.headers));
+        answer(router.clone(), D::PEER, Request::from_parts(parts, body))
+    });
+    let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
+        // `printf … | nc -N` closes its half and waits for the answer.
+        .half_close(true)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Ingest, Listen};
+    use crate::dispatch::DispatchGauges;
+    use crate::outbox::Outbox;
+    use std::net::SocketAddr;
+    use std::sync::atomic::AtomicBool;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    struct Running {
+        address: SocketAddr,
+        ready: Arc<AtomicBool>,
+        stop: oneshot::Sender<()>,
+        served: JoinHandle<()>,
+    }
+
+    /// A server whose handlers are never let through to the outbox.
+    fn run() -> Running {
+        let listen = Listen {
+            http: Some("127.0.0.1:0".parse().unwrap()),
+            unix: None,
+            unix_mode: 0o660,
+            hosts: Vec::new(),
+        };
+        let ingest = Ingest {
+            max_event_size: 1000,
+            max_batch_events: 3,
+            max_batch_size: 5000,
+            rate_limit: None,
+            idempotency_window: Duration::from_secs(1),
+        };
+        let listeners = Listeners::open(&listen).unwrap();
+        let address = listeners.tcp_addresses()[0];
+        let ready = Arc::new(AtomicBool::new(true));
+        let gauges = Arc::new(DispatchGauges::default());
+        let api = Api::new(Outbox, ingest, gauges, ready.clone());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));
+        Running {
+            address,
+            ready,
+            stop,
+            served,
+        }
+    }
+
+    impl Running {
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        /// Sends `request` on a connection of its own and reads until its end.
+        async fn ask(&self, request: &str) -> String {
+            let mut stream = self.connect().await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            let read = stream.read_to_string(&mut answer);
+            let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+            read.unwrap().unwrap();
+            answer
+        }
+    }
+
+    fn json_of(answer: &str) -> serde_json::Value {
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{head}"
+        );
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        let status = format!("HTTP/1.1 {} ", problem["status"]);
+        assert!(head.starts_with(&status), "{head}");
+        problem
+    }
+
+    fn post(path: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        )
+    }
+
+    const JSON: &str = "content-type: application/json\r\n";
+    const NDJSON: &str = "content-type: application/x-ndjson\r\n";
+
+    #[tokio::test]
+    async fn every_fault_is_a_problem() {
+        let server = run();
+        let reused = format!("{NDJSON}idempotency-key: x\r\n");
+        let three = "{\"type\":\"a\",\"data\":1}\n".repeat(4);
+        let long = format!("{{\"type\":\"a\",\"data\":\"{}\"}}", "x".repeat(1000));
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let cases = [
+            (get("/nowhere"), 404, "/nowhere"),
+            (get("/v1/events/x"), 404, "evt_"),
+            (get("/v1/events/%ff"), 404, "UTF-8"),
+            (get("/v1/events?tpye=x"), 400, "`tpye`"),
+            (get("/v1/events?limit=0"), 400, "`limit`"),
+            (get("/v1/deliveries?status=late"), 400, "`status`"),
+            (get("/v1/endpoints?cursor=a.b"), 400, "`cursor`"),
+            (get("/v1/status?x=1"), 400, "`x`"),
+            (post("/v1/status", "", ""), 405, "POST"),
+            (post("/v1/endpoints", JSON, "{}"), 405, "configuration file"),
+            (post("/v1/events", "", "{}"), 415, "missing"),
+            (
+                post("/v1/events", "content-type: text/xml\r\n", "<a/>"),
+                415,
+                "{type}",
+            ),
+            (post("/v1/events", JSON, "{}"), 400, "`type`"),
+            (post("/v1/events?tenant=a", JSON, "{}"), 400, "`tenant`"),
+            (post("/v1/events", NDJSON, "\n{}"), 400, "line 2"),
+            (post("/v1/events", NDJSON, ""), 400, "no event"),
+            (post("/v1/events", NDJSON, &three), 413, "line 4"),
+            (post("/v1/events", NDJSON, &long), 413, "line 1"),
+            (post("/v1/events", &reused, "{}"), 400, "Idempotency-Key"),
+            (post("/v1/events", JSON, &long), 413, "max_event_size"),
+            (post("/v1/events/a", JSON, "{}"), 415, "application/json"),
+            (post("/v1/events/outboxd.a", "", "x"), 400, "outboxd."),
+            (post("/v1/endpoints/a.b/enable", "", ""), 404, "endpoint id"),
+        ];
+        for (request, status, detail) in cases {
+            let problem = json_of(&server.ask(&request).await);
+            assert_eq!(problem["status"], status, "{request}");
+            let found = problem["detail"].as_str().unwrap();
+            assert!(found.contains(detail), "{request}: {found}");
+            for member in ["type", "title"] {
+                assert!(!problem[member].as_str().unwrap().is_empty());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_names_the_right_ones() {
+        let server = run();
+        let answer = server.ask(&post("/v1/status", "", "")).await;
+        assert!(answer.contains("allow: GET,HEAD"), "{answer}");
+        let answer = server
+            .ask("DELETE /v1/events HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await;
+        for method in ["GET", "HEAD", "POST"] {
+            assert!(answer.contains(method), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn head_answers_like_get_without_a_body() {
+        let server = run();
+        let answer = server
+            .ask("HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn readiness_is_what_the_daemon_says() {
+        let server = run();
+        let get = "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
+        assert!(server.ask(get).await.starts_with("HTTP/1.1 200"));
+        server
+            .ready
+            .store(false, std::sync::atomic::Ordering::Release);
+        assert_eq!(json_of(&server.ask(get).await)["status"], 503);
+    }
+
+    #[tokio::test]
+    async fn large_headers_are_refused() {
+        let server = run();
+        let large = format!("x-large: {}\r\n", "x".repeat(17 * 1024));
+        let problem = json_of(&server.ask(&post("/v1/events", &large, "")).await);
+        assert_eq!(problem["status"], 431);
+        let huge = format!("x-huge: {}\r\n", "x".repeat(2 * READ_BUFFER));
+        let mut stream = server.connect().await;
+        let _ = stream
+            .write_all(post("/v1/events", &huge, "").as_bytes())
+            .await;
+        let mut answer = vec![0; 100];
+        let read = stream.read(&mut answer).await.unwrap_or(0);
+        assert!(answer[..read].starts_with(b"HTTP/1.1 431") || read == 0);
+    }
+
+    #[tokio::test]
+    async fn an_oversize_body_is_answered_while_it_is_still_being_sent() {
+        let server = run();
+        let mut stream = server.connect().await;
+        let size = 900 * 1024;
+        let head =
+            format!("POST /v1/events HTTP/1.1\r\nhost: x\r\n{JSON}content-length: {size}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // All of it goes through although the answer was made at the head.
+        stream.write_all(&vec![b'x'; size]).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(json_of(&answer)["status"], 413);
+        assert!(answer.contains("connection: close"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_first_is_refused_without_sending() {
+        let server = run();
+        let mut stream = server.connect().await;
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 1001\r\n\
+             expect: 100-continue\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(!answer.contains("100 Continue"), "{answer}");
+        assert_eq!(json_of(&answer)["status"], 413);
+    }
+
+    #[tokio::test]
+    async fn a_chunked_body_is_cut_at_its_limit() {
+        let server = run();
+        let chunk = format!("200\r\n{}\r\n", "x".repeat(512));
+        let request = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: x\r\n{JSON}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+            chunk.repeat(4)
+        );
+        assert_eq!(json_of(&server.ask(&request).await)["status"], 413);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_more_requests() {
+        let server = run();
+        let requests = post("/v1/events", JSON, "{}").repeat(3);
+        let answer = server.ask(&requests).await;
+        assert_eq!(answer.matches("HTTP/1.1 400").count(), 3, "{answer}");
+    }
+
+    #[tokio::test]
+    async fn shutdown_finishes_what_is_under_way_and_takes_in_nobody() {
+        let server = run();
+        let mut idle = server.connect().await;
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut first = vec![0; 1024];
+        assert!(idle.read(&mut first).await.unwrap() > 0);
+        let mut busy = server.connect().await;
+        let request = post("/v1/events", JSON, "{}");
+        let (head, rest) = request.split_at(request.len() - 1);
+        let wait = "expect: 100-continue\r\n\r\n";
+        let head = head.replacen("\r\n\r\n", &format!("\r\n{wait}"), 1);
+        busy.write_all(head.as_bytes()).await.unwrap();
+        let mut interim = vec![0; 25];
+        busy.read_exact(&mut interim).await.unwrap();
+        assert!(interim.starts_with(b"HTTP/1.1 100 Continue"));
+        // The request is under way now.
+        let address = server.address;
+        server.stop.send(()).unwrap();
+        assert_eq!(
+            idle.read(&mut first).await.unwrap(),
+            0,
+            "idle ones are closed"
+        );
+        busy.write_all(rest.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        server.served.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

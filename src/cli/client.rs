@@ -1,0 +1,507 @@
+//! One request to the daemon, over TCP or its Unix socket.
+//!
+//! HTTP only: the daemon itself speaks no TLS. Behind a proxy that does, use its plain
+//! side or the socket.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use url::Url;
+
+use super::failure::Failure;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a whole answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 256 * 1024 * 1024;
+const DEFAULT_URL: &str = "http://127.0.0.1:7717";
+
+/// How to find the daemon, for every client command.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Reaching the daemon")]
+pub struct Reach {
+    /// Its address, such as http://127.0.0.1:7717 or unix:/run/outboxd/outboxd.sock
+    /// (else OUTBOXD_URL, else the configuration)
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "unix")]
+    pub url: Option<String>,
+    /// Its Unix socket
+    #[arg(long, global = true, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+    /// The file that holds the bearer token
+    #[arg(long, global = true, value_name = "FILE", env = "OUTBOXD_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The configuration that says where it listens
+    #[arg(long, global = true, value_name = "FILE", env = "OUTBOXD_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Where the configuration says that the daemon listens.
+#[derive(Clone, Debug, Default)]
+pub struct Listening {
+    pub http: Option<SocketAddr>,
+    pub unix: Option<PathBuf>,
+}
+
+/// Reads the configuration: the file that was named, else the default one if it is there.
+/// `None` if there is none. Only called when nothing else says where the daemon is.
+pub type Configured = fn(Option<&Path>) -> Result<Option<Listening>, Failure>;
+
+/// Where the daemon is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `authority` is `host:port`; `prefix` is the path before `/v1`, without a slash at
+    /// its end.
+    Tcp {
+        authority: String,
+        prefix: String,
+    },
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tcp { authority, prefix } => write!(f, "http://{authority}{prefix}"),
+            Target::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Target {
+    /// Reads `http://host[:port][/prefix]` or `unix:/path`.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" => Err(Failure::Usage("unix: names no socket".into())),
+                path => Ok(Target::Unix(path.into())),
+            };
+        }
+        let fault = |why: &str| Failure::Usage(format!("the URL {text:?} {why}"));
+        let url = Url::parse(text).map_err(|error| fault(&format!("cannot be read: {error}")))?;
+        match url.scheme() {
+            "http" => {}
+            "https" => {
+                return Err(fault(
+                    "is https, which the client commands do not speak; \
+                     use the daemon's own http:// address or --unix",
+                ));
+            }
+            _ => return Err(fault("must begin with http:// or unix:")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(fault("holds a user; tokens come from --token-file"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(fault("must end with its path"));
+        }
+        let host = url.host_str().ok_or_else(|| fault("names no host"))?;
+        Ok(Target::Tcp {
+            authority: format!("{host}:{}", url.port().unwrap_or(80)),
+            prefix: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl From<SocketAddr> for Target {
+    /// A daemon that listens everywhere is reached on loopback.
+    fn from(mut address: SocketAddr) -> Self {
+        if address.ip().is_unspecified() {
+            match &mut address {
+                SocketAddr::V4(v4) => v4.set_ip(std::net::Ipv4Addr::LOCALHOST),
+                SocketAddr::V6(v6) => v6.set_ip(std::net::Ipv6Addr::LOCALHOST),
+            }
+        }
+        Target::Tcp {
+            authority: address.to_string(),
+            prefix: String::new(),
+        }
+    }
+}
+
+impl Reach {
+    /// The daemon that the command line, the environment and the configuration name, in
+    /// this order.
+    pub fn client(&self, configured: Configured) -> Result<Client, Failure> {
+        let from_env = std::env::var("OUTBOXD_URL").ok();
+        Ok(Client {
+            target: self.target(from_env.as_deref(), configured)?,
+            token: self.token()?,
+        })
+    }
+
+    fn target(&self, from_env: Option<&str>, configured: Configured) -> Result<Target, Failure> {
+        if let Some(path) = &self.unix {
+            return Ok(Target::Unix(path.clone()));
+        }
+        let from_env = from_env.filter(|url| !url.is_empty());
+        if let Some(url) = self.url.as_deref().or(from_env) {
+            return Target::parse(url);
+        }
+        let config = self.config.as_deref();
+        let listening = configured(config.filter(|path| !path.as_os_str().is_empty()))?;
+        match listening.unwrap_or_default() {
+            Listening {
+                unix: Some(path), ..
+            } => Ok(Target::Unix(path)),
+            Listening {
+                http: Some(address),
+                ..
+            } => Ok(address.into()),
+            _ => Target::parse(DEFAULT_URL),
+        }
+    }
+
+    fn token(&self) -> Result<Option<HeaderValue>, Failure> {
+        let Some(path) = &self.token_file else {
+            return Ok(None);
+        };
+        if path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| Failure::File {
+            path: path.clone(),
+            source,
+        })?;
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
+        let mut bearer = bearer.map_err(|_| {
+            Failure::Usage(format!("{} holds no token of one line", path.display()))
+        })?;
+        bearer.set_sensitive(true);
+        Ok(Some(bearer))
+    }
+}
+
+/// Speaks to one daemon.
+#[derive(Debug)]
+pub struct Client {
+    target: Target,
+    token: Option<HeaderValue>,
+}
+
+#[derive(Deserialize)]
+struct ProblemAnswer {
+    title: Option<String>,
+    detail: Option<String>,
+}
+
+impl Client {
+    /// The body of a `GET`.
+    pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        self.ask(Method::GET, path, HeaderMap::new(), Bytes::new())
+            .await
+    }
+
+    /// The body of the answer to a `POST`.
+    pub async fn post(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, Failure> {
+        self.ask(Method::POST, path, headers, body).await
+    }
+
+    /// Reads an answer as a `T`.
+    pub fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(answer).map_err(|error| Failure::Foreign {
+            at: self.target.to_string(),
+            why: error.to_string(),
+        })
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Bytes, Failure> {
+        let request = self.request(method, path, headers, body)?;
+        let (status, body) = match &self.target {
+            Target::Tcp { authority, .. } => {
+                let stream = self.connected(TcpStream::connect(authority)).await?;
+                self.exchange(stream, request).await?
+            }
+            Target::Unix(socket) => {
+                let stream = self.connected(UnixStream::connect(socket)).await?;
+                self.exchange(stream, request).await?
+            }
+        };
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(self.refused(status, &body))
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
+        let (host, prefix) = match &self.target {
+            Target::Tcp { authority, prefix } => (authority.as_str(), prefix.as_str()),
+            Target::Unix(_) => ("localhost", ""),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{prefix}{path}"))
+            .header(header::HOST, host)
+            .header(
+                header::USER_AGENT,
+                concat!("outboxd-cli/", env!("CARGO_PKG_VERSION")),
+            );
+        let mut request = request
+            .body(Full::new(body))
+            .map_err(|error| Failure::Usage(format!("{path} makes no request: {error}")))?;
+        request.headers_mut().extend(headers);
+        if let Some(token) = &self.token {
+            request
+                .headers_mut()
+                .insert(header::AUTHORIZATION, token.clone());
+        }
+        Ok(request)
+    }
+
+    async fn connected<S>(
+        &self,
+        connect: impl Future<Output = io::Result<S>>,
+    ) -> Result<S, Failure> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
+        connected
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|source| Failure::Unreachable {
+                at: self.target.to_string(),
+                source,
+            })
+    }
+
+    async fn exchange<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let exchange = async {
+            let io = TokioIo::new(stream);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+            let connection = tokio::spawn(connection);
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+            connection.abort();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head.status, body))
+        };
+        let broke_off = |why: String| Failure::BrokeOff {
+            at: self.target.to_string(),
+            why,
+        };
+        match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(result) => result.map_err(|error| broke_off(error.to_string())),
+            Err(_) => Err(broke_off(format!("no answer in {} s", TIMEOUT.as_secs()))),
+        }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let problem: Option<ProblemAnswer> = serde_json::from_slice(body).ok();
+        let said = problem.and_then(|problem| problem.detail.or(problem.title));
+        let detail = match said {
+            Some(said) => said,
+            None => {
+                let reason = status.canonical_reason().unwrap_or("no reason given");
+                format!("{} answered: {reason}", self.target)
+            }
+        };
+        let status = status.as_u16();
+        match status {
+            401 | 403 => Failure::NotAllowed { status, detail },
+            _ => Failure::Refused { status, detail },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn tcp(authority: &str, prefix: &str) -> Target {
+        Target::Tcp {
+            authority: authority.into(),
+            prefix: prefix.into(),
+        }
+    }
+
+    #[test]
+    fn targets_are_read() {
+        let parse = |text| Target::parse(text).unwrap();
+        assert_eq!(parse("http://localhost:7717"), tcp("localhost:7717", ""));
+        assert_eq!(parse("http://h/"), tcp("h:80", ""));
+        assert_eq!(parse("http://[::1]:9/a/b/"), tcp("[::1]:9", "/a/b"));
+        assert_eq!(
+            parse("unix:/run/o.sock"),
+            Target::Unix("/run/o.sock".into())
+        );
+        for bad in [
+            "",
+            "localhost:7717",
+            "https://h",
+            "http://u:p@h",
+            "http://h/?q",
+            "unix:",
+        ] {
+            assert_eq!(Target::parse(bad).unwrap_err().exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_environment_and_that_before_the_configuration() {
+        let configured: Configured = |_| {
+            Ok(Some(Listening {
+                http: Some(([0, 0, 0, 0], 80).into()),
+                unix: None,
+            }))
+        };
+        let broken: Configured = |_| Err(Failure::Usage("broken".into()));
+        let url = Reach {
+            url: Some("http://a:1".into()),
+            ..Reach::default()
+        };
+        let env = Some("http://b:2");
+        assert_eq!(url.target(env, broken).unwrap(), tcp("a:1", ""));
+        let none = Reach::default();
+        assert_eq!(none.target(env, broken).unwrap(), tcp("b:2", ""));
+        assert_eq!(
+            none.target(Some(""), configured).unwrap(),
+            tcp("127.0.0.1:80", "")
+        );
+        assert_eq!(
+            none.target(None, |_| Ok(None)).unwrap(),
+            tcp("127.0.0.1:7717", "")
+        );
+        assert_eq!(none.target(None, broken).unwrap_err().exit_code(), 2);
+    }
+
+    /// Answers one request on `listener` and returns what was asked.
+    async fn answer_once(listener: tokio::net::TcpListener, answer: &'static str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = vec![0; 4096];
+        let read = stream.read(&mut asked).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&asked[..read]).into_owned()
+    }
+
+    async fn ask(answer: &'static str) -> (Result<Bytes, Failure>, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client {
+            target: listener.local_addr().unwrap().into(),
+            token: Some(HeaderValue::from_static("Bearer t0p")),
+        };
+        let server = tokio::spawn(answer_once(listener, answer));
+        let result = client.get("/v1/status").await;
+        (result, server.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_carries_the_token_and_gets_its_answer() {
+        let (result, asked) = ask("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+        assert_eq!(result.unwrap(), "hi");
+        assert!(asked.starts_with("GET /v1/status HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("authorization: Bearer t0p\r\n"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_is_as_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("o.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let reach = Reach {
+            unix: Some(path),
+            ..Reach::default()
+        };
+        let client = reach.client(|_| Ok(None)).unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let read = stream.read(&mut asked).await.unwrap();
+            let answer = b"HTTP/1.1 202 A\r\ncontent-length: 2\r\n\r\n{}";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&asked[..read]).into_owned()
+        });
+        let body = Bytes::from_static(b"x");
+        let answer = client.post("/v1/events", HeaderMap::new(), body).await;
+        assert_eq!(answer.unwrap(), "{}");
+        let asked = server.await.unwrap();
+        assert!(asked.starts_with("POST /v1/events HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.ends_with("\r\n\r\nx"), "{asked}");
+    }
+
+    #[test]
+    fn options_are_taken_before_and_after_a_subcommand() {
+        use clap::{CommandFactory, Parser};
+
+        #[derive(Parser)]
+        enum Line {
+            Events(crate::cli::events::Args),
+            Deliveries(crate::cli::deliveries::Args),
+            Endpoints(crate::cli::endpoints::Args),
+            Send(crate::cli::send::Args),
+            Status(crate::cli::status::Args),
+        }
+        Line::command().debug_assert();
+        let line = ["x", "events", "list", "--url", "http://a:1", "--json"];
+        match Line::parse_from(line) {
+            Line::Events(args) => {
+                assert!(args.json);
+                assert_eq!(args.reach.url.as_deref(), Some("http://a:1"));
+            }
+            _ => panic!("not events"),
+        }
+        let both = ["x", "status", "--url", "http://a:1", "--unix", "/s"];
+        assert!(Line::try_parse_from(both).is_err());
+        let bad = ["x", "deliveries", "list", "--status", "late"];
+        assert!(Line::try_parse_from(bad).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_shown_by_its_detail_made_safe() {
+        let (result, _) =
+            ask("HTTP/1.1 409 C\r\nconnection: close\r\n\r\n{\"detail\":\"held\\u001b[2J\"}").await;
+        let failure = result.unwrap_err();
+        assert_eq!(failure.to_string(), "held\\u{1b}[2J (HTTP 409)");
+        assert_eq!(failure.exit_code(), 1);
+        let (result, _) = ask("HTTP/1.1 401 U\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(result.unwrap_err().to_string().contains("--token-file"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_says_where_and_what_to_do() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let client = Client {
+            target: address.into(),
+            token: None,
+        };
+        let failure = client.get("/v1/status").await.unwrap_err().to_string();
+        assert!(failure.contains(&address.to_string()), "{failure}");
+        assert!(failure.contains("outboxd serve"), "{failure}");
+    }
+}
