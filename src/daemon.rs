@@ -32,7 +32,10 @@ pub enum DaemonError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("cannot {doing}: {source}")]
-    Runtime { doing: &'static str, source: std::io::Error },
+    Runtime {
+        doing: &'static str,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Store(#[from] StoreFailure),
 }
@@ -52,7 +55,9 @@ pub struct Addresses {
 /// delivers.
 pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
     raise_open_files();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(cannot("start the runtime"))?;
     let outcome = runtime.block_on(serve_until_stopped(config, ready));
     // Reads that hang on a broken disk must not keep the process.
@@ -60,7 +65,10 @@ pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonE
     outcome
 }
 
-async fn serve_until_stopped(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
+async fn serve_until_stopped(
+    config: Config,
+    ready: impl FnOnce(&Addresses),
+) -> Result<(), DaemonError> {
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
     // Before the recovery, so that a taken port is told at once; nobody is let in yet.
     let listeners = Listeners::open(&config.listen)?;
@@ -68,16 +76,34 @@ async fn serve_until_stopped(config: Config, ready: impl FnOnce(&Addresses)) -> 
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
     let opened = opened.map_err(|error| cannot("open the store")(error.into()))??;
-    let Opened { outbox, commits, lanes, mut failed, writer } = opened;
-    let addresses = Addresses { tcp: listeners.tcp_addresses(), unix: listeners.unix_paths() };
+    let Opened {
+        outbox,
+        commits,
+        lanes,
+        mut failed,
+        writer,
+    } = opened;
+    let addresses = Addresses {
+        tcp: listeners.tcp_addresses(),
+        unix: listeners.unix_paths(),
+    };
     let gauges = Arc::new(DispatchGauges::default());
     let (stop, stopping) = watch::channel(Stop::No);
-    let (mut dispatch, attempts) =
-        Dispatch::new(outbox.clone(), transport, config.delivery.max_in_flight, gauges.clone());
+    let (mut dispatch, attempts) = Dispatch::new(
+        outbox.clone(),
+        transport,
+        config.delivery.max_in_flight,
+        gauges.clone(),
+    );
     dispatch.begin(&lanes);
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let api = Api::new(outbox.clone(), config.ingest.clone(), gauges, is_ready.clone());
+    let api = Api::new(
+        outbox.clone(),
+        config.ingest.clone(),
+        gauges,
+        is_ready.clone(),
+    );
     let mut intake = stopping;
     let closing = async move {
         // The sender lives until the end.
@@ -156,7 +182,13 @@ fn raise_open_files() {
     if current == maximum {
         return;
     }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    ) {
         tracing::warn!(%error, ?current, "the limit of open files could not be raised");
     }
 }
@@ -211,6 +243,8 @@ async fn watch_signals(mut signals: Signals, stop: watch::Sender<Stop>) {
     signals.next().await;
     stop.send_replace(Stop::Drain);
     signals.next().await;
-    tracing::warn!("asked to stop again: attempts in flight are left, and repeated after the next start");
+    tracing::warn!(
+        "asked to stop again: attempts in flight are left, and repeated after the next start"
+    );
     stop.send_replace(Stop::Hurry);
 }

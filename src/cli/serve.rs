@@ -43,7 +43,9 @@ pub fn run(args: &Serve) -> ExitCode {
 
 /// Logs go to stderr. `RUST_LOG` wins over `log.level`.
 pub fn start_logging(logging: &Logging) {
-    let filter = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let filter = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|text| !text.is_empty());
     let filter = filter.and_then(|text| EnvFilter::try_new(text).ok());
     // The level was checked with the configuration.
     let filter = filter.unwrap_or_else(|| EnvFilter::new(&logging.level));

@@ -295,7 +295,8 @@ impl Dispatch {
                         tokio::task::spawn_blocking(move || outbox.content(event, entry.lsn));
                     let failed = match read.await {
                         Ok(Ok(content)) => {
-                            return guard.end(attempt(&transport, &endpoint, event, &content).await);
+                            return guard
+                                .end(attempt(&transport, &endpoint, event, &content).await);
                         }
                         Ok(Err(error)) => error.to_string(),
                         Err(error) => error.to_string(),
