@@ -96,8 +96,14 @@ impl<'a> Shown<'a> {
         }
         match &self.body {
             Body::Json(json) => text.push_str(&indent(json.get(), SHOWN_BODY)),
-            Body::Text(plain) => text.push_str(&cut(plain, SHOWN_BODY)),
-            Body::Binary(encoded) => text.push_str(&cut(encoded, SHOWN_BODY)),
+            Body::Text(plain) => {
+                for line in cut(plain, SHOWN_BODY).lines() {
+                    let _ = writeln!(text, "  {line}");
+                }
+            }
+            Body::Binary(encoded) => {
+                let _ = writeln!(text, "  base64 {}", cut(encoded, SHOWN_BODY));
+            }
         }
         if !text.ends_with('\n') {
             text.push('\n');

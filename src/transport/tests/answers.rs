@@ -466,3 +466,24 @@ async fn hung_attempts_do_not_hold_up_others() {
         one.abort();
     }
 }
+
+#[tokio::test]
+async fn a_busy_host_keeps_its_connections() {
+    let server = Server::answering(OK).await;
+    let transport = transport();
+    let workers: Vec<_> = (0..32)
+        .map(|_| {
+            let (transport, endpoint) = (transport.clone(), endpoint(server.url()));
+            tokio::spawn(async move {
+                for _ in 0..50 {
+                    let attempt = transport.attempt(&endpoint, &event()).await;
+                    assert_eq!(attempt.error, None);
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert!(server.connections() <= 64, "{}", server.connections());
+}
