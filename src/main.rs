@@ -16,6 +16,11 @@ enum Command {
     Sign(cli::sign::Sign),
     Verify(cli::verify::Verify),
     Keygen(cli::keygen::Keygen),
+    Send(cli::send::Args),
+    Status(cli::status::Args),
+    Events(cli::events::Args),
+    Deliveries(cli::deliveries::Args),
+    Endpoints(cli::endpoints::Args),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +32,11 @@ fn main() -> ExitCode {
         Command::Sign(args) => cli::sign::run(&args),
         Command::Verify(args) => cli::verify::run(&args),
         Command::Keygen(args) => cli::keygen::run(&args),
+        Command::Send(args) => cli::wait(cli::send::run(args, cli::configured)),
+        Command::Status(args) => cli::wait(cli::status::run(args, cli::configured)),
+        Command::Events(args) => cli::wait(cli::events::run(args, cli::configured)),
+        Command::Deliveries(args) => cli::wait(cli::deliveries::run(args, cli::configured)),
+        Command::Endpoints(args) => cli::wait(cli::endpoints::run(args, cli::configured)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

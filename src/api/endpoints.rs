@@ -12,6 +12,7 @@ use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
 use super::router::{Named, json, named};
 use super::{Api, list, spell};
+use crate::config::units::{show_duration, show_rate};
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, Source};
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
@@ -173,9 +174,9 @@ impl<'a> From<&'a Known> for Shown<'a> {
             secret: (!endpoint.secrets.is_empty()).then_some(MASKED_SECRET),
             headers: shown_headers(&endpoint.headers),
             max_in_flight: endpoint.max_in_flight,
-            rate_limit: endpoint.rate_limit.map(spell::rate),
+            rate_limit: endpoint.rate_limit.map(show_rate),
             ordering: spell::ordering(endpoint.ordering),
-            timeout: spell::duration(endpoint.timeout),
+            timeout: show_duration(endpoint.timeout),
             retry: ShownRetry::from(&endpoint.retry),
             description: &endpoint.description,
             enabled: disabled.is_none(),
@@ -194,17 +195,12 @@ impl<'a> From<&'a Known> for Shown<'a> {
 impl From<&RetryPolicy> for ShownRetry {
     fn from(retry: &RetryPolicy) -> Self {
         ShownRetry {
-            first: spell::duration(retry.first),
+            first: show_duration(retry.first),
             factor: retry.factor,
-            max: spell::duration(retry.max),
+            max: show_duration(retry.max),
             jitter: retry.jitter,
-            give_up_after: spell::duration(retry.give_up_after),
-            schedule: retry
-                .schedule
-                .iter()
-                .copied()
-                .map(spell::duration)
-                .collect(),
+            give_up_after: show_duration(retry.give_up_after),
+            schedule: retry.schedule.iter().copied().map(show_duration).collect(),
         }
     }
 }

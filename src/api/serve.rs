@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::config::{Ingest, Listen};
     use crate::dispatch::DispatchGauges;
-    use crate::outbox::Outbox;
+    use crate::outbox::{Keep, Options, Outbox};
     use std::net::SocketAddr;
     use std::sync::atomic::AtomicBool;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -206,13 +206,35 @@ mod tests {
     use tokio::task::JoinHandle;
 
     struct Running {
+        _dir: tempfile::TempDir,
         address: SocketAddr,
         ready: Arc<AtomicBool>,
         stop: oneshot::Sender<()>,
         served: JoinHandle<()>,
     }
 
-    /// A server whose handlers are never let through to the outbox.
+    fn store(dir: &std::path::Path) -> Outbox {
+        let options = Options {
+            data_dir: dir.join("data"),
+            segment_size: 4 << 20,
+            cache_size: 1 << 20,
+            max_size: 1 << 30,
+            min_free_disk: 0,
+            idempotency_window: Duration::from_secs(3600),
+            keep: Keep {
+                delivered: Duration::from_secs(3600),
+                dead: Duration::from_secs(3600),
+                max_size: 1 << 30,
+                min_free_disk: 0,
+                segment_size: 4 << 20,
+            },
+            boot_id: None,
+            endpoints: Vec::new(),
+        };
+        Outbox::open(options).unwrap().outbox
+    }
+
+    /// A server over an empty store.
     fn run() -> Running {
         let listen = Listen {
             http: Some("127.0.0.1:0".parse().unwrap()),
@@ -231,11 +253,13 @@ mod tests {
         let address = listeners.tcp_addresses()[0];
         let ready = Arc::new(AtomicBool::new(true));
         let gauges = Arc::new(DispatchGauges::default());
-        let api = Api::new(Outbox, ingest, gauges, ready.clone());
+        let dir = tempfile::tempdir().unwrap();
+        let api = Api::new(store(dir.path()), ingest, gauges, ready.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));
         Running {
+            _dir: dir,
             address,
             ready,
             stop,

@@ -20,7 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use url::Url;
 
-use super::failure::Failure;
+use super::Failure;
+use super::paint::plain;
+use crate::config::Listen;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole answer.
@@ -48,16 +50,36 @@ pub struct Reach {
     pub config: Option<PathBuf>,
 }
 
-/// Where the configuration says that the daemon listens.
-#[derive(Clone, Debug, Default)]
-pub struct Listening {
-    pub http: Option<SocketAddr>,
-    pub unix: Option<PathBuf>,
+/// Reads where the daemon listens: from the file that was named, else the default one if
+/// it is there. Only called when nothing else says where the daemon is.
+pub type Configured = fn(Option<&Path>) -> Result<Listen, Failure>;
+
+/// Why the daemon did not do what it was asked. What it said is escaped.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(
+        "cannot reach outboxd at {at}: {source}\n\
+         start it with `outboxd serve`, or say where it is: --url, --unix or OUTBOXD_URL"
+    )]
+    Unreachable { at: String, source: io::Error },
+    #[error("{at} broke off: {why}")]
+    BrokeOff { at: String, why: String },
+    #[error("{} (HTTP {status})", plain(detail))]
+    Refused { status: u16, detail: String },
+    #[error(
+        "{} (HTTP {status})\nname the file that holds the token: --token-file or OUTBOXD_TOKEN_FILE",
+        plain(detail)
+    )]
+    NotAllowed { status: u16, detail: String },
+    #[error("{at} does not answer like outboxd: {why}")]
+    Foreign { at: String, why: String },
 }
 
-/// Reads the configuration: the file that was named, else the default one if it is there.
-/// `None` if there is none. Only called when nothing else says where the daemon is.
-pub type Configured = fn(Option<&Path>) -> Result<Option<Listening>, Failure>;
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Failure::Failed(fault.to_string())
+    }
+}
 
 /// Where the daemon is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,16 +174,11 @@ impl Reach {
             return Target::parse(url);
         }
         let config = self.config.as_deref();
-        let listening = configured(config.filter(|path| !path.as_os_str().is_empty()))?;
-        match listening.unwrap_or_default() {
-            Listening {
-                unix: Some(path), ..
-            } => Ok(Target::Unix(path)),
-            Listening {
-                http: Some(address),
-                ..
-            } => Ok(address.into()),
-            _ => Target::parse(DEFAULT_URL),
+        let listen = configured(config.filter(|path| !path.as_os_str().is_empty()))?;
+        match (listen.unix, listen.http) {
+            (Some(path), _) => Ok(Target::Unix(path)),
+            (None, Some(address)) => Ok(address.into()),
+            (None, None) => Target::parse(DEFAULT_URL),
         }
     }
 
@@ -172,10 +189,8 @@ impl Reach {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(path).map_err(|source| Failure::File {
-            path: path.clone(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", path.display())))?;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
         let mut bearer = bearer.map_err(|_| {
             Failure::Usage(format!("{} holds no token of one line", path.display()))
@@ -200,24 +215,19 @@ struct ProblemAnswer {
 
 impl Client {
     /// The body of a `GET`.
-    pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+    pub async fn get(&self, path: &str) -> Result<Bytes, Fault> {
         self.ask(Method::GET, path, HeaderMap::new(), Bytes::new())
             .await
     }
 
     /// The body of the answer to a `POST`.
-    pub async fn post(
-        &self,
-        path: &str,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Bytes, Failure> {
+    pub async fn post(&self, path: &str, headers: HeaderMap, body: Bytes) -> Result<Bytes, Fault> {
         self.ask(Method::POST, path, headers, body).await
     }
 
     /// Reads an answer as a `T`.
-    pub fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failure> {
-        serde_json::from_slice(answer).map_err(|error| Failure::Foreign {
+    pub fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Fault> {
+        serde_json::from_slice(answer).map_err(|error| Fault::Foreign {
             at: self.target.to_string(),
             why: error.to_string(),
         })
@@ -229,7 +239,7 @@ impl Client {
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, Fault> {
         let request = self.request(method, path, headers, body)?;
         let (status, body) = match &self.target {
             Target::Tcp { authority, .. } => {
@@ -254,7 +264,7 @@ impl Client {
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, Failure> {
+    ) -> Result<Request<Full<Bytes>>, Fault> {
         let (host, prefix) = match &self.target {
             Target::Tcp { authority, prefix } => (authority.as_str(), prefix.as_str()),
             Target::Unix(_) => ("localhost", ""),
@@ -269,7 +279,7 @@ impl Client {
             );
         let mut request = request
             .body(Full::new(body))
-            .map_err(|error| Failure::Usage(format!("{path} makes no request: {error}")))?;
+            .map_err(|error| self.broke_off(&format!("{path} makes no request: {error}")))?;
         request.headers_mut().extend(headers);
         if let Some(token) = &self.token {
             request
@@ -279,14 +289,11 @@ impl Client {
         Ok(request)
     }
 
-    async fn connected<S>(
-        &self,
-        connect: impl Future<Output = io::Result<S>>,
-    ) -> Result<S, Failure> {
+    async fn connected<S>(&self, connect: impl Future<Output = io::Result<S>>) -> Result<S, Fault> {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
         connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|source| Failure::Unreachable {
+            .map_err(|source| Fault::Unreachable {
                 at: self.target.to_string(),
                 source,
             })
@@ -296,7 +303,7 @@ impl Client {
         &self,
         stream: S,
         request: Request<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), Failure>
+    ) -> Result<(StatusCode, Bytes), Fault>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -309,17 +316,20 @@ impl Client {
             connection.abort();
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head.status, body))
         };
-        let broke_off = |why: String| Failure::BrokeOff {
-            at: self.target.to_string(),
-            why,
-        };
         match tokio::time::timeout(TIMEOUT, exchange).await {
-            Ok(result) => result.map_err(|error| broke_off(error.to_string())),
-            Err(_) => Err(broke_off(format!("no answer in {} s", TIMEOUT.as_secs()))),
+            Ok(result) => result.map_err(|error| self.broke_off(&error)),
+            Err(_) => Err(self.broke_off(&format!("no answer in {} s", TIMEOUT.as_secs()))),
         }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+    fn broke_off(&self, why: &dyn fmt::Display) -> Fault {
+        Fault::BrokeOff {
+            at: self.target.to_string(),
+            why: why.to_string(),
+        }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Fault {
         let problem: Option<ProblemAnswer> = serde_json::from_slice(body).ok();
         let said = problem.and_then(|problem| problem.detail.or(problem.title));
         let detail = match said {
@@ -331,8 +341,8 @@ impl Client {
         };
         let status = status.as_u16();
         match status {
-            401 | 403 => Failure::NotAllowed { status, detail },
-            _ => Failure::Refused { status, detail },
+            401 | 403 => Fault::NotAllowed { status, detail },
+            _ => Fault::Refused { status, detail },
         }
     }
 }
@@ -341,6 +351,13 @@ impl Client {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const NOWHERE: Listen = Listen {
+        http: None,
+        unix: None,
+        unix_mode: 0o660,
+        hosts: Vec::new(),
+    };
 
     fn tcp(authority: &str, prefix: &str) -> Target {
         Target::Tcp {
@@ -367,17 +384,20 @@ mod tests {
             "http://h/?q",
             "unix:",
         ] {
-            assert_eq!(Target::parse(bad).unwrap_err().exit_code(), 2, "{bad}");
+            assert!(
+                matches!(Target::parse(bad), Err(Failure::Usage(_))),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn the_command_line_goes_before_the_environment_and_that_before_the_configuration() {
         let configured: Configured = |_| {
-            Ok(Some(Listening {
+            Ok(Listen {
                 http: Some(([0, 0, 0, 0], 80).into()),
-                unix: None,
-            }))
+                ..NOWHERE
+            })
         };
         let broken: Configured = |_| Err(Failure::Usage("broken".into()));
         let url = Reach {
@@ -393,10 +413,10 @@ mod tests {
             tcp("127.0.0.1:80", "")
         );
         assert_eq!(
-            none.target(None, |_| Ok(None)).unwrap(),
+            none.target(None, |_| Ok(NOWHERE)).unwrap(),
             tcp("127.0.0.1:7717", "")
         );
-        assert_eq!(none.target(None, broken).unwrap_err().exit_code(), 2);
+        assert!(none.target(None, broken).is_err());
     }
 
     /// Answers one request on `listener` and returns what was asked.
@@ -408,7 +428,7 @@ mod tests {
         String::from_utf8_lossy(&asked[..read]).into_owned()
     }
 
-    async fn ask(answer: &'static str) -> (Result<Bytes, Failure>, String) {
+    async fn ask(answer: &'static str) -> (Result<Bytes, Fault>, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client {
             target: listener.local_addr().unwrap().into(),
@@ -436,7 +456,7 @@ mod tests {
             unix: Some(path),
             ..Reach::default()
         };
-        let client = reach.client(|_| Ok(None)).unwrap();
+        let client = reach.client(|_| Ok(NOWHERE)).unwrap();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut asked = vec![0; 4096];
@@ -486,7 +506,6 @@ mod tests {
             ask("HTTP/1.1 409 C\r\nconnection: close\r\n\r\n{\"detail\":\"held\\u001b[2J\"}").await;
         let failure = result.unwrap_err();
         assert_eq!(failure.to_string(), "held\\u{1b}[2J (HTTP 409)");
-        assert_eq!(failure.exit_code(), 1);
         let (result, _) = ask("HTTP/1.1 401 U\r\ncontent-length: 0\r\n\r\n").await;
         assert!(result.unwrap_err().to_string().contains("--token-file"));
     }

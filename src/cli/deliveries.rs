@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::answers::{Attempt, Delivery, List};
-use super::client::{Configured, Reach};
-use super::failure::Failure;
+use super::client::{Client, Configured, Fault, Reach};
 use super::filter::{Filter, Part, QueryString, more};
-use super::paint::{ACCENT, BAD, BOLD, DIM, GOOD, PLAIN, Paint, excerpt, of_status, plain, print};
+use super::paint::{ACCENT, BAD, BOLD, DIM, GOOD, PLAIN, Paint, excerpt, of_status, plain};
 use super::table::{Cell, Table};
 use super::timeline::{self, Moment};
 use super::when;
+use super::{Failure, print};
 use crate::clock;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointId;
@@ -118,11 +118,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     }
 }
 
-async fn post(
-    client: &super::client::Client,
-    named: &Named,
-    action: &str,
-) -> Result<Bytes, Failure> {
+async fn post(client: &Client, named: &Named, action: &str) -> Result<Bytes, Fault> {
     let path = format!("{}/{action}", named.path());
     client.post(&path, HeaderMap::new(), Bytes::new()).await
 }
@@ -239,7 +235,7 @@ fn of_attempt(number: u64, attempt: &Attempt) -> Moment {
         None => format!("failed after {took}"),
     };
     if let Some(address) = &attempt.address {
-        remark.push_str(&format!(" from {address}"));
+        remark.push_str(&format!(" at {address}"));
     }
     if let Some(error) = &attempt.error {
         remark.push_str(&format!(": {}: {}", error.kind, error.detail));
@@ -287,7 +283,7 @@ mod tests {
             "evt_1  order.created\n\n\
              orders  pending  3 attempts\n  \
              2026-01-01 00:00:00.000Z      +0ms  ● accepted   1 earlier attempts are no longer kept\n  \
-             2026-01-01 00:00:05.000Z     +5.0s  ✗ attempt 2  503 in 41ms from 192.0.2.1:443: \
+             2026-01-01 00:00:05.000Z     +5.0s  ✗ attempt 2  503 in 41ms at 192.0.2.1:443: \
              status: answered 503; it said: busy\\u{1b}[2J\\n\n  \
              2026-01-01 00:00:30.000Z    +30.0s  ✗ attempt 3  failed after 5.0s: connect: refused\n  \
              2026-01-01 00:12:30.000Z  +12m 30s  … attempt 4  in 12m\n"

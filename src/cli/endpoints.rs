@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::answers::{Endpoint, List};
-use super::client::{Configured, Reach};
-use super::failure::Failure;
+use super::client::{Client, Configured, Fault, Reach};
 use super::filter::{Part, QueryString, more};
-use super::paint::{BAD, BOLD, DIM, GOOD, Paint, plain, print};
+use super::paint::{BAD, BOLD, DIM, GOOD, Paint, plain};
 use super::table::{Cell, Table};
 use super::when;
+use super::{Failure, print};
 use crate::clock;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
@@ -79,16 +79,10 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     }
 }
 
-async fn switch(
-    client: &super::client::Client,
-    endpoint: &EndpointId,
-    action: &str,
-) -> Result<(), Failure> {
+async fn switch(client: &Client, endpoint: &EndpointId, action: &str) -> Result<(), Fault> {
     let path = format!("/v1/endpoints/{endpoint}/{action}");
-    client
-        .post(&path, HeaderMap::new(), Bytes::new())
-        .await
-        .map(drop)
+    let answer = client.post(&path, HeaderMap::new(), Bytes::new()).await;
+    answer.map(drop)
 }
 
 /// The API answers 204; scripts get an object all the same.

@@ -6,11 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use super::answers::{Counts, Event, List};
 use super::client::{Configured, Reach};
 use super::deliveries;
-use super::failure::Failure;
 use super::filter::{Filter, Part, QueryString, more};
-use super::paint::{BOLD, DIM, Paint, WARN, excerpt, plain, print};
+use super::paint::{BOLD, DIM, Paint, WARN, excerpt, plain};
 use super::table::{Cell, Table};
 use super::when;
+use super::{Failure, print};
 use crate::clock;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
@@ -195,7 +195,7 @@ mod tests {
              data            {\"x\" : 1}\n\n\
              e  delivered  1 attempt\n  \
              2026-01-01 00:00:00.000Z      +0ms  ● accepted\n  \
-             2026-01-01 00:00:00.010Z     +10ms  ✓ attempt 1  200 in 40ms from 192.0.2.1:443\n"
+             2026-01-01 00:00:00.010Z     +10ms  ✓ attempt 1  200 in 40ms at 192.0.2.1:443\n"
         );
     }
 

@@ -1,18 +1,32 @@
 //! The commands, one file each.
 
+mod answers;
 pub mod check;
+pub mod client;
+pub mod deliveries;
+pub mod endpoints;
+pub mod events;
+mod filter;
 pub mod keygen;
 pub mod listen;
+pub mod paint;
 pub mod receiver;
 pub mod secrets;
+pub mod send;
 pub mod serve;
 mod show;
 pub mod sign;
+pub mod status;
+pub mod table;
+pub mod timeline;
 pub mod verify;
+pub mod when;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use crate::config;
 
 /// The most that a command reads as a body.
 const MAX_BODY: u64 = 64 << 20;
@@ -39,6 +53,21 @@ impl Failure {
             Failure::OutputClosed => ExitCode::SUCCESS,
         }
     }
+}
+
+/// Runs a client command to its end.
+pub fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(command)
+}
+
+/// Where the configuration says that the daemon listens, for the client commands.
+pub fn configured(path: Option<&Path>) -> Result<config::Listen, Failure> {
+    config::load_listen(path, &config::Environment::of_process())
+        .map_err(|faults| Failure::Usage(faults.to_string()))
 }
 
 /// Writes a result to stdout.

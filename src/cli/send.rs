@@ -10,10 +10,10 @@ use serde_json::value::RawValue;
 
 use super::answers::Accepted;
 use super::client::{Configured, Reach};
-use super::failure::Failure;
 use super::filter::QueryString;
-use super::paint::{BOLD, GOOD, Paint, WARN, plain, print};
+use super::paint::{BOLD, GOOD, Paint, WARN, plain};
 use super::when;
+use super::{Failure, print};
 use crate::clock;
 use crate::domain::event::EventType;
 use crate::domain::time::Timestamp;
@@ -98,25 +98,24 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
 }
 
 fn read_file(path: &Path) -> Result<Bytes, Failure> {
-    let file = std::fs::File::open(path).map_err(|source| Failure::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
     read_all(file, path)
 }
 
 fn read_all(from: impl Read, path: &Path) -> Result<Bytes, Failure> {
-    let failed = |source| Failure::File {
-        path: path.to_owned(),
-        source,
-    };
     let mut bytes = Vec::new();
     let mut limited = from.take(MAX_DATA.saturating_add(1));
-    limited.read_to_end(&mut bytes).map_err(failed)?;
+    limited
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > MAX_DATA {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        return Err(unreadable(path, &io::ErrorKind::FileTooLarge.into()));
     }
     Ok(bytes.into())
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("cannot read {}: {error}", path.display()))
 }
 
 fn handed(args: &Args, data: Option<Bytes>, now: Timestamp) -> Result<Handed, Failure> {
@@ -270,7 +269,7 @@ mod tests {
             &["a", "--deliver-at", "soon"],
         ];
         for line in lines {
-            assert_eq!(made(line).unwrap_err().exit_code(), 2, "{line:?}");
+            assert!(matches!(made(line), Err(Failure::Usage(_))), "{line:?}");
         }
     }
 

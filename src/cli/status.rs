@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::answers::{Endpoint, List, Status};
 use super::client::{Configured, Reach};
 use super::endpoints;
-use super::failure::Failure;
-use super::paint::{BAD, BOLD, DIM, GOOD, PLAIN, Paint, WARN, plain, print};
+use super::paint::{BAD, BOLD, DIM, GOOD, PLAIN, Paint, WARN, plain};
 use super::when;
+use super::{Failure, print};
 
 /// Between the two readings that rates are made of.
 const SAMPLE: Duration = Duration::from_secs(1);
