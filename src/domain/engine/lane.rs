@@ -272,6 +272,9 @@ impl Lane {
         } else {
             Conduct::Prompt
         };
+        if self.removed {
+            return;
+        }
         if ended.outcome.is_success() {
             self.breaker.succeeded();
             self.failing = None;
@@ -293,18 +296,31 @@ impl Lane {
         (!self.held && long && attempts >= FAILING_ATTEMPTS).then_some(DisabledReason::Failing)
     }
 
-    /// Known from before the start: every attempt failed since then.
-    pub fn set_failing(&mut self, since: Timestamp, attempts: u32, mono: Duration) {
-        if attempts > 0 {
-            self.failing = Some((since, attempts));
-            self.breaker = Breaker::after_failures(attempts, mono);
-        }
+    /// What is known from before the start.
+    pub fn restore(
+        &mut self,
+        failing: Option<(Timestamp, u32)>,
+        released_at: Option<Timestamp>,
+        mono: Duration,
+    ) {
+        self.failing = failing.filter(|&(_, attempts)| attempts > 0);
+        let failures = self.failing.map_or(0, |(_, attempts)| attempts);
+        self.breaker = Breaker::after_failures(failures, mono);
+        self.released_at = released_at;
     }
 
     /// No more starts; what waits is left to the index.
     pub fn hold(&mut self) {
         self.held = true;
         self.window.forget();
+    }
+
+    /// The endpoint is deleted.
+    pub fn remove(&mut self) {
+        self.hold();
+        self.removed = true;
+        self.breaker.succeeded();
+        self.failing = None;
     }
 
     /// The endpoint was enabled at `at`.

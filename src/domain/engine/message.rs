@@ -55,14 +55,19 @@ pub enum Input {
     /// An endpoint is there, or its policy changed. Comes before all else about it;
     /// inputs about an endpoint that is not configured do nothing.
     Configure { no: EndpointNo, policy: LanePolicy },
-    /// At start-up: this endpoint's every attempt failed since then, so often in a row.
-    Failing {
+    /// At start-up, after [`Input::Configure`] (and [`Input::Hold`] if it is disabled) and
+    /// before all else: what the store keeps of the endpoint, if anything.
+    Restored {
         no: EndpointNo,
-        since: Timestamp,
-        attempts: u32,
+        /// Since when every attempt has failed, and how many.
+        failing: Option<(Timestamp, u32)>,
+        /// The last [`Input::Release`], as not all that it let go may have been attempted.
+        released_at: Option<Timestamp>,
+        /// The index has pending deliveries of it.
+        backlog: bool,
     },
-    /// The index may hold pending deliveries of this endpoint that the engine was not told
-    /// of (start-up, bulk changes): the lane forgets its window and reads it again.
+    /// The index was changed in bulk, without word of each pending delivery of this
+    /// endpoint: the lane forgets its window and reads it again.
     Backlog { no: EndpointNo },
     /// A delivery is pending: new, retried, replayed or released. One that is waiting
     /// already is replaced.
@@ -89,8 +94,7 @@ pub enum Input {
     /// The endpoint is disabled: no more starts; what is in flight ends as usual.
     Hold { no: EndpointNo },
     /// The endpoint was enabled then: its breaker closes, and what had begun its retry
-    /// budget before is due, paced, with a fresh budget. Told again at start-up, as a
-    /// restart may have come before all of it was attempted.
+    /// budget before is due, paced, with a fresh budget.
     Release { no: EndpointNo, at: Timestamp },
     /// Somebody wants an attempt now (`retry`, `test`): an open breaker's next probe is due.
     Probe { no: EndpointNo },

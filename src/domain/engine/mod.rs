@@ -208,12 +208,16 @@ impl Engine {
             Input::Refilled { no, entries, more } => self.refilled(no, entries, more, now, out),
             Input::Ended { no, event, outcome } => self.ended(no, event, outcome, now, rng, out),
             Input::Stored { no, event } => self.stored(no, event, now, out),
-            Input::Failing {
+            Input::Restored {
                 no,
-                since,
-                attempts,
+                failing,
+                released_at,
+                backlog,
             } => self.change(no, now, out, |lane| {
-                lane.set_failing(since, attempts, now.mono);
+                lane.restore(failing, released_at, now.mono);
+                if backlog {
+                    lane.window.forget();
+                }
             }),
             Input::Backlog { no } => self.change(no, now, out, |lane| lane.window.forget()),
             Input::Hold { no } => self.change(no, now, out, Lane::hold),
@@ -222,10 +226,7 @@ impl Engine {
                 self.change(no, now, out, |lane| lane.breaker.probe_now(now.mono));
             }
             Input::Remove { no } => {
-                self.change(no, now, out, |lane| {
-                    lane.hold();
-                    lane.removed = true;
-                });
+                self.change(no, now, out, Lane::remove);
                 self.endpoints.remove(&no);
             }
             Input::Limits { max_in_flight } => self.shares.set_limit(max_in_flight),

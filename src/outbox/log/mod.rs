@@ -118,7 +118,8 @@ pub struct Damage {
     pub from: Lsn,
     /// Exclusive.
     pub to: Lsn,
-    /// Records known to be harmed; more may be, except with [`DamageKind::Body`].
+    /// Records known to be harmed. More may be, except with [`DamageKind::Body`]; 0 where
+    /// files are damaged and it cannot be said.
     pub records: u64,
     pub kind: DamageKind,
 }

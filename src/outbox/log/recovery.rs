@@ -6,7 +6,7 @@
 //! overwritten before something else proves it.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use super::{Damage, DamageKind, Found, LogError, LogOptions, Lsn, Torn};
 /// How much is compared with zero, or written again, at once.
 const CHUNK: usize = 1 << 20;
 /// What is not zero is overwritten in pieces of this.
-const PAGE: u64 = 4096;
+const PAGE: usize = 4096;
 
 /// The state that the log goes on from.
 pub(super) struct Recovered {
@@ -76,13 +76,13 @@ fn prepare(
         }
         _ => segment::sync_dir(data_dir)?,
     }
-    let (segments, unfinished) = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
-    for path in unfinished {
+    let files = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
+    for path in files.unfinished {
         fs::remove_file(&path).map_err(|error| LogError::failed("delete", &path, error))?;
     }
     // The names there may be no more durable than the process that made them was alive.
     segment::sync_dir(dir)?;
-    if !segments.is_empty() {
+    if !files.segments.is_empty() {
         return Ok(false);
     }
     let store_id = new_store_id.ok_or_else(|| LogError::Missing(dir.to_owned()))?;
@@ -97,10 +97,10 @@ fn prepare(
 
 /// The store's id and its segments, in order, none overlapping.
 fn inspect(dir: &Path) -> Result<([u8; 16], Vec<Piece>), LogError> {
-    let (segments, _) = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
+    let files = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
     let mut store_id = None;
-    let mut headers = Vec::with_capacity(segments.len());
-    for (base, path) in segments {
+    let mut headers = Vec::with_capacity(files.segments.len());
+    for (base, path) in files.segments {
         let read = |error| LogError::read(&path, error);
         let file = File::open(&path).map_err(read)?;
         let file_len = file.metadata().map_err(read)?.len();
@@ -136,10 +136,11 @@ fn inspect(dir: &Path) -> Result<([u8; 16], Vec<Piece>), LogError> {
             }
             Some(header) => header.len,
             // The best guess: up to the next one, or all of the file.
+            None if next < u64::MAX => next - base,
             None => file_len
                 .max(1)
-                .div_ceil(HEADER)
-                .saturating_mul(HEADER)
+                .checked_next_multiple_of(HEADER)
+                .unwrap_or(HEADER)
                 .min(next - base),
         };
         pieces.push(Piece {
@@ -202,13 +203,35 @@ fn judge(pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> 
     if !harmed && !gap && behind.len() <= 2 && (tail.used || first.base == 0) {
         return Ok((tail, damage));
     }
+    // A blank spare right behind all this is still one.
+    let last = match pieces.get(tail.index..).unwrap_or_default() {
+        [.., before, last] if before.end() == last.base && is_blank(last)? => before,
+        _ => last,
+    };
     let end = Lsn(last.end());
     let all = Until::Known { end, stop: end };
     let (mut tail, damage) = follow(pieces, salt, tail.walked, all)?;
-    (tail.index, tail.offset) = (pieces.len() - 1, last.len);
+    tail.index = pieces.partition_point(|piece| piece.base < last.base);
+    tail.offset = last.len;
     (tail.chain, tail.unproven) = (CHAIN_BROKEN, None);
     (tail.used, tail.marked, tail.sealed) = (true, false, true);
     Ok((tail, damage))
+}
+
+/// Whether the segment is sound and never took a frame.
+fn is_blank(piece: &Piece) -> Result<bool, LogError> {
+    if piece.harmed {
+        return Ok(false);
+    }
+    let read = |error| LogError::read(&piece.path, error);
+    let file = File::open(&piece.path).map_err(read)?;
+    let mut blank = true;
+    each_chunk(&file, HEADER, piece.len, |_, bytes| {
+        blank &= bytes.iter().all(|byte| *byte == 0);
+        Ok(())
+    })
+    .map_err(read)?;
+    Ok(blank)
 }
 
 /// Walks from the piece at `index` to the end of the log.
@@ -336,32 +359,35 @@ fn finish(
         return Err(LogError::Missing(dir));
     };
     let current = Segment::open(last.base, last.len, &last.path)?;
-    let mut spare = Spare::Missing;
+    let spare = match ahead.first() {
+        Some(piece) => Some(Segment::open(piece.base, piece.len, &piece.path)?),
+        None => None,
+    };
     if !tail.sealed {
         if let Some(from) = tail.unproven {
             write_again(&current, from, tail.offset)?;
         }
         found.torn = cut(&current, &tail)?;
-        if let Some(piece) = ahead.first() {
-            let segment = Segment::open(piece.base, piece.len, &piece.path)?;
-            let stale = clear(&segment, HEADER, segment.len)?;
-            if let Some(until) = stale {
-                let at = found.torn.map_or(found.end, |torn| torn.at);
-                let bytes = (segment.base + until).saturating_sub(at.0);
-                found.torn = Some(Torn { at, bytes });
-            }
-            spare = Spare::Ready(segment);
+        if let Some(spare) = &spare
+            && let Some(until) = clear(spare, HEADER, spare.len)?
+        {
+            let at = found.torn.map_or(found.end, |torn| torn.at);
+            let bytes = (spare.base + until).saturating_sub(at.0);
+            found.torn = Some(Torn { at, bytes });
         }
         unlink_below(&dir, &mut pieces, tail.start)?;
     }
-    if matches!(spare, Spare::Missing) {
-        let next = SegmentHeader {
-            store_id: found.store_id,
-            base: current.end(),
-            len: options.segment_size,
-        };
-        spare = Spare::make(&dir, options, next)?;
-    }
+    let spare = match spare {
+        Some(spare) => Spare::Ready(spare),
+        None => {
+            let next = SegmentHeader {
+                store_id: found.store_id,
+                base: current.end(),
+                len: options.segment_size,
+            };
+            Spare::make(&dir, options, next)?
+        }
+    };
     Ok(Recovered {
         dir,
         store_id: found.store_id,
@@ -379,23 +405,11 @@ fn finish(
 /// Writes the last frame over itself and syncs it. What was read may have been in the page
 /// cache only, even after a sync that failed; now it is on the disk.
 fn write_again(segment: &Segment, from: u64, to: u64) -> Result<(), LogError> {
-    let failed = |doing| move |error| LogError::failed(doing, &segment.path, error);
-    let mut buf = vec![0; CHUNK];
-    let mut at = from;
-    while at < to {
-        let piece = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
-        let buf = buf.get_mut(..piece).unwrap_or_default();
-        segment
-            .file
-            .read_exact_at(buf, at)
-            .map_err(failed("read"))?;
-        segment
-            .file
-            .write_all_at(buf, at)
-            .map_err(failed("write again"))?;
-        at += piece as u64;
-    }
-    segment.file.sync_all().map_err(failed("sync"))
+    let file = &segment.file;
+    each_chunk(file, from, to, |at, bytes| file.write_all_at(bytes, at))
+        .map_err(|error| LogError::failed("write again", &segment.path, error))?;
+    file.sync_all()
+        .map_err(|error| LogError::failed("sync", &segment.path, error))
 }
 
 /// Zeroes what lies past the end in the current segment.
@@ -427,33 +441,41 @@ fn cut(current: &Segment, tail: &Tail) -> Result<Option<Torn>, LogError> {
 
 /// Makes `from..to` zero and durably so. Returns where the last byte was that was not.
 fn clear(segment: &Segment, from: u64, to: u64) -> Result<Option<u64>, LogError> {
-    let failed = |doing| move |error| LogError::failed(doing, &segment.path, error);
-    let mut buf = vec![0; CHUNK];
-    let zeros = [0; PAGE as usize];
+    let zeros = [0; PAGE];
     let mut until = None;
-    let mut at = from;
-    while at < to {
-        let piece = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
-        let buf = buf.get_mut(..piece).unwrap_or_default();
-        segment
-            .file
-            .read_exact_at(buf, at)
-            .map_err(failed("read"))?;
-        for (page, bytes) in (at..).step_by(PAGE as usize).zip(buf.chunks(PAGE as usize)) {
-            let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
-                continue;
-            };
-            let zeros = zeros.get(..bytes.len()).unwrap_or_default();
-            segment
-                .file
-                .write_all_at(zeros, page)
-                .map_err(failed("clear"))?;
-            until = Some(page + last as u64 + 1);
+    each_chunk(&segment.file, from, to, |at, bytes| {
+        for (page, bytes) in (at..).step_by(PAGE).zip(bytes.chunks(PAGE)) {
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                let zeros = zeros.get(..bytes.len()).unwrap_or_default();
+                segment.file.write_all_at(zeros, page)?;
+                until = Some(page + last as u64 + 1);
+            }
         }
-        at += piece as u64;
-    }
+        Ok(())
+    })
+    .map_err(|error| LogError::failed("clear", &segment.path, error))?;
     if until.is_some() {
-        segment.file.sync_data().map_err(failed("sync"))?;
+        let synced = segment.file.sync_data();
+        synced.map_err(|error| LogError::failed("sync", &segment.path, error))?;
     }
     Ok(until)
+}
+
+/// Reads `from..to` and hands it on piece by piece, with its offset.
+fn each_chunk(
+    file: &File,
+    from: u64,
+    to: u64,
+    mut f: impl FnMut(u64, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buf = vec![0; CHUNK];
+    let mut at = from;
+    while at < to {
+        let count = usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK);
+        let bytes = buf.get_mut(..count).unwrap_or_default();
+        file.read_exact_at(bytes, at)?;
+        f(at, bytes)?;
+        at += count as u64;
+    }
+    Ok(())
 }

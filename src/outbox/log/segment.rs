@@ -36,7 +36,7 @@ const MAGIC: &[u8; 8] = b"outboxd\n";
 const USED: usize = 48;
 /// Zeros are written in pieces of this, and synced after each few, so that the commits
 /// going on beside it never wait for one great flush.
-const ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// A segment that is open for reading and writing.
@@ -135,21 +135,29 @@ fn base_of(name: &str) -> Option<u64> {
     (file_name(base) == name).then_some(base)
 }
 
-/// The segments in `dir` in order, and the unfinished files that may be deleted.
-pub(super) fn list(dir: &Path) -> io::Result<(Vec<(u64, PathBuf)>, Vec<PathBuf>)> {
-    let (mut segments, mut unfinished) = (Vec::new(), Vec::new());
+/// The files of a log.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// By base, in order.
+    pub segments: Vec<(u64, PathBuf)>,
+    /// What may be deleted.
+    pub unfinished: Vec<PathBuf>,
+}
+
+pub(super) fn list(dir: &Path) -> io::Result<Listing> {
+    let mut files = Listing::default();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if let Some(base) = base_of(name) {
-            segments.push((base, entry.path()));
+            files.segments.push((base, entry.path()));
         } else if name.strip_suffix(".new").and_then(base_of).is_some() {
-            unfinished.push(entry.path());
+            files.unfinished.push(entry.path());
         }
     }
-    segments.sort_unstable();
-    Ok((segments, unfinished))
+    files.segments.sort_unstable();
+    Ok(files)
 }
 
 pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {

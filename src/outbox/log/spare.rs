@@ -4,7 +4,7 @@
 //! it and outcomes still fit when the disk is full. A spare that could not be made for
 //! want of space is tried again when asked; any other failure is the log's failure.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 
 use super::segment::{self, Segment, SegmentHeader};
@@ -31,7 +31,7 @@ pub(super) enum Spare {
 impl Spare {
     /// Makes it here and now. No space is no error: there is no spare then.
     pub fn make(
-        dir: &PathBuf,
+        dir: &Path,
         options: &LogOptions,
         header: SegmentHeader,
     ) -> Result<Spare, LogError> {
@@ -44,11 +44,11 @@ impl Spare {
 
     /// Begins to make it on another thread; here and now if there can be no other.
     pub fn begin(
-        dir: &PathBuf,
+        dir: &Path,
         options: &LogOptions,
         header: SegmentHeader,
     ) -> Result<Spare, LogError> {
-        let (its_dir, its_options) = (dir.clone(), options.clone());
+        let (its_dir, its_options) = (dir.to_owned(), options.clone());
         let making = thread::Builder::new()
             .name("log-spare".to_owned())
             .spawn(move || segment::make(&its_dir, &its_options, header));

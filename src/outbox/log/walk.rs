@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::frame::{
-    self, CHAIN_START, FRAME_ALIGN, FRAME_HEADER, FrameHeader, Records, Salt, may_begin_frame,
+    self, CHAIN_BROKEN, CHAIN_START, FRAME_ALIGN, FRAME_HEADER, FrameHeader, Records, Salt,
+    may_begin_frame,
 };
 use super::segment::HEADER;
 use super::{Damage, DamageKind, LogError, Lsn};
@@ -333,21 +334,27 @@ impl<'a> Walk<'a> {
     /// the end.
     fn resume(&mut self, here: Lsn) -> Result<Option<Damage>, LogError> {
         self.chain = None;
-        let to = match (self.proof_after(here)?, self.until) {
+        let offset = self.offset;
+        let blank = match self.window()? {
+            Some(window) => window.bytes(offset, FRAME_HEADER)?.iter().all(|b| *b == 0),
+            None => true,
+        };
+        let (to, follows) = match (self.proof_after(here)?, self.until) {
             (Some((index, offset, header)), _) => {
                 (self.index, self.offset) = (index, offset);
-                header.lsn
+                (header.lsn, header.prev_crc != CHAIN_BROKEN)
             }
             (None, Until::Unknown) => return Ok(None),
             (None, Until::Known { end, .. }) => {
                 self.index = self.pieces.len();
-                end
+                (end, false)
             }
         };
         Ok(Some(Damage {
             from: here,
             to,
-            records: 1,
+            // The next frame follows one that is gone; or else something was here.
+            records: u64::from(follows || !blank),
             kind: DamageKind::Frames,
         }))
     }

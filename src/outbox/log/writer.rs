@@ -15,7 +15,7 @@ use super::{Found, LogError, LogOptions, Lsn};
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
 const MARK_ROOM: u64 = 256;
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// The log, open for appending.
 #[derive(Debug)]
@@ -391,5 +391,18 @@ impl Drop for Log {
         // A thread that is still at the spare would write under the feet of the next owner.
         // What it says matters no more: opening looks at what is there.
         let _ = self.spare.settle(true);
+    }
+}
+
+#[cfg(test)]
+impl Log {
+    /// Waits until it is known whether there is a spare.
+    pub(super) fn next_ready(&mut self) {
+        self.settle(true).unwrap();
+    }
+
+    /// Takes away the right to write.
+    pub(super) fn break_current(&mut self, read_only: std::fs::File) {
+        self.current.file = std::sync::Arc::new(read_only);
     }
 }

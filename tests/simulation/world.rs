@@ -1,0 +1,842 @@
+//! One world: an engine, its outbox, its receivers, its users and its accidents.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outboxd::domain::attempt::ErrorKind;
+use outboxd::domain::backoff::probe_delay;
+use outboxd::domain::delivery::{Next, Reason, Status};
+use outboxd::domain::endpoint::{EndpointNo, Ordering, Rate};
+use outboxd::domain::engine::{
+    Command, Engine, Entry, Input, LANE_WINDOW, LanePolicy, MAX_SETTLING, Now, Outcome,
+};
+use outboxd::domain::event::{EventId, Tenant};
+use outboxd::domain::retry::RetryPolicy;
+use outboxd::domain::time::Timestamp;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::model::{Id, Outbox, Record};
+use super::receiver::{Receiver, about};
+
+const SLOW: Duration = Duration::from_secs(1);
+/// Stored times are whole milliseconds.
+const GRAIN: Duration = Duration::from_millis(2);
+
+/// What the model knows of an endpoint while the process lives.
+struct Lane {
+    policy: LanePolicy,
+    receiver: Receiver,
+    held: bool,
+    removed: bool,
+    last_was_slow: bool,
+    failures: u32,
+    open: Option<Open>,
+    paused_until: Duration,
+    in_flight: usize,
+    refilling: bool,
+    excused_until: Duration,
+}
+
+struct Open {
+    k: u32,
+    /// The next probe may come then, and must come by then.
+    earliest: Duration,
+    latest: Duration,
+    probe: Option<EventId>,
+}
+
+impl Open {
+    fn new(k: u32, mono: Duration, retry: &RetryPolicy) -> Open {
+        let delay = probe_delay(retry, k);
+        Open {
+            k,
+            earliest: mono + delay.mul_f64((1.0 - retry.jitter) * 0.999_999),
+            latest: mono + delay,
+            probe: None,
+        }
+    }
+}
+
+struct Busy {
+    entry: Entry,
+    started: Duration,
+    ends: Duration,
+    outcome: Outcome,
+    settling: bool,
+    again: Option<Entry>,
+    withdrawn: bool,
+}
+
+/// An answer to a refill that takes a while.
+struct Reading {
+    no: EndpointNo,
+    entries: Vec<Entry>,
+    more: bool,
+}
+
+pub struct World {
+    rng: SmallRng,
+    dice: SmallRng,
+    engine: Engine,
+    outbox: Outbox,
+    lanes: BTreeMap<EndpointNo, Lane>,
+    busy: HashMap<Id, Busy>,
+    ends: BTreeSet<(Duration, Id)>,
+    readings: BTreeMap<(Duration, u64), Reading>,
+    /// What the engine can know to be pending, and not busy.
+    visible: HashMap<Id, Entry>,
+    visible_by_due: BTreeSet<(EndpointNo, Timestamp, EventId)>,
+    /// What the engine was told is no longer pending.
+    gone: HashSet<Id>,
+    /// When the present budget truly began.
+    budgets: HashMap<Id, Duration>,
+    time: Duration,
+    started: Duration,
+    skew_ms: i64,
+    next_action: Duration,
+    calm: bool,
+    limit: usize,
+    jumps: bool,
+    jumped: bool,
+    late_readings: bool,
+    last_event: u128,
+    last_reading: u64,
+    pub attempts: u64,
+    pub crashes: u64,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let limit = [1, 2, 3, 8, 32, 64][rng.random_range(0..6)];
+        let mut world = World {
+            dice: SmallRng::seed_from_u64(!seed),
+            engine: Engine::new(limit),
+            outbox: Outbox::default(),
+            lanes: BTreeMap::new(),
+            busy: HashMap::new(),
+            ends: BTreeSet::new(),
+            readings: BTreeMap::new(),
+            visible: HashMap::new(),
+            visible_by_due: BTreeSet::new(),
+            gone: HashSet::new(),
+            budgets: HashMap::new(),
+            time: Duration::ZERO,
+            started: Duration::ZERO,
+            skew_ms: 0,
+            next_action: Duration::ZERO,
+            calm: false,
+            limit,
+            jumps: rng.random_bool(0.4),
+            jumped: false,
+            late_readings: rng.random_bool(0.6),
+            last_event: 1 << 80,
+            last_reading: 0,
+            attempts: 0,
+            crashes: 0,
+            rng,
+        };
+        for no in 0..world.rng.random_range(1..12) {
+            let lane = world.new_lane();
+            world.lanes.insert(EndpointNo(no), lane);
+            world.configure(EndpointNo(no));
+        }
+        world
+    }
+
+    pub fn delivered(&self) -> usize {
+        self.count(Status::Delivered)
+    }
+
+    pub fn dead(&self) -> usize {
+        self.count(Status::Dead)
+    }
+
+    fn count(&self, status: Status) -> usize {
+        let kept = self.outbox.kept.values();
+        kept.filter(|kept| kept.delivery.status == status).count()
+    }
+
+    fn new_lane(&mut self) -> Lane {
+        let policy = self.any_policy();
+        Lane {
+            policy,
+            receiver: Receiver::any(&mut self.rng),
+            held: false,
+            removed: false,
+            last_was_slow: false,
+            failures: 0,
+            open: None,
+            paused_until: Duration::ZERO,
+            in_flight: 0,
+            refilling: false,
+            excused_until: Duration::ZERO,
+        }
+    }
+
+    fn any_policy(&mut self) -> LanePolicy {
+        let rng = &mut self.rng;
+        let seconds = |all: &[u64]| all.iter().map(|&s| Duration::from_secs(s)).collect();
+        let retry = RetryPolicy {
+            first: Duration::from_millis(rng.random_range(50..10_000)),
+            factor: rng.random_range(1.0..4.0),
+            max: Duration::from_secs(rng.random_range(60..7200)),
+            jitter: if rng.random_bool(0.3) { 0.0 } else { 0.5 },
+            give_up_after: Duration::from_secs(rng.random_range(600..86_400)),
+            schedule: if rng.random_bool(0.2) {
+                seconds(&[1, 60, 600])
+            } else {
+                Vec::new()
+            },
+        };
+        assert_eq!(retry.faults().next(), None);
+        LanePolicy {
+            tenant: Tenant::new(["a", "b", "c"][rng.random_range(0..3)]).unwrap(),
+            max_in_flight: rng.random_range(1..20),
+            retry: Arc::new(retry),
+            ordering: Ordering::None,
+            rate_limit: rng.random_bool(0.2).then_some(Rate { per_second: 20.0 }),
+        }
+    }
+
+    fn now(&self) -> Now {
+        let base = 1_800_000_000_000i64 + self.skew_ms;
+        Now {
+            wall: Timestamp::from_millis((base + self.time.as_millis() as i64) as u64),
+            mono: self.time - self.started,
+        }
+    }
+
+    // What happens next.
+
+    /// Lets the next thing happen, whatever it is.
+    pub fn step(&mut self) {
+        let wake = self.engine.next_wake().map(|at| at + self.started);
+        let end = self.ends.first().map(|&(at, _)| at);
+        let reading = self.readings.first_key_value().map(|(&(at, _), _)| at);
+        let action = (!self.calm).then_some(self.next_action);
+        let times = [
+            action,
+            end,
+            self.outbox.next_commit(),
+            self.outbox.next_notice(),
+            reading,
+            wake,
+        ];
+        let Some((which, at)) = times
+            .into_iter()
+            .enumerate()
+            .filter_map(|(which, at)| Some((which, at?)))
+            .min_by_key(|&(_, at)| at)
+        else {
+            return;
+        };
+        self.time = self.time.max(at);
+        match which {
+            0 => self.act(),
+            1 => self.end(),
+            2 => {
+                let delay = self.delay(5);
+                self.outbox.commit(self.time + delay);
+            }
+            3 => self.tell(),
+            4 => self.answer(),
+            _ => self.handle(Input::Wake),
+        }
+        self.check();
+    }
+
+    fn delay(&mut self, most_ms: u64) -> Duration {
+        Duration::from_micros(self.rng.random_range(0..=most_ms * 1000))
+    }
+
+    fn end(&mut self) {
+        let Some((_, id)) = self.ends.pop_first() else {
+            return;
+        };
+        let outcome = self.busy[&id].outcome;
+        self.note_end(id, outcome);
+        self.handle(Input::Ended {
+            no: id.0,
+            event: id.1,
+            outcome,
+        });
+        assert!(self.busy[&id].settling, "{id:?}: no outcome stored");
+    }
+
+    /// The model's breaker, pause and standing.
+    fn note_end(&mut self, id: Id, outcome: Outcome) {
+        let (mono, took) = (self.now().mono, self.time - self.busy[&id].started);
+        let lane = self.lanes.get_mut(&id.0).unwrap();
+        lane.in_flight -= 1;
+        lane.last_was_slow = outcome.error == Some(ErrorKind::Timeout) || took > SLOW;
+        if outcome.is_success() {
+            lane.failures = 0;
+            lane.open = None;
+            return;
+        }
+        lane.failures += 1;
+        match &mut lane.open {
+            Some(open) if open.probe == Some(id.1) => {
+                *open = Open::new(open.k + 1, mono, &lane.policy.retry);
+            }
+            None if lane.failures >= 5 => {
+                lane.open = Some(Open::new(1, mono, &lane.policy.retry));
+            }
+            _ => {}
+        }
+        if let (Some(429 | 503), Some(wait)) = (outcome.status, outcome.retry_after) {
+            let until = mono + wait.min(lane.policy.retry.max);
+            lane.paused_until = lane.paused_until.max(until);
+        }
+    }
+
+    fn tell(&mut self) {
+        let Some((_, input)) = self.outbox.notices.pop_front() else {
+            return;
+        };
+        match &input {
+            &Input::Queued { no, entry } => {
+                let id = (no, entry.event);
+                let from_now = entry.due.since(self.now().wall);
+                self.budgets.insert(id, self.time + from_now);
+                self.gone.remove(&id);
+                match self.busy.get_mut(&id) {
+                    None => self.show(id, entry),
+                    Some(busy) => busy.withdrawn = false,
+                }
+            }
+            &Input::Withdrawn { no, event } => {
+                let id = (no, event);
+                self.gone.insert(id);
+                self.hide(id);
+                if let Some(busy) = self.busy.get_mut(&id) {
+                    busy.withdrawn = true;
+                }
+            }
+            &Input::Stored { no, event } => {
+                let id = (no, event);
+                let busy = self.busy.remove(&id).expect("stored what was busy");
+                match busy.again.filter(|_| !busy.withdrawn) {
+                    Some(entry) => self.show(id, entry),
+                    None => {
+                        self.gone.insert(id);
+                    }
+                }
+            }
+            &Input::Hold { no } => self.lanes.get_mut(&no).unwrap().held = true,
+            &Input::Release { no, .. } => self.note_release(no),
+            &Input::Remove { no } => {
+                let lane = self.lanes.get_mut(&no).unwrap();
+                lane.held = true;
+                lane.removed = true;
+            }
+            _ => {}
+        }
+        self.handle(input);
+    }
+
+    fn note_release(&mut self, no: EndpointNo) {
+        let lane = self.lanes.get_mut(&no).unwrap();
+        lane.held = false;
+        lane.failures = 0;
+        lane.open = None;
+        lane.paused_until = Duration::ZERO;
+        for ((of, _), from) in &mut self.budgets {
+            if *of == no {
+                *from = (*from).max(self.time);
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        let Some((_, reading)) = self.readings.pop_first() else {
+            return;
+        };
+        let Reading { no, entries, more } = reading;
+        self.give(no, entries, more);
+    }
+
+    fn give(&mut self, no: EndpointNo, entries: Vec<Entry>, more: bool) {
+        let mono = self.now().mono;
+        let lane = self.lanes.get_mut(&no).unwrap();
+        lane.refilling = false;
+        if more && entries.is_empty() {
+            lane.excused_until = mono + Duration::from_secs(1);
+        }
+        self.handle(Input::Refilled { no, entries, more });
+    }
+
+    // What users and accidents do.
+
+    fn act(&mut self) {
+        let mean = Duration::from_millis([20, 200, 5000, 60_000][self.rng.random_range(0..4)]);
+        self.next_action = self.time + about(mean, &mut self.rng);
+        let nos: Vec<EndpointNo> = self.lanes.keys().copied().collect();
+        let no = nos[self.rng.random_range(0..nos.len())];
+        let at = self.now().wall;
+        let durable_at = self.time + self.delay(20);
+        match self.rng.random_range(0..200) {
+            0..120 => self.accept(no, durable_at),
+            120..140 => {
+                if let Some(id) = self.some_delivery(no) {
+                    self.outbox.append(durable_at, Record::Retried { id, at });
+                }
+            }
+            140..155 => {
+                if let Some(id) = self.some_delivery(no) {
+                    self.outbox.append(durable_at, Record::Cancelled { id, at });
+                }
+            }
+            155..162 => self.outbox.append(durable_at, Record::Disabled(no)),
+            162..174 => self.outbox.append(durable_at, Record::Enabled(no, at)),
+            174..186 => {
+                self.lanes.get_mut(&no).unwrap().receiver = Receiver::any(&mut self.rng);
+            }
+            186..189 => {
+                let tenant = self.lanes[&no].policy.tenant.clone();
+                let policy = self.any_policy();
+                self.lanes.get_mut(&no).unwrap().policy = LanePolicy { tenant, ..policy };
+                if !self.lanes[&no].removed {
+                    self.configure(no);
+                }
+            }
+            189..192 => {
+                if let Some(open) = &mut self.lanes.get_mut(&no).unwrap().open {
+                    open.earliest = Duration::ZERO;
+                    open.latest = Duration::ZERO;
+                }
+                self.handle(Input::Probe { no });
+            }
+            192..194 => {
+                self.limit = self.rng.random_range(1..64);
+                let max_in_flight = self.limit;
+                self.handle(Input::Limits { max_in_flight });
+            }
+            194 if nos.len() > 2 => self.outbox.append(durable_at, Record::Removed(no, at)),
+            195 => {
+                self.handle(Input::Backlog { no });
+            }
+            196..198 if self.jumps => self.jump(),
+            198..200 => self.crash(),
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self, no: EndpointNo, durable_at: Duration) {
+        let many = self.rng.random_bool(0.03);
+        let count = if many {
+            self.rng.random_range(100..700)
+        } else {
+            self.rng.random_range(1..6)
+        };
+        for _ in 0..count {
+            self.last_event += self.rng.random_range(1..1000);
+            let exact = self.rng.random_bool(0.05);
+            let wait = Duration::from_secs(self.rng.random_range(1..20_000));
+            let wait = if exact { wait } else { Duration::ZERO };
+            let id = (no, EventId(self.last_event));
+            let due = self.now().wall + wait;
+            self.outbox
+                .append(durable_at, Record::Accepted { id, due, exact });
+        }
+    }
+
+    fn some_delivery(&mut self, no: EndpointNo) -> Option<Id> {
+        let all = self.outbox.kept.keys().filter(|id| id.0 == no);
+        // In a fixed order: a hash map's differs from run to run.
+        let first = EventId(self.rng.random_range((1 << 80)..=self.last_event));
+        all.copied().filter(|id| id.1 >= first).min()
+    }
+
+    fn jump(&mut self) {
+        let span = [3_000, 600_000, 40_000_000, 200_000_000_000][self.rng.random_range(0..4)];
+        let span = self.rng.random_range(2_000..=span);
+        let back = self.rng.random_bool(0.5);
+        self.skew_ms += if back { -span } else { span };
+        self.jumped = true;
+        // The engine sees it with whatever comes next.
+        self.handle(Input::Wake);
+    }
+
+    /// The process dies and comes back.
+    fn crash(&mut self) {
+        self.crashes += 1;
+        self.outbox.crash();
+        self.busy.clear();
+        self.ends.clear();
+        self.readings.clear();
+        self.visible.clear();
+        self.visible_by_due.clear();
+        self.gone.clear();
+        self.time += Duration::from_millis(self.rng.random_range(10..100_000));
+        self.started = self.time;
+        self.engine = Engine::new(self.limit);
+        for lane in self.lanes.values_mut() {
+            lane.in_flight = 0;
+        }
+        let nos: Vec<EndpointNo> = self.lanes.keys().copied().collect();
+        for no in nos {
+            self.restart(no);
+        }
+    }
+
+    fn restart(&mut self, no: EndpointNo) {
+        let state = self.outbox.endpoints.get(&no).copied().unwrap_or_default();
+        let lane = self.lanes.get_mut(&no).unwrap();
+        let attempts = state.failing.map_or(0, |(_, attempts)| attempts);
+        *lane = Lane {
+            policy: lane.policy.clone(),
+            receiver: lane.receiver,
+            held: state.disabled || state.removed,
+            removed: state.removed,
+            last_was_slow: false,
+            failures: attempts,
+            open: (attempts >= 5).then_some(Open {
+                k: 1,
+                earliest: Duration::ZERO,
+                latest: Duration::ZERO,
+                probe: None,
+            }),
+            paused_until: Duration::ZERO,
+            in_flight: 0,
+            refilling: false,
+            excused_until: Duration::ZERO,
+        };
+        if state.removed {
+            return;
+        }
+        let pending: Vec<Entry> = self.outbox.pending(no).collect();
+        for &entry in &pending {
+            self.show((no, entry.event), entry);
+        }
+        self.configure(no);
+        if state.disabled {
+            self.handle(Input::Hold { no });
+        }
+        self.handle(Input::Restored {
+            no,
+            failing: state.failing,
+            released_at: state.released_at,
+            backlog: !pending.is_empty(),
+        });
+    }
+
+    fn configure(&mut self, no: EndpointNo) {
+        let policy = self.lanes[&no].policy.clone();
+        self.handle(Input::Configure { no, policy });
+    }
+
+    // What the engine does.
+
+    fn handle(&mut self, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut commands = Vec::new();
+            let now = self.now();
+            self.engine
+                .handle(input, now, &mut self.dice, &mut commands);
+            if let Some(wake) = self.engine.next_wake() {
+                assert!(wake > now.mono, "wakes for what is done");
+            }
+            for command in commands {
+                match command {
+                    Command::Start { no, entry } => self.start(no, entry),
+                    Command::Store {
+                        no,
+                        event,
+                        next,
+                        disable,
+                    } => self.store((no, event), next, disable.is_some()),
+                    Command::Refill { no, from, limit } => {
+                        let lane = self.lanes.get_mut(&no).unwrap();
+                        assert!(!lane.refilling && limit > 0 && limit <= LANE_WINDOW);
+                        lane.refilling = true;
+                        let (entries, more) = self.outbox.read(no, from, limit);
+                        if !self.late_readings {
+                            self.lanes.get_mut(&no).unwrap().refilling = false;
+                            inputs.push(Input::Refilled { no, entries, more });
+                            continue;
+                        }
+                        // Read now, told later; or it fails.
+                        let fails = self.rng.random_bool(0.05);
+                        let (entries, more) = if fails {
+                            (Vec::new(), true)
+                        } else {
+                            (entries, more)
+                        };
+                        self.last_reading += 1;
+                        let at = self.time + self.delay(300);
+                        self.readings
+                            .insert((at, self.last_reading), Reading { no, entries, more });
+                    }
+                    Command::BreakerChanged { no, open } => {
+                        let lane = &self.lanes[&no];
+                        assert!(lane.removed || lane.open.is_some() == open, "{no:?} {open}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, no: EndpointNo, entry: Entry) {
+        let (id, now) = ((no, entry.event), self.now());
+        self.attempts += 1;
+        assert!(!self.busy.contains_key(&id), "{id:?} is in flight twice");
+        assert!(!self.gone.contains(&id), "{id:?} is no longer pending");
+        // Unless the news is still on its way, the index has it so.
+        let known = self.visible.get(&id).copied();
+        let news = self.outbox.notices.iter().any(|(_, input)| match input {
+            Input::Queued { no, entry } => id == (*no, entry.event),
+            Input::Withdrawn { no, event } => id == (*no, *event),
+            Input::Remove { no } => id.0 == *no,
+            _ => false,
+        });
+        if !news {
+            let told = |e: Entry| (e.due, e.tries, e.budget_from);
+            assert_eq!(
+                known.map(told),
+                Some(told(entry)),
+                "{id:?} was told otherwise"
+            );
+        }
+        let lane = &self.lanes[&no];
+        let state = self.outbox.endpoints.get(&no).copied().unwrap_or_default();
+        let released = state.released_at.is_some_and(|at| entry.budget_from < at);
+        if !self.jumped && !released {
+            assert!(entry.due <= now.wall, "{id:?} starts before it is due");
+        }
+        assert!(!lane.held, "{id:?} starts on a held lane");
+        assert!(lane.paused_until <= now.mono, "{id:?} starts in a pause");
+        if let Some(open) = &lane.open {
+            let view = self.engine.lane(no, now);
+            assert_eq!(open.probe, None, "{id:?} is a second probe: {view:?}");
+            assert!(now.mono >= open.earliest, "{id:?} probes too early");
+        }
+        let (took, outcome) = self.lanes[&no].receiver.answer(&mut self.rng);
+        self.hide(id);
+        let ends = self.time + took;
+        self.ends.insert((ends, id));
+        self.busy.insert(
+            id,
+            Busy {
+                entry,
+                started: self.time,
+                ends,
+                outcome,
+                settling: false,
+                again: None,
+                withdrawn: false,
+            },
+        );
+        let lane = self.lanes.get_mut(&no).unwrap();
+        lane.in_flight += 1;
+        if let Some(open) = &mut lane.open {
+            open.probe = Some(entry.event);
+        }
+        self.check_limits(no);
+    }
+
+    fn check_limits(&self, no: EndpointNo) {
+        let lane = &self.lanes[&no];
+        assert!(
+            lane.in_flight <= lane.policy.max_in_flight,
+            "{no:?} over its limit"
+        );
+        let total: usize = self.lanes.values().map(|lane| lane.in_flight).sum();
+        assert!(total <= self.limit, "{total} over the limit {}", self.limit);
+        if self.is_slow(no) {
+            let slow: usize = self.slow_in_flight();
+            assert!(
+                slow <= (self.limit / 2).max(1),
+                "{slow} slow of {}",
+                self.limit
+            );
+        }
+    }
+
+    fn is_slow(&self, no: EndpointNo) -> bool {
+        let lingers = self
+            .busy
+            .iter()
+            .any(|(id, busy)| id.0 == no && !busy.settling && self.time - busy.started >= SLOW);
+        self.lanes[&no].last_was_slow || lingers
+    }
+
+    fn slow_in_flight(&self) -> usize {
+        let nos = self.lanes.keys().filter(|&&no| self.is_slow(no));
+        nos.map(|no| self.lanes[no].in_flight).sum()
+    }
+
+    fn store(&mut self, id: Id, next: Next, disable: bool) {
+        let at = self.now().wall;
+        let time = self.time;
+        let busy = self.busy.get_mut(&id).expect("stored what was in flight");
+        assert!(!busy.settling && busy.ends == time, "{id:?} ends once");
+        busy.settling = true;
+        let success = busy.outcome.is_success();
+        assert_eq!(success, next == Next::Delivered);
+        let gone = busy.outcome.status == Some(410);
+        match next {
+            Next::Delivered => {}
+            Next::Retry {
+                due,
+                budget_from,
+                tries,
+            } => {
+                assert!(!gone);
+                busy.again = Some(Entry {
+                    due,
+                    budget_from,
+                    tries,
+                    ..busy.entry
+                });
+            }
+            Next::Dead { reason } => {
+                let policy = &self.lanes[&id.0].policy.retry;
+                assert_eq!(reason == Reason::Gone, gone);
+                let lived = self.budgets.get(&id).map(|&from| time.saturating_sub(from));
+                let judged = policy.schedule.is_empty() && !(self.jumped && self.crashes > 0);
+                if let (Some(lived), false, true) = (lived, gone, judged) {
+                    assert!(
+                        lived + GRAIN >= policy.give_up_after,
+                        "{id:?} given up after {lived:?} of {:?}",
+                        policy.give_up_after
+                    );
+                }
+            }
+        }
+        assert_eq!(gone, disable, "no world lasts five days");
+        if disable {
+            self.lanes.get_mut(&id.0).unwrap().held = true;
+        }
+        let durable_at = self.time + self.delay(100);
+        self.outbox.append(
+            durable_at,
+            Record::Attempted {
+                id,
+                at,
+                next,
+                disable,
+                success,
+            },
+        );
+    }
+
+    fn show(&mut self, id: Id, entry: Entry) {
+        self.hide(id);
+        self.visible.insert(id, entry);
+        self.visible_by_due.insert((id.0, entry.due, id.1));
+    }
+
+    fn hide(&mut self, id: Id) {
+        if let Some(entry) = self.visible.remove(&id) {
+            self.visible_by_due.remove(&(id.0, entry.due, id.1));
+        }
+    }
+
+    // What must hold after every step.
+
+    fn check(&self) {
+        let now = self.now();
+        let stats = self.engine.stats();
+        let in_flight = self.busy.values().filter(|busy| !busy.settling).count();
+        assert_eq!(stats.in_flight, in_flight);
+        assert_eq!(stats.settling, self.busy.len() - in_flight);
+        assert!(stats.settling <= MAX_SETTLING);
+        assert!(stats.waiting <= self.lanes.len() * LANE_WINDOW);
+        let open = self
+            .lanes
+            .values()
+            .filter(|lane| lane.open.is_some() && !lane.removed);
+        assert_eq!(stats.breakers_open, open.count());
+        for no in self.lanes.keys() {
+            self.check_no_delay(*no, now);
+        }
+    }
+
+    /// With slots for anybody, a lane with nothing in flight does not leave a due
+    /// delivery waiting.
+    fn check_no_delay(&self, no: EndpointNo, now: Now) {
+        let lane = &self.lanes[&no];
+        let blocked = lane.held
+            || lane.in_flight > 0
+            || lane.refilling
+            || lane.paused_until > now.mono
+            || lane.excused_until > now.mono
+            || self.engine.stats().in_flight >= self.limit.div_ceil(4);
+        if blocked {
+            return;
+        }
+        if let Some(open) = &lane.open {
+            if open.probe.is_some() || now.mono < open.latest {
+                return;
+            }
+        }
+        let state = self.outbox.endpoints.get(&no).copied().unwrap_or_default();
+        let start = (no, Timestamp::default(), EventId(0));
+        let end = (no, now.wall.saturating_sub(GRAIN), EventId(0));
+        if start >= end {
+            return;
+        }
+        for &(_, due, event) in self.visible_by_due.range(start..end).take(1) {
+            let entry = self.visible[&(no, event)];
+            let paced = state.released_at.is_some_and(|at| entry.budget_from < at);
+            assert!(
+                paced,
+                "{no:?} {event} was due at {due}, now {}: {:?}",
+                now.wall,
+                self.engine.lane(no, now)
+            );
+        }
+    }
+
+    /// All receivers get well, nobody interferes: then all that is pending is delivered.
+    pub fn settle(&mut self) {
+        self.calm = true;
+        let nos: Vec<EndpointNo> = self.lanes.keys().copied().collect();
+        for &no in &nos {
+            self.lanes.get_mut(&no).unwrap().receiver = Receiver::Healthy;
+            if !self.outbox.is_removed(no) {
+                let at = self.now().wall;
+                self.outbox.append(self.time, Record::Enabled(no, at));
+            }
+        }
+        let mut steps = 0;
+        let begun = self.time;
+        while self.outbox.pending_count() > 0 || !self.busy.is_empty() {
+            self.step();
+            steps += 1;
+            assert!(steps < 1_000_000, "never delivered: {}", self.leftovers());
+        }
+        if !self.jumped {
+            let took = self.time - begun;
+            assert!(took < Duration::from_secs(30_000), "took {took:?}");
+        }
+        while self.outbox.next_commit().is_some()
+            || self.outbox.next_notice().is_some()
+            || !self.readings.is_empty()
+        {
+            self.step();
+        }
+        let stats = self.engine.stats();
+        assert_eq!((stats.in_flight, stats.settling, stats.waiting), (0, 0, 0));
+        let failing = |lane: &&Lane| lane.failures > 0 && !lane.removed;
+        let failing = self.lanes.values().filter(failing).count();
+        assert_eq!(stats.lanes, failing, "idle lanes go");
+    }
+
+    fn leftovers(&self) -> String {
+        let now = self.now();
+        let lanes = self.lanes.keys().filter_map(|&no| {
+            let entry = self.outbox.pending(no).next()?;
+            Some(format!(
+                "\n{no:?} {entry:?} {:?}",
+                self.engine.lane(no, now)
+            ))
+        });
+        format!("at {now:?}{}", lanes.collect::<String>())
+    }
+}
