@@ -106,13 +106,6 @@ impl Dispatch {
             };
             let policy = policy(endpoint);
             self.tell(Input::Configure { no, policy });
-            if let Some((since, attempts)) = lane.failing {
-                self.tell(Input::Failing {
-                    no,
-                    since,
-                    attempts,
-                });
-            }
             if let Some(at) = lane.released_at {
                 self.tell(Input::Release { no, at });
             }
