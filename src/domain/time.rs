@@ -14,8 +14,8 @@ pub struct Timestamp(u64);
 pub struct BadTimestamp;
 
 impl Timestamp {
-    /// 9999-12-30T22:00:00.999Z, the last moment that can be written in any time zone.
-    pub const MAX: Timestamp = Timestamp(253_402_207_200_999);
+    /// 9999-12-30T22:00:00.000Z, the last moment that can be written in any time zone.
+    pub const MAX: Timestamp = Timestamp(253_402_207_200_000);
 
     pub fn from_millis(millis: u64) -> Self {
         Timestamp(millis.min(Self::MAX.0))
@@ -102,7 +102,7 @@ mod tests {
                 .unwrap(),
             at
         );
-        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00.999Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00.000Z");
         for bad in ["", "yesterday", "2026-01-01", "1969-12-31T23:59:59Z"] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
