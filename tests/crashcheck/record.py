@@ -309,6 +309,7 @@ delivered = "{kept}"
         shutil.rmtree(os.path.join(self.args.data, "store", "index"))
 
     def first_segment(self):
+        """The name of the log's oldest segment."""
         return min(os.listdir(os.path.join(self.args.data, "store", "log")))
 
     def wait_for_cleaning(self, first):
@@ -340,6 +341,8 @@ delivered = "{kept}"
 
     def cleaning(self):
         daemon = self.daemon
+        # As a service manager does, which syncs nothing.
+        os.mkdir(os.path.join(self.args.data, "store"))
         for end in (daemon.kill, daemon.kill, daemon.stop):
             daemon.start()
             first = self.first_segment()
