@@ -182,7 +182,7 @@ fn guarded(
     }
 }
 
-fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
+pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
     let mut state = State::new(Some(pages), store_id);
     let bytes = state
         .entries
