@@ -139,7 +139,7 @@ impl State {
     }
 
     /// Everything in the index, for comparing one index with another.
-    pub fn contents(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PagesError> {
+    pub fn contents(&mut self) -> Result<pages::Entries, PagesError> {
         self.settle();
         let all = self.entries.scan(&[0], &[u8::MAX], false);
         all.map(|entry| entry.map(|(key, value)| (key.into_owned(), value.into_owned())))
