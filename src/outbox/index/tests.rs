@@ -317,7 +317,7 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
 fn check_sums(state: &State) {
     let (mut open_bytes, mut kept_bytes, mut events) = (0, 0, 0);
     let mut totals: BTreeMap<EndpointNo, LaneTotals> = BTreeMap::new();
-    let (mut queued, mut open, mut dead) = (0, 0, 0);
+    let (mut queued, mut open, mut dead, mut finished) = (0, 0, 0, 0usize);
     for entry in state
         .entries
         .scan(keys::EVENTS, &keys::end_of(keys::EVENTS), false)
@@ -327,6 +327,7 @@ fn check_sums(state: &State) {
         let body_len = u64::from(row.body_len);
         (kept_bytes, events) = (kept_bytes + body_len + 256, events + 1);
         let mut is_open = false;
+        finished += 1;
         for (no, row) in state.delivery_rows(keys::event_of(&key).unwrap()).unwrap() {
             let delivery: Delivery = row.delivery().unwrap();
             let lane = totals.entry(no).or_default();
@@ -345,6 +346,7 @@ fn check_sums(state: &State) {
             }
         }
         open_bytes += if is_open { body_len } else { 0 };
+        finished -= usize::from(is_open);
     }
     assert_eq!(
         (
@@ -363,8 +365,8 @@ fn check_sums(state: &State) {
     }
     let count = |tag: &[u8]| state.entries.scan(tag, &keys::end_of(tag), false).count();
     assert_eq!(
-        (count(b"q"), count(b"p"), count(b"x")),
-        (queued, open, dead)
+        (count(b"q"), count(b"p"), count(b"x"), count(b"f")),
+        (queued, open, dead, finished)
     );
 }
 
