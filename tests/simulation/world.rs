@@ -297,8 +297,8 @@ impl World {
         let Some((_, input)) = self.outbox.notices.pop_front() else {
             return;
         };
-        match &input {
-            &Input::Queued { no, entry } => {
+        match input {
+            Input::Queued { no, entry } => {
                 let id = (no, entry.event);
                 let from_now = entry.due.since(self.now().wall);
                 self.budgets.insert(id, self.time + from_now);
@@ -308,7 +308,7 @@ impl World {
                     Some(busy) => busy.withdrawn = false,
                 }
             }
-            &Input::Withdrawn { no, event } => {
+            Input::Withdrawn { no, event } => {
                 let id = (no, event);
                 self.gone.insert(id);
                 self.hide(id);
@@ -316,7 +316,7 @@ impl World {
                     busy.withdrawn = true;
                 }
             }
-            &Input::Stored { no, event } => {
+            Input::Stored { no, event } => {
                 let id = (no, event);
                 let busy = self.busy.remove(&id).expect("stored what was busy");
                 match busy.again.filter(|_| !busy.withdrawn) {
@@ -326,9 +326,9 @@ impl World {
                     }
                 }
             }
-            &Input::Hold { no } => self.lanes.get_mut(&no).unwrap().held = true,
-            &Input::Release { no, .. } => self.note_release(no),
-            &Input::Remove { no } => {
+            Input::Hold { no } => self.lanes.get_mut(&no).unwrap().held = true,
+            Input::Release { no, .. } => self.note_release(no),
+            Input::Remove { no } => {
                 let lane = self.lanes.get_mut(&no).unwrap();
                 lane.held = true;
                 lane.removed = true;
@@ -773,10 +773,9 @@ impl World {
         if blocked {
             return;
         }
-        if let Some(open) = &lane.open {
-            if open.probe.is_some() || now.mono < open.latest {
-                return;
-            }
+        let until = lane.open.as_ref();
+        if until.is_some_and(|open| open.probe.is_some() || now.mono < open.latest) {
+            return;
         }
         let state = self.outbox.endpoints.get(&no).copied().unwrap_or_default();
         let start = (no, Timestamp::default(), EventId(0));
