@@ -357,6 +357,9 @@ fn tenants_share_evenly_whatever_their_endpoints() {
             stage.queue(no);
         }
     }
+    // Once all are known.
+    stage.run(300 * MS);
+    stage.starts.clear();
     stage.run(500 * MS);
     let one = stage
         .starts
