@@ -54,6 +54,9 @@ const STEP_EVENTS: usize = 256;
 const LOOK_MAX: Duration = Duration::from_secs(600);
 const LOOK_MIN: Duration = Duration::from_secs(1);
 
+/// Some events, and the key to go on from.
+type Batch = (Vec<EventId>, Vec<u8>);
+
 /// Why a pass was cut short.
 enum Cut {
     /// The writer is gone, or told us to stop.
@@ -183,9 +186,8 @@ impl Cleaner {
             // Of the two lists the one with the older beginning gives way.
             let a = self.oldest(&delivered, End::Delivered, u64::MAX)?;
             let b = self.oldest(&dead, End::Dead, u64::MAX)?;
-            let first = |found: &Option<(Vec<EventId>, Vec<u8>)>| {
-                found.as_ref().and_then(|(ids, _)| ids.first().copied())
-            };
+            let first =
+                |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
             let (ids, next, from) = match (first(&a), first(&b), a, b) {
                 (Some(x), y, Some((ids, next)), _) if y.is_none_or(|y| x <= y) => {
                     (ids, next, &mut delivered)
@@ -201,12 +203,7 @@ impl Cleaner {
 
     /// Some events of a list of finished ones, from the key `from` on and finished before
     /// `until`, and the key to go on from. `None` if there are none.
-    fn oldest(
-        &self,
-        from: &[u8],
-        end: End,
-        until: u64,
-    ) -> Result<Option<(Vec<EventId>, Vec<u8>)>, Cut> {
+    fn oldest(&self, from: &[u8], end: End, until: u64) -> Result<Option<Batch>, Cut> {
         let state = self.shared.index.read();
         let mut found = Vec::with_capacity(STEP_EVENTS);
         let mut next = Vec::new();
