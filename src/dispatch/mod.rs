@@ -106,15 +106,15 @@ impl Dispatch {
             };
             let policy = policy(endpoint);
             self.tell(Input::Configure { no, policy });
-            if let Some(at) = lane.released_at {
-                self.tell(Input::Release { no, at });
-            }
             if lane.holding {
                 self.tell(Input::Hold { no });
             }
-            if lane.pending > 0 {
-                self.tell(Input::Backlog { no });
-            }
+            self.tell(Input::Restored {
+                no,
+                failing: lane.failing,
+                released_at: lane.released_at,
+                backlog: lane.pending > 0,
+            });
         }
     }
 

@@ -12,14 +12,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::clock;
-use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::domain::time::Timestamp;
 use crate::outbox::Shared;
 use crate::outbox::commit::Request;
+use crate::outbox::index::keys::{self, End};
 use crate::outbox::index::rows::{self, EventRow};
-use crate::outbox::index::{PagesError, State, keys};
+use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{LogError, Lsn, Replayed};
 use crate::outbox::record::Record;
 
@@ -51,11 +50,12 @@ pub(super) enum Step {
 
 /// How many events one step takes.
 const STEP_EVENTS: usize = 256;
-/// How many rows are looked at under one lock.
-const ROWS_AT_ONCE: usize = 2_000;
 /// The longest time between two looks.
 const LOOK_MAX: Duration = Duration::from_secs(600);
 const LOOK_MIN: Duration = Duration::from_secs(1);
+
+/// Some events, and the key to go on from.
+type Batch = (Vec<EventId>, Vec<u8>);
 
 /// Why a pass was cut short.
 enum Cut {
@@ -165,76 +165,56 @@ impl Cleaner {
         wait.recv().map_err(|_| Cut::Stopped)
     }
 
-    /// Forgets what is finished and past its retention, or the oldest that is finished if
-    /// room is wanted.
+    /// Forgets what is finished and past its retention, and then the oldest that is
+    /// finished for as long as room is wanted.
     fn sweep(&self) -> Result<(), Cut> {
         let now = clock::now();
-        let youngest = now.saturating_sub(self.keep.delivered.min(self.keep.dead));
-        let mut from = EventId(0);
-        loop {
-            let short = self.is_short();
-            let until = if short {
-                EventId(u128::MAX)
-            } else {
-                first_of(youngest)
-            };
-            let (found, next) = self.look(from, until, now, short)?;
-            for ids in found.chunks(STEP_EVENTS) {
-                self.ask(Step::Forget(ids.to_vec()))?;
-            }
-            match next {
-                Some(next) => from = next,
-                None => return Ok(()),
-            }
-            // When short only as much goes as is needed.
-            if short && !self.is_short() {
-                return Ok(());
+        for (end, keep) in [
+            (End::Delivered, self.keep.delivered),
+            (End::Dead, self.keep.dead),
+        ] {
+            let until = now.saturating_sub(keep).as_millis();
+            let mut from = keys::finished(end, 0, EventId(0));
+            while let Some((ids, next)) = self.oldest(&from, end, until)? {
+                self.ask(Step::Forget(ids))?;
+                from = next;
             }
         }
+        let start = |end| keys::finished(end, 0, EventId(0));
+        let (mut delivered, mut dead) = (start(End::Delivered), start(End::Dead));
+        while self.is_short() {
+            // Of the two lists the one with the older beginning gives way.
+            let a = self.oldest(&delivered, End::Delivered, u64::MAX)?;
+            let b = self.oldest(&dead, End::Dead, u64::MAX)?;
+            let first =
+                |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
+            let (ids, next, from) = match (first(&a), first(&b), a, b) {
+                (Some(x), y, Some((ids, next)), _) if y.is_none_or(|y| x <= y) => {
+                    (ids, next, &mut delivered)
+                }
+                (_, _, _, Some((ids, next))) => (ids, next, &mut dead),
+                _ => return Ok(()),
+            };
+            self.ask(Step::Forget(ids))?;
+            *from = next;
+        }
+        Ok(())
     }
 
-    /// The events to forget among some from `from` on, and where to go on.
-    fn look(
-        &self,
-        from: EventId,
-        until: EventId,
-        now: Timestamp,
-        short: bool,
-    ) -> Result<(Vec<EventId>, Option<EventId>), Cut> {
+    /// Some events of a list of finished ones, from the key `from` on and finished before
+    /// `until`, and the key to go on from. `None` if there are none.
+    fn oldest(&self, from: &[u8], end: End, until: u64) -> Result<Option<Batch>, Cut> {
         let state = self.shared.index.read();
-        let mut found = Vec::new();
-        let scan = state
-            .entries
-            .scan(&keys::event(from), &keys::event(until), false);
-        for (rows, entry) in scan.enumerate() {
+        let mut found = Vec::with_capacity(STEP_EVENTS);
+        let mut next = Vec::new();
+        let to = keys::finished(end, until, EventId(0));
+        for entry in state.entries.scan(from, &to, false).take(STEP_EVENTS) {
             let (key, _) = entry?;
-            let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
-            if rows == ROWS_AT_ONCE || (short && found.len() == STEP_EVENTS) {
-                return Ok((found, Some(id)));
-            }
-            let Some(until) = self.kept_until(&state, id)? else {
-                continue;
-            };
-            if short || until < now {
-                found.push(id);
-            }
+            found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+            next = key.into_owned();
+            next.push(0);
         }
-        Ok((found, None))
-    }
-
-    /// When the event may be forgotten; `None` while it has open deliveries.
-    fn kept_until(&self, state: &State, id: EventId) -> Result<Option<Timestamp>, PagesError> {
-        let mut until = id.timestamp() + self.keep.delivered;
-        for (_, row) in state.delivery_rows(id)? {
-            let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-            let span = match delivery.status {
-                Status::Pending | Status::Held => return Ok(None),
-                Status::Delivered => self.keep.delivered,
-                Status::Dead => self.keep.dead,
-            };
-            until = until.max(delivery.finished_at.unwrap_or(id.timestamp()) + span);
-        }
-        Ok(Some(until))
+        Ok((!found.is_empty()).then_some((found, next)))
     }
 
     /// Drops the oldest segment while the log is more than twice what is kept.
@@ -331,8 +311,4 @@ impl Survey {
         }
         Ok(())
     }
-}
-
-fn first_of(moment: Timestamp) -> EventId {
-    EventId(u128::from(moment.as_millis()) << 80)
 }

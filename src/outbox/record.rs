@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bincode::config::{Configuration, standard};
+use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 
@@ -222,7 +222,11 @@ const FORGOTTEN: u8 = 7;
 const KEYS_FORGOTTEN: u8 = 8;
 const LAST_ID: u8 = 9;
 
-const SPELLING: Configuration = standard();
+/// The most memory that one record's head may ask for: far over what any needs, so that
+/// bytes which are no record cannot ask for more.
+const HEAD_MAX: usize = 256 << 20;
+const SPELLING: Configuration<LittleEndian, Varint, Limit<HEAD_MAX>> =
+    standard().with_limit::<HEAD_MAX>();
 
 impl<'a> Record<'a> {
     pub fn kind(&self) -> u8 {
@@ -440,3 +444,6 @@ impl<'a> AttemptRow<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,10 @@ use crate::outbox::record::{
 };
 use crate::outbox::writer::{Draft, Writer, WriterError};
 
+/// How many bytes of response bodies an event keeps when it is written again: with a
+/// wide fan-out there may be far too many for one record.
+const REWRITTEN_BODIES: usize = 4 << 20;
+
 impl Writer {
     /// Takes one step of cleaning, durably.
     pub(super) fn clean(&mut self, step: Step) -> Result<(), WriterError> {
@@ -136,8 +140,15 @@ impl Writer {
             ..head
         };
         let mut kept = Vec::with_capacity(rows.len());
+        let mut bodies = 0;
         for (no, row) in rows {
-            let attempts = read::attempts(&log, id, no, row.last_attempt).unwrap_or_default();
+            let mut attempts = read::attempts(&log, id, no, row.last_attempt).unwrap_or_default();
+            for attempt in &mut attempts {
+                bodies += attempt.response_body.len();
+                if bodies > REWRITTEN_BODIES {
+                    attempt.response_body.clear();
+                }
+            }
             kept.push((no, row, attempts));
         }
         let deliveries = kept.iter().map(|(no, row, attempts)| RewrittenDelivery {

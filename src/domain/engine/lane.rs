@@ -329,16 +329,17 @@ impl Lane {
         self.breaker.succeeded();
         self.failing = None;
         self.paused_until = Duration::ZERO;
-        self.released_at = self.released_at.max(Some(at));
+        self.released_at = Some(at);
         self.window.forget();
     }
 
     /// The wall clock jumped forward.
     pub fn hasten(&mut self, now: Now) {
         let released_at = self.released_at;
+        let paced = self.pace.max(now.mono);
         self.window.hasten(|entry| {
             if is_released(entry, released_at, now) {
-                Duration::MAX
+                paced
             } else {
                 now.deadline(entry.due)
             }
@@ -398,8 +399,10 @@ fn is_released(entry: &Entry, released_at: Option<Timestamp>, now: Now) -> bool 
     released_at.is_some_and(|at| started_before(entry, at, now)) && !asked_for
 }
 
-/// Whether a delivery had begun its budget before the release at that time. A release in
-/// the future is from before the wall clock was set back, and would match for ever.
+/// Whether a delivery had begun its budget before the release at that time. What is in the
+/// future is from before the wall clock was set back: such a release would match for
+/// ever, such a budget never.
 fn started_before(entry: &Entry, released_at: Timestamp, now: Now) -> bool {
-    entry.budget_from < released_at && released_at <= now.wall + CLOCK_SLACK
+    let latest = now.wall + CLOCK_SLACK;
+    released_at <= latest && (entry.budget_from < released_at || entry.budget_from > latest)
 }

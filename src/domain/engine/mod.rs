@@ -15,18 +15,22 @@
 //! all of it. An endpoint without work costs its policy only.
 
 mod breaker;
+mod busy;
 mod lane;
 mod message;
 mod share;
+#[cfg(test)]
+mod tests;
 mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
 
-use self::lane::{Ended, Lane, SLOW};
+use self::busy::Busy;
+use self::lane::{Ended, Lane};
 use self::share::{Conduct, Shares};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
@@ -49,13 +53,10 @@ const SHORT_WINDOW: usize = 16;
 pub struct Engine {
     endpoints: HashMap<EndpointNo, Seat>,
     lanes: HashMap<EndpointNo, Lane>,
-    busy: HashMap<(EndpointNo, EventId), Busy>,
+    busy: Busy,
     shares: Shares,
     timers: Timers,
     clock: WallClock,
-    /// Attempts in the order of their starts, until they are slow. The first is in flight.
-    young: VecDeque<Young>,
-    last_attempt: u64,
     waiting: usize,
     breakers_open: usize,
     draining: bool,
@@ -67,36 +68,6 @@ struct Seat {
     policy: Arc<LanePolicy>,
     /// Of its last lane.
     standing: Conduct,
-}
-
-/// A delivery in flight or settling.
-#[derive(Debug)]
-struct Busy {
-    entry: Entry,
-    phase: Phase,
-    /// It is no longer pending, whatever its attempt comes to.
-    withdrawn: bool,
-}
-
-#[derive(Debug)]
-enum Phase {
-    InFlight {
-        attempt: u64,
-        since: Duration,
-        lingers: bool,
-        retried: Option<Entry>,
-    },
-    Settling {
-        again: Option<Entry>,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Young {
-    slow_at: Duration,
-    no: EndpointNo,
-    event: EventId,
-    attempt: u64,
 }
 
 /// The engine in numbers.
@@ -134,12 +105,10 @@ impl Engine {
         Engine {
             endpoints: HashMap::new(),
             lanes: HashMap::new(),
-            busy: HashMap::new(),
+            busy: Busy::default(),
             shares: Shares::new(max_in_flight),
             timers: Timers::default(),
             clock: WallClock::default(),
-            young: VecDeque::new(),
-            last_attempt: 0,
             waiting: 0,
             breakers_open: 0,
             draining: false,
@@ -151,7 +120,12 @@ impl Engine {
         if self.clock.jumped_forward(now) {
             self.hasten(now, out);
         }
-        self.notice_slow(now, out);
+        while let Some(no) = self.busy.pop_slow(now.mono) {
+            if let Some(lane) = self.lanes.get_mut(&no) {
+                lane.lingers();
+            }
+            self.refresh(no, now, out);
+        }
         while let Some(no) = self.timers.pop(now.mono) {
             if let Some(lane) = self.lanes.get_mut(&no) {
                 lane.filed.timer = None;
@@ -169,17 +143,15 @@ impl Engine {
             return None;
         }
         // That a lane turns slow matters only to those who wait for a slot.
-        let slow = self.young.front().filter(|_| self.shares.is_wanted());
-        let slow_at = slow.map(|young| young.slow_at);
+        let slow_at = self.busy.next_slow().filter(|_| self.shares.is_wanted());
         self.timers.next().into_iter().chain(slow_at).min()
     }
 
     pub fn stats(&self) -> Stats {
-        let in_flight = self.shares.total();
         Stats {
-            in_flight,
+            in_flight: self.shares.total(),
             slow_in_flight: self.shares.in_flight(Conduct::Slow),
-            settling: self.busy.len().saturating_sub(in_flight),
+            settling: self.busy.settling(),
             waiting: self.waiting,
             lanes: self.lanes.len(),
             breakers_open: self.breakers_open,
@@ -294,15 +266,7 @@ impl Engine {
     }
 
     fn queued(&mut self, no: EndpointNo, entry: Entry, now: Now, out: &mut Vec<Command>) {
-        if let Some(busy) = self.busy.get_mut(&(no, entry.event)) {
-            busy.withdrawn = false;
-            match &mut busy.phase {
-                // Read by a refill before it was told of: no news.
-                Phase::InFlight { .. } if busy.entry == entry => {}
-                Phase::InFlight { retried, .. } => *retried = Some(entry),
-                // Its outcome is applied after this, and decides.
-                Phase::Settling { .. } => {}
-            }
+        if self.busy.queued(no, entry) {
             return;
         }
         let capacity = self.capacity();
@@ -310,12 +274,7 @@ impl Engine {
     }
 
     fn withdrawn(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
-        if let Some(busy) = self.busy.get_mut(&(no, event)) {
-            busy.withdrawn = true;
-            if let Phase::InFlight { retried, .. } = &mut busy.phase {
-                *retried = None;
-            }
-        } else if self.lanes.contains_key(&no) {
+        if !self.busy.withdrawn(no, event) && self.lanes.contains_key(&no) {
             self.change(no, now, out, |lane| lane.window.remove(event));
         }
     }
@@ -333,7 +292,7 @@ impl Engine {
         }
         let busy = std::mem::take(&mut self.busy);
         self.change(no, now, out, |lane| {
-            lane.refilled(entries, more, now, |event| busy.contains_key(&(no, event)));
+            lane.refilled(entries, more, now, |event| busy.contains(no, event));
         });
         self.busy = busy;
     }
@@ -347,32 +306,22 @@ impl Engine {
         rng: &mut R,
         out: &mut Vec<Command>,
     ) {
-        let (Some(busy), Some(lane)) = (self.busy.get_mut(&(no, event)), self.lanes.get_mut(&no))
-        else {
-            return;
-        };
-        let Phase::InFlight {
-            attempt,
-            since,
-            lingers,
-            retried,
-        } = busy.phase
+        let (Some((entry, attempt)), Some(lane)) =
+            (self.busy.in_flight(no, event), self.lanes.get_mut(&no))
         else {
             return;
         };
         let (waiting, open) = (lane.window.len(), lane.breaker.is_open());
         let ended = Ended {
-            entry: busy.entry,
-            retried,
+            entry,
+            retried: attempt.retried,
             outcome,
-            took: now.mono.saturating_sub(since),
-            lingered: lingers,
+            took: now.mono.saturating_sub(attempt.since),
+            lingered: attempt.lingers,
         };
         let ruling = lane.ended(ended, now, &self.clock, rng);
         lane.settling += 1;
-        busy.phase = Phase::Settling {
-            again: ruling.again,
-        };
+        self.busy.settle(no, event, ruling.again);
         self.shares.ended(lane.filed.conduct);
         out.push(Command::Store {
             no,
@@ -382,25 +331,12 @@ impl Engine {
         });
         self.count(no, waiting, open, out);
         self.refresh(no, now, out);
-        if self
-            .young
-            .front()
-            .is_some_and(|first| first.attempt == attempt)
-        {
-            self.drop_ended_young();
-        }
     }
 
     fn stored(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
-        let settled = match self.busy.get(&(no, event)) {
-            Some(Busy {
-                phase: Phase::Settling { again },
-                withdrawn,
-                ..
-            }) => again.filter(|_| !withdrawn),
-            _ => return,
+        let Some(again) = self.busy.stored(no, event) else {
+            return;
         };
-        self.busy.remove(&(no, event));
         let capacity = self.capacity();
         let Some(lane) = self.lanes.get_mut(&no) else {
             return;
@@ -408,7 +344,7 @@ impl Engine {
         lane.settling = lane.settling.saturating_sub(1);
         let waiting = lane.window.len();
         let open = lane.breaker.is_open();
-        match settled {
+        match again {
             Some(entry) => lane.enter(entry, now, capacity),
             None => lane.window.remove(event),
         }
@@ -425,52 +361,6 @@ impl Engine {
             }
             self.refresh(no, now, out);
         }
-    }
-
-    /// Tells lanes of their attempts that have become slow.
-    fn notice_slow(&mut self, now: Now, out: &mut Vec<Command>) {
-        while let Some(&young) = self.young.front() {
-            if young.slow_at > now.mono {
-                break;
-            }
-            self.young.pop_front();
-            self.drop_ended_young();
-            if let Some(Busy {
-                phase: Phase::InFlight { lingers, .. },
-                ..
-            }) = self.busy.get_mut(&(young.no, young.event))
-            {
-                *lingers = true;
-            }
-            if let Some(lane) = self.lanes.get_mut(&young.no) {
-                lane.lingers();
-            }
-            self.refresh(young.no, now, out);
-        }
-        // Behind a live one there may be any number that have ended.
-        if self.young.len() > 2 * self.shares.total() + 1024 {
-            let mut young = std::mem::take(&mut self.young);
-            young.retain(|&young| self.is_in_flight(young));
-            self.young = young;
-        }
-    }
-
-    /// The first of the young is in flight.
-    fn drop_ended_young(&mut self) {
-        while let Some(&young) = self.young.front()
-            && !self.is_in_flight(young)
-        {
-            self.young.pop_front();
-        }
-    }
-
-    fn is_in_flight(&self, young: Young) -> bool {
-        self.busy
-            .get(&(young.no, young.event))
-            .is_some_and(|busy| match busy.phase {
-                Phase::InFlight { attempt, .. } => attempt == young.attempt,
-                Phase::Settling { .. } => false,
-            })
     }
 
     /// How many deliveries a window may hold.
@@ -551,7 +441,7 @@ impl Engine {
 
     /// Starts attempts while there are slots and lanes that may have them.
     fn fill_slots(&mut self, now: Now, out: &mut Vec<Command>) {
-        while !self.draining && self.busy.len() - self.shares.total() < MAX_SETTLING {
+        while !self.draining && self.busy.settling() < MAX_SETTLING {
             let Some(no) = self.shares.next() else {
                 return;
             };
@@ -563,36 +453,15 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(&no) else {
             return;
         };
-        lane.filed.turn = None;
+        if let Some(turn) = lane.filed.turn.take() {
+            self.shares.dequeue(turn, &lane.policy.tenant);
+        }
         // Its share may have shrunk since it took its place.
         let room = lane.has_room(self.shares.of_one(lane.filed.conduct));
         if room && let Some(entry) = lane.start(now.mono) {
             self.waiting = self.waiting.saturating_sub(1);
             self.shares.started(lane.filed.conduct);
-            self.last_attempt += 1;
-            let attempt = self.last_attempt;
-            let event = entry.event;
-            let phase = Phase::InFlight {
-                attempt,
-                since: now.mono,
-                lingers: false,
-                retried: None,
-            };
-            let withdrawn = false;
-            self.busy.insert(
-                (no, event),
-                Busy {
-                    entry,
-                    phase,
-                    withdrawn,
-                },
-            );
-            self.young.push_back(Young {
-                slow_at: now.mono.saturating_add(SLOW),
-                no,
-                event,
-                attempt,
-            });
+            self.busy.start(no, entry, now.mono);
             out.push(Command::Start { no, entry });
         }
         self.refresh(no, now, out);

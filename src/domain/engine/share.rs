@@ -23,8 +23,8 @@
 //! (see [`lane`](super::lane)) doubles with every round trip, so neither costs an endpoint
 //! that behaves more than its first round trips.
 //!
-//! Lanes of one kind take turns, first between tenants, then between a tenant's lanes;
-//! and the kinds take turns among those that may start. Every step is O(log n).
+//! Lanes of one conduct take turns, first between tenants, then between a tenant's lanes;
+//! and the conducts take turns among those that may start. Every step is O(log n).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,22 +39,14 @@ pub enum Conduct {
     Slow,
 }
 
-/// Who takes turns with whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Prompt, with nothing in flight.
-    Resting,
-    Prompt,
-    New,
-    Slow,
-}
-
-const KINDS: [Kind; 4] = [Kind::Resting, Kind::Prompt, Kind::New, Kind::Slow];
+const CONDUCTS: [Conduct; 3] = [Conduct::New, Conduct::Prompt, Conduct::Slow];
 
 /// A lane's place in the turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    kind: Kind,
+    conduct: Conduct,
+    /// Nothing was in flight.
+    resting: bool,
     number: u64,
 }
 
@@ -68,13 +60,16 @@ pub struct Shares {
     in_flight: [usize; 3],
     /// Lanes that have or want slots, by conduct.
     active: [usize; 3],
-    rings: [Ring; 4],
-    /// The kind whose turn it is.
-    next_kind: usize,
+    /// By conduct.
+    rings: [Ring; 3],
+    /// Of the prompt lanes those with nothing in flight, once more.
+    resting: Ring,
+    /// The conduct whose turn it is.
+    next_conduct: usize,
     last_turn: u64,
 }
 
-/// Lanes of one kind that want a slot.
+/// Lanes of one conduct that want a slot.
 #[derive(Debug, Default)]
 struct Ring {
     tenants: BTreeMap<u64, Tenant>,
@@ -95,7 +90,8 @@ impl Shares {
             in_flight: [0; 3],
             active: [0; 3],
             rings: Default::default(),
-            next_kind: 0,
+            resting: Ring::default(),
+            next_conduct: 0,
             last_turn: 0,
         }
     }
@@ -163,57 +159,73 @@ impl Shares {
         conduct: Conduct,
         in_flight: usize,
     ) -> Turn {
-        let kind = match conduct {
-            Conduct::Prompt if in_flight == 0 => Kind::Resting,
-            Conduct::Prompt => Kind::Prompt,
-            Conduct::New => Kind::New,
-            Conduct::Slow => Kind::Slow,
-        };
+        let resting = conduct == Conduct::Prompt && in_flight == 0;
         if let Some(turn) = turn {
-            if turn.kind == kind {
-                return turn;
+            if turn.conduct == conduct {
+                // It keeps its place when it comes to rest.
+                match (turn.resting, resting) {
+                    (false, true) => self.resting.push(turn.number, no, tenant),
+                    (true, false) => self.resting.remove(turn.number, tenant),
+                    _ => {}
+                }
+                return Turn { resting, ..turn };
             }
             self.dequeue(turn, tenant);
         }
         self.last_turn += 1;
         let number = self.last_turn;
-        self.rings[kind as usize].push(number, no, tenant);
-        Turn { kind, number }
+        self.rings[conduct as usize].push(number, no, tenant);
+        if resting {
+            self.resting.push(number, no, tenant);
+        }
+        Turn {
+            conduct,
+            resting,
+            number,
+        }
     }
 
     /// Takes a lane out of the turns.
     pub fn dequeue(&mut self, turn: Turn, tenant: &Tenant) {
-        self.rings[turn.kind as usize].remove(turn.number, tenant);
+        self.rings[turn.conduct as usize].remove(turn.number, tenant);
+        if turn.resting {
+            self.resting.remove(turn.number, tenant);
+        }
     }
 
-    /// Takes the lane whose turn it is out of the turns, if there is a slot for it.
+    /// The lane whose turn it is, if there is a slot for it. It is to be
+    /// [taken out](Self::dequeue) of the turns.
     pub fn next(&mut self) -> Option<EndpointNo> {
         if self.total() >= self.limit {
             return None;
         }
-        for step in 0..KINDS.len() {
-            let index = (self.next_kind + step) % KINDS.len();
-            if self.may_start(KINDS[index])
-                && let Some(no) = self.rings[index].pop(&mut self.last_turn)
-            {
-                self.next_kind = (index + 1) % KINDS.len();
+        for step in 0..CONDUCTS.len() {
+            let index = (self.next_conduct + step) % CONDUCTS.len();
+            let ring = match CONDUCTS[index] {
+                Conduct::Prompt if !self.may_start(Conduct::Prompt) => &mut self.resting,
+                conduct if !self.may_start(conduct) => continue,
+                conduct => &mut self.rings[conduct as usize],
+            };
+            if let Some(no) = ring.pop(&mut self.last_turn) {
+                self.next_conduct = (index + 1) % CONDUCTS.len();
                 return Some(no);
             }
         }
         None
     }
 
-    /// Whether a lane of this kind may take one of the free slots.
-    fn may_start(&self, kind: Kind) -> bool {
+    /// Whether any lane of this conduct may take one of the free slots.
+    fn may_start(&self, conduct: Conduct) -> bool {
         let suspects = self.in_flight(Conduct::New) + self.in_flight(Conduct::Slow);
-        let left = self.limit.saturating_sub(suspects);
-        match kind {
-            Kind::Resting => true,
-            Kind::Prompt => self.in_flight(Conduct::Prompt) < left - left / 8,
-            Kind::New => suspects < self.limit - self.limit / 4,
-            Kind::Slow => {
-                self.in_flight(Conduct::Slow) < self.slow_limit()
-                    && suspects < self.limit - self.limit / 4
+        let for_suspects = self.limit - self.limit / 4;
+        match conduct {
+            Conduct::Prompt => {
+                let left = self.limit.saturating_sub(suspects);
+                self.in_flight(Conduct::Prompt) < left - left / 8
+            }
+            Conduct::New => suspects < for_suspects,
+            Conduct::Slow => {
+                self.in_flight(Conduct::Slow) < self.slow_limit() && suspects < for_suspects
             }
         }
     }
@@ -235,12 +247,12 @@ impl Ring {
     }
 
     fn remove(&mut self, number: u64, tenant: &Tenant) {
-        if let Some(queue) = self.queues.get_mut(tenant) {
-            queue.lanes.remove(&number);
-            if queue.lanes.is_empty() {
-                self.tenants.remove(&queue.number);
-                self.queues.remove(tenant);
-            }
+        if let Some(queue) = self.queues.get_mut(tenant)
+            && queue.lanes.remove(&number).is_some()
+            && queue.lanes.is_empty()
+        {
+            self.tenants.remove(&queue.number);
+            self.queues.remove(tenant);
         }
     }
 

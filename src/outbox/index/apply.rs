@@ -13,7 +13,7 @@ use crate::outbox::record::{
     Rewritten,
 };
 
-use super::keys::{self, List};
+use super::keys::{self, End, List};
 use super::pages::PagesError;
 use super::rows::{self, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
@@ -79,6 +79,9 @@ impl State {
         let row = DeliveryRow::new(state, exact, 0);
         for no in &accepted.endpoints {
             self.insert(EventId(head.id), EndpointNo(*no), row, facts)?;
+        }
+        if accepted.endpoints.is_empty() {
+            self.note_finish(EventId(head.id), true)?;
         }
         Ok(())
     }
@@ -222,7 +225,7 @@ impl State {
                 facts,
             )?;
         }
-        Ok(())
+        self.note_finish(id, true)
     }
 
     fn forgotten(&mut self, id: EventId) -> Result<(), PagesError> {
@@ -251,6 +254,7 @@ impl State {
         let Some(facts) = self.facts(id)? else {
             return Ok(());
         };
+        self.note_finish(id, false)?;
         for (no, row) in self.delivery_rows(id)? {
             self.count(id, no, &row, facts, false)?;
             self.unlist(id, no, &row);
@@ -314,11 +318,53 @@ impl State {
         new: DeliveryRow,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
+        let single = facts.deliveries < 2;
+        if single {
+            self.note_end(id, end_of(&old), false);
+        } else if !self.is_open(id)? {
+            self.note_finish(id, false)?;
+        }
         self.count(id, no, &old, facts, false)?;
         self.unlist(id, no, &old);
         self.entries.put(keys::delivery(id, no), rows::encode(&new));
         self.list(id, no, &new, facts);
-        self.count(id, no, &new, facts, true)
+        self.count(id, no, &new, facts, true)?;
+        if single {
+            self.note_end(id, end_of(&new), true);
+        } else if !self.is_open(id)? {
+            self.note_finish(id, true)?;
+        }
+        Ok(())
+    }
+
+    /// Lists an event with nothing open by when that was, or takes it off the list. Does
+    /// nothing for an event with something open.
+    fn note_finish(&mut self, id: EventId, add: bool) -> Result<(), PagesError> {
+        let mut end = Some((End::Delivered, id.timestamp().as_millis()));
+        for (_, row) in self.delivery_rows(id)? {
+            end = match (end, end_of(&row)) {
+                (Some((End::Delivered, at)), Some((end, other))) => Some((end, at.max(other))),
+                (Some((End::Dead, at)), Some((_, other))) => Some((End::Dead, at.max(other))),
+                _ => None,
+            };
+        }
+        self.note_end(id, end, add);
+        Ok(())
+    }
+
+    fn note_end(&mut self, id: EventId, end: Option<(End, u64)>, add: bool) {
+        let Some((end, at)) = end else { return };
+        let key = keys::finished(end, at.max(id.timestamp().as_millis()), id);
+        if add {
+            self.entries.put_new(key, Vec::new());
+        } else {
+            self.entries.remove(key);
+        }
+    }
+
+    /// Whether an event with several deliveries has an open one.
+    fn is_open(&self, id: EventId) -> Result<bool, PagesError> {
+        Ok(self.entries.get(&keys::open_count(id))?.is_some())
     }
 
     fn list(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
@@ -413,6 +459,15 @@ impl State {
             _ => self.entries.put(key, rows::encode(&now)),
         }
         Ok(open == 0 || now == 0)
+    }
+}
+
+/// How and when a delivery came to its end; `None` while it is open.
+fn end_of(row: &DeliveryRow) -> Option<(End, u64)> {
+    match row.delivery()?.status {
+        Status::Pending | Status::Held => None,
+        Status::Delivered => Some((End::Delivered, row.finished_at)),
+        Status::Dead => Some((End::Dead, row.finished_at)),
     }
 }
 

@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// An overlay of this many bytes is moved at once.
 const EAGER_BYTES: usize = 8 << 20;
 /// A bulk load waits for the disk at this many bytes.
-const FULL_BYTES: usize = 32 << 20;
+const FULL_BYTES: usize = 16 << 20;
 /// How long a stop waits for sled.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 

@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | `d` event, endpoint | a delivery | `DeliveryRow` |
 //! | `e` event | an event | `EventRow` |
+//! | `f` kind, finished at, event | an event with nothing open, by when that was | nothing |
 //! | `i` tenant, 0, key | an idempotency key | `KeyRow` |
 //! | `m` | the index itself | `MetaRow` |
 //! | `n` endpoint | an endpoint's name, state and totals | `LaneRow` |
@@ -43,6 +44,36 @@ fn build(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 pub fn event(id: EventId) -> Vec<u8> {
     build(b'e', &[&id.0.to_be_bytes()])
+}
+
+/// What became of an event with nothing open: how long it is kept depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Delivered everywhere, or wanted nowhere.
+    Delivered,
+    /// At least one delivery is dead.
+    Dead,
+}
+
+impl End {
+    fn tag(self) -> u8 {
+        match self {
+            End::Delivered => 0,
+            End::Dead => 1,
+        }
+    }
+}
+
+pub fn finished(end: End, at: u64, id: EventId) -> Vec<u8> {
+    build(
+        b'f',
+        &[&[end.tag()], &at.to_be_bytes(), &id.0.to_be_bytes()],
+    )
+}
+
+/// When the event of an `f` key was finished.
+pub fn finished_at(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.get(2..10)?.first_chunk()?))
 }
 
 pub fn open_count(id: EventId) -> Vec<u8> {

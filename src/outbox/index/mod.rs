@@ -12,6 +12,8 @@ pub mod rows;
 
 mod apply;
 mod flush;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -137,7 +139,7 @@ impl State {
     }
 
     /// Everything in the index, for comparing one index with another.
-    pub fn contents(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PagesError> {
+    pub fn contents(&mut self) -> Result<pages::Entries, PagesError> {
         self.settle();
         let all = self.entries.scan(&[0], &[u8::MAX], false);
         all.map(|entry| entry.map(|(key, value)| (key.into_owned(), value.into_owned())))

@@ -99,15 +99,12 @@ impl Place {
     /// Opens the index that is there.
     pub fn open(&self) -> Result<State, Unusable> {
         let (number, text) = self.named().ok_or(Unusable::Missing)?;
-        if self.boot_id.is_none()
-            || !text
-                .lines()
-                .nth(1)
-                .is_some_and(|line| self.stamp(number).lines().nth(1) == Some(line))
-        {
+        let stamp = self.stamp(number);
+        let boot = |text: &str| text.lines().nth(1).map(str::to_owned);
+        if self.boot_id.is_none() || boot(&text) != boot(&stamp) {
             return Err(Unusable::OtherBoot);
         }
-        if text != self.stamp(number) {
+        if text != stamp {
             return Err(Unusable::OtherStore);
         }
         let (dir, cache_bytes) = (self.generation(number), self.cache_bytes);
@@ -182,7 +179,7 @@ fn guarded(
     }
 }
 
-fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
+pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
     let mut state = State::new(Some(pages), store_id);
     let bytes = state
         .entries

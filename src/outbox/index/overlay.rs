@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -33,7 +32,7 @@ pub struct Layer {
 }
 
 /// About what an entry costs besides its key and value.
-const ENTRY_COST: usize = 96;
+const ENTRY_COST: usize = 160;
 
 impl Layer {
     /// About how much memory the layer takes, in bytes. Never less than what was put in
@@ -64,7 +63,6 @@ pub struct Overlay {
 }
 
 type Found<'a> = Result<(Cow<'a, [u8]>, Option<Cow<'a, [u8]>>), PagesError>;
-type Source<'a> = Peekable<Box<dyn Iterator<Item = Found<'a>> + 'a>>;
 
 impl Overlay {
     pub fn new(pages: Option<Pages>) -> Self {
@@ -168,10 +166,15 @@ impl Overlay {
                 .into_iter()
                 .flatten()
             {
-                sources.push(layer_source(layer, bounds.clone(), backward).peekable());
+                sources.push(Source::new(layer_source(layer, bounds.clone(), backward)));
             }
             if let Some(pages) = &self.pages {
-                sources.push(pages_source(pages, from.to_vec(), to.to_vec(), backward).peekable());
+                sources.push(Source::new(pages_source(
+                    pages,
+                    from.to_vec(),
+                    to.to_vec(),
+                    backward,
+                )));
             }
         }
         Scan { sources, backward }
@@ -252,25 +255,50 @@ pub struct Scan<'a> {
     backward: bool,
 }
 
+/// One of the walks and what it comes to next.
+struct Source<'a> {
+    head: Option<Found<'a>>,
+    walk: Box<dyn Iterator<Item = Found<'a>> + 'a>,
+}
+
+impl<'a> Source<'a> {
+    fn new(mut walk: Box<dyn Iterator<Item = Found<'a>> + 'a>) -> Self {
+        Source {
+            head: walk.next(),
+            walk,
+        }
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        match &self.head {
+            Some(Ok((key, _))) => Some(key),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self) -> Option<Found<'a>> {
+        std::mem::replace(&mut self.head, self.walk.next())
+    }
+}
+
 impl<'a> Scan<'a> {
     /// The source whose next key comes first; a failed one comes before all.
-    fn first(&mut self) -> Option<usize> {
-        let mut best: Option<(usize, Vec<u8>)> = None;
-        for (index, source) in self.sources.iter_mut().enumerate() {
-            let key = match source.peek() {
-                None => continue,
-                Some(Err(_)) => return Some(index),
-                Some(Ok((key, _))) => key,
-            };
+    fn first(&self) -> Option<usize> {
+        let mut best: Option<(usize, &[u8])> = None;
+        for (index, source) in self.sources.iter().enumerate() {
+            if matches!(source.head, Some(Err(_))) {
+                return Some(index);
+            }
+            let Some(key) = source.key() else { continue };
             let earlier = |best: &[u8]| {
                 if self.backward {
-                    **key > *best
+                    key > best
                 } else {
-                    **key < *best
+                    key < best
                 }
             };
-            if best.as_ref().is_none_or(|(_, best)| earlier(best)) {
-                best = Some((index, key.to_vec()));
+            if best.is_none_or(|(_, best)| earlier(best)) {
+                best = Some((index, key));
             }
         }
         best.map(|(index, _)| index)
@@ -283,7 +311,7 @@ impl<'a> Iterator for Scan<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let index = self.first()?;
-            let (key, value) = match self.sources[index].next()? {
+            let (key, value) = match self.sources.get_mut(index)?.take()? {
                 Ok(found) => found,
                 Err(error) => {
                     self.sources.clear();
@@ -291,7 +319,9 @@ impl<'a> Iterator for Scan<'a> {
                 }
             };
             for source in &mut self.sources {
-                source.next_if(|found| found.as_ref().is_ok_and(|(other, _)| *other == key));
+                if source.key() == Some(&*key) {
+                    source.take();
+                }
             }
             if let Some(value) = value {
                 return Some(Ok((key, value)));

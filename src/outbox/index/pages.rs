@@ -37,7 +37,10 @@ pub struct Pages {
     tree: sled::Tree,
 }
 
-type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+/// Keys and values, in order.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+type Entry<'a> = Result<(&'a [u8], &'a [u8]), PagesError>;
 
 impl Pages {
     /// Opens or makes the database at `dir`. sled may panic or hang on a damaged file;
@@ -183,9 +186,7 @@ fn finish_page(key: &[u8], mut page: Vec<u8>, batch: &mut sled::Batch) {
 }
 
 /// Checks a page and gives its entries in order.
-fn entries(
-    page: &[u8],
-) -> Result<impl Iterator<Item = Result<(&[u8], &[u8]), PagesError>>, PagesError> {
+fn entries(page: &[u8]) -> Result<impl Iterator<Item = Entry<'_>>, PagesError> {
     let (crc, mut rest) = page.split_first_chunk::<4>().ok_or(PagesError::Damaged)?;
     if u32::from_le_bytes(*crc) != crc32c::crc32c(rest) {
         return Err(PagesError::Damaged);

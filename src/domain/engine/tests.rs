@@ -1,0 +1,591 @@
+//! Scenarios: the whole engine with receivers that do as they are told.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::*;
+use crate::domain::attempt::ErrorKind;
+use crate::domain::delivery::{Next, Reason};
+use crate::domain::endpoint::{DisabledReason, Ordering, Rate};
+use crate::domain::event::Tenant;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Timestamp;
+
+const MS: Duration = Duration::from_millis(1);
+const HANG: Duration = Duration::from_secs(20);
+
+fn status(code: u16) -> Outcome {
+    Outcome {
+        status: Some(code),
+        error: (!(200..300).contains(&code)).then_some(ErrorKind::Status),
+        retry_after: None,
+    }
+}
+
+fn timeout() -> Outcome {
+    Outcome {
+        status: None,
+        error: Some(ErrorKind::Timeout),
+        retry_after: None,
+    }
+}
+
+fn policy(tenant: &str, max_in_flight: usize) -> LanePolicy {
+    LanePolicy {
+        tenant: Tenant::new(tenant).unwrap(),
+        max_in_flight,
+        retry: Arc::new(RetryPolicy {
+            jitter: 0.0,
+            ..RetryPolicy::default()
+        }),
+        ordering: Ordering::None,
+        rate_limit: None,
+    }
+}
+
+/// An engine, its receivers, and an index.
+struct Stage {
+    engine: Engine,
+    rng: SmallRng,
+    now: Now,
+    /// What each endpoint answers, and how fast; 200 in 10 ms if not named.
+    answers: HashMap<EndpointNo, (Duration, Outcome)>,
+    ends: BinaryHeap<Reverse<(Duration, EndpointNo, EventId)>>,
+    outcomes: HashMap<(EndpointNo, EventId), Outcome>,
+    index: BTreeMap<(EndpointNo, Key), Entry>,
+    keys: HashMap<(EndpointNo, EventId), Key>,
+    starts: Vec<(Duration, EndpointNo, EventId)>,
+    stores: Vec<(EventId, Next, Option<DisabledReason>)>,
+    last_event: u128,
+}
+
+impl Stage {
+    fn new(max_in_flight: usize) -> Stage {
+        Stage {
+            engine: Engine::new(max_in_flight),
+            rng: SmallRng::seed_from_u64(1),
+            now: Now {
+                wall: Timestamp::from_millis(1_800_000_000_000),
+                mono: Duration::ZERO,
+            },
+            answers: HashMap::new(),
+            ends: BinaryHeap::new(),
+            outcomes: HashMap::new(),
+            index: BTreeMap::new(),
+            keys: HashMap::new(),
+            starts: Vec::new(),
+            stores: Vec::new(),
+            last_event: 0,
+        }
+    }
+
+    fn configure(&mut self, nos: std::ops::Range<u32>, policy: &LanePolicy) {
+        for no in nos {
+            self.tell(Input::Configure {
+                no: EndpointNo(no),
+                policy: policy.clone(),
+            });
+        }
+    }
+
+    fn answer(&mut self, nos: std::ops::Range<u32>, took: Duration, outcome: Outcome) {
+        for no in nos {
+            self.answers.insert(EndpointNo(no), (took, outcome));
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.engine.handle(input, self.now, &mut self.rng, &mut out);
+        for command in out {
+            match command {
+                Command::Start { no, entry } => {
+                    let usual = (10 * MS, status(200));
+                    let (took, outcome) = self.answers.get(&no).copied().unwrap_or(usual);
+                    self.ends
+                        .push(Reverse((self.now.mono + took, no, entry.event)));
+                    self.outcomes.insert((no, entry.event), outcome);
+                    self.starts.push((self.now.mono, no, entry.event));
+                }
+                Command::Store {
+                    no,
+                    event,
+                    next,
+                    disable,
+                } => {
+                    self.stores.push((event, next, disable));
+                    self.store(no, event, next);
+                    self.tell(Input::Stored { no, event });
+                }
+                Command::Refill { no, from, limit } => {
+                    let last = (Timestamp::MAX, EventId(u128::MAX));
+                    let range = self.index.range((no, from)..=(no, last));
+                    let mut entries: Vec<Entry> = range.map(|(_, &entry)| entry).collect();
+                    let more = entries.len() > limit;
+                    entries.truncate(limit);
+                    self.tell(Input::Refilled { no, entries, more });
+                }
+                Command::BreakerChanged { .. } => {}
+            }
+        }
+    }
+
+    fn store(&mut self, no: EndpointNo, event: EventId, next: Next) {
+        let Some(entry) = self.keys.remove(&(no, event)).and_then(|key| {
+            let key = (no, key);
+            self.index.remove(&key)
+        }) else {
+            return;
+        };
+        if let Next::Retry {
+            due,
+            budget_from,
+            tries,
+        } = next
+        {
+            self.put(
+                no,
+                Entry {
+                    due,
+                    budget_from,
+                    tries,
+                    ..entry
+                },
+            );
+        }
+    }
+
+    fn put(&mut self, no: EndpointNo, entry: Entry) {
+        self.index.insert((no, entry.key()), entry);
+        self.keys.insert((no, entry.event), entry.key());
+    }
+
+    /// A new event for an endpoint, due now.
+    fn queue(&mut self, no: u32) -> EventId {
+        let (no, entry) = (EndpointNo(no), self.entry());
+        self.put(no, entry);
+        self.tell(Input::Queued { no, entry });
+        entry.event
+    }
+
+    fn entry(&mut self) -> Entry {
+        self.last_event += 1;
+        let due = self.now.wall;
+        Entry {
+            event: EventId(self.last_event),
+            lsn: 0,
+            due,
+            exact: false,
+            tries: 0,
+            budget_from: due,
+        }
+    }
+
+    /// Lets time pass, with all that happens in it.
+    fn run(&mut self, span: Duration) {
+        let end = self.now.mono + span;
+        loop {
+            let next_end = self.ends.peek().map(|&Reverse((at, ..))| at);
+            let wake = self.engine.next_wake();
+            let Some(at) = next_end
+                .into_iter()
+                .chain(wake)
+                .min()
+                .filter(|&at| at <= end)
+            else {
+                break;
+            };
+            self.pass(at);
+            if next_end == Some(at) {
+                let Some(Reverse((_, no, event))) = self.ends.pop() else {
+                    break;
+                };
+                let outcome = self.outcomes[&(no, event)];
+                self.tell(Input::Ended { no, event, outcome });
+            } else {
+                self.tell(Input::Wake);
+            }
+        }
+        self.pass(end);
+    }
+
+    fn pass(&mut self, mono: Duration) {
+        self.now.wall = Timestamp::from_millis(1_800_000_000_000) + mono;
+        self.now.mono = mono;
+    }
+
+    fn started(&self, event: EventId) -> Option<Duration> {
+        let start = self
+            .starts
+            .iter()
+            .find(|&&(_, _, started)| started == event);
+        start.map(|&(at, ..)| at)
+    }
+
+    fn in_flight(&self, no: u32) -> usize {
+        let lane = self.engine.lane(EndpointNo(no), self.now);
+        lane.map_or(0, |lane| lane.in_flight)
+    }
+
+    /// Sends the endpoint an event every `gap` for `span`: the longest wait for a slot.
+    fn longest_wait(&mut self, no: u32, gap: Duration, span: Duration) -> Duration {
+        let mut queued = Vec::new();
+        let end = self.now.mono + span;
+        while self.now.mono < end {
+            let at = self.now.mono;
+            queued.push((self.queue(no), at));
+            self.run(gap);
+        }
+        let end = self.now.mono;
+        let starts: HashMap<EventId, Duration> = self
+            .starts
+            .iter()
+            .map(|&(at, _, event)| (event, at))
+            .collect();
+        let waits = queued
+            .iter()
+            .map(|(event, at)| starts.get(event).copied().unwrap_or(end) - *at);
+        waits.max().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_healthy_endpoint_finds_a_slot_beside_a_hundred_hanging_ones() {
+    let mut stage = Stage::new(512);
+    stage.configure(0..101, &policy("t", 16));
+    stage.answer(1..101, HANG, timeout());
+    for _ in 0..16 {
+        for no in 1..101 {
+            stage.queue(no);
+        }
+    }
+    // Nobody knows any of them yet, and the healthy one comes last.
+    let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
+    assert_eq!(wait, Duration::ZERO);
+    let hanging: usize = (1..101).map(|no| stage.in_flight(no)).sum();
+    assert!(hanging <= 256, "{hanging}");
+}
+
+#[test]
+fn a_healthy_endpoint_finds_a_slot_when_a_hundred_that_were_healthy_begin_to_hang() {
+    let mut stage = Stage::new(512);
+    stage.configure(0..101, &policy("t", 16));
+    for _ in 0..50 {
+        for no in 0..101 {
+            stage.queue(no);
+        }
+        stage.run(100 * MS);
+    }
+    stage.answer(1..101, HANG, timeout());
+    for _ in 0..64 {
+        for no in 1..101 {
+            stage.queue(no);
+        }
+    }
+    assert!(stage.engine.stats().in_flight > 300, "they were trusted");
+    let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
+    assert_eq!(wait, Duration::ZERO);
+    for _ in 0..200 {
+        stage.queue(0);
+    }
+    stage.run(30 * MS);
+    assert_eq!(stage.in_flight(0), 16, "all that it may have");
+}
+
+#[test]
+fn nine_thousand_healthy_endpoints_do_not_wait_for_a_thousand_hanging_ones() {
+    let mut stage = Stage::new(512);
+    stage.configure(0..10_000, &policy("t", 16));
+    let hangs = |no: u32| no % 10 == 7;
+    for no in (0..10_000).filter(|&no| hangs(no)) {
+        stage.answer(no..no + 1, HANG, timeout());
+    }
+    // Two minutes to get to know them; then events for all, over and over.
+    for no in 0..10_000 {
+        stage.queue(no);
+    }
+    stage.run(Duration::from_secs(120));
+    stage.starts.clear();
+    let mut queued = HashMap::new();
+    for round in 0..60_000u32 {
+        let no = round.wrapping_mul(7919) % 10_000;
+        let event = stage.queue(no);
+        if !hangs(no) {
+            queued.insert(event, stage.now.mono);
+        }
+        stage.run(MS);
+    }
+    let mut waits: Vec<Duration> = stage
+        .starts
+        .iter()
+        .filter_map(|&(at, _, event)| Some(at - queued.remove(&event)?))
+        .collect();
+    assert_eq!(queued.len(), 0, "all were attempted");
+    waits.sort_unstable();
+    let p99 = waits[waits.len() * 99 / 100];
+    assert!(p99 <= MS, "p99 {p99:?}, most {:?}", waits.last());
+    assert!(
+        waits.last().is_some_and(|&most| most <= 10 * MS),
+        "{waits:?}"
+    );
+}
+
+#[test]
+fn one_endpoint_alone_soon_has_all_that_it_may() {
+    let mut stage = Stage::new(512);
+    stage.configure(0..1, &policy("t", 64));
+    for _ in 0..600 {
+        stage.queue(0);
+    }
+    assert_eq!(stage.in_flight(0), 4);
+    stage.run(41 * MS);
+    assert_eq!(stage.in_flight(0), 64, "doubled with each round trip");
+    stage.run(Duration::from_secs(1));
+    assert_eq!(stage.starts.len(), 600);
+}
+
+#[test]
+fn tenants_share_evenly_whatever_their_endpoints() {
+    let mut stage = Stage::new(4);
+    stage.configure(0..50, &policy("many", 16));
+    stage.configure(50..51, &policy("one", 16));
+    for _ in 0..200 {
+        for no in 0..51 {
+            stage.queue(no);
+        }
+    }
+    // Once all are known.
+    stage.run(300 * MS);
+    stage.starts.clear();
+    stage.run(500 * MS);
+    let one = stage
+        .starts
+        .iter()
+        .filter(|&&(_, no, _)| no.0 == 50)
+        .count();
+    let share = one as f64 / stage.starts.len() as f64;
+    assert!((0.45..0.55).contains(&share), "{share}");
+    let each: Vec<usize> = (0..50)
+        .map(|no| {
+            stage
+                .starts
+                .iter()
+                .filter(|&&(_, of, _)| of.0 == no)
+                .count()
+        })
+        .collect();
+    let (least, most) = (each.iter().min(), each.iter().max());
+    assert!(most <= least.map(|n| n + 4).as_ref(), "{each:?}");
+}
+
+#[test]
+fn a_slow_endpoint_alone_may_use_half() {
+    let mut stage = Stage::new(32);
+    stage.configure(0..1, &policy("t", 64));
+    stage.answer(0..1, Duration::from_secs(3), status(200));
+    for _ in 0..200 {
+        stage.queue(0);
+    }
+    stage.run(Duration::from_secs(20));
+    assert_eq!(stage.in_flight(0), 16);
+}
+
+#[test]
+fn all_slots_are_used_when_all_are_prompt() {
+    let mut stage = Stage::new(64);
+    stage.configure(0..100, &policy("t", 16));
+    for _ in 0..100 {
+        for no in 0..100 {
+            stage.queue(no);
+        }
+    }
+    stage.run(500 * MS);
+    assert_eq!(stage.engine.stats().in_flight, 64);
+}
+
+#[test]
+fn retry_after_pauses_the_whole_endpoint() {
+    let mut stage = Stage::new(8);
+    stage.configure(0..1, &policy("t", 16));
+    let busy = Outcome {
+        retry_after: Some(Duration::from_secs(60)),
+        ..status(429)
+    };
+    stage.answer(0..1, MS, busy);
+    let first = stage.queue(0);
+    stage.run(2 * MS);
+    let other = stage.queue(0);
+    stage.answer(0..1, MS, status(200));
+    stage.run(Duration::from_secs(100));
+    assert_eq!(stage.started(other), Some(Duration::from_millis(60_001)));
+    let retried = stage.starts.iter().rfind(|&&(_, _, event)| event == first);
+    assert_eq!(
+        retried.map(|start| start.0),
+        Some(Duration::from_millis(60_001))
+    );
+}
+
+#[test]
+fn gone_holds_the_endpoint_at_once() {
+    let mut stage = Stage::new(8);
+    stage.configure(0..1, &policy("t", 1));
+    stage.answer(0..1, MS, status(410));
+    let first = stage.queue(0);
+    let second = stage.queue(0);
+    stage.run(Duration::from_secs(10));
+    let reason = Reason::Gone;
+    assert_eq!(
+        stage.stores,
+        [(first, Next::Dead { reason }, Some(DisabledReason::Gone))]
+    );
+    assert_eq!(stage.started(second), None);
+}
+
+#[test]
+fn five_days_of_nothing_but_failures_disable_the_endpoint() {
+    let mut stage = Stage::new(8);
+    stage.configure(0..1, &policy("t", 1));
+    stage.answer(0..1, MS, status(500));
+    let day = Duration::from_secs(86_400);
+    for _ in 0..6 {
+        stage.queue(0);
+        stage.run(day);
+    }
+    let disabled: Vec<_> = stage.stores.iter().filter_map(|store| store.2).collect();
+    assert_eq!(disabled, [DisabledReason::Failing]);
+    assert!(stage.now.mono <= 6 * day && stage.stores.len() >= 20);
+}
+
+/// A thousand deliveries that wait for hours after nine failures, on a held endpoint.
+fn held_stage(policy: &LanePolicy) -> Stage {
+    let mut stage = Stage::new(512);
+    let no = EndpointNo(0);
+    stage.configure(0..1, policy);
+    stage.tell(Input::Hold { no });
+    for _ in 0..1000 {
+        let entry = stage.entry();
+        let due = entry.due + Duration::from_secs(7200);
+        let tries = 9;
+        stage.put(
+            no,
+            Entry {
+                due,
+                tries,
+                ..entry
+            },
+        );
+    }
+    stage.run(Duration::from_secs(60));
+    assert_eq!(stage.starts.len(), 0);
+    stage
+}
+
+#[test]
+fn a_release_is_paced() {
+    let limited = LanePolicy {
+        rate_limit: Some(Rate { per_second: 20.0 }),
+        ..policy("t", 64)
+    };
+    for (policy, rate) in [(policy("t", 64), 100), (limited, 20)] {
+        let mut stage = held_stage(&policy);
+        let (no, at) = (EndpointNo(0), stage.now.wall);
+        stage.tell(Input::Release { no, at });
+        stage.run(Duration::from_secs(5));
+        let started = stage.starts.len();
+        assert!((5 * rate..=5 * rate + 2).contains(&started), "{started}");
+        let new = stage.queue(0);
+        assert_eq!(stage.started(new), Some(stage.now.mono), "not behind them");
+        stage.run(Duration::from_secs(60));
+        assert_eq!(stage.starts.len(), 1001);
+    }
+}
+
+#[test]
+fn a_release_starts_budgets_anew() {
+    let mut stage = held_stage(&policy("t", 1));
+    stage.answer(0..1, MS, status(500));
+    stage.run(Duration::from_secs(4 * 86_400));
+    let (no, at) = (EndpointNo(0), stage.now.wall);
+    stage.tell(Input::Release { no, at });
+    stage.run(10 * MS);
+    let due = at + MS + Duration::from_secs(5);
+    let (budget_from, tries) = (at, 1);
+    let next = Next::Retry {
+        due,
+        budget_from,
+        tries,
+    };
+    assert_eq!(stage.stores[0], (EventId(1), next, None));
+}
+
+#[test]
+fn draining_starts_nothing_more() {
+    let mut stage = Stage::new(1);
+    stage.configure(0..1, &policy("t", 1));
+    let first = stage.queue(0);
+    let second = stage.queue(0);
+    stage.tell(Input::Drain);
+    assert_eq!(stage.engine.next_wake(), None);
+    stage.run(Duration::from_secs(60));
+    assert!(stage.started(first).is_some() && stage.started(second).is_none());
+    assert_eq!(stage.stores.len(), 1);
+}
+
+#[test]
+fn without_word_of_stored_outcomes_no_more_attempts_start() {
+    let mut engine = Engine::new(512);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut out = Vec::new();
+    let now = Stage::new(1).now;
+    let mut tell = |input, out: &mut Vec<Command>| engine.handle(input, now, &mut rng, out);
+    for no in 0..1000 {
+        let policy = policy("t", 16);
+        let no = EndpointNo(no);
+        tell(Input::Configure { no, policy }, &mut out);
+    }
+    for event in 0..20_000u32 {
+        let entry = Entry {
+            event: EventId(event.into()),
+            lsn: 0,
+            due: now.wall,
+            exact: false,
+            tries: 0,
+            budget_from: now.wall,
+        };
+        let no = EndpointNo(event % 1000);
+        tell(Input::Queued { no, entry }, &mut out);
+    }
+    let mut stored = 0;
+    while let Some(command) = out.pop() {
+        match command {
+            Command::Start { no, entry } => {
+                let event = entry.event;
+                let outcome = status(200);
+                tell(Input::Ended { no, event, outcome }, &mut out);
+            }
+            Command::Store { .. } => stored += 1,
+            _ => {}
+        }
+    }
+    assert!(
+        (MAX_SETTLING..MAX_SETTLING + 512).contains(&stored),
+        "{stored}"
+    );
+}
+
+#[test]
+fn idle_endpoints_have_no_lane() {
+    let mut stage = Stage::new(8);
+    stage.configure(0..1000, &policy("t", 1));
+    assert_eq!(stage.engine.stats().lanes, 0);
+    for no in 0..1000 {
+        stage.queue(no);
+    }
+    assert_eq!(stage.engine.stats().lanes, 1000);
+    stage.run(Duration::from_secs(60));
+    assert_eq!(stage.starts.len(), 1000);
+    assert_eq!(stage.engine.stats(), Stats::default());
+}

@@ -1,0 +1,388 @@
+//! The index kept live, flushed at any moment and reopened after a crash, is the index
+//! that is built from the records alone.
+
+use proptest::prelude::*;
+
+use super::open::load;
+use super::pages::Pages;
+use super::*;
+use crate::domain::delivery::Delivery;
+use crate::outbox::record::{
+    Accepted, Acted, AttemptRow, Attempted, EndpointRow, EventHead, Idempotency, KeyKept, NextRow,
+    Record, Rewritten, RewrittenDelivery, StepRow,
+};
+
+const STORE: [u8; 16] = [7; 16];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Accept {
+        endpoints: u8,
+        key: Option<u8>,
+        deliver_at: bool,
+    },
+    Attempt {
+        event: usize,
+        endpoint: u8,
+        next: u8,
+    },
+    Act {
+        event: usize,
+        endpoint: u8,
+        step: u8,
+    },
+    Endpoint {
+        no: u8,
+        disabled: bool,
+    },
+    Rewrite {
+        event: usize,
+    },
+    Forget {
+        event: usize,
+    },
+    KeepKey {
+        key: u8,
+    },
+    ForgetKey {
+        key: u8,
+    },
+    Flush,
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let event = 0..60usize;
+    prop_oneof![
+        6 => (0..16u8, proptest::option::of(0..6u8), any::<bool>())
+            .prop_map(|(endpoints, key, deliver_at)| Step::Accept { endpoints, key, deliver_at }),
+        10 => (event.clone(), 0..4u8, 0..6u8).prop_map(|(event, endpoint, next)| Step::Attempt { event, endpoint, next }),
+        5 => (event.clone(), 0..4u8, 0..4u8).prop_map(|(event, endpoint, step)| Step::Act { event, endpoint, step }),
+        2 => (0..4u8, any::<bool>()).prop_map(|(no, disabled)| Step::Endpoint { no, disabled }),
+        2 => event.clone().prop_map(|event| Step::Rewrite { event }),
+        2 => event.prop_map(|event| Step::Forget { event }),
+        1 => (0..6u8).prop_map(|key| Step::KeepKey { key }),
+        1 => (0..6u8).prop_map(|key| Step::ForgetKey { key }),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// A record as the log would keep it.
+struct Kept {
+    lsn: u64,
+    kind: u8,
+    head: Vec<u8>,
+}
+
+struct World {
+    live: State,
+    plain: State,
+    log: Vec<Kept>,
+    dir: tempfile::TempDir,
+    opened: u32,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let pages = Pages::open(&dir.path().join("0"), 1 << 20).unwrap();
+        let (live, plain) = (State::new(Some(pages), STORE), State::new(None, STORE));
+        World {
+            live,
+            plain,
+            log: Vec::new(),
+            dir,
+            opened: 0,
+        }
+    }
+
+    fn add(&mut self, record: &Record<'_>) {
+        let mut head = Vec::new();
+        record.encode(&mut head);
+        let lsn = 100 + self.log.len() as u64 * 10;
+        let kind = record.kind();
+        for state in [&mut self.live, &mut self.plain] {
+            state
+                .apply(lsn, &Record::decode(kind, &head).unwrap())
+                .unwrap();
+            state.meta.applied = lsn + 10;
+        }
+        self.log.push(Kept { lsn, kind, head });
+    }
+
+    fn flush(&mut self) {
+        self.live.settle();
+        if let Some(layer) = self.live.entries.freeze() {
+            layer
+                .merge_into(self.live.entries.pages().unwrap())
+                .unwrap();
+            self.live.entries.thawed();
+        }
+    }
+
+    /// Everything since the last flush is gone from memory; the log is not.
+    fn crash(&mut self) {
+        if self.live.entries.get(keys::META).unwrap().is_none() {
+            return;
+        }
+        self.live = State::new(None, STORE);
+        let dir = self.dir.path().join(self.opened.to_string());
+        self.live = load(Pages::open(&dir, 1 << 20).unwrap(), STORE).unwrap_or_else(|_| {
+            // Nothing was ever flushed: the index is built anew.
+            self.opened += 1;
+            let dir = self.dir.path().join(self.opened.to_string());
+            State::new(Some(Pages::open(&dir, 1 << 20).unwrap()), STORE)
+        });
+        for kept in &self.log {
+            if kept.lsn >= self.live.meta.applied {
+                self.live
+                    .apply(kept.lsn, &Record::decode(kept.kind, &kept.head).unwrap())
+                    .unwrap();
+                self.live.meta.applied = kept.lsn + 10;
+            }
+        }
+    }
+}
+
+const TENANT: &str = "default";
+const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+fn head(id: u128, key: Option<u8>, deliver_at: bool) -> EventHead<'static> {
+    EventHead {
+        id,
+        tenant: TENANT,
+        event_type: "order.created",
+        key: None,
+        idempotency: key.map(|key| Idempotency {
+            key: KEYS[key as usize],
+            content: [key; 32],
+        }),
+        deliver_at: deliver_at.then_some(99),
+        content_type: None,
+        data_at: 0,
+        body_len: 10 + id as u32,
+    }
+}
+
+fn attempt() -> AttemptRow<'static> {
+    AttemptRow {
+        at: 5,
+        duration_ms: 1,
+        status: Some(503),
+        error: Some((7, "no")),
+        response_body: b"x",
+        address: None,
+    }
+}
+
+fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
+    let now = 1000 + world.log.len() as u64;
+    let chosen = |event: &usize, heads: &[EventHead<'static>]| {
+        heads.get(event % heads.len().max(1)).cloned()
+    };
+    match step {
+        Step::Accept {
+            endpoints,
+            key,
+            deliver_at,
+        } => {
+            let event = head(heads.len() as u128 + 1, *key, *deliver_at);
+            heads.push(event.clone());
+            let endpoints = (0..4).filter(|no| endpoints & (1 << no) != 0).collect();
+            world.add(&Record::Accepted(Accepted {
+                event,
+                due: now,
+                endpoints,
+            }));
+        }
+        Step::Attempt {
+            event,
+            endpoint,
+            next,
+        } => {
+            let Some(event) = chosen(event, heads) else {
+                return;
+            };
+            let next = match next {
+                0 | 1 => NextRow::Delivered,
+                2 => NextRow::Dead { reason: 4 },
+                tries => NextRow::Retry {
+                    due: now + 50,
+                    budget_from: 9,
+                    tries: (*tries).into(),
+                    exact: tries % 2 == 0,
+                },
+            };
+            let (id, endpoint) = (event.id, (*endpoint).into());
+            world.add(&Record::Attempted(Attempted {
+                id,
+                endpoint,
+                ended_at: now,
+                attempt: attempt(),
+                next,
+                previous: 0,
+            }));
+        }
+        Step::Act {
+            event,
+            endpoint,
+            step,
+        } => {
+            let Some(event) = chosen(event, heads) else {
+                return;
+            };
+            let step = match step {
+                0 => StepRow::Retry { at: now },
+                1 => StepRow::Hold { reason: 3 },
+                2 => StepRow::Release { at: now },
+                _ => StepRow::Die { at: now, reason: 6 },
+            };
+            world.add(&Record::Acted(Acted {
+                id: event.id,
+                endpoint: (*endpoint).into(),
+                step,
+            }));
+        }
+        Step::Endpoint { no, disabled } => {
+            let id = format!("endpoint-{no}");
+            let state = EndpointStateRow {
+                disabled: disabled.then_some((1, now)),
+                ..Default::default()
+            };
+            world.add(&Record::Endpoint(EndpointRow {
+                no: (*no).into(),
+                id: &id,
+                tenant: TENANT,
+                state,
+            }));
+        }
+        Step::Rewrite { event } => {
+            let Some(event) = chosen(event, heads) else {
+                return;
+            };
+            let rows = world.plain.delivery_rows(EventId(event.id)).unwrap();
+            let known = world
+                .plain
+                .entries
+                .get(&keys::event(EventId(event.id)))
+                .unwrap()
+                .is_some();
+            if known {
+                let deliveries = rows.into_iter().map(|(no, state)| RewrittenDelivery {
+                    endpoint: no.0,
+                    state,
+                    attempts: if state.attempt_count > 0 {
+                        vec![attempt()]
+                    } else {
+                        Vec::new()
+                    },
+                });
+                let deliveries = deliveries.collect();
+                let event = EventHead {
+                    idempotency: None,
+                    ..event
+                };
+                world.add(&Record::Rewritten(Rewritten { event, deliveries }));
+            }
+        }
+        Step::Forget { event } => {
+            let Some(event) = chosen(event, heads) else {
+                return;
+            };
+            world.add(&Record::Forgotten(vec![event.id]));
+        }
+        Step::KeepKey { key } => {
+            let idempotency = Idempotency {
+                key: KEYS[*key as usize],
+                content: [9; 32],
+            };
+            world.add(&Record::KeyKept(KeyKept {
+                tenant: TENANT,
+                idempotency,
+                id: 3,
+                event_type: "a",
+                deliveries: 1,
+            }));
+        }
+        Step::ForgetKey { key } => {
+            world.add(&Record::KeysForgotten(vec![(TENANT, KEYS[*key as usize])]))
+        }
+        Step::Flush => world.flush(),
+        Step::Crash => world.crash(),
+    }
+}
+
+/// The totals and lists say what the deliveries say.
+fn check_sums(state: &State) {
+    let (mut open_bytes, mut kept_bytes, mut events) = (0, 0, 0);
+    let mut totals: BTreeMap<EndpointNo, LaneTotals> = BTreeMap::new();
+    let (mut queued, mut open, mut dead, mut finished) = (0, 0, 0, 0usize);
+    for entry in state
+        .entries
+        .scan(keys::EVENTS, &keys::end_of(keys::EVENTS), false)
+    {
+        let (key, value) = entry.unwrap();
+        let row: rows::EventRow<'_> = rows::decode(&value).unwrap();
+        let body_len = u64::from(row.body_len);
+        (kept_bytes, events) = (kept_bytes + body_len + 256, events + 1);
+        let mut is_open = false;
+        finished += 1;
+        for (no, row) in state.delivery_rows(keys::event_of(&key).unwrap()).unwrap() {
+            let delivery: Delivery = row.delivery().unwrap();
+            let lane = totals.entry(no).or_default();
+            use crate::domain::delivery::Status;
+            match delivery.status {
+                Status::Pending => {
+                    (lane.pending, queued, open) = (lane.pending + 1, queued + 1, open + 1)
+                }
+                Status::Held => (lane.held, open) = (lane.held + 1, open + 1),
+                Status::Delivered => lane.delivered += 1,
+                Status::Dead => (lane.dead, dead) = (lane.dead + 1, dead + 1),
+            }
+            if matches!(delivery.status, Status::Pending | Status::Held) {
+                lane.open_bytes += body_len;
+                is_open = true;
+            }
+        }
+        open_bytes += if is_open { body_len } else { 0 };
+        finished -= usize::from(is_open);
+    }
+    assert_eq!(
+        (
+            state.meta.open_bytes,
+            state.meta.kept_bytes,
+            state.meta.events
+        ),
+        (open_bytes, kept_bytes, events)
+    );
+    for (no, lane) in &state.lanes {
+        assert_eq!(
+            lane.totals,
+            totals.get(no).copied().unwrap_or_default(),
+            "{no:?}"
+        );
+    }
+    let count = |tag: &[u8]| state.entries.scan(tag, &keys::end_of(tag), false).count();
+    assert_eq!(
+        (count(b"q"), count(b"p"), count(b"x"), count(b"f")),
+        (queued, open, dead, finished)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn an_index_kept_live_through_crashes_is_the_one_built_from_the_records(
+        steps in proptest::collection::vec(step(), 1..220)
+    ) {
+        let mut world = World::new();
+        let mut heads = Vec::new();
+        for step in &steps {
+            take(&mut world, step, &mut heads);
+        }
+        check_sums(&world.live);
+        prop_assert_eq!(world.live.contents().unwrap(), world.plain.contents().unwrap());
+    }
+}
