@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::secrets::SecretArgs;
 use super::{BodyArg, Failure, print, print_json};
 use crate::clock;
+use crate::config::units::parse_duration;
 use crate::domain::signature::{self, Headers};
 
 /// Check a Standard Webhooks signature; exit 0 if it is good, 1 with the reason if not
@@ -31,10 +32,13 @@ pub struct Verify {
     body: BodyArg,
 }
 
+/// As in the configuration, or longer: an old message may be checked, if that is asked for.
 fn tolerance(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<jiff::SignedDuration>().ok();
-    let span = span.and_then(|span| Duration::try_from(span).ok());
-    span.ok_or_else(|| "a duration is written 30s, 5m or 2h".to_owned())
+    parse_duration(text).or_else(|bad| {
+        let span = text.parse::<jiff::SignedDuration>().ok();
+        let span = span.and_then(|span| Duration::try_from(span).ok());
+        span.ok_or_else(|| bad.to_string())
+    })
 }
 
 pub fn run(args: &Verify) -> Result<(), Failure> {
@@ -68,6 +72,11 @@ mod tests {
         assert_eq!(tolerance("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(tolerance("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(tolerance("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(tolerance("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(
+            tolerance("1000000h"),
+            Ok(Duration::from_secs(3_600_000_000))
+        );
         for bad in ["", "5", "-5m", "5 parsecs", "99999999999999999999h"] {
             assert!(tolerance(bad).is_err(), "{bad}");
         }

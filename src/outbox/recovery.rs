@@ -114,6 +114,9 @@ impl Outbox {
         make_private(dir)?;
         let lock = take_lock(dir)?;
         let known = read_format(dir)?;
+        if !known {
+            sync_way_to(dir)?;
+        }
         let mut random: SmallRng = rand::make_rng();
         let new_store_id = (!known).then(|| random.random());
         let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), new_store_id)?;
@@ -220,28 +223,38 @@ fn lanes(shared: &Shared) -> Vec<LaneStart> {
     lanes.collect()
 }
 
-/// Makes a directory that only its owner may enter, durably.
+/// Makes a directory that only its owner may enter, and what is missing above it.
 fn make_private(dir: &Path) -> Result<(), OpenError> {
-    let mut missing = Vec::new();
-    let mut above = Some(dir);
-    while let Some(path) = above.filter(|path| !path.as_os_str().is_empty() && !path.exists()) {
-        missing.push(path);
-        above = path.parent();
-    }
-    for path in missing.into_iter().rev() {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(at("make the directory", path)(error));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(at("make the directory", dir))
+}
+
+/// Makes the names that lead to a new store durable. Whoever made them may not have: a
+/// service manager syncs nothing, and an earlier start may have been killed before it did.
+/// What may not be opened, or cannot be synced, is as durable as it ever gets.
+fn sync_way_to(dir: &Path) -> Result<(), OpenError> {
+    let dir = dir.canonicalize().map_err(at("find", dir))?;
+    for above in dir.ancestors().skip(1) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            Err(error) if !is_beyond_us(&error) => {
+                return Err(at("sync the directory", above)(error));
             }
             _ => {}
         }
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        sync_dir(parent)?;
     }
     Ok(())
+}
+
+fn is_beyond_us(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    let kind = error.kind();
+    matches!(
+        kind,
+        PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported
+    )
 }
 
 fn sync_dir(dir: &Path) -> Result<(), OpenError> {

@@ -1,0 +1,18 @@
+//! The daemon as a black box: the real binary over its real interfaces, one file an area.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod acting;
+mod answers;
+mod batch;
+mod breaker;
+mod commands;
+mod delivery;
+mod hostile_clients;
+mod hostile_receivers;
+mod idempotency;
+mod life;
+mod reading;
+mod refusals;
+mod signing;

@@ -1,0 +1,49 @@
+//! Drives the real binary over its real interfaces: a daemon in its own directory, a
+//! small HTTP client, and a receiver that plays a script.
+//!
+//! Everything here blocks and waits for events, each wait with a deadline. Nothing is
+//! shared between tests: no port, no directory, no order. It never imports the library:
+//! what it holds true is what a user would see.
+//!
+//! `Home` is a directory that outlives daemons, so that one can be killed and started
+//! again on the same data:
+//!
+//! ```ignore
+//! let receiver = Receiver::answering(|_| Answer::status(200));
+//! let home = Home::new();
+//! let daemon = home.start(&endpoint("orders", &receiver.url("/hook"), ""));
+//! let event = daemon.send("order.created", r#"{"id": 7}"#);
+//! daemon.wait_status(&event, "orders", "delivered");
+//! daemon.kill();
+//! ```
+
+// Each test binary takes what it needs of this; what one leaves unused another uses.
+#![allow(dead_code)]
+
+pub mod daemon;
+pub mod http;
+pub mod receiver;
+
+use std::time::{Duration, Instant};
+
+pub use daemon::*;
+pub use receiver::*;
+
+/// How long anything may take before a test calls it broken. Generous: the machine may be
+/// busy with other tests. Nobody waits that long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks `what` again until it gives something. For states that can only be read.
+///
+/// # Panics
+/// When `PATIENCE` runs out, with what `stuck` says.
+pub fn wait_for<T>(mut what: impl FnMut() -> Option<T>, stuck: impl FnOnce() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{}", stuck());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
