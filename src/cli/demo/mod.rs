@@ -213,6 +213,7 @@ impl<'a> Watch<'a> {
         enough: impl Fn(&Self) -> bool,
     ) -> Result<(), Failure> {
         loop {
+            sleep(LOOK_AGAIN).await;
             for (id, handed) in self.events.clone() {
                 let answer = client.get(&format!("/v1/events/{id}")).await?;
                 let event: Event = client.read(&answer)?;
@@ -227,7 +228,6 @@ impl<'a> Watch<'a> {
             if enough(self) {
                 return Ok(());
             }
-            sleep(LOOK_AGAIN).await;
         }
     }
 
