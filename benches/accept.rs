@@ -48,8 +48,8 @@ fn main() {
         let posting = load::post(address, "application/json", clients, limit, move |_| {
             body.clone()
         });
-        let posted = runtime.block_on(posting);
-        posted.count as f64 / posted.took.as_secs_f64()
+        let (posted, took) = runtime.block_on(posting);
+        posted as f64 / took.as_secs_f64()
     };
     for clients in [1, 16, 64] {
         let (mut ours, mut http, mut sync) = (0.0, 0.0, 0.0);

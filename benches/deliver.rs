@@ -125,8 +125,7 @@ fn delivered(
     let start = Instant::now();
     let limit = (events, Duration::MAX);
     let posting = load::post(daemon.address, "application/json", CLIENTS, limit, event);
-    let posted = runtime.block_on(posting);
-    assert_eq!(posted.count, events);
+    assert_eq!(runtime.block_on(posting).0, events);
     let mut seen = vec![false; events as usize];
     let mut last = start;
     for _ in 0..events {

@@ -80,7 +80,7 @@ fn fill(daemon: &daemon::Daemon, events: u64) {
         limit,
         move |_| batch.clone(),
     );
-    assert_eq!(runtime.block_on(posting).count, events / BATCH);
+    assert_eq!(runtime.block_on(posting).0, events / BATCH);
 }
 
 /// How long it takes to read all files of the log and sum them up.

@@ -376,7 +376,7 @@ fn names_say_what_they_name() {
             let is_type = ["struct", "enum", "trait", "mod"].contains(&before);
             before = word;
             let empty = |end: &&str| word.ends_with(*end) || word == end.to_lowercase();
-            if is_type && EMPTY_WORDS.iter().any(|end| empty(&end)) {
+            if is_type && EMPTY_WORDS.iter().any(empty) {
                 let line = line_of(&source.code, at);
                 writeln!(faults, "{}:{line}: {word}", source.path).unwrap();
             }

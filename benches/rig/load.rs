@@ -12,22 +12,15 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Requests posted, all answered 202, and how long that took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Posted {
-    pub count: u64,
-    pub took: Duration,
-}
-
 /// Posts until `count` requests have been made or `span` is over. `body` makes the body of
-/// the n-th one.
+/// the n-th one. Returns how many were answered, all of them 202, and how long that took.
 pub async fn post(
     address: SocketAddr,
     content_type: &'static str,
     concurrency: usize,
     (count, span): (u64, Duration),
     body: impl Fn(u64) -> Bytes + Send + Sync + 'static,
-) -> Posted {
+) -> (u64, Duration) {
     let (next, body) = (Arc::new(AtomicU64::new(0)), Arc::new(body));
     let mut connections = Vec::with_capacity(concurrency);
     for _ in 0..concurrency {
@@ -53,10 +46,7 @@ pub async fn post(
     for posting in posting.collect::<Vec<_>>() {
         posted += posting.await.expect("no request failed");
     }
-    Posted {
-        count: posted,
-        took: start.elapsed(),
-    }
+    (posted, start.elapsed())
 }
 
 /// One connection.
