@@ -243,6 +243,46 @@ fn a_bad_first_frame_of_a_segment_is_damage_once_the_next_segment_was_made() {
 }
 
 #[test]
+fn a_torn_first_frame_of_a_segment_still_proves_the_last_one_before_it() {
+    let yard = Yard::new();
+    let (mut log, _) = yard.open();
+    let mut written = fill(&mut log, 2);
+    let (torn, lost) = (written.pop().unwrap(), written.pop().unwrap());
+    drop(log);
+    yard.flip(Lsn(torn.lsn.0 + 100));
+    yard.flip(Lsn(lost.lsn.0 - 1));
+    std::fs::remove_file(yard.path(2 * SEGMENT)).unwrap();
+    let (mut log, found) = yard.open();
+    assert_eq!((found.damage.len(), found.damage[0].records), (1, 1));
+    assert_eq!(found.torn.map(|torn| torn.at), Some(Lsn(SEGMENT + HEADER)));
+    assert_eq!(told(&log, Lsn(0)).records, written);
+    written.extend(commit(&mut log, &[b"more"]).1);
+    drop(log);
+    let (log, found) = yard.open();
+    assert_eq!(found.torn, None);
+    let told = told(&log, Lsn(0));
+    assert_eq!((told.records, told.damage.len()), (written, 1));
+}
+
+#[test]
+fn a_record_of_another_life_is_not_taken_for_this_frames() {
+    let (yard, other) = (Yard::new(), Yard::new());
+    let mut lives = [yard.open().0, other.open().0];
+    commit(&mut lives[0], &[b"same", b"life"]);
+    let (committed, _) = commit(&mut lives[1], &[b"same", b"wife"]);
+    drop(lives);
+    let second = Lsn(FIRST_RECORD.0 + 48);
+    yard.write(second, &other.read(second, 48));
+    let (mut log, found) = yard.open();
+    assert_eq!(found.torn.map(|torn| torn.at), Some(committed.lsn));
+    assert_eq!(told(&log, Lsn(0)).records, []);
+    commit(&mut log, &[b"same", b"life"]);
+    log.mark().unwrap();
+    yard.write(second, &other.read(second, 48));
+    assert_eq!(told(&log, Lsn(0)).damage.len(), 1);
+}
+
+#[test]
 fn a_torn_frame_that_is_the_only_proof_of_damage_stays_until_a_mark_is_in_its_place() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
