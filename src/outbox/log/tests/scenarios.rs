@@ -479,6 +479,23 @@ fn a_zeroed_end_is_damage_if_more_segments_are_there_than_one_makes_ahead() {
 }
 
 #[test]
+fn a_log_that_does_not_begin_at_0_and_has_no_frame_is_damage() {
+    let yard = Yard::new();
+    let (mut log, _) = yard.open();
+    fill(&mut log, 2);
+    log.drop_below(Lsn::MAX).unwrap();
+    drop(log);
+    let from = Lsn(SEGMENT + HEADER);
+    yard.write(from, &vec![0; (SEGMENT - HEADER) as usize]);
+    for _ in 0..2 {
+        let (log, _) = yard.open();
+        assert_eq!(log.start(), Lsn(SEGMENT));
+        let told = told(&log, log.start());
+        assert_eq!((told.records, told.damage.len()), (vec![], 1));
+    }
+}
+
+#[test]
 fn a_forged_frame_inside_a_body_is_not_taken_for_one() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
