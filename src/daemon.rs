@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
@@ -75,14 +76,13 @@ async fn serve_until_stopped(
     let transport = Transport::new(&config.delivery)?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
-    let opened = opened.map_err(|error| cannot("open the store")(error.into()))??;
     let Opened {
         outbox,
         commits,
         lanes,
         mut failed,
         writer,
-    } = opened;
+    } = opened.map_err(|error| cannot("open the store")(error.into()))??;
     let addresses = Addresses {
         tcp: listeners.tcp_addresses(),
         unix: listeners.unix_paths(),
@@ -127,23 +127,30 @@ async fn serve_until_stopped(
     if let Some(failure) = failed.borrow().clone() {
         return Err(failure.into());
     }
+    drain(&stop, served, &mut dispatching).await;
+    watching.abort();
+    let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+    if let Some(failure) = failed.borrow().clone() {
+        return Err(failure.into());
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lets requests and attempts under way end, in this order: what was accepted last is
+/// still told to the dispatcher.
+async fn drain(
+    stop: &watch::Sender<Stop>,
+    served: JoinHandle<()>,
+    dispatching: &mut JoinHandle<()>,
+) {
     tell_manager(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: nothing more is accepted; attempts in flight may finish");
     // Whether it panicked or not, nobody is served any more.
     let _ = served.await;
     stop.send_if_modified(|stop| std::mem::replace(stop, (*stop).max(Stop::Close)) < Stop::Close);
     if !dispatching.is_finished() {
-        let _ = (&mut dispatching).await;
-    }
-    watching.abort();
-    let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-    let failure = failed.borrow().clone();
-    match failure {
-        Some(failure) => Err(failure.into()),
-        None => {
-            tracing::info!("stopped");
-            Ok(())
-        }
+        let _ = dispatching.await;
     }
 }
 

@@ -12,6 +12,7 @@ use outboxd::cli::{self, Failure};
 enum Command {
     Serve(cli::serve::Serve),
     Check(cli::check::CheckArgs),
+    Demo(cli::demo::Demo),
     Listen(cli::listen::Listen),
     Sign(cli::sign::Sign),
     Verify(cli::verify::Verify),
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Sign(args) => cli::sign::run(&args),
         Command::Verify(args) => cli::verify::run(&args),
         Command::Keygen(args) => cli::keygen::run(&args),
+        Command::Demo(args) => cli::wait(cli::demo::run(args)),
         Command::Send(args) => cli::wait(cli::send::run(args, cli::configured)),
         Command::Status(args) => cli::wait(cli::status::run(args, cli::configured)),
         Command::Events(args) => cli::wait(cli::events::run(args, cli::configured)),

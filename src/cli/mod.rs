@@ -4,6 +4,7 @@ mod answers;
 pub mod check;
 pub mod client;
 pub mod deliveries;
+pub mod demo;
 pub mod endpoints;
 pub mod events;
 mod filter;

@@ -23,12 +23,17 @@ impl Moment {
     /// The line, not ended. `start` is the moment that the offset counts from; `width`
     /// that of `what` in a block of lines, in characters.
     pub fn line(&self, start: Timestamp, width: usize, paint: Paint) -> String {
+        let brief = self.brief(start, width, paint);
+        format!("{}  {brief}", when::moment(self.at))
+    }
+
+    /// The line without the date and time: the offset says when.
+    pub fn brief(&self, start: Timestamp, width: usize, paint: Paint) -> String {
         let offset = format!("+{}", when::span(self.at.since(start)));
         let what = plain(&self.what);
         let padding = " ".repeat(width.saturating_sub(what.chars().count()));
         let line = format!(
-            "{}  {}  {} {}{padding}  {}",
-            when::moment(self.at),
+            "{}  {} {}{padding}  {}",
             paint.paint(DIM, &format!("{offset:>8}")),
             paint.paint(self.style, &self.mark.to_string()),
             paint.paint(self.style, &what),

@@ -142,7 +142,7 @@ impl Cleaner {
     /// Whether history must make room: by its own limit, or for want of disk.
     fn is_short(&self) -> bool {
         let meta = self.shared.index.read().meta;
-        meta.kept_bytes.saturating_sub(meta.open_bytes) > self.keep.max_size || self.is_disk_short()
+        meta.finished_bytes() > self.keep.max_size || self.is_disk_short()
     }
 
     fn is_disk_short(&self) -> bool {
@@ -182,7 +182,11 @@ impl Cleaner {
         }
         let start = |end| keys::finished(end, 0, EventId(0));
         let (mut delivered, mut dead) = (start(End::Delivered), start(End::Dead));
-        while self.is_short() {
+        // For want of disk a segment's worth at a time goes: what is forgotten gives space
+        // back only once its segment is dropped.
+        let kept = || self.shared.index.read().meta.kept_bytes;
+        let enough = kept().saturating_sub(self.keep.segment_size);
+        while self.is_short() && kept() > enough {
             // Of the two lists the one with the older beginning gives way.
             let a = self.oldest(&delivered, End::Delivered, u64::MAX)?;
             let b = self.oldest(&dead, End::Dead, u64::MAX)?;

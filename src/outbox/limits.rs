@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use crate::outbox::log::{Log, LogError, SpareState};
 use crate::outbox::view::Refused;
 
+/// Below so many bytes of certain room nothing is attempted: what is in flight still fits.
+const OUTCOME_ROOM: u64 = 256 << 10;
 /// How old the last look at the disk may be.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -22,6 +24,10 @@ pub struct Limits {
     free_bytes: u64,
     looked: Option<Instant>,
     no_spare: bool,
+    /// Bytes of frames that fit for certain.
+    room: u64,
+    /// A frame found no room since the last one that did.
+    is_full: bool,
 }
 
 impl Limits {
@@ -39,6 +45,8 @@ impl Limits {
             free_bytes: u64::MAX,
             looked: None,
             no_spare: false,
+            room: u64::MAX,
+            is_full: false,
         }
     }
 
@@ -52,12 +60,26 @@ impl Limits {
             self.free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         }
         self.no_spare = log.prepare_spare()? == SpareState::Missing;
+        let room = log.room()?;
+        self.room = if self.no_spare { room.here } else { u64::MAX };
         Ok(())
     }
 
     /// The log had no room: nothing more is accepted until the disk was looked at again.
-    pub fn no_space(&mut self) {
+    /// Whether that is news.
+    pub fn no_space(&mut self) -> bool {
         self.no_spare = true;
+        !std::mem::replace(&mut self.is_full, true)
+    }
+
+    /// The log had room.
+    pub fn wrote(&mut self) {
+        self.is_full = false;
+    }
+
+    /// Outcomes may not fit: nothing should be attempted.
+    pub fn is_out(&self) -> bool {
+        self.is_full || self.room < OUTCOME_ROOM
     }
 
     /// Whether so much may come on top of what is open.

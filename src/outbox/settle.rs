@@ -354,6 +354,8 @@ impl Writer {
             }
         }
         self.commit(Draft::default())?;
+        self.limits.refresh(&mut self.log)?;
+        self.note_log_size();
         self.shared.set_endpoints(in_force);
         Ok(())
     }

@@ -32,7 +32,8 @@ impl Writer {
             }
             Step::Drop { start, lanes, keys } => return self.drop_segments(start, lanes, keys),
         }
-        self.commit(Draft::default())
+        self.commit(Draft::default())?;
+        Ok(())
     }
 
     fn forget(&mut self, ids: Vec<EventId>) -> Result<(), WriterError> {
@@ -219,10 +220,10 @@ impl Writer {
         self.keep_keys(keys)?;
         let last_id = self.index.read().meta.last_id;
         self.push(&Record::LastId(last_id), &[])?;
-        let pending = self.frame.records();
+        let before = self.log.end();
         self.commit(Draft::default())?;
-        // `commit` leaves the frame empty only if it was written.
-        if pending == 0 || self.limits.is_tight() {
+        if self.log.end() == before {
+            // There was no room for it: what the segments hold is still wanted.
             return Ok(());
         }
         match self.log.drop_below(start) {
@@ -249,7 +250,7 @@ impl Writer {
             self.limits.free_bytes(),
             std::sync::atomic::Ordering::Relaxed,
         );
-        let pressure = u8::from(self.limits.is_tight());
+        let pressure = u8::from(self.limits.is_out());
         self.shared
             .gauges
             .pressure

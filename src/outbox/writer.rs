@@ -22,7 +22,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::clock;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::outbox::commit::{Answer, Commit, Notice, Request};
+use crate::outbox::commit::{Answer, Commit, Notice, Outcome, Request};
 use crate::outbox::index::{Flusher, Index, PagesError};
 use crate::outbox::limits::Limits;
 use crate::outbox::log::{Committed, FrameBuf, Log, LogError, RecordOffset};
@@ -32,6 +32,8 @@ use crate::outbox::{Shared, StoreFailure};
 
 /// How long an outcome may wait for others to share its frame.
 const OUTCOME_WAIT: Duration = Duration::from_millis(20);
+/// How long outcomes wait before they are tried again when there was no room for them.
+const SPACE_WAIT: Duration = Duration::from_millis(500);
 /// After so long without a commit the last frame is proven by a mark.
 const IDLE: Duration = Duration::from_millis(250);
 /// How much a frame takes in before it is written, in bytes and in requests.
@@ -60,6 +62,8 @@ pub(super) struct Draft {
     pub keys: HashMap<(String, String), ([u8; 32], Receipt)>,
     /// Entries to be queued, whose record's place is known once the frame has one.
     pub queued: Vec<(RecordOffset, Notice)>,
+    /// Outcomes in this frame: they wait if there is no room for it.
+    pub outcomes: Vec<Box<Outcome>>,
     pub open_bytes: u64,
     pub last_id: u128,
 }
@@ -147,7 +151,12 @@ impl Writer {
                 return Ok(Turn::Go);
             }
             if !waiting.is_empty() && deadline.is_none() {
-                deadline = Some(Instant::now() + OUTCOME_WAIT);
+                let wait = if self.limits.is_out() {
+                    SPACE_WAIT
+                } else {
+                    OUTCOME_WAIT
+                };
+                deadline = Some(Instant::now() + wait);
             }
             let wait = match deadline {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
@@ -210,7 +219,10 @@ impl Writer {
             }
             bytes = self.frame.disk_len() as usize;
         }
-        self.commit(draft)?;
+        let kept = self.commit(draft)?;
+        kept.into_iter()
+            .rev()
+            .for_each(|outcome| waiting.push_front(Request::Outcome(outcome)));
         self.note_log_size();
         Ok(Turn::Go)
     }
@@ -232,6 +244,7 @@ impl Writer {
                     return Ok(Err(Request::Outcome(outcome)));
                 }
                 self.outcome(&outcome, draft)?;
+                draft.outcomes.push(outcome);
             }
             Request::Act { action, reply } => match self.act(&action, draft)? {
                 Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
@@ -253,11 +266,14 @@ impl Writer {
         Ok(offset)
     }
 
-    /// Makes the frame durable, applies it, and tells.
-    pub fn commit(&mut self, mut draft: Draft) -> Result<(), WriterError> {
+    /// Makes the frame durable, applies it, and tells. Gives back the outcomes for which
+    /// there was no room.
+    pub fn commit(&mut self, mut draft: Draft) -> Result<Vec<Box<Outcome>>, WriterError> {
+        let mut kept = Vec::new();
         if !self.frame.is_empty() {
             match self.log.commit(&mut self.frame) {
                 Ok(placed) => {
+                    self.limits.wrote();
                     self.apply(placed)?;
                     for (offset, mut notice) in draft.queued.drain(..) {
                         if let Notice::Queued { entry, .. } = &mut notice {
@@ -266,7 +282,10 @@ impl Writer {
                         draft.commit.notices.push(notice);
                     }
                 }
-                Err(LogError::NoSpace) => self.refuse(&mut draft),
+                Err(LogError::NoSpace) => {
+                    self.refuse(&mut draft);
+                    kept = std::mem::take(&mut draft.outcomes);
+                }
                 Err(error) => return Err(error.into()),
             }
             self.frame.clear();
@@ -278,7 +297,7 @@ impl Writer {
             let _ = self.commits.send(draft.commit);
         }
         self.flusher.breathe(false);
-        Ok(())
+        Ok(kept)
     }
 
     fn apply(&mut self, placed: Committed) -> Result<(), WriterError> {
@@ -291,18 +310,15 @@ impl Writer {
         Ok(())
     }
 
-    /// There was no room for the frame: nothing of it was written. Whoever waits is told;
-    /// outcomes are told as stored, and their attempts will be repeated.
+    /// There was no room for the frame: nothing of it was written. Whoever waits is told.
     fn refuse(&mut self, draft: &mut Draft) {
-        self.limits.no_space();
-        tracing::error!(
-            "the disk is full: nothing can be stored until there is room; outboxd goes on with what it has"
-        );
+        if self.limits.no_space() {
+            tracing::error!(
+                "the disk is full: nothing is accepted and outcomes wait until there is room"
+            );
+        }
         draft.queued.clear();
-        draft
-            .commit
-            .notices
-            .retain(|notice| matches!(notice, Notice::Stored { .. }));
+        draft.commit.notices.clear();
         for answer in &mut draft.commit.answers {
             match answer {
                 Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),

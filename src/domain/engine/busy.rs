@@ -1,10 +1,11 @@
 //! Deliveries in flight or settling: none of them waits in a window, so none starts twice.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::lane::SLOW;
 use super::message::Entry;
+use super::number_map::NumberMap;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 
@@ -12,7 +13,7 @@ type Id = (EndpointNo, EventId);
 
 #[derive(Debug, Default)]
 pub struct Busy {
-    all: HashMap<Id, Delivery>,
+    all: NumberMap<Id, Delivery>,
     in_flight: usize,
     /// Attempts in the order of their starts, until they are slow. The first is in flight.
     young: VecDeque<Young>,

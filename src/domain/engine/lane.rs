@@ -72,6 +72,9 @@ pub struct Filed {
     pub timer: Option<Duration>,
     /// Counted among the lanes that have or want slots.
     pub active: bool,
+    /// What it adds to the totals.
+    pub waiting: usize,
+    pub open: bool,
 }
 
 /// An attempt that came to its end.
@@ -129,6 +132,8 @@ impl Lane {
                 turn: None,
                 timer: None,
                 active: false,
+                waiting: 0,
+                open: false,
             },
         }
     }

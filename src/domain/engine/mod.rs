@@ -18,12 +18,13 @@ mod breaker;
 mod busy;
 mod lane;
 mod message;
+mod number_map;
+mod register;
 mod share;
 #[cfg(test)]
 mod tests;
 mod window;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +32,12 @@ use rand::Rng;
 
 use self::busy::Busy;
 use self::lane::{Ended, Lane};
-use self::share::{Conduct, Shares};
+use self::number_map::NumberMap;
+use self::register::Register;
+use self::share::Conduct;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::domain::schedule::{Timers, WallClock};
+use crate::domain::schedule::WallClock;
 
 pub use self::message::{Command, Entry, Input, Key, LanePolicy};
 pub use self::window::LANE_WINDOW;
@@ -43,23 +46,14 @@ pub use crate::domain::verdict::Outcome;
 
 /// With more outcomes on their way into the index no attempt starts.
 pub const MAX_SETTLING: usize = 8192;
-/// With more deliveries in all windows together, windows are kept short.
-const MANY_WAITING: usize = 128 * 1024;
-/// What a short window holds.
-const SHORT_WINDOW: usize = 16;
-
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Engine {
-    endpoints: HashMap<EndpointNo, Seat>,
-    lanes: HashMap<EndpointNo, Lane>,
+    endpoints: NumberMap<EndpointNo, Seat>,
+    lanes: NumberMap<EndpointNo, Lane>,
     busy: Busy,
-    shares: Shares,
-    timers: Timers,
+    register: Register,
     clock: WallClock,
-    waiting: usize,
-    breakers_open: usize,
-    draining: bool,
 }
 
 /// A configured endpoint.
@@ -103,15 +97,11 @@ impl Engine {
     /// An engine that has at most so many attempts in flight; at least 1.
     pub fn new(max_in_flight: usize) -> Engine {
         Engine {
-            endpoints: HashMap::new(),
-            lanes: HashMap::new(),
+            endpoints: NumberMap::default(),
+            lanes: NumberMap::default(),
             busy: Busy::default(),
-            shares: Shares::new(max_in_flight),
-            timers: Timers::default(),
+            register: Register::new(max_in_flight),
             clock: WallClock::default(),
-            waiting: 0,
-            breakers_open: 0,
-            draining: false,
         }
     }
 
@@ -121,16 +111,10 @@ impl Engine {
             self.hasten(now, out);
         }
         while let Some(no) = self.busy.pop_slow(now.mono) {
-            if let Some(lane) = self.lanes.get_mut(&no) {
-                lane.lingers();
-            }
-            self.refresh(no, now, out);
+            self.with(no, now, out, Lane::lingers);
         }
-        while let Some(no) = self.timers.pop(now.mono) {
-            if let Some(lane) = self.lanes.get_mut(&no) {
-                lane.filed.timer = None;
-            }
-            self.refresh(no, now, out);
+        while let Some(no) = self.register.timers.pop(now.mono) {
+            self.with(no, now, out, |lane| lane.filed.timer = None);
         }
         self.take(input, now, rng, out);
         self.fill_slots(now, out);
@@ -139,22 +123,25 @@ impl Engine {
     /// When [`Input::Wake`] is due, on the monotonic clock. Exact: earlier there is
     /// nothing to do, later something would be late.
     pub fn next_wake(&self) -> Option<Duration> {
-        if self.draining {
+        if self.register.draining {
             return None;
         }
         // That a lane turns slow matters only to those who wait for a slot.
-        let slow_at = self.busy.next_slow().filter(|_| self.shares.is_wanted());
-        self.timers.next().into_iter().chain(slow_at).min()
+        let slow_at = self
+            .busy
+            .next_slow()
+            .filter(|_| self.register.shares.is_wanted());
+        self.register.timers.next().into_iter().chain(slow_at).min()
     }
 
     pub fn stats(&self) -> Stats {
         Stats {
-            in_flight: self.shares.total(),
-            slow_in_flight: self.shares.in_flight(Conduct::Slow),
+            in_flight: self.register.shares.total(),
+            slow_in_flight: self.register.shares.in_flight(Conduct::Slow),
             settling: self.busy.settling(),
-            waiting: self.waiting,
+            waiting: self.register.waiting,
             lanes: self.lanes.len(),
-            breakers_open: self.breakers_open,
+            breakers_open: self.register.breakers_open,
         }
     }
 
@@ -201,9 +188,9 @@ impl Engine {
                 self.change(no, now, out, Lane::remove);
                 self.endpoints.remove(&no);
             }
-            Input::Limits { max_in_flight } => self.shares.set_limit(max_in_flight),
+            Input::Limits { max_in_flight } => self.register.shares.set_limit(max_in_flight),
             Input::Wake => {}
-            Input::Drain => self.draining = true,
+            Input::Drain => self.register.draining = true,
         }
     }
 
@@ -215,16 +202,16 @@ impl Engine {
         });
         seat.policy = Arc::clone(&policy);
         if let Some(lane) = self.lanes.get_mut(&no) {
-            if let Some(turn) = lane.filed.turn.take() {
-                self.shares.dequeue(turn, &lane.policy.tenant);
-            }
+            // It may belong to another tenant now.
+            self.register.dequeue(lane);
+        }
+        self.with(no, now, out, |lane| {
             lane.policy = policy;
             if lane.removed {
                 lane.removed = false;
                 lane.held = false;
             }
-            self.refresh(no, now, out);
-        }
+        });
     }
 
     /// Changes a configured endpoint's lane, which is made if there is none.
@@ -235,33 +222,29 @@ impl Engine {
         out: &mut Vec<Command>,
         change: impl FnOnce(&mut Lane),
     ) {
-        let Some(seat) = self.endpoints.get(&no) else {
-            return;
-        };
-        let lane = self
-            .lanes
-            .entry(no)
-            .or_insert_with(|| Lane::new(Arc::clone(&seat.policy), seat.standing));
-        let (waiting, open) = (lane.window.len(), lane.breaker.is_open());
-        change(lane);
-        self.count(no, waiting, open, out);
-        self.refresh(no, now, out);
+        if !self.lanes.contains_key(&no) {
+            let Some(seat) = self.endpoints.get(&no) else {
+                return;
+            };
+            let lane = Lane::new(Arc::clone(&seat.policy), seat.standing);
+            self.lanes.insert(no, lane);
+        }
+        self.with(no, now, out, change);
     }
 
-    /// Brings the totals up to date with a lane that had so many waiting.
-    fn count(&mut self, no: EndpointNo, waiting: usize, open: bool, out: &mut Vec<Command>) {
-        let Some(lane) = self.lanes.get(&no) else {
-            return;
-        };
-        self.waiting = self.waiting.saturating_sub(waiting) + lane.window.len();
-        if lane.breaker.is_open() != open {
-            let open = !open;
-            self.breakers_open = if open {
-                self.breakers_open + 1
-            } else {
-                self.breakers_open.saturating_sub(1)
-            };
-            out.push(Command::BreakerChanged { no, open });
+    /// Changes a lane, if there is one.
+    fn with(
+        &mut self,
+        no: EndpointNo,
+        now: Now,
+        out: &mut Vec<Command>,
+        change: impl FnOnce(&mut Lane),
+    ) {
+        if let Some(lane) = self.lanes.get_mut(&no) {
+            change(lane);
+            if self.register.file(no, lane, now.mono, out) {
+                self.retire(no);
+            }
         }
     }
 
@@ -269,13 +252,13 @@ impl Engine {
         if self.busy.queued(no, entry) {
             return;
         }
-        let capacity = self.capacity();
+        let capacity = self.register.capacity();
         self.change(no, now, out, |lane| lane.enter(entry, now, capacity));
     }
 
     fn withdrawn(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
-        if !self.busy.withdrawn(no, event) && self.lanes.contains_key(&no) {
-            self.change(no, now, out, |lane| lane.window.remove(event));
+        if !self.busy.withdrawn(no, event) {
+            self.with(no, now, out, |lane| lane.window.remove(event));
         }
     }
 
@@ -287,11 +270,8 @@ impl Engine {
         now: Now,
         out: &mut Vec<Command>,
     ) {
-        if !self.lanes.contains_key(&no) {
-            return;
-        }
         let busy = std::mem::take(&mut self.busy);
-        self.change(no, now, out, |lane| {
+        self.with(no, now, out, |lane| {
             lane.refilled(entries, more, now, |event| busy.contains(no, event));
         });
         self.busy = busy;
@@ -311,7 +291,6 @@ impl Engine {
         else {
             return;
         };
-        let (waiting, open) = (lane.window.len(), lane.breaker.is_open());
         let ended = Ended {
             entry,
             retried: attempt.retried,
@@ -322,117 +301,43 @@ impl Engine {
         let ruling = lane.ended(ended, now, &self.clock, rng);
         lane.settling += 1;
         self.busy.settle(no, event, ruling.again);
-        self.shares.ended(lane.filed.conduct);
+        self.register.shares.ended(lane.filed.conduct);
         out.push(Command::Store {
             no,
             event,
             next: ruling.next,
             disable: ruling.disable,
         });
-        self.count(no, waiting, open, out);
-        self.refresh(no, now, out);
+        if self.register.file(no, lane, now.mono, out) {
+            self.retire(no);
+        }
     }
 
     fn stored(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
         let Some(again) = self.busy.stored(no, event) else {
             return;
         };
-        let capacity = self.capacity();
-        let Some(lane) = self.lanes.get_mut(&no) else {
-            return;
-        };
-        lane.settling = lane.settling.saturating_sub(1);
-        let waiting = lane.window.len();
-        let open = lane.breaker.is_open();
-        match again {
-            Some(entry) => lane.enter(entry, now, capacity),
-            None => lane.window.remove(event),
-        }
-        self.count(no, waiting, open, out);
-        self.refresh(no, now, out);
+        let capacity = self.register.capacity();
+        self.with(no, now, out, |lane| {
+            lane.settling = lane.settling.saturating_sub(1);
+            match again {
+                Some(entry) => lane.enter(entry, now, capacity),
+                None => lane.window.remove(event),
+            }
+        });
     }
 
     /// The wall clock jumped forward: what is due by it is due.
     fn hasten(&mut self, now: Now, out: &mut Vec<Command>) {
         let all: Vec<EndpointNo> = self.lanes.keys().copied().collect();
         for no in all {
-            if let Some(lane) = self.lanes.get_mut(&no) {
-                lane.hasten(now);
-            }
-            self.refresh(no, now, out);
-        }
-    }
-
-    /// How many deliveries a window may hold.
-    fn capacity(&self) -> usize {
-        if self.waiting < MANY_WAITING {
-            LANE_WINDOW
-        } else {
-            SHORT_WINDOW
-        }
-    }
-
-    /// Brings a lane's entries in the registers up to date: its conduct, its place in the
-    /// turns or its timer, its refill. An idle lane goes.
-    fn refresh(&mut self, no: EndpointNo, now: Now, out: &mut Vec<Command>) {
-        let capacity = self.capacity();
-        let Some(lane) = self.lanes.get_mut(&no) else {
-            return;
-        };
-        if !lane.held
-            && !self.draining
-            && let Some((from, limit)) = lane.window.wants_refill(capacity, now.mono)
-        {
-            out.push(Command::Refill { no, from, limit });
-        }
-        let conduct = lane.conduct();
-        let was = lane.filed.conduct;
-        if conduct != was {
-            self.shares.moved(was, conduct, lane.in_flight);
-        }
-        let room = lane.has_room(self.shares.of_one(conduct));
-        let start_at = lane.start_at().filter(|_| room && !self.draining);
-        let ready = start_at.is_some_and(|at| at <= now.mono);
-        let tenant = &lane.policy.tenant;
-        lane.filed.turn = if ready {
-            let turn = lane.filed.turn;
-            Some(
-                self.shares
-                    .enqueue(turn, no, tenant, conduct, lane.in_flight),
-            )
-        } else {
-            if let Some(turn) = lane.filed.turn {
-                self.shares.dequeue(turn, tenant);
-            }
-            None
-        };
-        let active = ready || lane.in_flight > 0;
-        if (active, conduct) != (lane.filed.active, was) {
-            if lane.filed.active {
-                self.shares.set_active(was, false);
-            }
-            if active {
-                self.shares.set_active(conduct, true);
-            }
-        }
-        lane.filed.conduct = conduct;
-        lane.filed.active = active;
-        let refill_at = lane.window.refill_not_before().filter(|_| !lane.held);
-        let timer = start_at.filter(|_| !ready).or(refill_at);
-        self.timers.set(no, lane.filed.timer, timer);
-        lane.filed.timer = timer;
-        if lane.is_idle() {
-            self.retire(no);
+            self.with(no, now, out, |lane| lane.hasten(now));
         }
     }
 
     fn retire(&mut self, no: EndpointNo) {
         if let Some(lane) = self.lanes.remove(&no) {
-            self.timers.set(no, lane.filed.timer, None);
-            self.waiting = self.waiting.saturating_sub(lane.window.len());
-            self.breakers_open = self
-                .breakers_open
-                .saturating_sub(usize::from(lane.breaker.is_open()));
+            self.register.strike(no, &lane);
             if let Some(seat) = self.endpoints.get_mut(&no) {
                 seat.standing = lane.standing();
             }
@@ -441,8 +346,8 @@ impl Engine {
 
     /// Starts attempts while there are slots and lanes that may have them.
     fn fill_slots(&mut self, now: Now, out: &mut Vec<Command>) {
-        while !self.draining && self.busy.settling() < MAX_SETTLING {
-            let Some(no) = self.shares.next() else {
+        while !self.register.draining && self.busy.settling() < MAX_SETTLING {
+            let Some(no) = self.register.shares.next() else {
                 return;
             };
             self.start(no, now, out);
@@ -453,17 +358,17 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(&no) else {
             return;
         };
-        if let Some(turn) = lane.filed.turn.take() {
-            self.shares.dequeue(turn, &lane.policy.tenant);
-        }
+        self.register.dequeue(lane);
         // Its share may have shrunk since it took its place.
-        let room = lane.has_room(self.shares.of_one(lane.filed.conduct));
+        let shares = &mut self.register.shares;
+        let room = lane.has_room(shares.of_one(lane.filed.conduct));
         if room && let Some(entry) = lane.start(now.mono) {
-            self.waiting = self.waiting.saturating_sub(1);
-            self.shares.started(lane.filed.conduct);
+            shares.started(lane.filed.conduct);
             self.busy.start(no, entry, now.mono);
             out.push(Command::Start { no, entry });
         }
-        self.refresh(no, now, out);
+        if self.register.file(no, lane, now.mono, out) {
+            self.retire(no);
+        }
     }
 }

@@ -140,14 +140,10 @@ impl Shares {
         self.in_flight[to as usize] += in_flight;
     }
 
-    /// A lane has or wants slots, or no longer does.
-    pub fn set_active(&mut self, conduct: Conduct, active: bool) {
+    /// Whether a lane has or wants slots: it was so, and now is so.
+    pub fn set_active(&mut self, conduct: Conduct, was: bool, is: bool) {
         let count = &mut self.active[conduct as usize];
-        *count = if active {
-            *count + 1
-        } else {
-            count.saturating_sub(1)
-        };
+        *count = count.saturating_sub(usize::from(was)) + usize::from(is);
     }
 
     /// Puts a lane at the end of its turns, if it is not where it belongs already.

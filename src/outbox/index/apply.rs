@@ -15,11 +15,8 @@ use crate::outbox::record::{
 
 use super::keys::{self, End, List};
 use super::pages::PagesError;
-use super::rows::{self, EventRow, KeyRow, QueueRow};
+use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
-
-/// About what an event takes in the log besides its body: heads, attempts, framing.
-const EVENT_COST: u64 = 256;
 
 /// What of an event a change to one of its deliveries needs.
 #[derive(Clone, Copy, Debug)]
@@ -436,6 +433,7 @@ impl State {
         let first_or_last = facts.deliveries < 2 || self.count_open(id, add)?;
         if first_or_last {
             step(&mut self.meta.open_bytes, facts.body_len);
+            step(&mut self.meta.open_events, 1);
         }
         Ok(())
     }

@@ -150,7 +150,7 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
         let stop = wait(shared);
         if waiting.is_none() {
             let mut state = shared.index.write();
-            waiting = freeze(&mut state);
+            waiting = freeze(&mut state, stop);
         }
         let pages = shared.index.read().entries.pages().cloned();
         if let (Some(layer), Some(pages)) = (waiting.take(), pages) {
@@ -198,8 +198,11 @@ fn wait(shared: &Shared) -> bool {
     }
 }
 
-fn freeze(state: &mut State) -> Option<Arc<Layer>> {
-    if state.entries.is_freezing() {
+/// Freezes what has changed. With `all` the mere end of the log counts as a change: after
+/// a clean stop there is nothing to replay.
+fn freeze(state: &mut State, all: bool) -> Option<Arc<Layer>> {
+    let unchanged = state.entries.active_bytes() == 0 && state.touched.is_empty();
+    if state.entries.is_freezing() || (unchanged && !all) {
         return None;
     }
     state.settle();

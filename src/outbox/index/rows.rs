@@ -6,7 +6,7 @@ use bincode::{BorrowDecode, Encode};
 use crate::outbox::record::{self, BadRecord, EndpointStateRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -71,9 +71,22 @@ pub struct MetaRow {
     pub last_id: u128,
     /// The bodies of all events with an open delivery, in bytes, each once.
     pub open_bytes: u64,
+    /// Events with an open delivery.
+    pub open_events: u64,
     pub events: u64,
     /// About what all events in the index take in the log, finished or not, in bytes.
     pub kept_bytes: u64,
+}
+
+/// About what an event takes in the log besides its body: heads, attempts, framing.
+pub const EVENT_COST: u64 = 256;
+
+impl MetaRow {
+    /// About what events with nothing open take in the log, in bytes.
+    pub fn finished_bytes(&self) -> u64 {
+        self.kept_bytes
+            .saturating_sub(self.open_bytes + self.open_events * EVENT_COST)
+    }
 }
 
 /// A row's bytes.

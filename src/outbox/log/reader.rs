@@ -259,8 +259,14 @@ impl LogReader {
         let first = after.saturating_sub(1);
         let until = Until::Known { end, stop: to };
         let mut walk = Walk::new(&pieces, self.salt, first, until);
-        // Whatever the first segment is, nothing that counts is before it.
+        // Before the first segment only a missing one can be.
         let mut reached = after == 0 && from >= self.start();
+        if reached
+            && let Some(piece) = pieces.first()
+            && let ControlFlow::Break(out) = f(Replayed::Damage(Damage::missing(from, piece)))
+        {
+            return Ok(ControlFlow::Break(out));
+        }
         loop {
             if !reached {
                 reached = walk.position() == Some(from) || walk.alias() == Some(from);

@@ -312,12 +312,7 @@ fn misplaced(pieces: &[Piece], tail: &Tail) -> Vec<Damage> {
             continue;
         }
         if piece.base > expected {
-            damage.push(Damage {
-                from: Lsn(expected),
-                to: Lsn(piece.base),
-                records: 1,
-                kind: DamageKind::Segment,
-            });
+            damage.push(Damage::missing(Lsn(expected), piece));
         }
         if piece.harmed && index < tail.walked {
             damage.push(piece.damage());

@@ -45,6 +45,18 @@ impl Piece {
     }
 }
 
+impl Damage {
+    /// Nothing is there before `piece` though it should be.
+    pub(super) fn missing(from: Lsn, piece: &Piece) -> Damage {
+        Damage {
+            from,
+            to: Lsn(piece.base),
+            records: 1,
+            kind: DamageKind::Segment,
+        }
+    }
+}
+
 /// A part of a file in memory.
 struct Window<'a> {
     piece: &'a Piece,

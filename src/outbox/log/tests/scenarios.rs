@@ -188,6 +188,20 @@ fn a_stale_frame_past_the_cut_never_comes_back() {
 }
 
 #[test]
+fn a_frame_that_does_not_follow_the_last_one_is_none() {
+    let yard = Yard::new();
+    let (mut log, _) = yard.open();
+    let (one, first) = commit(&mut log, &[b"one"]);
+    drop(log);
+    let stale = mark_bytes(&ID, one.end, one.end);
+    yard.write(one.end, &stale);
+    let (log, found) = yard.open();
+    assert_eq!(found.torn.map(|torn| torn.at), Some(one.end));
+    assert_ne!(yard.read(one.end, stale.len()), stale);
+    assert_eq!(told(&log, Lsn(0)).records, first);
+}
+
+#[test]
 fn a_torn_first_frame_of_a_new_segment_is_cut_there_too() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
@@ -229,6 +243,46 @@ fn a_bad_first_frame_of_a_segment_is_damage_once_the_next_segment_was_made() {
 }
 
 #[test]
+fn a_torn_first_frame_of_a_segment_still_proves_the_last_one_before_it() {
+    let yard = Yard::new();
+    let (mut log, _) = yard.open();
+    let mut written = fill(&mut log, 2);
+    let (torn, lost) = (written.pop().unwrap(), written.pop().unwrap());
+    drop(log);
+    yard.flip(Lsn(torn.lsn.0 + 100));
+    yard.flip(Lsn(lost.lsn.0 - 1));
+    std::fs::remove_file(yard.path(2 * SEGMENT)).unwrap();
+    let (mut log, found) = yard.open();
+    assert_eq!((found.damage.len(), found.damage[0].records), (1, 1));
+    assert_eq!(found.torn.map(|torn| torn.at), Some(Lsn(SEGMENT + HEADER)));
+    assert_eq!(told(&log, Lsn(0)).records, written);
+    written.extend(commit(&mut log, &[b"more"]).1);
+    drop(log);
+    let (log, found) = yard.open();
+    assert_eq!(found.torn, None);
+    let told = told(&log, Lsn(0));
+    assert_eq!((told.records, told.damage.len()), (written, 1));
+}
+
+#[test]
+fn a_record_of_another_life_is_not_taken_for_this_frames() {
+    let (yard, other) = (Yard::new(), Yard::new());
+    let mut lives = [yard.open().0, other.open().0];
+    commit(&mut lives[0], &[b"same", b"life"]);
+    let (committed, _) = commit(&mut lives[1], &[b"same", b"wife"]);
+    drop(lives);
+    let second = Lsn(FIRST_RECORD.0 + 48);
+    yard.write(second, &other.read(second, 48));
+    let (mut log, found) = yard.open();
+    assert_eq!(found.torn.map(|torn| torn.at), Some(committed.lsn));
+    assert_eq!(told(&log, Lsn(0)).records, []);
+    commit(&mut log, &[b"same", b"life"]);
+    log.mark().unwrap();
+    yard.write(second, &other.read(second, 48));
+    assert_eq!(told(&log, Lsn(0)).damage.len(), 1);
+}
+
+#[test]
 fn a_torn_frame_that_is_the_only_proof_of_damage_stays_until_a_mark_is_in_its_place() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
@@ -237,8 +291,13 @@ fn a_torn_frame_that_is_the_only_proof_of_damage_stays_until_a_mark_is_in_its_pl
     drop(log);
     yard.flip(Lsn(written[1].lsn.0 + 33));
     yard.flip(Lsn(records[0].lsn.0 + 200));
-    let (log, found) = yard.open();
     written.truncate(1);
+    // Recovery that is cut short before the mark leaves the same to the next one.
+    for _ in 0..2 {
+        let recovered = recovery::recover(yard.dir.path(), &yard.options, None);
+        assert_eq!(recovered.unwrap().found.damage.len(), 1);
+    }
+    let (log, found) = yard.open();
     assert_eq!(
         (found.damage.len(), found.torn.map(|t| t.at)),
         (1, Some(last.lsn))
@@ -288,10 +347,9 @@ fn a_missing_first_segment_is_damage_unless_the_log_begins_later() {
     let missing = found.damage[0];
     assert_eq!((missing.from, missing.to), (Lsn(SEGMENT), Lsn(2 * SEGMENT)));
     let kept = written.iter().filter(|w| w.lsn >= missing.to);
-    assert_eq!(
-        told(&log, found.start).records,
-        kept.cloned().collect::<Vec<_>>()
-    );
+    let told = told(&log, found.start);
+    assert_eq!(told.records, kept.cloned().collect::<Vec<_>>());
+    assert_eq!(told.damage, [missing]);
 }
 
 #[test]
@@ -418,6 +476,23 @@ fn a_zeroed_end_is_damage_if_more_segments_are_there_than_one_makes_ahead() {
         told(&log, Lsn(0)).records,
         kept.cloned().collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_log_that_does_not_begin_at_0_and_has_no_frame_is_damage() {
+    let yard = Yard::new();
+    let (mut log, _) = yard.open();
+    fill(&mut log, 2);
+    log.drop_below(Lsn::MAX).unwrap();
+    drop(log);
+    let from = Lsn(SEGMENT + HEADER);
+    yard.write(from, &vec![0; (SEGMENT - HEADER) as usize]);
+    for _ in 0..2 {
+        let (log, _) = yard.open();
+        assert_eq!(log.start(), Lsn(SEGMENT));
+        let told = told(&log, log.start());
+        assert_eq!((told.records, told.damage.len()), (vec![], 1));
+    }
 }
 
 #[test]

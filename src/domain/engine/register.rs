@@ -1,0 +1,131 @@
+//! Where every lane is filed: its place in the turns or its timer, and the totals.
+
+use std::time::Duration;
+
+use super::lane::Lane;
+use super::message::Command;
+use super::share::Shares;
+use super::window::LANE_WINDOW;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::schedule::Timers;
+
+/// With more deliveries in all windows together, windows are kept short.
+const MANY_WAITING: usize = 128 * 1024;
+/// What a short window holds.
+const SHORT_WINDOW: usize = 16;
+
+#[derive(Debug)]
+pub struct Register {
+    pub shares: Shares,
+    pub timers: Timers,
+    /// Deliveries in all windows.
+    pub waiting: usize,
+    pub breakers_open: usize,
+    /// No more starts.
+    pub draining: bool,
+}
+
+impl Register {
+    pub fn new(max_in_flight: usize) -> Register {
+        Register {
+            shares: Shares::new(max_in_flight),
+            timers: Timers::default(),
+            waiting: 0,
+            breakers_open: 0,
+            draining: false,
+        }
+    }
+
+    /// How many deliveries a window may hold.
+    pub fn capacity(&self) -> usize {
+        if self.waiting < MANY_WAITING {
+            LANE_WINDOW
+        } else {
+            SHORT_WINDOW
+        }
+    }
+
+    /// Files a lane that has changed. Whether it is idle: then it is to go.
+    pub fn file(
+        &mut self,
+        no: EndpointNo,
+        lane: &mut Lane,
+        mono: Duration,
+        out: &mut Vec<Command>,
+    ) -> bool {
+        self.refill(no, lane, mono, out);
+        self.count(no, lane, out);
+        let conduct = lane.conduct();
+        let was = lane.filed.conduct;
+        if conduct != was {
+            self.shares.moved(was, conduct, lane.in_flight);
+        }
+        let room = lane.has_room(self.shares.of_one(conduct));
+        let start_at = lane.start_at().filter(|_| room && !self.draining);
+        let ready = start_at.is_some_and(|at| at <= mono);
+        self.queue(no, lane, ready);
+        let active = ready || lane.in_flight > 0;
+        if (active, conduct) != (lane.filed.active, was) {
+            self.shares.set_active(was, lane.filed.active, false);
+            self.shares.set_active(conduct, false, active);
+        }
+        lane.filed.conduct = conduct;
+        lane.filed.active = active;
+        let refill_at = lane.window.refill_not_before().filter(|_| !lane.held);
+        let timer = start_at.filter(|_| !ready).or(refill_at);
+        self.timers.set(no, lane.filed.timer, timer);
+        lane.filed.timer = timer;
+        lane.is_idle()
+    }
+
+    /// Takes a lane out of the turns.
+    pub fn dequeue(&mut self, lane: &mut Lane) {
+        if let Some(turn) = lane.filed.turn.take() {
+            self.shares.dequeue(turn, &lane.policy.tenant);
+        }
+    }
+
+    /// A lane is idle and goes.
+    pub fn strike(&mut self, no: EndpointNo, lane: &Lane) {
+        self.timers.set(no, lane.filed.timer, None);
+        self.waiting = self.waiting.saturating_sub(lane.filed.waiting);
+    }
+
+    fn refill(&self, no: EndpointNo, lane: &mut Lane, mono: Duration, out: &mut Vec<Command>) {
+        if !lane.held
+            && !self.draining
+            && let Some((from, limit)) = lane.window.wants_refill(self.capacity(), mono)
+        {
+            out.push(Command::Refill { no, from, limit });
+        }
+    }
+
+    fn count(&mut self, no: EndpointNo, lane: &mut Lane, out: &mut Vec<Command>) {
+        let waiting = lane.window.len();
+        self.waiting = self.waiting.saturating_sub(lane.filed.waiting) + waiting;
+        lane.filed.waiting = waiting;
+        let open = lane.breaker.is_open();
+        if open != lane.filed.open {
+            lane.filed.open = open;
+            self.breakers_open = if open {
+                self.breakers_open + 1
+            } else {
+                self.breakers_open.saturating_sub(1)
+            };
+            out.push(Command::BreakerChanged { no, open });
+        }
+    }
+
+    fn queue(&mut self, no: EndpointNo, lane: &mut Lane, ready: bool) {
+        if ready {
+            let (turn, conduct) = (lane.filed.turn, lane.conduct());
+            let tenant = &lane.policy.tenant;
+            let turn = self
+                .shares
+                .enqueue(turn, no, tenant, conduct, lane.in_flight);
+            lane.filed.turn = Some(turn);
+        } else {
+            self.dequeue(lane);
+        }
+    }
+}
