@@ -2,9 +2,9 @@
 //!
 //! `log` is the truth, `index` is derived from it. One `writer` thread owns both; the
 //! [`Outbox`] is the handle by which the rest of the daemon reaches it, and speaks the
-//! domain's words only. `recovery` opens the store, `accept` and `settle` decide what a
-//! frame says, `read` and `list` answer questions, `cleaning` gives space back, `limits`
-//! refuses what would not fit.
+//! domain's words only. `directory` and `recovery` open the store, `accept` and `settle`
+//! decide what a frame says, `read` and `list` answer questions, `cleaning` gives space
+//! back, `limits` refuses what would not fit.
 //!
 //! Nothing outside this folder knows the log, sled, or a record's bytes.
 
@@ -17,6 +17,7 @@ pub mod view;
 mod accept;
 mod cleaning;
 mod compose;
+mod directory;
 mod limits;
 mod list;
 mod read;

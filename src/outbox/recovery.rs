@@ -4,10 +4,9 @@
 //! log after it is replayed. In any other case it is built anew from the whole log, aside.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::{Duration, Instant};
@@ -20,6 +19,9 @@ use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
 use crate::outbox::cleaning::{Cleaner, Keep};
 use crate::outbox::commit::{Commits, Request};
+use crate::outbox::directory::{
+    FORMAT, make_private, read_format, sync_way_to, take_lock, write_format,
+};
 use crate::outbox::index::open::{Place, Unusable};
 use crate::outbox::index::{Flusher, Index, IndexFailure, PagesError, State};
 use crate::outbox::limits::Limits;
@@ -28,9 +30,6 @@ use crate::outbox::record::Record;
 use crate::outbox::view::RecoveryKind;
 use crate::outbox::writer::{Heads, Writer, WriterError};
 use crate::outbox::{Gauges, MET_MAX, Outbox, Shared, StoreFailure};
-
-/// What `FORMAT` says.
-const FORMAT: &str = "outboxd 1\n";
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -97,7 +96,7 @@ impl From<WriterError> for OpenError {
     }
 }
 
-fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io {
         doing,
@@ -224,88 +223,6 @@ fn lanes(shared: &Shared) -> Vec<LaneStart> {
             .map(|(since, attempts)| (moment(since), attempts)),
     });
     lanes.collect()
-}
-
-/// Makes a directory that only its owner may enter, and what is missing above it.
-fn make_private(dir: &Path) -> Result<(), OpenError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(at("make the directory", dir))
-}
-
-/// Makes the names that lead to a new store durable. Whoever made them may not have: a
-/// service manager syncs nothing, and an earlier start may have been killed before it did.
-/// What may not be opened, or cannot be synced, is as durable as it ever gets.
-fn sync_way_to(dir: &Path) -> Result<(), OpenError> {
-    let dir = dir.canonicalize().map_err(at("find", dir))?;
-    for above in dir.ancestors().skip(1) {
-        match File::open(above).and_then(|above| above.sync_all()) {
-            Err(error) if !is_beyond_us(&error) => {
-                return Err(at("sync the directory", above)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn is_beyond_us(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    let kind = error.kind();
-    matches!(
-        kind,
-        PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported
-    )
-}
-
-fn sync_dir(dir: &Path) -> Result<(), OpenError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(at("sync the directory", dir))
-}
-
-fn take_lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join("LOCK");
-    let options = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path);
-    let file = options.map_err(at("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(at("lock", &path)(error)),
-    }
-}
-
-/// Whether the store was finished by an outboxd whose format this one knows.
-fn read_format(dir: &Path) -> Result<bool, OpenError> {
-    let path = dir.join("FORMAT");
-    match fs::read_to_string(&path) {
-        Ok(text) if text == FORMAT => Ok(true),
-        Ok(found) => Err(OpenError::Newer {
-            dir: dir.to_owned(),
-            found,
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(at("read", &path)(error)),
-    }
-}
-
-/// Says, durably, that the store is whole. Written last: a store without it is one whose
-/// making was cut short, and holds nothing that anybody was told of.
-fn write_format(dir: &Path) -> Result<(), OpenError> {
-    let (path, aside) = (dir.join("FORMAT"), dir.join("FORMAT.new"));
-    let mut file = File::create(&aside).map_err(at("make", &aside))?;
-    file.write_all(FORMAT.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(at("write", &aside))?;
-    fs::rename(&aside, &path).map_err(at("make", &path))?;
-    sync_dir(dir)
 }
 
 fn report(found: &Found) {

@@ -1,0 +1,94 @@
+//! The data directory as such: that its names are durable, that nobody else may enter it,
+//! that one daemon has it, and whose format it is in.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::outbox::recovery::{OpenError, at};
+
+/// What `FORMAT` says.
+pub(super) const FORMAT: &str = "outboxd 1\n";
+
+/// Makes a directory that only its owner may enter, and what is missing above it.
+pub(super) fn make_private(dir: &Path) -> Result<(), OpenError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(at("make the directory", dir))
+}
+
+/// Makes the names that lead to a new store durable. Whoever made them may not have: a
+/// service manager syncs nothing, and an earlier start may have been killed before it did.
+/// What may not be opened, or cannot be synced, is as durable as it ever gets.
+pub(super) fn sync_way_to(dir: &Path) -> Result<(), OpenError> {
+    let dir = dir.canonicalize().map_err(at("find", dir))?;
+    for above in dir.ancestors().skip(1) {
+        match File::open(above).and_then(|above| above.sync_all()) {
+            Err(error) if !is_beyond_us(&error) => {
+                return Err(at("sync the directory", above)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_beyond_us(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    let kind = error.kind();
+    matches!(
+        kind,
+        PermissionDenied | InvalidInput | ReadOnlyFilesystem | Unsupported
+    )
+}
+
+fn sync_dir(dir: &Path) -> Result<(), OpenError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(at("sync the directory", dir))
+}
+
+pub(super) fn take_lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("LOCK");
+    let options = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
+    let file = options.map_err(at("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+    }
+}
+
+/// Whether the store was finished by an outboxd whose format this one knows.
+pub(super) fn read_format(dir: &Path) -> Result<bool, OpenError> {
+    let path = dir.join("FORMAT");
+    match fs::read_to_string(&path) {
+        Ok(text) if text == FORMAT => Ok(true),
+        Ok(found) => Err(OpenError::Newer {
+            dir: dir.to_owned(),
+            found,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at("read", &path)(error)),
+    }
+}
+
+/// Says, durably, that the store is whole. Written last: a store without it is one whose
+/// making was cut short, and holds nothing that anybody was told of.
+pub(super) fn write_format(dir: &Path) -> Result<(), OpenError> {
+    let (path, aside) = (dir.join("FORMAT"), dir.join("FORMAT.new"));
+    let mut file = File::create(&aside).map_err(at("make", &aside))?;
+    file.write_all(FORMAT.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(at("write", &aside))?;
+    fs::rename(&aside, &path).map_err(at("make", &path))?;
+    sync_dir(dir)
+}
