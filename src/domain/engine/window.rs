@@ -112,25 +112,30 @@ impl Window {
         }
     }
 
-    /// Whether a delivery with this key belongs here, in place of any earlier form of it.
-    pub fn takes(&mut self, key: Key) -> bool {
-        self.remove(key.1);
+    /// Whether a delivery with this key belongs here.
+    pub fn takes(&self, key: Key) -> bool {
         self.refill.as_ref().is_some_and(|refill| !refill.useless)
             || self.horizon.is_none_or(|horizon| key < horizon)
     }
 
-    /// Adds a delivery that the window [takes](Self::takes); past `capacity` the last
-    /// by key are shed.
+    /// Adds a delivery that the window [takes](Self::takes). At `capacity` or past it the
+    /// last by key is shed for it.
     pub fn insert(&mut self, added: Waiting, capacity: usize) {
+        let most = capacity.max(self.waiting.len());
         self.place(added);
-        self.shed(capacity);
+        self.shed(most);
+    }
+
+    /// What was known of a delivery that is not waiting here no longer holds.
+    pub fn touch(&mut self, event: EventId) {
+        if let Some(refill) = &mut self.refill {
+            refill.touch(event);
+        }
     }
 
     /// The delivery is no longer pending, or pending otherwise.
     pub fn remove(&mut self, event: EventId) {
-        if let Some(refill) = &mut self.refill {
-            refill.touch(event);
-        }
+        self.touch(event);
         if let Some(index) = self.position(event) {
             self.waiting.remove(index);
         }
@@ -226,8 +231,8 @@ impl Window {
         self.waiting.insert(index, added);
     }
 
-    fn shed(&mut self, capacity: usize) {
-        while self.waiting.len() > capacity.clamp(1, LANE_WINDOW) {
+    fn shed(&mut self, most: usize) {
+        while self.waiting.len() > most.clamp(1, LANE_WINDOW) {
             let keys = self.waiting.iter().map(|waiting| waiting.entry.key());
             let Some((index, key)) = keys.enumerate().max_by_key(|&(_, key)| key) else {
                 return;
