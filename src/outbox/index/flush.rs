@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::open::Place;
 use super::overlay::Layer;
 use super::pages::{Pages, PagesError};
 use super::{Index, State};
@@ -17,6 +18,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const EAGER_BYTES: usize = 8 << 20;
 /// A bulk load waits for the disk at this many bytes.
 const FULL_BYTES: usize = 16 << 20;
+/// A file below this many bytes is not worth compacting.
+const WASTE_MIN: u64 = 64 << 20;
+/// About what an event takes in the index, in bytes.
+const LIVE_BYTES: u64 = 512;
 /// How long a stop waits for sled.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -30,6 +35,8 @@ pub struct IndexFailure(pub String);
 #[derive(Default)]
 struct Asked {
     now: bool,
+    /// The index is the one in use: its file may be compacted.
+    in_use: bool,
     stop: bool,
     done: bool,
     rounds: u64,
@@ -38,6 +45,7 @@ struct Asked {
 
 struct Shared {
     index: Index,
+    place: Place,
     asked: Mutex<Asked>,
     changed: Condvar,
 }
@@ -58,10 +66,12 @@ impl Flusher {
     /// `failed` is called at most once, from the thread, when the index is damaged.
     pub fn start(
         index: Index,
+        place: Place,
         failed: impl FnOnce(IndexFailure) + Send + 'static,
     ) -> std::io::Result<Flusher> {
         let shared = Arc::new(Shared {
             index,
+            place,
             asked: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -115,6 +125,11 @@ impl Flusher {
         }
     }
 
+    /// The index is whole and named as the one in use: from now on its file is looked after.
+    pub fn in_use(&self) {
+        self.shared.asked().in_use = true;
+    }
+
     /// Moves everything, hands it to the operating system and ends the thread. Gives up
     /// after 8 s: what is not moved is replayed at the next start.
     pub fn stop(mut self) -> bool {
@@ -146,6 +161,7 @@ impl Flusher {
 
 fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     let mut waiting: Option<Arc<Layer>> = None;
+    let mut compacted = 0;
     loop {
         let stop = wait(shared);
         if waiting.is_none() {
@@ -155,7 +171,12 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
         let pages = shared.index.read().entries.pages().cloned();
         if let (Some(layer), Some(pages)) = (waiting.take(), pages) {
             match move_layer(&layer, &pages, stop) {
-                Ok(()) => shared.index.write().entries.thawed(),
+                Ok(()) => {
+                    shared.index.write().entries.thawed();
+                    if !stop {
+                        compact_if_wasteful(shared, &pages, &mut compacted);
+                    }
+                }
                 Err(PagesError::Damaged) => {
                     return Err(IndexFailure(PagesError::Damaged.to_string()));
                 }
@@ -172,6 +193,42 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
         if stop {
             return Ok(());
         }
+    }
+}
+
+/// sled's file never shrinks: when it is mostly holes what is left is copied into a new one.
+/// Nobody else changes the pages meanwhile. `last` is what it came to the last time.
+fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
+    let live = shared.index.read().meta.events.saturating_mul(LIVE_BYTES);
+    let enough = WASTE_MIN
+        .max(live.saturating_mul(4))
+        .max(last.saturating_mul(2));
+    if !shared.asked().in_use || pages.size_on_disk() < enough {
+        return;
+    }
+    let (fresh, number) = match shared.place.compact(pages) {
+        Ok(fresh) => fresh,
+        Err(error) => {
+            tracing::warn!(%error, "the index's file cannot be compacted; it is used as it is");
+            *last = enough;
+            return;
+        }
+    };
+    *last = fresh.size_on_disk();
+    let old = shared.index.write().entries.replace_pages(fresh);
+    let (pages, place) = (pages.clone(), shared.place.clone());
+    // sled takes its time to let go of a file, and nothing waits for that.
+    let discard = move || {
+        drop((old, pages));
+        if let Err(error) = place.discard_others(number) {
+            tracing::warn!(%error, "the index's old file could not be deleted; the next start does it");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("index-discard".into())
+        .spawn(discard)
+    {
+        tracing::warn!(%error, "the index's old file stays until the next rebuild");
     }
 }
 
