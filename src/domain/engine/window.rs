@@ -280,3 +280,110 @@ fn after(entry: &Entry) -> Key {
         None => (entry.due + Duration::from_millis(1), EventId(0)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(due: u64) -> Entry {
+        Entry {
+            event: EventId(u128::from(due)),
+            lsn: 0,
+            due: Timestamp::from_millis(due),
+            exact: false,
+            tries: 0,
+            budget_from: Timestamp::from_millis(due),
+        }
+    }
+
+    fn queue(window: &mut Window, entry: Entry) {
+        window.remove(entry.event);
+        if window.takes(entry.key()) {
+            let deadline = Duration::from_millis(entry.due.as_millis());
+            window.insert(Waiting { deadline, entry }, LANE_WINDOW);
+        }
+    }
+
+    fn refill(window: &mut Window, entries: Vec<Entry>, more: bool) {
+        window.refilled(
+            entries,
+            more,
+            Duration::ZERO,
+            |_| false,
+            |entry| Duration::from_millis(entry.due.as_millis()),
+        );
+    }
+
+    fn taken(window: &mut Window) -> Vec<u64> {
+        std::iter::from_fn(|| window.pop_due(Duration::MAX))
+            .map(|entry| entry.due.as_millis())
+            .collect()
+    }
+
+    fn wants(window: &mut Window) -> Option<(u64, usize)> {
+        let (from, limit) = window.wants_refill(LANE_WINDOW, Duration::ZERO)?;
+        Some((from.0.as_millis(), limit))
+    }
+
+    #[test]
+    fn what_is_shed_is_read_again_later() {
+        let mut window = Window::default();
+        for due in (1..=300).rev() {
+            queue(&mut window, entry(due));
+        }
+        queue(&mut window, entry(400));
+        assert_eq!((window.len(), window.is_complete()), (LANE_WINDOW, false));
+        assert_eq!(taken(&mut window), (1..=256).collect::<Vec<u64>>());
+        assert_eq!(wants(&mut window), Some((257, FIRST_REFILL)));
+        refill(&mut window, (257..=288).map(entry).collect(), true);
+        assert_eq!(taken(&mut window), (257..=288).collect::<Vec<u64>>());
+        assert_eq!(wants(&mut window), Some((288, 2 * FIRST_REFILL)));
+    }
+
+    #[test]
+    fn news_during_a_refill_is_believed_before_the_reading() {
+        let mut window = Window::default();
+        window.forget();
+        assert!(wants(&mut window).is_some());
+        let read = vec![entry(1), entry(2), entry(3)];
+        window.remove(entry(2).event);
+        queue(&mut window, entry(4));
+        let due = Timestamp::from_millis(9);
+        queue(&mut window, Entry { due, ..entry(3) });
+        refill(&mut window, read, false);
+        assert_eq!(taken(&mut window), [1, 4, 9]);
+        assert!(window.is_exhausted());
+    }
+
+    #[test]
+    fn what_is_shed_during_a_refill_bounds_what_the_window_knows() {
+        let mut window = Window::default();
+        window.forget();
+        assert!(wants(&mut window).is_some());
+        for due in 1000..1000 + LANE_WINDOW as u64 + 44 {
+            queue(&mut window, entry(due));
+        }
+        // Read before any of those was there.
+        refill(&mut window, vec![entry(1), entry(5000)], false);
+        assert!(!window.is_complete(), "44 and more are in the index only");
+        let all = taken(&mut window);
+        assert_eq!((all.len(), all[0], all[255]), (LANE_WINDOW, 1, 1254));
+        assert_eq!(wants(&mut window).map(|(from, _)| from), Some(1255));
+    }
+
+    #[test]
+    fn an_answer_that_would_leave_a_gap_is_not_used() {
+        let mut window = Window::default();
+        queue(&mut window, entry(5));
+        window.forget();
+        assert!(wants(&mut window).is_some());
+        window.forget();
+        assert_eq!(wants(&mut window), None, "one at a time");
+        refill(&mut window, vec![entry(5)], false);
+        assert_eq!((window.len(), window.is_complete()), (0, false));
+        assert!(wants(&mut window).is_some());
+        refill(&mut window, Vec::new(), true);
+        assert_eq!(wants(&mut window), None, "it failed, and waits");
+        assert_eq!(window.refill_not_before(), Some(REFILL_AGAIN));
+    }
+}
