@@ -365,6 +365,7 @@ fn recover(
     }
     let (state, number) = place.create()?;
     let (index, flusher, harmed) = fill(log, place, failed, state, found.start)?;
+    flusher.settle();
     place
         .adopt(number)
         .map_err(at("name the new index in", place.dir()))?;

@@ -35,6 +35,8 @@ pub struct IndexFailure(pub String);
 #[derive(Default)]
 struct Asked {
     now: bool,
+    /// With the log's end, and down to the operating system.
+    all: bool,
     /// The index is the one in use: its file may be compacted.
     in_use: bool,
     stop: bool,
@@ -103,6 +105,25 @@ impl Flusher {
         })
     }
 
+    /// Moves everything now and hands it to the operating system: a `kill -9` from here on
+    /// leaves an index that opens.
+    pub fn settle(&self) {
+        let mut asked = self.shared.asked();
+        // The round under way may have begun before what is to be moved.
+        for _ in 0..2 {
+            let round = asked.rounds;
+            (asked.now, asked.all) = (true, true);
+            self.shared.changed.notify_all();
+            while asked.rounds == round && !asked.done {
+                asked = self
+                    .shared
+                    .changed
+                    .wait(asked)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
     /// Moves a large overlay at once. With `wait`, a full one is waited for: that bounds
     /// the memory of a bulk load.
     pub fn breathe(&self, wait: bool) {
@@ -164,13 +185,14 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     let mut compacted = 0;
     loop {
         let stop = wait(shared);
+        let all = stop || std::mem::take(&mut shared.asked().all);
         if waiting.is_none() {
             let mut state = shared.index.write();
-            waiting = freeze(&mut state, stop);
+            waiting = freeze(&mut state, all);
         }
         let pages = shared.index.read().entries.pages().cloned();
         if let (Some(layer), Some(pages)) = (waiting.take(), pages) {
-            match move_layer(&layer, &pages, stop) {
+            match move_layer(&layer, &pages, all) {
                 Ok(()) => {
                     shared.index.write().entries.thawed();
                     if !stop {
@@ -232,9 +254,9 @@ fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
     }
 }
 
-fn move_layer(layer: &Layer, pages: &Pages, stop: bool) -> Result<(), PagesError> {
+fn move_layer(layer: &Layer, pages: &Pages, all: bool) -> Result<(), PagesError> {
     layer.merge_into(pages)?;
-    if stop { pages.flush() } else { Ok(()) }
+    if all { pages.flush() } else { Ok(()) }
 }
 
 /// Waits for the interval to pass or for somebody to ask; whether to stop.
