@@ -166,6 +166,7 @@ impl From<ReadError> for Problem {
                 tracing::error!(%error, "a stored record could not be read");
                 Kind::Damaged
             }
+            ReadError::Index(_) => Kind::StoreFailed,
             ReadError::ShuttingDown => Kind::ShuttingDown,
         };
         Problem::new(kind, error.to_string())

@@ -126,8 +126,7 @@ impl Cleaner {
                 Err(Cut::Stopped) => return,
                 Err(Cut::Pages(error)) => {
                     tracing::error!(%error, "cleaning: the index is damaged");
-                    self.shared.condemn_index();
-                    return self.shared.fail(super::StoreFailure(error.to_string()));
+                    return self.shared.index_failed(&error.to_string());
                 }
                 Err(Cut::Log(error)) => {
                     tracing::warn!(%error, "cleaning was cut short; it begins anew in a while")
@@ -175,7 +174,7 @@ impl Cleaner {
         ] {
             let until = now.saturating_sub(keep).as_millis();
             let mut from = keys::finished(end, 0, EventId(0));
-            while let Some((ids, next)) = self.oldest(&from, end, until)? {
+            while let Some((ids, next)) = self.oldest(&from, end, until, u64::MAX)? {
                 self.ask(Step::Forget(ids))?;
                 from = next;
             }
@@ -187,9 +186,14 @@ impl Cleaner {
         let kept = || self.shared.index.read().meta.kept_bytes;
         let enough = kept().saturating_sub(self.keep.segment_size);
         while self.is_short() && kept() > enough {
+            let finished = self.shared.index.read().meta.finished_bytes();
+            let mut excess = finished.saturating_sub(self.keep.max_size);
+            if self.is_disk_short() {
+                excess = excess.max(kept().saturating_sub(enough));
+            }
             // Of the two lists the one with the older beginning gives way.
-            let a = self.oldest(&delivered, End::Delivered, u64::MAX)?;
-            let b = self.oldest(&dead, End::Dead, u64::MAX)?;
+            let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess)?;
+            let b = self.oldest(&dead, End::Dead, u64::MAX, excess)?;
             let first =
                 |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
             let (ids, next, from) = match (first(&a), first(&b), a, b) {
@@ -206,15 +210,23 @@ impl Cleaner {
     }
 
     /// Some events of a list of finished ones, from the key `from` on and finished before
-    /// `until`, and the key to go on from. `None` if there are none.
-    fn oldest(&self, from: &[u8], end: End, until: u64) -> Result<Option<Batch>, Cut> {
+    /// `until`, and the key to go on from: no more than it takes for `bytes` to come free.
+    /// `None` if there are none.
+    fn oldest(&self, from: &[u8], end: End, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
         let state = self.shared.index.read();
         let mut found = Vec::with_capacity(STEP_EVENTS);
-        let mut next = Vec::new();
+        let (mut next, mut free) = (Vec::new(), 0);
         let to = keys::finished(end, until, EventId(0));
         for entry in state.entries.scan(from, &to, false).take(STEP_EVENTS) {
+            if free >= bytes {
+                break;
+            }
             let (key, _) = entry?;
-            found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+            let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+            if bytes < u64::MAX {
+                free += bytes_of(&state, id)?;
+            }
+            found.push(id);
             next = key.into_owned();
             next.push(0);
         }
@@ -278,6 +290,15 @@ impl Cleaner {
             _ => Ok(survey),
         }
     }
+}
+
+/// About what the event takes in the log.
+fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
+    let Some(bytes) = state.entries.get(&keys::event(id))? else {
+        return Ok(0);
+    };
+    let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+    Ok(u64::from(row.body_len) + rows::EVENT_COST)
 }
 
 #[derive(Debug, Default)]

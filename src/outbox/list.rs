@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::Outbox;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::{PagesError, State, rows};
-use crate::outbox::read::{Sketch, Summary, count, sketch, sketches};
+use crate::outbox::read::{Attempts, Sketch, Summary, count, sketch, sketches};
 use crate::outbox::record::DeliveryRow;
 use crate::outbox::view::{
     Cursor, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Page, ReadError, StatusCounts,
@@ -117,6 +117,25 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<EventSummary>, ReadError> {
+        self.judged(self.events_page(filter, cursor, limit))
+    }
+
+    /// Newest event first. `limit` is 1 to 1000.
+    pub fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<DeliveryView>, ReadError> {
+        self.judged(self.deliveries_page(filter, cursor, limit))
+    }
+
+    fn events_page(
+        &self,
+        filter: &EventFilter,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<EventSummary>, ReadError> {
         let before = cursor
             .map(Cursor::place)
             .transpose()?
@@ -149,8 +168,7 @@ impl Outbox {
         })
     }
 
-    /// Newest event first. `limit` is 1 to 1000.
-    pub fn deliveries(
+    fn deliveries_page(
         &self,
         filter: &DeliveryFilter,
         cursor: Option<&Cursor>,
@@ -177,7 +195,7 @@ impl Outbox {
         let (mut bytes, count) = (0, page.items.len());
         for (index, sketch) in page.items.into_iter().enumerate() {
             let place = (sketch.view.event, sketch.no);
-            let view = match sketch.finish(&self.shared.log) {
+            let view = match sketch.finish(&self.shared.log, Attempts::All) {
                 // Cleaning moved or dropped it since the index was read: ask again for it alone.
                 Err(ReadError::Damaged(_)) => match self.delivery_numbered(place)? {
                     Some(view) => view,

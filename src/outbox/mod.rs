@@ -25,9 +25,9 @@ mod settle;
 mod tidy;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -65,8 +65,13 @@ pub(crate) struct Shared {
     endpoints: RwLock<Arc<Endpoints>>,
     failed: watch::Sender<Option<StoreFailure>>,
     gauges: Gauges,
+    /// Records that are counted as damaged: each is counted once, however often it is asked for.
+    met: Mutex<BTreeSet<u64>>,
     recovery: (RecoveryKind, Duration),
 }
+
+/// So many damaged records are told apart.
+const MET_MAX: usize = 100_000;
 
 /// What the writer tells about itself, for `status`.
 #[derive(Default)]
@@ -112,6 +117,20 @@ impl Shared {
     fn condemn_index(&self) {
         if let Err(error) = self.place.condemn() {
             tracing::error!(%error, dir = %self.place.dir().display(), "the damaged index could not be set aside: delete this directory before the next start");
+        }
+    }
+
+    /// The index cannot be trusted: the process ends, and its next start builds it anew.
+    fn index_failed(&self, reason: &str) {
+        self.condemn_index();
+        self.fail(StoreFailure(reason.to_owned()));
+    }
+
+    /// Counts a record that was found damaged when it was wanted, once.
+    fn met_damage(&self, lsn: u64) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.len() < MET_MAX && met.insert(lsn) {
+            self.count_damage(1);
         }
     }
 

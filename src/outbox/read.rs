@@ -26,8 +26,20 @@ pub const ATTEMPTS_KEPT: usize = 50;
 
 impl From<PagesError> for ReadError {
     fn from(error: PagesError) -> ReadError {
-        ReadError::Damaged(error.to_string())
+        if error.is_damage() {
+            ReadError::Index(error.to_string())
+        } else {
+            ReadError::Damaged(error.to_string())
+        }
     }
+}
+
+/// What to do about attempts that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempts {
+    All,
+    /// Those up to the damage, newest first.
+    WhatIsLeft,
 }
 
 /// A delivery as the index has it, with all but its attempts.
@@ -153,8 +165,9 @@ pub(super) fn sketches(
 
 impl Sketch {
     /// Adds the attempts from the log.
-    pub fn finish(mut self, log: &LogReader) -> Result<DeliveryView, ReadError> {
-        self.view.attempts = attempts(log, self.view.event, self.no, self.last_attempt)?;
+    pub fn finish(mut self, log: &LogReader, wanted: Attempts) -> Result<DeliveryView, ReadError> {
+        let (event, last) = (self.view.event, self.last_attempt);
+        self.view.attempts = attempts(log, event, self.no, last, wanted)?;
         Ok(self.view)
     }
 }
@@ -165,9 +178,27 @@ pub(super) fn attempts(
     id: EventId,
     no: EndpointNo,
     last: u64,
+    wanted: Attempts,
 ) -> Result<Vec<Attempt>, ReadError> {
-    let (mut found, mut buf) = (Vec::new(), Vec::new());
-    let mut at = last;
+    let mut found = Vec::new();
+    match gather_attempts(log, id, no, last, &mut found) {
+        Err(error) if wanted == Attempts::All => return Err(error),
+        _ => {}
+    }
+    found.truncate(ATTEMPTS_KEPT);
+    found.reverse();
+    Ok(found)
+}
+
+/// Newest first.
+fn gather_attempts(
+    log: &LogReader,
+    id: EventId,
+    no: EndpointNo,
+    last: u64,
+    found: &mut Vec<Attempt>,
+) -> Result<(), ReadError> {
+    let (mut at, mut buf) = (last, Vec::new());
     while at > 0 && found.len() < ATTEMPTS_KEPT {
         let record = read(log, at, &mut buf)?;
         match Record::decode(record.kind, record.head) {
@@ -194,9 +225,7 @@ pub(super) fn attempts(
             _ => return Err(ReadError::Damaged(format!("no attempt is at {at}"))),
         }
     }
-    found.truncate(ATTEMPTS_KEPT);
-    found.reverse();
-    Ok(found)
+    Ok(())
 }
 
 fn read<'a>(log: &LogReader, lsn: u64, buf: &'a mut Vec<u8>) -> Result<Found<'a>, ReadError> {
@@ -268,10 +297,11 @@ pub(super) fn content(
 }
 
 /// Reads twice if the first time fails: cleaning may have moved a record to the head of
-/// the log between the look into the index and the look into the log.
-fn twice<T>(read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
-    match read() {
-        Err(ReadError::Damaged(_)) => read(),
+/// the log between the look into the index and the look into the log. If it was damage,
+/// what is left of the attempts is shown.
+fn twice<T>(read: impl Fn(Attempts) -> Result<T, ReadError>) -> Result<T, ReadError> {
+    match read(Attempts::All) {
+        Err(ReadError::Damaged(_)) => read(Attempts::WhatIsLeft),
         answer => answer,
     }
 }
@@ -280,31 +310,31 @@ fn twice<T>(read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
 impl Outbox {
     /// The event with its body and all its deliveries.
     pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
-        twice(|| {
+        self.judged(twice(|wanted| {
             let (summary, sketches) = {
                 let state = self.shared.index.read();
                 let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
                 let sketches = sketches(&state, id, &summary)?;
                 (summary, sketches)
             };
-            let (_, payload) = content(&self.shared.log, id, summary.lsn)?;
+            let (_, payload) = self.payload(id, summary.lsn, wanted)?;
             let mut counts = StatusCounts::default();
             let mut deliveries = Vec::with_capacity(sketches.len());
             for sketch in sketches {
                 count(&mut counts, sketch.view.status);
-                deliveries.push(sketch.finish(&self.shared.log)?);
+                deliveries.push(sketch.finish(&self.shared.log, wanted)?);
             }
             Ok(EventView {
                 summary: summary.with(id, counts),
                 payload,
                 deliveries,
             })
-        })
+        }))
     }
 
     /// One delivery with its last 50 attempts.
     pub fn delivery(&self, id: EventId, endpoint: &EndpointId) -> Result<DeliveryView, ReadError> {
-        twice(|| {
+        self.judged(twice(|wanted| {
             let sketch = {
                 let state = self.shared.index.read();
                 let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
@@ -316,8 +346,8 @@ impl Outbox {
                     .ok_or(ReadError::NoSuchDelivery)?;
                 sketch(id, no, &row, lane, &summary)?
             };
-            sketch.finish(&self.shared.log)
-        })
+            sketch.finish(&self.shared.log, wanted)
+        }))
     }
 
     /// What an attempt of the event sends. `lsn` is where its record was when the attempt
@@ -326,14 +356,46 @@ impl Outbox {
         if let Ok((content, _)) = content(&self.shared.log, id, lsn) {
             return Ok(content);
         }
-        let summary =
-            Summary::read(&self.shared.index.read(), id)?.ok_or(ReadError::NoSuchEvent)?;
-        content(&self.shared.log, id, summary.lsn).map(|(content, _)| content)
+        let summary = self.judged(Summary::read(&self.shared.index.read(), id))?;
+        let lsn = summary.ok_or(ReadError::NoSuchEvent)?.lsn;
+        let (content, _) = self.payload(id, lsn, Attempts::WhatIsLeft)?;
+        Ok(content)
+    }
+
+    /// What the record of an event says. For the last try damage is counted.
+    fn payload(
+        &self,
+        id: EventId,
+        lsn: u64,
+        wanted: Attempts,
+    ) -> Result<(Content, Payload), ReadError> {
+        let found = content(&self.shared.log, id, lsn);
+        if let (Err(ReadError::Damaged(_)), Attempts::WhatIsLeft) = (&found, wanted) {
+            self.shared.met_damage(lsn);
+        }
+        found
+    }
+
+    /// A damaged index ends the process: what it hides is in the log.
+    pub(super) fn judged<T>(&self, answer: Result<T, ReadError>) -> Result<T, ReadError> {
+        if let Err(error @ ReadError::Index(_)) = &answer {
+            self.shared.index_failed(&error.to_string());
+        }
+        answer
     }
 
     /// The pending deliveries of an endpoint in order of their due times, from `from` on:
     /// at most `limit`, and whether there are more.
     pub fn pending(
+        &self,
+        no: EndpointNo,
+        from: QueueKey,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, bool), ReadError> {
+        self.judged(self.queued(no, from, limit))
+    }
+
+    fn queued(
         &self,
         no: EndpointNo,
         from: QueueKey,

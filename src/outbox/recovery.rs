@@ -3,12 +3,13 @@
 //! The index on disk is used if it is this boot's, opens, and is not ahead of the log; the
 //! log after it is replayed. In any other case it is built anew from the whole log, aside.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock, mpsc};
+use std::sync::{Arc, Mutex, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -22,11 +23,11 @@ use crate::outbox::commit::{Commits, Request};
 use crate::outbox::index::open::{Place, Unusable};
 use crate::outbox::index::{Flusher, Index, IndexFailure, PagesError, State};
 use crate::outbox::limits::Limits;
-use crate::outbox::log::{Found, Log, LogError, LogOptions, Lsn, Replayed};
+use crate::outbox::log::{Damage, DamageKind, Found, Log, LogError, LogOptions, Lsn, Replayed};
 use crate::outbox::record::Record;
 use crate::outbox::view::RecoveryKind;
 use crate::outbox::writer::{Heads, Writer, WriterError};
-use crate::outbox::{Gauges, Outbox, Shared, StoreFailure};
+use crate::outbox::{Gauges, MET_MAX, Outbox, Shared, StoreFailure};
 
 /// What `FORMAT` says.
 const FORMAT: &str = "outboxd 1\n";
@@ -85,7 +86,7 @@ pub enum OpenError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("the index cannot be built: {0}")]
-    Index(#[from] Unusable),
+    Index(#[from] PagesError),
     #[error("the store cannot be recovered: {0}")]
     Writer(String),
 }
@@ -140,6 +141,7 @@ impl Outbox {
             endpoints: RwLock::default(),
             failed,
             gauges: Gauges::default(),
+            met: Mutex::new(recovered.met),
             recovery: (recovered.kind, began.elapsed()),
         });
         shared.count_damage(recovered.damaged);
@@ -163,6 +165,7 @@ impl Outbox {
             shared: shared.clone(),
             commits: sender,
             random,
+            stated_in: None,
         };
         let started = start(writer, endpoints, keep, lock)?;
         Ok(Opened {
@@ -320,6 +323,8 @@ struct Recovered {
     flusher: Flusher,
     kind: RecoveryKind,
     damaged: u64,
+    /// Where damaged records are whose event is known all the same.
+    met: BTreeSet<u64>,
 }
 
 fn recover(
@@ -341,21 +346,22 @@ fn recover(
     if let Ok(state) = opened {
         let from = Lsn(state.meta.applied);
         match fill(log, place, failed, state, from) {
-            Ok((index, flusher, harmed)) => {
-                let below: u64 = found.damage_below(from).map(|damage| damage.records).sum();
+            Ok(mut filled) => {
+                let mut below = 0;
+                for damage in found.damage_below(from) {
+                    below += damage.records.max(1);
+                    filled.note(damage);
+                }
                 let kind = if from == found.end {
                     RecoveryKind::Clean
                 } else {
                     RecoveryKind::Replayed
                 };
-                return Ok(Recovered {
-                    index,
-                    flusher,
-                    kind,
-                    damaged: damaged + below + harmed,
-                });
+                return Ok(filled.recovered(kind, damaged + below));
             }
-            Err(FillError::Log(LogError::NotAPosition(_)) | FillError::Pages(_)) => {}
+            Err(reason @ (FillError::Log(LogError::NotAPosition(_)) | FillError::Pages(_))) => {
+                tracing::info!(%reason, "the index is built anew from the log");
+            }
             Err(error) => return Err(error.into()),
         }
     } else if let Err(reason) = &opened
@@ -363,23 +369,56 @@ fn recover(
     {
         tracing::info!(%reason, "the index is built anew from the log");
     }
-    let (state, number) = place.create()?;
-    let (index, flusher, harmed) = fill(log, place, failed, state, found.start)?;
-    flusher.settle();
-    place
-        .adopt(number)
-        .map_err(at("name the new index in", place.dir()))?;
+    let (state, number) = match place.create() {
+        Ok((state, number)) => (state, Some(number)),
+        // A full disk, most likely: no reason not to deliver what there is.
+        Err(reason) => {
+            tracing::error!(%reason, "no index can be made on the disk: it is kept in memory, and the next start tries again");
+            (State::new(None, found.store_id), None)
+        }
+    };
+    let filled = fill(log, place, failed, state, found.start)?;
+    filled.flusher.settle();
+    if let Some(Err(error)) = number.map(|number| place.adopt(number)) {
+        tracing::warn!(%error, dir = %place.dir().display(), "the new index cannot be named; the next start builds it again");
+        place
+            .condemn()
+            .map_err(at("set aside the old index in", place.dir()))?;
+    }
     let kind = if found.created {
         RecoveryKind::Created
     } else {
         RecoveryKind::Rebuilt
     };
-    Ok(Recovered {
-        index,
-        flusher,
-        kind,
-        damaged: damaged + harmed,
-    })
+    Ok(filled.recovered(kind, damaged))
+}
+
+/// An index that is up to date with the log.
+struct Filled {
+    index: Index,
+    flusher: Flusher,
+    damaged: u64,
+    met: BTreeSet<u64>,
+}
+
+impl Filled {
+    /// Remembers a damaged body, which will be met again when it is wanted.
+    fn note(&mut self, damage: &Damage) {
+        if damage.kind == DamageKind::Body && self.met.len() < MET_MAX {
+            self.met.insert(damage.from.0);
+        }
+    }
+
+    /// `damaged`: what was counted besides.
+    fn recovered(self, kind: RecoveryKind, damaged: u64) -> Recovered {
+        Recovered {
+            index: self.index,
+            flusher: self.flusher,
+            kind,
+            damaged: damaged + self.damaged,
+            met: self.met,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -396,7 +435,7 @@ impl From<FillError> for OpenError {
     fn from(error: FillError) -> Self {
         match error {
             FillError::Log(error) => OpenError::Log(error),
-            FillError::Pages(error) => OpenError::Index(error.into()),
+            FillError::Pages(error) => OpenError::Index(error),
             FillError::Thread(error) => OpenError::Writer(error.to_string()),
         }
     }
@@ -409,7 +448,7 @@ fn fill(
     failed: &watch::Sender<Option<StoreFailure>>,
     state: State,
     from: Lsn,
-) -> Result<(Index, Flusher, u64), FillError> {
+) -> Result<Filled, FillError> {
     let index = Index::new(state);
     let (to_condemn, failed) = (place.clone(), failed.clone());
     let flusher = Flusher::start(
@@ -424,7 +463,12 @@ fn fill(
             failed.send_replace(Some(StoreFailure(failure.to_string())));
         },
     )?;
-    let mut damaged = 0;
+    let mut filled = Filled {
+        index: index.clone(),
+        flusher,
+        damaged: 0,
+        met: BTreeSet::new(),
+    };
     // A frame is applied under one lock: the index is never flushed with half of one.
     let mut held = None;
     let outcome = log.reader().replay(from, Lsn::MAX, |replayed| {
@@ -435,7 +479,7 @@ fn fill(
                     Ok(record) => state.apply(found.lsn.0, &record),
                     Err(error) => {
                         tracing::error!(%error, at = %found.lsn, "a damaged record is left out; the rest goes on");
-                        damaged += 1;
+                        filled.damaged += 1;
                         Ok(())
                     }
                 }
@@ -444,12 +488,13 @@ fn fill(
                 let mut state = held.take().unwrap_or_else(|| index.write());
                 state.meta.applied = end.0;
                 drop(state);
-                flusher.breathe(true);
+                filled.flusher.breathe(true);
                 Ok(())
             }
             Replayed::Damage(damage) => {
                 tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
-                damaged += damage.records.max(1);
+                filled.damaged += damage.records.max(1);
+                filled.note(&damage);
                 Ok(())
             }
         };
@@ -463,7 +508,7 @@ fn fill(
         ControlFlow::Break(error) => Err(error.into()),
         ControlFlow::Continue(end) => {
             index.write().meta.applied = end.0;
-            Ok((index, flusher, damaged))
+            Ok(filled)
         }
     }
 }

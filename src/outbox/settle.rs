@@ -8,6 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::commit::{Notice, Outcome};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{Lane, PagesError, keys};
+use crate::outbox::log::Log;
 use crate::outbox::record::{
     self, Acted, AttemptRow, Attempted, EndpointRow, EndpointStateRow, NextRow, Record, StepRow,
 };
@@ -296,6 +297,23 @@ impl Writer {
             }),
             &[],
         )?;
+        Ok(())
+    }
+
+    /// Writes all endpoints again, once in each segment and after each start: the record
+    /// that gives a number its endpoint may be hit by damage, and without another one like
+    /// it all deliveries under that number would be nobody's.
+    pub(super) fn state_endpoints(&mut self) -> Result<(), WriterError> {
+        let current = |log: &Log| log.segments().last().map(|(base, _)| *base);
+        if self.stated_in == current(&self.log) || self.limits.is_tight() {
+            return Ok(());
+        }
+        let lanes = self.index.read().lanes.clone();
+        for (no, lane) in &lanes {
+            self.push_endpoint(*no, lane, lane.state)?;
+        }
+        self.commit(Draft::default())?;
+        self.stated_in = current(&self.log);
         Ok(())
     }
 

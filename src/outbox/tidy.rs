@@ -143,7 +143,9 @@ impl Writer {
         let mut kept = Vec::with_capacity(rows.len());
         let mut bodies = 0;
         for (no, row) in rows {
-            let mut attempts = read::attempts(&log, id, no, row.last_attempt).unwrap_or_default();
+            let left = read::Attempts::WhatIsLeft;
+            let mut attempts =
+                read::attempts(&log, id, no, row.last_attempt, left).unwrap_or_default();
             for attempt in &mut attempts {
                 bodies += attempt.response_body.len();
                 if bodies > REWRITTEN_BODIES {

@@ -185,6 +185,9 @@ pub enum ReadError {
     /// The bytes on disk failed their checksum, or could not be read.
     #[error("the stored record is damaged or unreadable: {0}")]
     Damaged(String),
+    /// The process ends, and its next start builds the index anew.
+    #[error("the index is damaged and has to be built anew: {0}")]
+    Index(String),
     #[error("outboxd is shutting down")]
     ShuttingDown,
 }

@@ -25,7 +25,7 @@ use crate::domain::event::EventId;
 use crate::outbox::commit::{Answer, Commit, Notice, Outcome, Request};
 use crate::outbox::index::{Flusher, Index, PagesError};
 use crate::outbox::limits::Limits;
-use crate::outbox::log::{Committed, FrameBuf, Log, LogError, RecordOffset};
+use crate::outbox::log::{Committed, FrameBuf, Log, LogError, Lsn, RecordOffset};
 use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::view::{ActRefused, Receipt, Refused};
 use crate::outbox::{Shared, StoreFailure};
@@ -80,6 +80,8 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     pub commits: UnboundedSender<Commit>,
     pub random: SmallRng,
+    /// The segment in which all endpoints were stated last.
+    pub stated_in: Option<Lsn>,
 }
 
 /// The heads of a frame's records, one after the other.
@@ -102,18 +104,12 @@ impl Writer {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(requests)));
         let failure = match outcome {
             Ok(Ok(())) => return self.finish(),
-            Ok(Err(error)) => {
-                if matches!(
-                    error,
-                    WriterError::Index(PagesError::Damaged) | WriterError::Record(_)
-                ) {
-                    self.shared.condemn_index();
-                }
-                error.to_string()
-            }
-            Err(_) => "the writer panicked".to_owned(),
+            Ok(Err(WriterError::Log(error))) => StoreFailure(error.to_string()),
+            // Whatever it was about the index, a new one is the way out.
+            Ok(Err(error)) => return self.shared.index_failed(&error.to_string()),
+            Err(_) => return self.shared.index_failed("the writer panicked"),
         };
-        self.shared.fail(StoreFailure(failure));
+        self.shared.fail(failure);
     }
 
     fn serve(&mut self, requests: &Receiver<Request>) -> Result<(), WriterError> {
@@ -175,6 +171,7 @@ impl Writer {
     fn idle(&mut self) -> Result<(), WriterError> {
         self.limits.refresh(&mut self.log)?;
         self.note_log_size();
+        self.state_endpoints()?;
         self.prove()
     }
 
@@ -224,6 +221,7 @@ impl Writer {
             .rev()
             .for_each(|outcome| waiting.push_front(Request::Outcome(Box::new(outcome))));
         self.note_log_size();
+        self.state_endpoints()?;
         Ok(Turn::Go)
     }
 

@@ -122,7 +122,8 @@ fn a_flip_in_a_body_costs_that_body() {
 /// With the index at hand nobody reads the whole log at the start; damage is met later.
 #[test]
 fn a_flip_in_a_body_is_met_when_it_is_to_be_sent() {
-    let store = Store::new(8, 100);
+    let (store, used) = large();
+    assert_eq!(store.events[3].1, used[0], "not in an old segment");
     let (path, at) = find_in_log(&store.home, &mark(3));
     flip(&path, at + 6);
     let (daemon, receiver) = store.start();

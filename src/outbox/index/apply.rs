@@ -109,6 +109,9 @@ impl State {
     fn attempted(&mut self, lsn: u64, attempted: &Attempted<'_>) -> Result<(), PagesError> {
         let (id, no) = (EventId(attempted.id), EndpointNo(attempted.endpoint));
         let Some((row, facts)) = self.known_delivery(id, no)? else {
+            // Of an event that was forgotten since, and whose segment is gone: it still
+            // says how the endpoint was.
+            self.note_attempt(no, attempted);
             return Ok(());
         };
         let (Some(old), Some(next)) = (row.delivery(), attempted.next.next()) else {

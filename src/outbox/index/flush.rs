@@ -40,6 +40,8 @@ struct Asked {
     /// The index is the one in use: its file may be compacted.
     in_use: bool,
     stop: bool,
+    /// Nobody wants this index any more.
+    abandoned: bool,
     done: bool,
     rounds: u64,
     failed: Option<IndexFailure>,
@@ -90,9 +92,12 @@ impl Flusher {
             let mut asked = inner.asked();
             asked.done = true;
             asked.failed.clone_from(&failure);
+            let abandoned = asked.abandoned;
             drop(asked);
             inner.changed.notify_all();
-            if let Some(failure) = failure {
+            if let Some(failure) = failure
+                && !abandoned
+            {
                 failed(failure);
             }
         };
@@ -180,11 +185,21 @@ impl Flusher {
     }
 }
 
+impl Drop for Flusher {
+    /// Without [`stop`](Flusher::stop) the index is given up: its thread ends by itself.
+    fn drop(&mut self) {
+        self.shared.asked().abandoned = true;
+        self.shared.changed.notify_all();
+    }
+}
+
 fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     let mut waiting: Option<Arc<Layer>> = None;
     let mut compacted = 0;
     loop {
-        let stop = wait(shared);
+        let Some(stop) = wait(shared) else {
+            return Ok(());
+        };
         let all = stop || std::mem::take(&mut shared.asked().all);
         if waiting.is_none() {
             let mut state = shared.index.write();
@@ -199,9 +214,7 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
                         compact_if_wasteful(shared, &pages, &mut compacted);
                     }
                 }
-                Err(PagesError::Damaged) => {
-                    return Err(IndexFailure(PagesError::Damaged.to_string()));
-                }
+                Err(error) if error.is_damage() => return Err(IndexFailure(error.to_string())),
                 Err(error) => {
                     tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
                     waiting = Some(layer);
@@ -259,15 +272,19 @@ fn move_layer(layer: &Layer, pages: &Pages, all: bool) -> Result<(), PagesError>
     if all { pages.flush() } else { Ok(()) }
 }
 
-/// Waits for the interval to pass or for somebody to ask; whether to stop.
-fn wait(shared: &Shared) -> bool {
+/// Waits for the interval to pass or for somebody to ask; whether to stop. `None`: there
+/// is nothing more to do.
+fn wait(shared: &Shared) -> Option<bool> {
     let deadline = Instant::now() + INTERVAL;
     let mut asked = shared.asked();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
+        if asked.abandoned {
+            return None;
+        }
         if asked.stop || asked.now || left.is_zero() {
             asked.now = false;
-            return asked.stop;
+            return Some(asked.stop);
         }
         asked = shared
             .changed

@@ -30,6 +30,16 @@ pub enum PagesError {
     Damaged,
 }
 
+impl PagesError {
+    /// The bytes are wrong: asking again gives the same.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            PagesError::Damaged => true,
+            PagesError::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
+        }
+    }
+}
+
 /// The pages of one sled database.
 #[derive(Clone)]
 pub struct Pages {
