@@ -1,1 +1,201 @@
-//! .
+//! System calls that fail, at the daemon itself: `strace` makes them. Rules 3 and 4 of the
+//! log. Skipped, aloud, where nobody may trace.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::files::segments;
+use crate::harness::{Daemon, Home, Receiver, endpoint};
+use crate::stock::recovery;
+
+/// `strace` on a running daemon. Lets go when dropped.
+struct Tracer(Child);
+
+impl Tracer {
+    /// Attaches, and returns once it does what `options` say to every call from now on.
+    fn attach(daemon: &Daemon, options: &[&str]) -> Option<Tracer> {
+        let child = Command::new("strace")
+            .args(["-f", "-p", &daemon.pid().to_string()])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut tracer = match child {
+            Ok(child) => Tracer(child),
+            Err(error) => {
+                eprintln!("SKIPPED: strace does not run here: {error}");
+                return None;
+            }
+        };
+        let stderr = tracer.0.stderr.take().expect("it is piped");
+        let mut lines = BufReader::new(stderr).lines();
+        let attached = lines.any(|line| line.is_ok_and(|line| line.contains("attached")));
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        if !attached {
+            eprintln!("SKIPPED: strace may not trace here");
+            return None;
+        }
+        Some(tracer)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // It may have ended with the daemon.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::INT);
+        let _ = self.0.wait();
+    }
+}
+
+/// What happens to the daemon when this call fails in the middle of its life: it refuses
+/// what it cannot store, ends with a clear message, and has all that it acknowledged.
+#[track_caller]
+fn ends_when(inject: &str, says: &str) {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let config = endpoint("ok", &receiver.url("/"), "");
+    let daemon = home.start(&config);
+    let kept: Vec<String> = (0..10)
+        .map(|number| daemon.send("a.b", &number.to_string()))
+        .collect();
+    for id in &kept {
+        daemon.wait_status(id, "ok", "delivered");
+    }
+    let Some(tracer) = Tracer::attach(&daemon, &["-o", "/dev/null", "-e", inject]) else {
+        return;
+    };
+    let headers = [("content-type", "application/json")];
+    let body = br#"{"type":"a.lost","data":1,"idempotency_key":"k"}"#;
+    match daemon.tcp.try_request("POST", "/v1/events", &headers, body) {
+        Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text()),
+        // It was gone before it could say so.
+        Err(error) => eprintln!("no answer: {error}"),
+    }
+    let last = daemon.wait_log("outboxd cannot go on");
+    assert!(last["error"].as_str().unwrap().contains(says), "{last}");
+    assert_eq!(daemon.wait_exit().code(), Some(1));
+    drop(tracer);
+    let daemon = home.start(&config);
+    assert_eq!(daemon.status()["damaged_records"], 0);
+    for id in &kept {
+        daemon.wait_status(id, "ok", "delivered");
+    }
+    // Whether it was stored or not, it is stored once now.
+    let again = daemon
+        .tcp
+        .request("POST", "/v1/events", &headers, body)
+        .expect(202);
+    daemon.wait_status(again["id"].as_str().unwrap(), "ok", "delivered");
+    let listed = daemon.tcp.get("/v1/events").expect(200);
+    assert_eq!(listed["data"].as_array().unwrap().len(), kept.len() + 1);
+}
+
+#[test]
+fn a_failed_sync_of_the_log_ends_the_daemon() {
+    ends_when("inject=fdatasync:error=EIO", "could not sync");
+}
+
+#[test]
+fn a_failed_write_to_the_log_ends_the_daemon() {
+    ends_when("inject=pwrite64:error=EIO", "could not write");
+}
+
+/// An fsync that failed once is never believed again: the one after it may succeed, and
+/// says nothing of the pages that were lost.
+#[test]
+fn a_sync_that_fails_only_once_ends_the_daemon_too() {
+    ends_when("inject=fdatasync:error=EIO:when=1", "could not sync");
+}
+
+/// What the start of a daemon does to the log: writes and syncs of its files, in order.
+fn trace_start(home: &Home, config: &str, out: &Path) -> Option<String> {
+    let config = home.write_config(config);
+    let binary = env!("CARGO_BIN_EXE_outboxd");
+    let child = Command::new("strace")
+        .args([
+            // As a grandchild, so that our child is the daemon.
+            "-D",
+            "-f",
+            "-y",
+            "-e",
+            "trace=pwrite64,fsync,fdatasync,rename",
+            "-o",
+        ])
+        .arg(out)
+        .args([binary, "serve", "--config"])
+        .arg(config)
+        .env("OUTBOXD_BOOT_ID_FILE", home.path("boot_id"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("SKIPPED: strace does not run here: {error}");
+            return None;
+        }
+    };
+    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let ready = lines.any(|line| line.is_ok_and(|line| line.contains("ready")));
+    let traced = fs::read_to_string(out).unwrap_or_default();
+    let _ = kill_process(Pid::from_child(&child), Signal::TERM);
+    let _ = child.wait();
+    if !ready {
+        eprintln!("SKIPPED: strace may not trace here");
+        return None;
+    }
+    Some(traced)
+}
+
+/// Rule 3: a frame that was written and perhaps never synced may have been read from the
+/// page cache. Before anybody is answered it is written again, and synced.
+#[test]
+fn what_no_later_frame_proves_is_written_and_synced_again_before_it_is_ready() {
+    let home = Home::new();
+    fs::write(home.path("boot_id"), "boot-1").unwrap();
+    let daemon = home.start("");
+    daemon.send("a.b", "1");
+    // Killed inside the sync of the next frame: it is in the file, and nobody was told.
+    let Some(tracer) = Tracer::attach(
+        &daemon,
+        &["-o", "/dev/null", "-e", "inject=fdatasync:signal=KILL"],
+    ) else {
+        return;
+    };
+    let headers = [("content-type", "application/json")];
+    let body = br#"{"type":"a.unsynced","data":1}"#;
+    daemon
+        .tcp
+        .try_request("POST", "/v1/events", &headers, body)
+        .expect_err("it was killed");
+    daemon.wait_exit();
+    drop(tracer);
+    let Some(traced) = trace_start(&home, "", &home.path("trace")) else {
+        return;
+    };
+    let name = segments(&home)[0].display().to_string();
+    let of_it = |line: &&str| line.contains(&name);
+    let calls: Vec<&str> = traced.lines().filter(of_it).collect();
+    let wrote = calls
+        .iter()
+        .position(|line| line.contains("pwrite64(") && line.contains("oBxF"));
+    let wrote = wrote.unwrap_or_else(|| panic!("the last frame is not written again: {calls:#?}"));
+    let synced = calls[wrote..].iter().any(|line| line.contains("sync("));
+    assert!(synced, "what was written again is not synced: {calls:#?}");
+    let daemon = home.start("");
+    assert_eq!(daemon.status()["damaged_records"], 0);
+    assert_ne!(recovery(&daemon), "created");
+    let listed = daemon.tcp.get("/v1/events?type=a.unsynced").expect(200);
+    assert_eq!(
+        listed["data"].as_array().unwrap().len(),
+        1,
+        "once read, it stays"
+    );
+}

@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::files::{below, copy, overwrite, truncate};
-use crate::harness::{Home, Receiver, endpoint};
+use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
 use crate::stock::{Stock, recovery};
 
 /// Stops it, does this to its data directory, and starts it again: all must be there, and
@@ -158,6 +158,74 @@ fn damaged_pages_show_nothing_wrong_and_are_built_anew() {
         stock.is_all_there(&daemon);
     }
     assert!(met > 0, "no flip was met");
+}
+
+/// All ids of the events, newest first, or `None` if the daemon refuses or ends.
+fn try_list(daemon: &Daemon) -> Option<Vec<String>> {
+    let (mut ids, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/v1/events?limit=1000{cursor}");
+        let answer = daemon.tcp.try_request("GET", &path, &[], b"").ok()?;
+        if answer.status != 200 {
+            assert!(answer.status >= 500, "{}", answer.text());
+            return None;
+        }
+        let page = answer.json();
+        for event in page["data"].as_array().unwrap() {
+            assert_eq!(event["delivery_counts"]["pending"], 1, "{event}");
+            ids.push(event["id"].as_str().unwrap().to_owned());
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Some(ids),
+        }
+    }
+}
+
+/// The same with a tree of many pages, one flip at a time: met at the start or later, it
+/// leaves no part of the backlog out of reach.
+#[test]
+fn a_flip_in_a_large_index_is_met_and_built_anew() {
+    let receiver = Receiver::answering(|_| Answer::status(500));
+    let home = Home::new();
+    let late = "[endpoint.retry]\nfirst = \"1h\"\nmax = \"1h\"";
+    let config = endpoint("ok", &receiver.url("/"), late);
+    let daemon = home.start(&config);
+    let lines = r#"{"type":"a.b","data":1}"#.to_owned() + "\n";
+    for _ in 0..6 {
+        let headers = [("content-type", "application/x-ndjson")];
+        let answer = daemon.tcp.request(
+            "POST",
+            "/v1/events",
+            &headers,
+            lines.repeat(1000).as_bytes(),
+        );
+        answer.expect(202);
+    }
+    let known = try_list(&daemon).unwrap();
+    assert_eq!(daemon.stop().code(), Some(0));
+    let (index, good) = (home.data_dir().join("index"), home.path("good"));
+    copy(&index, &good);
+    let tree = fs::read(good.join("00000001/db")).unwrap();
+    let used = tree.iter().rposition(|byte| *byte != 0).unwrap();
+    for round in 1..=6 {
+        fs::remove_dir_all(&index).unwrap();
+        copy(&good, &index);
+        let at = round * used / 7;
+        let db = index.join("00000001/db");
+        overwrite(&db, at as u64, &[tree[at] ^ 0x04]);
+        let mut daemon = home.start(&config);
+        let found = try_list(&daemon);
+        if found.is_none() {
+            assert_eq!(daemon.wait_exit().code(), Some(1));
+            daemon = home.start(&config);
+            assert_eq!(recovery(&daemon), "rebuilt");
+        }
+        let wrong = found.is_some_and(|found| found != known);
+        assert!(!wrong, "something else is shown after a flip at {at}");
+        assert_eq!(try_list(&daemon).as_ref(), Some(&known));
+        assert_eq!(daemon.stop().code(), Some(0));
+    }
 }
 
 #[test]

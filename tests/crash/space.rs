@@ -175,7 +175,10 @@ fn outcomes_of_a_full_disk_outlive_a_kill() {
         daemon.wait_status(id, "ok", "delivered");
     }
     refused(&post(&daemon, 10));
+    // And stops on it.
+    assert_eq!(daemon.stop().code(), Some(0));
     disk.free();
+    let daemon = home.start(&config);
     let new = wait_accepted(&daemon);
     daemon.wait_status(&new, "ok", "delivered");
     assert_eq!(receiver.seen().len(), accepted.len() + 1);

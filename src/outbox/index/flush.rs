@@ -111,21 +111,26 @@ impl Flusher {
     }
 
     /// Moves everything now and hands it to the operating system: a `kill -9` from here on
-    /// leaves an index that opens.
+    /// leaves an index that opens. Gives up after 8 s: sled may hang on a full disk, and
+    /// what is not moved is replayed.
     pub fn settle(&self) {
+        let deadline = Instant::now() + STOP_DEADLINE;
         let mut asked = self.shared.asked();
         // The round under way may have begun before what is to be moved.
-        for _ in 0..2 {
-            let round = asked.rounds;
+        let wanted = asked.rounds + 2;
+        while asked.rounds < wanted && !asked.done {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
             (asked.now, asked.all) = (true, true);
             self.shared.changed.notify_all();
-            while asked.rounds == round && !asked.done {
-                asked = self
-                    .shared
-                    .changed
-                    .wait(asked)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
+            let (again, _) = self
+                .shared
+                .changed
+                .wait_timeout(asked, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            asked = again;
         }
     }
 
