@@ -103,7 +103,7 @@ fn endpoint(sink: SocketAddr) -> String {
 
 /// An event of 1 KiB that carries its number.
 fn event(number: u64) -> Bytes {
-    let head = format!(r#"{{"type":"bench.deliver","data":{{"n":{number:020},"x":""#);
+    let head = format!(r#"{{"type":"bench.deliver","data":{{"n":"{number:020}","x":""#);
     let filling = "x".repeat(1024 - head.len() - 3);
     Bytes::from(format!("{head}{filling}\"}}}}"))
 }
@@ -111,7 +111,7 @@ fn event(number: u64) -> Bytes {
 /// The number in an event's body, as it was handed in or delivered.
 fn number(body: &[u8]) -> u64 {
     let text = std::str::from_utf8(body).expect("the body is text");
-    let (_, rest) = text.split_once(r#""n":"#).expect("it has a number");
+    let (_, rest) = text.split_once(r#""n":""#).expect("it has a number");
     rest[..20].parse().expect("it has twenty digits")
 }
 

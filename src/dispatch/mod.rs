@@ -69,6 +69,8 @@ pub struct Dispatch {
     judged: HashMap<(EventId, EndpointNo), Attempt>,
     /// Starts held back while outcomes could not be stored.
     parked: Vec<(EndpointNo, Entry)>,
+    /// When the disk is looked at again for them.
+    look_again: Option<Instant>,
     commands: Vec<Command>,
 }
 
@@ -92,6 +94,7 @@ impl Dispatch {
             ended,
             judged: HashMap::new(),
             parked: Vec::new(),
+            look_again: None,
             commands: Vec::new(),
         };
         (dispatch, Attempts(attempts))
@@ -174,14 +177,18 @@ impl Dispatch {
 
     fn wake_at(&self) -> Option<tokio::time::Instant> {
         let wake = self.engine.next_wake().map(|mono| self.started + mono);
-        let space = (!self.parked.is_empty()).then(|| Instant::now() + SPACE_WAIT);
-        wake.into_iter().chain(space).min().map(Into::into)
+        wake.into_iter()
+            .chain(self.look_again)
+            .min()
+            .map(Into::into)
     }
 
     fn woken(&mut self) {
-        if !self.parked.is_empty() && !self.outbox.is_out_of_space() {
+        if self.look_again.is_some_and(|at| at <= Instant::now()) {
+            self.look_again = None;
+            // What finds no room yet is parked again.
             for (no, entry) in std::mem::take(&mut self.parked) {
-                self.start(no, entry);
+                self.carry_out(Command::Start { no, entry });
             }
         }
         self.tell(Input::Wake);
@@ -222,6 +229,8 @@ impl Dispatch {
             Command::Start { no, entry } => {
                 if self.outbox.is_out_of_space() {
                     self.parked.push((no, entry));
+                    self.look_again
+                        .get_or_insert_with(|| Instant::now() + SPACE_WAIT);
                 } else {
                     self.start(no, entry);
                 }

@@ -12,9 +12,16 @@ use crate::outbox::commit::Notice;
 use crate::outbox::compose;
 use crate::outbox::index::rows::{self, KeyRow};
 use crate::outbox::index::{PagesError, keys};
+use crate::outbox::log::MAX_PAYLOAD;
 use crate::outbox::record::{Accepted, Record};
 use crate::outbox::view::{Receipt, Refused};
 use crate::outbox::writer::{Draft, Writer, WriterError};
+
+/// The most that one request may take in the log, in bytes: it must fit into one frame
+/// beside what the frame already holds. Far over the largest batch that makes sense.
+const REQUEST_MAX: u64 = (MAX_PAYLOAD as u64) / 2;
+/// More than an event takes besides its body: names, keys and framing, but for its endpoints.
+const HEAD_MAX: u64 = 2048;
 
 /// What an idempotency key says of an event.
 enum Known {
@@ -34,6 +41,10 @@ impl Writer {
         events: &[NewEvent],
         draft: &mut Draft,
     ) -> Result<Result<Vec<Receipt>, Refused>, WriterError> {
+        let size = |event: &NewEvent| event.payload.len() as u64 + HEAD_MAX;
+        if events.iter().map(size).sum::<u64>() > REQUEST_MAX {
+            return Ok(Err(Refused::Full));
+        }
         let now = self.now();
         let mut known = Vec::with_capacity(events.len());
         let mut here = HashMap::new();

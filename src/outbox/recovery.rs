@@ -192,6 +192,7 @@ fn start(
     let (requests, receiver) = mpsc::channel::<Request>();
     let shared = writer.shared.clone();
     writer.reconcile(endpoints)?;
+    writer.flusher.in_use();
     let dir = shared.place.dir().to_owned();
     let stopper = Cleaner::start(keep, shared.clone(), requests.clone())
         .map_err(at("start the cleaner for", &dir))?;
@@ -294,6 +295,7 @@ fn recover(
         }
     };
     let filled = fill(log, place, failed, state, found.start)?;
+    filled.flusher.settle();
     if let Some(Err(error)) = number.map(|number| place.adopt(number)) {
         tracing::warn!(%error, dir = %place.dir().display(), "the new index cannot be named; the next start builds it again");
         place
@@ -365,14 +367,19 @@ fn fill(
     from: Lsn,
 ) -> Result<Filled, FillError> {
     let index = Index::new(state);
-    let (place, failed) = (place.clone(), failed.clone());
-    let flusher = Flusher::start(index.clone(), move |failure: IndexFailure| {
-        if let Err(error) = place.condemn() {
-            tracing::error!(%error, dir = %place.dir().display(), "the damaged index could not be set aside: delete this directory before the next start");
-        }
-        tracing::error!(%failure, "outboxd ends now; what was acknowledged is safe, and the next start recovers it");
-        failed.send_replace(Some(StoreFailure(failure.to_string())));
-    })?;
+    let (to_condemn, failed) = (place.clone(), failed.clone());
+    let flusher = Flusher::start(
+        index.clone(),
+        place.clone(),
+        move |failure: IndexFailure| {
+            let place = to_condemn;
+            if let Err(error) = place.condemn() {
+                tracing::error!(%error, dir = %place.dir().display(), "the damaged index could not be set aside: delete this directory before the next start");
+            }
+            tracing::error!(%failure, "outboxd ends now; what was acknowledged is safe, and the next start recovers it");
+            failed.send_replace(Some(StoreFailure(failure.to_string())));
+        },
+    )?;
     let mut filled = Filled {
         index: index.clone(),
         flusher,

@@ -63,7 +63,7 @@ pub(super) struct Draft {
     /// Entries to be queued, whose record's place is known once the frame has one.
     pub queued: Vec<(RecordOffset, Notice)>,
     /// Outcomes in this frame: they wait if there is no room for it.
-    pub outcomes: Vec<Box<Outcome>>,
+    pub outcomes: Vec<Outcome>,
     pub open_bytes: u64,
     pub last_id: u128,
 }
@@ -219,7 +219,7 @@ impl Writer {
         let kept = self.commit(draft)?;
         kept.into_iter()
             .rev()
-            .for_each(|outcome| waiting.push_front(Request::Outcome(outcome)));
+            .for_each(|outcome| waiting.push_front(Request::Outcome(Box::new(outcome))));
         self.note_log_size();
         self.state_endpoints()?;
         Ok(Turn::Go)
@@ -242,7 +242,7 @@ impl Writer {
                     return Ok(Err(Request::Outcome(outcome)));
                 }
                 self.outcome(&outcome, draft)?;
-                draft.outcomes.push(outcome);
+                draft.outcomes.push(*outcome);
             }
             Request::Act { action, reply } => match self.act(&action, draft)? {
                 Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
@@ -266,7 +266,7 @@ impl Writer {
 
     /// Makes the frame durable, applies it, and tells. Gives back the outcomes for which
     /// there was no room.
-    pub fn commit(&mut self, mut draft: Draft) -> Result<Vec<Box<Outcome>>, WriterError> {
+    pub fn commit(&mut self, mut draft: Draft) -> Result<Vec<Outcome>, WriterError> {
         let mut kept = Vec::new();
         if !self.frame.is_empty() {
             match self.log.commit(&mut self.frame) {

@@ -131,3 +131,35 @@ fn a_retry_by_hand_goes_out_although_it_is_open() {
     daemon.wait_status(&event, "sick", "delivered");
     assert_eq!(daemon.status()["endpoints"]["breaker_open"], 0);
 }
+
+#[test]
+fn it_takes_five_and_they_must_be_in_a_row() {
+    // The fifth of these is a success; what follows fails.
+    let receiver = Receiver::answering(|seen| match seen.number {
+        4 => Answer::status(200),
+        _ => Answer::status(500),
+    });
+    let home = Home::new();
+    // No retry and no probe comes along by itself.
+    let retry = "[retry]\nfirst = \"1h\"\nmax = \"1h\"\n";
+    let daemon = home.start(&(retry.to_owned() + &endpoint("sick", &receiver.url("/"), "")));
+    let open = || daemon.status()["endpoints"]["breaker_open"] == 1;
+    for number in 0..10 {
+        assert!(!open(), "open after {number} attempts");
+        let event = daemon.send("a", "1");
+        daemon.wait_delivery(&event, "sick", "tried", |one| one["attempt_count"] == 1);
+    }
+    wait_for(
+        || open().then_some(()),
+        || "the breaker stays shut".to_owned(),
+    );
+    for _ in 0..10 {
+        let event = daemon.send("a", "2");
+        let delivery = daemon.delivery(&event, "sick");
+        assert_eq!(
+            (&delivery["status"], &delivery["attempt_count"]),
+            (&"pending".into(), &0.into())
+        );
+    }
+    assert_eq!(receiver.seen().len(), 10);
+}

@@ -254,6 +254,9 @@ fn tenants_do_not_see_each_others_events() {
         let shown = daemon.tcp.get(&format!("/v1/events/{id}")).expect(200);
         assert_eq!(shown["deliveries"].as_array().unwrap().len(), 1);
     }
+    let nobodys = daemon.send_with("a", "1", "\"tenant\": \"nobody\"");
+    let shown = daemon.tcp.get(&format!("/v1/events/{nobodys}")).expect(200);
+    assert_eq!(shown["deliveries"], serde_json::json!([]));
     let listed = daemon.tcp.get("/v1/events?tenant=acme").expect(200);
     assert_eq!(listed["data"].as_array().unwrap().len(), 1);
 }

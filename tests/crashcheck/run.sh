@@ -62,7 +62,7 @@ record() {
 # explore TRACE BOOT MODE [FS]
 explore() {
     local dir=$work/$1 fs=${4:-posix} verify
-    verify="python3 $here/verify.py --bin $bin --side $dir/side --boot $2"
+    verify="python3 $here/verify.py --bin $bin --side $dir/side --boot $2 --at-least $acked"
     [ "$1" != cleaning ] || verify+=" --forgets"
     python3 "$crashcheck" explore "$dir/trace" --verify "$verify {dir} {acked}" --states "$states" \
         --seed "$seed" --mode "$3" --fs "$fs" --jobs "$jobs" --keep "$work/failing/$1-$3-$fs" || failed=1

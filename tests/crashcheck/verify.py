@@ -70,7 +70,7 @@ class Promised:
 class Check:
     def __init__(self, args):
         self.args, self.random = args, random.Random(args.acked)
-        self.promised = Promised(args.side, args.acked)
+        self.promised = Promised(args.side, max(args.acked, args.at_least))
         self.work = tempfile.mkdtemp(prefix="verify-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.receiver = Receiver()
         tables = endpoint_tables(lambda i: f"http://127.0.0.1:{self.receiver.port}/{i}", rules=False)
@@ -273,6 +273,8 @@ def main():
     parser.add_argument("--forgets", action="store_true", help="recorded with a short retention")
     parser.add_argument("dir")
     parser.add_argument("acked", type=int)
+    # What was acknowledged before the recording began.
+    parser.add_argument("--at-least", type=int, default=0)
     check = Check(parser.parse_args())
     try:
         check.run()

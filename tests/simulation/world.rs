@@ -66,6 +66,7 @@ struct Busy {
     outcome: Outcome,
     settling: bool,
     again: Option<Entry>,
+    retried: Option<Entry>,
     withdrawn: bool,
 }
 
@@ -305,7 +306,12 @@ impl World {
                 self.gone.remove(&id);
                 match self.busy.get_mut(&id) {
                     None => self.show(id, entry),
-                    Some(busy) => busy.withdrawn = false,
+                    Some(busy) => {
+                        busy.withdrawn = false;
+                        if !busy.settling && entry != busy.entry {
+                            busy.retried = Some(entry);
+                        }
+                    }
                 }
             }
             Input::Withdrawn { no, event } => {
@@ -314,6 +320,7 @@ impl World {
                 self.hide(id);
                 if let Some(busy) = self.busy.get_mut(&id) {
                     busy.withdrawn = true;
+                    busy.retried = None;
                 }
             }
             Input::Stored { no, event } => {
@@ -445,6 +452,18 @@ impl World {
     }
 
     fn some_delivery(&mut self, no: EndpointNo) -> Option<Id> {
+        let range = (no, EventId(0))..=(no, EventId(u128::MAX));
+        match self.rng.random_range(0..4) {
+            0 => {
+                let busy = self.busy.keys().filter(|id| range.contains(id));
+                return busy.min().copied();
+            }
+            1 => {
+                let waiting = self.visible_by_due.iter().find(|id| id.0 == no);
+                return waiting.map(|&(no, _, event)| (no, event));
+            }
+            _ => {}
+        }
         let all = self.outbox.kept.keys().filter(|id| id.0 == no);
         // In a fixed order: a hash map's differs from run to run.
         let first = EventId(self.rng.random_range((1 << 80)..=self.last_event));
@@ -628,6 +647,7 @@ impl World {
                 outcome,
                 settling: false,
                 again: None,
+                retried: None,
                 withdrawn: false,
             },
         );
@@ -687,6 +707,9 @@ impl World {
                 tries,
             } => {
                 assert!(!gone);
+                if let Some(retried) = busy.retried {
+                    assert_eq!((due, tries), (retried.due, retried.tries), "{id:?}");
+                }
                 busy.again = Some(Entry {
                     due,
                     budget_from,
@@ -785,7 +808,9 @@ impl World {
         }
         for &(_, due, event) in self.visible_by_due.range(start..end).take(1) {
             let entry = self.visible[&(no, event)];
-            let paced = state.released_at.is_some_and(|at| entry.budget_from < at);
+            // After a jump backwards a release lets go what seems to be of the future.
+            let released = |at| entry.budget_from < at || self.jumped;
+            let paced = state.released_at.is_some_and(released);
             assert!(
                 paced,
                 "{no:?} {event} was due at {due}, now {}: {:?}",

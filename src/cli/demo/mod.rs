@@ -24,6 +24,7 @@ use super::paint::Paint;
 use super::receiver::Receiver;
 use super::when;
 use crate::clock;
+use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use daemon::Daemon;
 use stage::{EVENTS, Handed, JSON, Stage};
@@ -164,7 +165,7 @@ struct Watch<'a> {
     failing: HashSet<String>,
     /// Event and endpoint.
     delivered: HashSet<(String, String)>,
-    /// Not told yet: attempts are quicker than the answers to those who handed in.
+    /// Not told yet.
     lines: Vec<Line>,
 }
 
@@ -187,11 +188,14 @@ impl<'a> Watch<'a> {
             let failure = format!("{event} went to {count} endpoints");
             return Err(Failure::Failed(failure));
         }
+        // The moment in the id: attempts are quicker than the answer that came to us.
+        let at = accepted.id.parse::<EventId>();
+        let at = at.map_or_else(|_| clock::now(), EventId::timestamp);
         let line = Line {
             event: Some(accepted.id.clone()),
             event_type: Some(accepted.r#type),
             ..Line::new(
-                clock::now(),
+                at,
                 What::Accepted,
                 format!("{} for {}", accepted.id, handed.endpoints.join(", ")),
             )

@@ -183,8 +183,23 @@ impl Lane {
         self.in_flight < most.min(earned)
     }
 
-    /// A delivery is pending: takes it into the window, unless it lies past it.
-    pub fn enter(&mut self, entry: Entry, now: Now, capacity: usize) {
+    /// A delivery is pending, whatever it was before.
+    pub fn queued(&mut self, entry: Entry, now: Now, capacity: usize) {
+        self.window.remove(entry.event);
+        self.enter(entry, now, capacity);
+    }
+
+    /// The outcome of an attempt is stored; `again` is what is pending after it.
+    pub fn stored(&mut self, event: EventId, again: Option<Entry>, now: Now, capacity: usize) {
+        self.settling = self.settling.saturating_sub(1);
+        self.window.touch(event);
+        if let Some(entry) = again {
+            self.enter(entry, now, capacity);
+        }
+    }
+
+    /// Takes a delivery into the window, unless it lies past it.
+    fn enter(&mut self, entry: Entry, now: Now, capacity: usize) {
         if self.window.takes(entry.key()) {
             let deadline = self.deadline(&entry, now, self.window.is_complete());
             self.window.insert(Waiting { deadline, entry }, capacity);

@@ -253,7 +253,7 @@ impl Engine {
             return;
         }
         let capacity = self.register.capacity();
-        self.change(no, now, out, |lane| lane.enter(entry, now, capacity));
+        self.change(no, now, out, |lane| lane.queued(entry, now, capacity));
     }
 
     fn withdrawn(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
@@ -319,11 +319,7 @@ impl Engine {
         };
         let capacity = self.register.capacity();
         self.with(no, now, out, |lane| {
-            lane.settling = lane.settling.saturating_sub(1);
-            match again {
-                Some(entry) => lane.enter(entry, now, capacity),
-                None => lane.window.remove(event),
-            }
+            lane.stored(event, again, now, capacity)
         });
     }
 

@@ -1,7 +1,6 @@
-//! A hash map for keys that are numbers of our own making.
-//!
-//! The engine looks up several of them for every decision. Nobody outside chooses them,
-//! so the usual hasher's guard against chosen keys would only cost time.
+//! A hash map for keys that no stranger chooses: numbers of our own making, and tenants,
+//! which the operator names. The engine looks up several of them for every decision, and
+//! the usual hasher's guard against chosen keys would only cost time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,9 +13,14 @@ pub struct NumberHasher(u64);
 
 impl Hasher for NumberHasher {
     fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(byte.into());
+        for chunk in bytes.chunks(8) {
+            let number = chunk.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
+            self.write_u64(number);
         }
+    }
+
+    fn write_u8(&mut self, n: u8) {
+        self.write_u64(n.into());
     }
 
     fn write_u32(&mut self, n: u32) {

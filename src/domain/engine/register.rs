@@ -9,9 +9,9 @@ use super::window::LANE_WINDOW;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::schedule::Timers;
 
-/// With more deliveries in all windows together, windows are kept short.
-const MANY_WAITING: usize = 128 * 1024;
-/// What a short window holds.
+/// With more deliveries in all windows together, windows are filled up to the below only.
+const MANY_WAITING: usize = 256 * 1024;
+/// What is worth a reading of the index.
 const SHORT_WINDOW: usize = 16;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Register {
         }
     }
 
-    /// How many deliveries a window may hold.
+    /// How many deliveries a window is filled with.
     pub fn capacity(&self) -> usize {
         if self.waiting < MANY_WAITING {
             LANE_WINDOW

@@ -26,8 +26,9 @@
 //! Lanes of one conduct take turns, first between tenants, then between a tenant's lanes;
 //! and the conducts take turns among those that may start. Every step is O(log n).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use super::number_map::NumberMap;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::Tenant;
 
@@ -73,7 +74,7 @@ pub struct Shares {
 #[derive(Debug, Default)]
 struct Ring {
     tenants: BTreeMap<u64, Tenant>,
-    queues: HashMap<Tenant, Queue>,
+    queues: NumberMap<Tenant, Queue>,
 }
 
 #[derive(Debug)]

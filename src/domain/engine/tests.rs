@@ -273,19 +273,17 @@ fn a_healthy_endpoint_finds_a_slot_beside_a_hundred_hanging_ones() {
 fn a_healthy_endpoint_finds_a_slot_when_a_hundred_that_were_healthy_begin_to_hang() {
     let mut stage = Stage::new(512);
     stage.configure(0..101, &policy("t", 16));
-    for _ in 0..50 {
-        for no in 0..101 {
-            stage.queue(no);
-        }
-        stage.run(100 * MS);
-    }
-    stage.answer(1..101, HANG, timeout());
-    for _ in 0..64 {
+    stage.queue(0);
+    for _ in 0..200 {
         for no in 1..101 {
             stage.queue(no);
         }
     }
-    assert!(stage.engine.stats().in_flight > 300, "they were trusted");
+    stage.run(100 * MS);
+    stage.answer(1..101, HANG, timeout());
+    stage.run(100 * MS);
+    let in_flight = stage.engine.stats().in_flight;
+    assert_eq!(in_flight, 448, "they were trusted with all but the reserve");
     let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
     assert_eq!(wait, Duration::ZERO);
     for _ in 0..200 {
@@ -293,6 +291,20 @@ fn a_healthy_endpoint_finds_a_slot_when_a_hundred_that_were_healthy_begin_to_han
     }
     stage.run(30 * MS);
     assert_eq!(stage.in_flight(0), 16, "all that it may have");
+}
+
+#[test]
+fn an_endpoint_known_to_be_healthy_does_not_wait_for_new_ones_that_hang() {
+    let mut stage = Stage::new(512);
+    stage.configure(0..2001, &policy("t", 16));
+    stage.queue(0);
+    stage.run(100 * MS);
+    stage.answer(1..2001, HANG, timeout());
+    for no in 1..2001 {
+        stage.queue(no);
+    }
+    let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
+    assert_eq!(wait, Duration::ZERO);
 }
 
 #[test]
@@ -519,6 +531,70 @@ fn a_release_starts_budgets_anew() {
         tries,
     };
     assert_eq!(stage.stores[0], (EventId(1), next, None));
+}
+
+/// The clock was a year ahead when deliveries were put off, and has been set right.
+#[test]
+fn what_is_due_in_a_far_future_is_due_after_the_longest_delay_all_of_it() {
+    let mut stage = Stage::new(512);
+    let (no, policy) = (EndpointNo(0), policy("t", 64));
+    let longest = policy.retry.longest();
+    stage.configure(0..1, &policy);
+    for n in 0..1000 {
+        let entry = stage.entry();
+        let due = entry.due + Duration::from_secs(366 * 86_400);
+        let exact = n == 7;
+        stage.put(
+            no,
+            Entry {
+                due,
+                exact,
+                ..entry
+            },
+        );
+    }
+    stage.tell(Input::Backlog { no });
+    stage.run(longest - MS);
+    assert_eq!(stage.starts.len(), 0);
+    stage.run(Duration::from_secs(10));
+    assert_eq!(stage.starts.len(), 999, "but for the one that asked for it");
+    stage.run(Duration::from_secs(366 * 86_400));
+    assert_eq!(stage.starts.len(), 1000);
+}
+
+#[test]
+fn a_retry_while_in_flight_follows_a_failure_at_once() {
+    let mut stage = Stage::new(8);
+    stage.configure(0..1, &policy("t", 1));
+    stage.answer(0..1, 10 * MS, status(500));
+    let event = stage.queue(0);
+    stage.run(5 * MS);
+    let no = EndpointNo(0);
+    let (due, budget_from) = (stage.now.wall, stage.now.wall);
+    let entry = stage.index.values().next().copied().unwrap();
+    let retried = Entry {
+        due,
+        budget_from,
+        ..entry
+    };
+    stage.put(no, retried);
+    stage.tell(Input::Queued { no, entry: retried });
+    assert_eq!(stage.starts.len(), 1, "never twice in flight");
+    stage.run(6 * MS);
+    let starts: Vec<_> = stage.starts.iter().map(|&(at, _, of)| (at, of)).collect();
+    assert_eq!(starts, [(Duration::ZERO, event), (10 * MS, event)]);
+}
+
+#[test]
+fn what_is_cancelled_in_flight_is_not_tried_again() {
+    let mut stage = Stage::new(8);
+    stage.configure(0..1, &policy("t", 1));
+    stage.answer(0..1, 10 * MS, status(500));
+    let event = stage.queue(0);
+    let no = EndpointNo(0);
+    stage.tell(Input::Withdrawn { no, event });
+    stage.run(Duration::from_secs(60));
+    assert_eq!((stage.starts.len(), stage.stores.len()), (1, 1));
 }
 
 #[test]

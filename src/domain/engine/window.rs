@@ -112,25 +112,30 @@ impl Window {
         }
     }
 
-    /// Whether a delivery with this key belongs here, in place of any earlier form of it.
-    pub fn takes(&mut self, key: Key) -> bool {
-        self.remove(key.1);
+    /// Whether a delivery with this key belongs here.
+    pub fn takes(&self, key: Key) -> bool {
         self.refill.as_ref().is_some_and(|refill| !refill.useless)
             || self.horizon.is_none_or(|horizon| key < horizon)
     }
 
-    /// Adds a delivery that the window [takes](Self::takes); past `capacity` the last
-    /// by key are shed.
+    /// Adds a delivery that the window [takes](Self::takes). At `capacity` or past it the
+    /// last by key is shed for it.
     pub fn insert(&mut self, added: Waiting, capacity: usize) {
+        let most = capacity.max(self.waiting.len());
         self.place(added);
-        self.shed(capacity);
+        self.shed(most);
+    }
+
+    /// What was known of a delivery that is not waiting here no longer holds.
+    pub fn touch(&mut self, event: EventId) {
+        if let Some(refill) = &mut self.refill {
+            refill.touch(event);
+        }
     }
 
     /// The delivery is no longer pending, or pending otherwise.
     pub fn remove(&mut self, event: EventId) {
-        if let Some(refill) = &mut self.refill {
-            refill.touch(event);
-        }
+        self.touch(event);
         if let Some(index) = self.position(event) {
             self.waiting.remove(index);
         }
@@ -226,8 +231,8 @@ impl Window {
         self.waiting.insert(index, added);
     }
 
-    fn shed(&mut self, capacity: usize) {
-        while self.waiting.len() > capacity.clamp(1, LANE_WINDOW) {
+    fn shed(&mut self, most: usize) {
+        while self.waiting.len() > most.clamp(1, LANE_WINDOW) {
             let keys = self.waiting.iter().map(|waiting| waiting.entry.key());
             let Some((index, key)) = keys.enumerate().max_by_key(|&(_, key)| key) else {
                 return;
@@ -273,5 +278,116 @@ fn after(entry: &Entry) -> Key {
     match entry.event.0.checked_add(1) {
         Some(next) => (entry.due, EventId(next)),
         None => (entry.due + Duration::from_millis(1), EventId(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(due: u64) -> Entry {
+        Entry {
+            event: EventId(u128::from(due)),
+            lsn: 0,
+            due: Timestamp::from_millis(due),
+            exact: false,
+            tries: 0,
+            budget_from: Timestamp::from_millis(due),
+        }
+    }
+
+    fn queue(window: &mut Window, entry: Entry) {
+        window.remove(entry.event);
+        if window.takes(entry.key()) {
+            let deadline = Duration::from_millis(entry.due.as_millis());
+            window.insert(Waiting { deadline, entry }, LANE_WINDOW);
+        }
+    }
+
+    fn refill(window: &mut Window, entries: Vec<Entry>, more: bool) {
+        window.refilled(
+            entries,
+            more,
+            Duration::ZERO,
+            |_| false,
+            |entry| Duration::from_millis(entry.due.as_millis()),
+        );
+    }
+
+    fn taken(window: &mut Window) -> Vec<u64> {
+        std::iter::from_fn(|| window.pop_due(Duration::MAX))
+            .map(|entry| entry.due.as_millis())
+            .collect()
+    }
+
+    fn wants(window: &mut Window) -> Option<(u64, usize)> {
+        let (from, limit) = window.wants_refill(LANE_WINDOW, Duration::ZERO)?;
+        Some((from.0.as_millis(), limit))
+    }
+
+    #[test]
+    fn what_is_shed_is_read_again_later() {
+        let mut window = Window::default();
+        for due in (1..=300).rev() {
+            queue(&mut window, entry(due));
+        }
+        queue(&mut window, entry(400));
+        assert_eq!((window.len(), window.is_complete()), (LANE_WINDOW, false));
+        assert_eq!(taken(&mut window), (1..=256).collect::<Vec<u64>>());
+        assert_eq!(wants(&mut window), Some((257, FIRST_REFILL)));
+        refill(&mut window, (257..=288).map(entry).collect(), true);
+        assert_eq!(taken(&mut window), (257..=288).collect::<Vec<u64>>());
+        assert_eq!(wants(&mut window), Some((288, 2 * FIRST_REFILL)));
+    }
+
+    #[test]
+    fn news_during_a_refill_is_believed_before_the_reading() {
+        let mut window = Window::default();
+        window.forget();
+        assert!(wants(&mut window).is_some());
+        let read = vec![entry(1), entry(2), entry(3)];
+        window.remove(entry(2).event);
+        queue(&mut window, entry(4));
+        let due = Timestamp::from_millis(9);
+        queue(&mut window, Entry { due, ..entry(3) });
+        refill(&mut window, read, false);
+        assert_eq!(taken(&mut window), [1, 4, 9]);
+        assert!(window.is_exhausted());
+    }
+
+    #[test]
+    fn what_is_shed_during_a_refill_bounds_what_the_window_knows() {
+        let mut window = Window::default();
+        window.forget();
+        assert!(wants(&mut window).is_some());
+        for due in 1000..1000 + LANE_WINDOW as u64 + 44 {
+            queue(&mut window, entry(due));
+        }
+        for due in 1000..1010 {
+            let started = window.pop_due(Duration::MAX);
+            assert_eq!(started, Some(entry(due)));
+        }
+        // Read before any of those was there.
+        refill(&mut window, vec![entry(1), entry(5000)], false);
+        assert!(!window.is_complete(), "44 and more are in the index only");
+        let all = taken(&mut window);
+        assert_eq!((all.len(), all[0], all[246]), (247, 1, 1255));
+        assert_eq!(wants(&mut window).map(|(from, _)| from), Some(1256));
+    }
+
+    #[test]
+    fn an_answer_that_would_leave_a_gap_is_not_used() {
+        let mut window = Window::default();
+        queue(&mut window, entry(5));
+        window.forget();
+        assert!(wants(&mut window).is_some());
+        window.forget();
+        assert_eq!(wants(&mut window), None, "one at a time");
+        refill(&mut window, vec![entry(5)], false);
+        assert_eq!((window.len(), window.is_complete()), (0, false));
+        assert!(wants(&mut window).is_some());
+        refill(&mut window, Vec::new(), true);
+        assert_eq!(wants(&mut window), None, "it failed, and waits");
+        assert_eq!(window.refill_not_before(), Some(REFILL_AGAIN));
     }
 }

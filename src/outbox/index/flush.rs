@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::open::Place;
 use super::overlay::Layer;
 use super::pages::{Pages, PagesError};
 use super::{Index, State};
@@ -17,6 +18,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const EAGER_BYTES: usize = 8 << 20;
 /// A bulk load waits for the disk at this many bytes.
 const FULL_BYTES: usize = 16 << 20;
+/// A file below this many bytes is not worth compacting.
+const WASTE_MIN: u64 = 64 << 20;
+/// About what an event takes in the index, in bytes.
+const LIVE_BYTES: u64 = 512;
 /// How long a stop waits for sled.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -30,6 +35,10 @@ pub struct IndexFailure(pub String);
 #[derive(Default)]
 struct Asked {
     now: bool,
+    /// With the log's end, and down to the operating system.
+    all: bool,
+    /// The index is the one in use: its file may be compacted.
+    in_use: bool,
     stop: bool,
     /// Nobody wants this index any more.
     abandoned: bool,
@@ -40,6 +49,7 @@ struct Asked {
 
 struct Shared {
     index: Index,
+    place: Place,
     asked: Mutex<Asked>,
     changed: Condvar,
 }
@@ -60,10 +70,12 @@ impl Flusher {
     /// `failed` is called at most once, from the thread, when the index is damaged.
     pub fn start(
         index: Index,
+        place: Place,
         failed: impl FnOnce(IndexFailure) + Send + 'static,
     ) -> std::io::Result<Flusher> {
         let shared = Arc::new(Shared {
             index,
+            place,
             asked: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -98,6 +110,30 @@ impl Flusher {
         })
     }
 
+    /// Moves everything now and hands it to the operating system: a `kill -9` from here on
+    /// leaves an index that opens. Gives up after 8 s: sled may hang on a full disk, and
+    /// what is not moved is replayed.
+    pub fn settle(&self) {
+        let deadline = Instant::now() + STOP_DEADLINE;
+        let mut asked = self.shared.asked();
+        // The round under way may have begun before what is to be moved.
+        let wanted = asked.rounds + 2;
+        while asked.rounds < wanted && !asked.done {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            (asked.now, asked.all) = (true, true);
+            self.shared.changed.notify_all();
+            let (again, _) = self
+                .shared
+                .changed
+                .wait_timeout(asked, left)
+                .unwrap_or_else(PoisonError::into_inner);
+            asked = again;
+        }
+    }
+
     /// Moves a large overlay at once. With `wait`, a full one is waited for: that bounds
     /// the memory of a bulk load.
     pub fn breathe(&self, wait: bool) {
@@ -118,6 +154,11 @@ impl Flusher {
                     .unwrap_or_else(PoisonError::into_inner);
             }
         }
+    }
+
+    /// The index is whole and named as the one in use: from now on its file is looked after.
+    pub fn in_use(&self) {
+        self.shared.asked().in_use = true;
     }
 
     /// Moves everything, hands it to the operating system and ends the thread. Gives up
@@ -159,18 +200,25 @@ impl Drop for Flusher {
 
 fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     let mut waiting: Option<Arc<Layer>> = None;
+    let mut compacted = 0;
     loop {
         let Some(stop) = wait(shared) else {
             return Ok(());
         };
+        let all = stop || std::mem::take(&mut shared.asked().all);
         if waiting.is_none() {
             let mut state = shared.index.write();
-            waiting = freeze(&mut state, stop);
+            waiting = freeze(&mut state, all);
         }
         let pages = shared.index.read().entries.pages().cloned();
         if let (Some(layer), Some(pages)) = (waiting.take(), pages) {
-            match move_layer(&layer, &pages, stop) {
-                Ok(()) => shared.index.write().entries.thawed(),
+            match move_layer(&layer, &pages, all) {
+                Ok(()) => {
+                    shared.index.write().entries.thawed();
+                    if !stop {
+                        compact_if_wasteful(shared, &pages, &mut compacted);
+                    }
+                }
                 Err(error) if error.is_damage() => return Err(IndexFailure(error.to_string())),
                 Err(error) => {
                     tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
@@ -188,9 +236,45 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     }
 }
 
-fn move_layer(layer: &Layer, pages: &Pages, stop: bool) -> Result<(), PagesError> {
+/// sled's file never shrinks: when it is mostly holes what is left is copied into a new one.
+/// Nobody else changes the pages meanwhile. `last` is what it came to the last time.
+fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
+    let live = shared.index.read().meta.events.saturating_mul(LIVE_BYTES);
+    let enough = WASTE_MIN
+        .max(live.saturating_mul(4))
+        .max(last.saturating_mul(2));
+    if !shared.asked().in_use || pages.size_on_disk() < enough {
+        return;
+    }
+    let (fresh, number) = match shared.place.compact(pages) {
+        Ok(fresh) => fresh,
+        Err(error) => {
+            tracing::warn!(%error, "the index's file cannot be compacted; it is used as it is");
+            *last = enough;
+            return;
+        }
+    };
+    *last = fresh.size_on_disk();
+    let old = shared.index.write().entries.replace_pages(fresh);
+    let (pages, place) = (pages.clone(), shared.place.clone());
+    // sled takes its time to let go of a file, and nothing waits for that.
+    let discard = move || {
+        drop((old, pages));
+        if let Err(error) = place.discard_others(number) {
+            tracing::warn!(%error, "the index's old file could not be deleted; the next start does it");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("index-discard".into())
+        .spawn(discard)
+    {
+        tracing::warn!(%error, "the index's old file stays until the next rebuild");
+    }
+}
+
+fn move_layer(layer: &Layer, pages: &Pages, all: bool) -> Result<(), PagesError> {
     layer.merge_into(pages)?;
-    if stop { pages.flush() } else { Ok(()) }
+    if all { pages.flush() } else { Ok(()) }
 }
 
 /// Waits for the interval to pass or for somebody to ask; whether to stop. `None`: there

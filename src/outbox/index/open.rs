@@ -114,27 +114,45 @@ impl Place {
 
     /// Makes an empty index aside from the one in use. [`adopt`](Self::adopt) it when it is whole.
     pub fn create(&self) -> Result<(State, u64), Unusable> {
-        let number = self
-            .named()
-            .map_or(1, |(number, _)| number.saturating_add(1));
+        let number = self.next_generation();
         let (dir, cache_bytes) = (self.generation(number), self.cache_bytes);
         let store_id = self.store_id;
         let state = guarded(move || {
-            if let Err(error) = fs::remove_dir_all(&dir)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                return Err(PagesError::Sled(sled::Error::Io(error)).into());
-            }
-            Ok(State::new(Some(Pages::open(&dir, cache_bytes)?), store_id))
+            let pages = make_pages(&dir, cache_bytes)?;
+            Ok(State::new(Some(pages), store_id))
         })?;
         Ok((state, number))
     }
 
+    /// Copies what is in use, without its holes, into a new generation and names that as the
+    /// one to use. The old one's files are deleted by [`discard_others`](Self::discard_others).
+    pub fn compact(&self, pages: &Pages) -> Result<(Pages, u64), Unusable> {
+        let number = self.next_generation();
+        let fresh = make_pages(&self.generation(number), self.cache_bytes)?;
+        pages.copy_into(&fresh)?;
+        self.name(number).map_err(io_fault)?;
+        Ok((fresh, number))
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.named()
+            .map_or(1, |(number, _)| number.saturating_add(1))
+    }
+
     /// Names the generation as the one to use from now on, and deletes all others.
     pub fn adopt(&self, number: u64) -> io::Result<()> {
+        self.name(number)?;
+        self.discard_others(number)
+    }
+
+    fn name(&self, number: u64) -> io::Result<()> {
         let aside = self.dir.join("CURRENT.new");
         fs::write(&aside, self.stamp(number))?;
-        fs::rename(&aside, self.current_file())?;
+        fs::rename(&aside, self.current_file())
+    }
+
+    /// Deletes all generations but this one.
+    pub fn discard_others(&self, number: u64) -> io::Result<()> {
         let keep = self.generation(number);
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -158,6 +176,20 @@ impl Place {
     }
 }
 
+fn io_fault(error: io::Error) -> PagesError {
+    PagesError::Sled(sled::Error::Io(error))
+}
+
+/// An empty database at `dir`, whatever was there.
+fn make_pages(dir: &Path, cache_bytes: u64) -> Result<Pages, PagesError> {
+    if let Err(error) = fs::remove_dir_all(dir)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(io_fault(error));
+    }
+    Pages::open(dir, cache_bytes)
+}
+
 /// Runs `open` on a thread of its own, as sled may panic or hang for ever on a damaged
 /// file. A thread that hangs is left behind.
 fn guarded(
@@ -171,7 +203,7 @@ fn guarded(
     let spawned = std::thread::Builder::new()
         .name("index-open".into())
         .spawn(run);
-    spawned.map_err(|error| PagesError::Sled(sled::Error::Io(error)))?;
+    spawned.map_err(io_fault)?;
     match receive.recv_timeout(OPEN_DEADLINE) {
         Ok(opened) => opened,
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(Unusable::Panicked),

@@ -153,6 +153,11 @@ impl Overlay {
         self.frozen.is_some()
     }
 
+    /// Takes `fresh`, which holds the same, in place of the pages so far.
+    pub fn replace_pages(&mut self, fresh: Pages) -> Option<Pages> {
+        self.pages.replace(fresh)
+    }
+
     pub fn pages(&self) -> Option<&Pages> {
         self.pages.as_ref()
     }

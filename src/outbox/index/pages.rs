@@ -146,6 +146,24 @@ impl Pages {
         Ok(())
     }
 
+    /// Copies all pages into `fresh`, which is empty, and hands them to the operating system.
+    pub fn copy_into(&self, fresh: &Pages) -> Result<(), PagesError> {
+        const AT_ONCE: usize = 256;
+        let (mut batch, mut count) = (sled::Batch::default(), 0);
+        for page in self.tree.iter() {
+            let (key, value) = page?;
+            // What is damaged is not carried over.
+            entries(&value)?.try_for_each(|entry| entry.map(drop))?;
+            batch.insert(key, value);
+            count += 1;
+            if count % AT_ONCE == 0 {
+                fresh.tree.apply_batch(std::mem::take(&mut batch))?;
+            }
+        }
+        fresh.tree.apply_batch(batch)?;
+        fresh.flush()
+    }
+
     pub fn size_on_disk(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }

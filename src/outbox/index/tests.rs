@@ -386,3 +386,44 @@ proptest! {
         prop_assert_eq!(world.live.contents().unwrap(), world.plain.contents().unwrap());
     }
 }
+
+#[test]
+fn a_compacted_index_holds_the_same_in_a_file_without_holes() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = open::Place::new(dir.path().to_owned(), STORE, Some("boot".into()), 1 << 20);
+    let (mut state, number) = place.create().unwrap();
+    for round in 0..20u32 {
+        for id in 0..2000u32 {
+            state
+                .entries
+                .put(format!("k{id:06}").into_bytes(), vec![round as u8; 300]);
+        }
+        state.settle();
+        state
+            .entries
+            .freeze()
+            .unwrap()
+            .merge_into(state.entries.pages().unwrap())
+            .unwrap();
+        state.entries.thawed();
+    }
+    place.adopt(number).unwrap();
+    let before = state.contents().unwrap();
+    let old = state.entries.pages().unwrap().clone();
+    old.flush().unwrap();
+    let (fresh, number) = place.compact(&old).unwrap();
+    assert!(
+        fresh.size_on_disk() * 2 < old.size_on_disk(),
+        "{} of {}",
+        fresh.size_on_disk(),
+        old.size_on_disk()
+    );
+    drop((state, old, fresh));
+    place.discard_others(number).unwrap();
+    assert_eq!(place.open().unwrap().contents().unwrap(), before);
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        2,
+        "CURRENT and one generation"
+    );
+}

@@ -407,13 +407,6 @@ pub struct FrameBuf {
     offsets: Vec<u32>,
 }
 
-/// What a [`FrameBuf`] held at some moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Checkpoint {
-    bytes: usize,
-    records: usize,
-}
-
 impl FrameBuf {
     pub(super) fn new(salt: Salt) -> Self {
         FrameBuf {
@@ -461,19 +454,6 @@ impl FrameBuf {
     /// Bytes that the frame takes in the log.
     pub fn disk_len(&self) -> u64 {
         frame_len(self.bytes.len().saturating_sub(FRAME_HEADER))
-    }
-
-    pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            bytes: self.bytes.len(),
-            records: self.offsets.len(),
-        }
-    }
-
-    /// Takes back what was pushed since.
-    pub fn rewind(&mut self, to: Checkpoint) {
-        self.bytes.truncate(to.bytes.max(FRAME_HEADER));
-        self.offsets.truncate(to.records);
     }
 
     pub fn clear(&mut self) {

@@ -43,7 +43,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use frame::{Body, Checkpoint, FrameBuf, MAX_PAYLOAD, Record, RecordOffset};
+pub use frame::{Body, FrameBuf, MAX_PAYLOAD, Record, RecordOffset};
 pub use reader::{LogReader, ReadError, Replayed};
 pub use spare::SpareState;
 pub use writer::{Committed, Log, Room};

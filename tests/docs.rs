@@ -1,0 +1,126 @@
+//! The papers are true to the code: what they name is there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap()
+}
+
+/// What stands between two backticks on one line.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn the_map_names_files_that_are_there() {
+    let map = read("ARCHITECTURE.md");
+    let mut missing = BTreeSet::new();
+    let mut found = 0;
+    for name in quoted(&map) {
+        let is_path = !name.contains([' ', '(', '<', '$', '…'])
+            && (name.ends_with(".rs") || name.ends_with('/') && name.contains('/'));
+        // Of the data directory.
+        if !is_path || name.starts_with("index/0") || ["log/", "index/"].contains(&name) {
+            continue;
+        }
+        let places = ["", "src", "src/outbox", "src/cli", "src/domain/engine"];
+        let mut places = places.iter().map(|place| Path::new(ROOT).join(place));
+        if places.any(|place| place.join(name).exists()) {
+            found += 1;
+        } else {
+            missing.insert(name);
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:?}");
+    assert!(
+        found > 50,
+        "only {found} paths were found in ARCHITECTURE.md"
+    );
+}
+
+#[test]
+fn the_map_has_every_folder_of_the_sources() {
+    let map = read("ARCHITECTURE.md");
+    for entry in std::fs::read_dir(Path::new(ROOT).join("src")).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_dir() {
+            let name = format!("src/{}/", entry.file_name().to_str().unwrap());
+            assert!(map.contains(&name), "ARCHITECTURE.md is silent on {name}");
+        }
+    }
+}
+
+/// Lines of `text` that begin with `outboxd `, in code blocks or indented, without it.
+fn command_lines(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter_map(|line| line.strip_prefix("outboxd "))
+        .collect()
+}
+
+#[test]
+fn the_readme_uses_commands_and_options_that_exist() {
+    let readme = read("README.md");
+    let mut checked = 0;
+    for line in command_lines(&readme) {
+        let line = line.split(['#', '>']).next().unwrap();
+        let mut words = line.split_whitespace();
+        let Some(command) = words
+            .next()
+            .filter(|word| word.chars().all(char::is_alphabetic))
+        else {
+            continue;
+        };
+        // A sentence that begins with the product's name.
+        if ["sends", "runs", "listens"].contains(&command) {
+            continue;
+        }
+        let rest: Vec<&str> = words.collect();
+        let sub = rest.first().filter(|word| {
+            let has_subcommands = ["events", "deliveries", "endpoints"].contains(&command);
+            has_subcommands && word.chars().all(char::is_alphabetic)
+        });
+        let help = Command::new(env!("CARGO_BIN_EXE_outboxd"))
+            .arg(command)
+            .args(sub)
+            .arg("--help")
+            .output()
+            .unwrap();
+        assert!(help.status.success(), "outboxd {line}");
+        let help = String::from_utf8(help.stdout).unwrap();
+        for option in rest.iter().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "outboxd {line}: no {option}");
+        }
+        checked += 1;
+    }
+    assert!(checked > 15, "only {checked} command lines were found");
+}
+
+#[test]
+fn the_readme_says_what_has_no_effect_yet() {
+    let readme = read("README.md");
+    let notes = Path::new(ROOT).join("src/config/notes.rs");
+    // It goes with the last of them.
+    let Ok(notes) = std::fs::read_to_string(notes) else {
+        return;
+    };
+    let (_, table) = notes.split_once("const LATER").unwrap();
+    let (table, _) = table.split_once("];").unwrap();
+    let keys: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","))
+        .filter(|text| !text.contains(' '))
+        .collect();
+    assert!(!keys.is_empty());
+    for key in keys {
+        assert!(
+            readme.contains(&format!("`{key}`")),
+            "README.md is silent on {key}"
+        );
+    }
+}
