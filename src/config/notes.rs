@@ -31,11 +31,11 @@ enum IsSet {
     PerEndpoint(fn(&Endpoint) -> bool),
 }
 
-const LATER: [(&str, IsSet, &str); 6] = [
+const LATER: [(&str, IsSet, &str); 7] = [
     (
         "auth.tokens",
         IsSet::Once(|config| !config.auth.tokens.is_empty()),
-        "tokens are checked here but not asked for yet: whoever reaches the port is let in",
+        "tokens are checked here but not asked for yet: `serve` listens on loopback and the socket only",
     ),
     (
         "ingest.rate_limit",
@@ -48,6 +48,11 @@ const LATER: [(&str, IsSet, &str); 6] = [
             config.outbox.endpoint_share != super::OutboxLimits::default().endpoint_share
         }),
         "one endpoint may take the whole outbox yet",
+    ),
+    (
+        "retention.held",
+        IsSet::Once(|config| config.retention.held != super::Retention::default().held),
+        "held deliveries are kept without end yet",
     ),
     (
         "listen.hosts",
