@@ -196,6 +196,42 @@ fn cleaning_keeps_what_is_not_finished_and_keys_in_their_window() {
     kept.is_there(&daemon);
 }
 
+/// Rule 5: the log's start is durable before a segment goes, so one that a power cut
+/// brings back is no part of it.
+#[test]
+fn a_segment_that_a_power_cut_brings_back_goes_again() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let config = endpoint("ok", &receiver.url("/"), "") + BRIEF;
+    let daemon = home.start(&config);
+    let first = segments(&home).remove(0);
+    let old = flood(&daemon, 6);
+    fs::copy(&first, home.path("kept")).unwrap();
+    flood(&daemon, 18);
+    wait_until_small(&home, &daemon);
+    let kept = daemon.send("keep.it", "1");
+    daemon.wait_status(&kept, "ok", "delivered");
+    let sent = receiver.seen().len();
+    daemon.kill();
+    assert!(!first.exists());
+    fs::copy(home.path("kept"), &first).unwrap();
+    fs::remove_dir_all(home.data_dir().join("index")).unwrap();
+    let daemon = home.start(&config);
+    assert!(!first.exists(), "it is back for good");
+    assert_eq!(daemon.status()["damaged_records"], 0);
+    daemon
+        .tcp
+        .get(&format!("/v1/events/{}", old[0]))
+        .problem(404);
+    let new = daemon.send("keep.it", "2");
+    daemon.wait_status(&new, "ok", "delivered");
+    assert_eq!(
+        receiver.seen().len(),
+        sent + 1,
+        "something old was sent again"
+    );
+}
+
 /// Over `retention.max_size` the oldest finished events go, before their time.
 #[test]
 fn over_its_size_history_goes_oldest_first() {

@@ -113,6 +113,93 @@ fn a_sync_that_fails_only_once_ends_the_daemon_too() {
     ends_when("inject=fdatasync:error=EIO:when=1", "could not sync");
 }
 
+/// Rule 1: nothing is written before what is before it was synced, over segments too; and
+/// a new segment is whole, named and synced with its directory before its first frame.
+#[test]
+fn a_segment_is_synced_before_the_next_one_takes_a_frame() {
+    let home = Home::new();
+    let daemon = home.start("");
+    let out = home.path("trace").display().to_string();
+    let calls = "trace=pwrite64,fsync,fdatasync,rename";
+    let Some(tracer) = Tracer::attach(&daemon, &["-y", "-o", &out, "-e", calls]) else {
+        return;
+    };
+    let body = "x".repeat(900_000);
+    let headers = [("content-type", "text/plain")];
+    for _ in 0..12 {
+        let answer = daemon
+            .tcp
+            .request("POST", "/v1/events/a.b", &headers, body.as_bytes());
+        answer.expect(202);
+    }
+    assert_eq!(daemon.stop().code(), Some(0));
+    drop(tracer);
+    let traced = fs::read_to_string(out).unwrap();
+    // "PID  CALL(FD</path>, ..." at its beginning, or "CALL resumed" at its end.
+    let begun: Vec<(&str, &str)> = traced
+        .lines()
+        .filter(|line| !line.contains("resumed>"))
+        .filter_map(|line| line.trim_start().split_once(char::is_whitespace))
+        .map(|(pid, call)| (pid, call.trim_start()))
+        .collect();
+    let is_frame = |call: &str| call.starts_with("pwrite64(") && call.contains("oBxF");
+    let (writer, _) = begun
+        .iter()
+        .find(|(_, call)| is_frame(call))
+        .expect("frames");
+    let mut unsynced: Option<String> = None;
+    let mut files: Vec<String> = Vec::new();
+    for (at, (pid, call)) in begun.iter().enumerate() {
+        let Some(path) = path_in(call).filter(|path| path.ends_with(".log")) else {
+            continue;
+        };
+        if pid != writer {
+            assert!(!is_frame(call), "two threads write frames");
+        } else if call.starts_with("fdatasync(") {
+            assert_eq!(unsynced.take().unwrap_or(path.clone()), path);
+        } else if is_frame(call) {
+            assert_eq!(unsynced, None, "{call} before the one before it is synced");
+            unsynced = Some(path.clone());
+            if !files.contains(&path) {
+                files.push(path.clone());
+                named_before(&begun[..at], &path, files.len() > 2);
+            }
+        }
+    }
+    assert!(files.len() >= 3, "{files:?}");
+}
+
+/// The path that `-y` shows for the descriptor.
+fn path_in(call: &str) -> Option<String> {
+    let (_, rest) = call.split_once('<')?;
+    Some(rest.split_once('>')?.0.to_owned())
+}
+
+/// Of a segment made in the time that was traced.
+#[track_caller]
+fn named_before(calls: &[(&str, &str)], path: &str, expected: bool) {
+    let place = |wanted: &dyn Fn(&str) -> bool| calls.iter().position(|(_, call)| wanted(call));
+    let named = place(&|call| call.starts_with("rename(") && call.contains(&format!("{path}\"")));
+    let Some(named) = named else {
+        assert!(!expected, "{path} was never named");
+        return;
+    };
+    let unnamed = format!("{path}.new>");
+    let whole = place(&|call| call.starts_with("fsync(") && call.contains(&unnamed));
+    assert!(
+        whole.is_some_and(|at| at < named),
+        "{path} was not synced before it was named"
+    );
+    let dir = format!("{}>", Path::new(path).parent().unwrap().display());
+    let synced = calls[named..]
+        .iter()
+        .any(|(_, call)| call.starts_with("fsync(") && call.contains(&dir));
+    assert!(
+        synced,
+        "{path} took a frame before its directory was synced"
+    );
+}
+
 /// What the start of a daemon does to the log: writes and syncs of its files, in order.
 fn trace_start(home: &Home, config: &str, out: &Path) -> Option<String> {
     let config = home.write_config(config);
