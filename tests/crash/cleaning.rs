@@ -239,7 +239,13 @@ fn over_its_size_history_goes_oldest_first() {
     let home = Home::new();
     let config = endpoint("ok", &receiver.url("/"), "") + "[retention]\nmax_size = \"5MiB\"\n";
     let daemon = home.start(&config);
-    let ids = flood(&daemon, 12);
+    // One after the other: the order of their ends is what counts.
+    let delivered = |_| {
+        let id = flood(&daemon, 1).remove(0);
+        daemon.wait_status(&id, "ok", "delivered");
+        id
+    };
+    let ids: Vec<String> = (0..12).map(delivered).collect();
     let is_kept = |id: &String| daemon.tcp.get(&format!("/v1/events/{id}")).status == 200;
     wait_for(
         || (!is_kept(&ids[0])).then_some(()),
