@@ -71,7 +71,7 @@ impl Writer {
 
     /// Whether the frame, if it was long, could be made durable.
     fn commit_if_long(&mut self) -> Result<bool, WriterError> {
-        if self.frame.disk_len() as u64 <= FRAME_BYTES {
+        if self.frame.disk_len() <= FRAME_BYTES {
             return Ok(true);
         }
         let before = self.log.end();
