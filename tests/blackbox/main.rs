@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access;
 mod acting;
 mod answers;
 mod batch;
@@ -11,7 +12,9 @@ mod commands;
 mod delivery;
 mod hostile_clients;
 mod hostile_receivers;
+mod hosts;
 mod idempotency;
+mod intake_rate;
 mod life;
 mod reading;
 mod refusals;
