@@ -22,7 +22,7 @@ use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, Key, LanePolicy, Now};
 use crate::domain::event::EventId;
 use crate::outbox::commit::{Commit, Commits, Notice, Outcome};
-use crate::outbox::{Content, Endpoints, LaneStart, Outbox};
+use crate::outbox::{Content, LaneStart, Outbox};
 use crate::transport::{Outgoing, Transport};
 use bodies::Bodies;
 pub use gauges::DispatchGauges;
@@ -58,7 +58,6 @@ struct Ended {
 pub struct Dispatch {
     engine: Engine,
     outbox: Outbox,
-    endpoints: Arc<Endpoints>,
     transport: Transport,
     bodies: Bodies,
     gauges: Arc<DispatchGauges>,
@@ -84,7 +83,6 @@ impl Dispatch {
         let (ended, attempts) = mpsc::unbounded_channel();
         let dispatch = Dispatch {
             engine: Engine::new(max_in_flight),
-            endpoints: outbox.in_force(),
             outbox,
             transport,
             bodies: Bodies::new(BODY_BUDGET),
@@ -104,10 +102,10 @@ impl Dispatch {
     pub fn begin(&mut self, lanes: &[LaneStart]) {
         for lane in lanes {
             let no = lane.no;
-            let Some(endpoint) = self.endpoints.by_no.get(&no) else {
+            let Some(endpoint) = self.outbox.in_force(no) else {
                 continue;
             };
-            let policy = policy(endpoint);
+            let policy = policy(&endpoint);
             self.tell(Input::Configure { no, policy });
             if lane.holding {
                 self.tell(Input::Hold { no });
@@ -247,7 +245,7 @@ impl Dispatch {
             }
             Command::Refill { no, from, limit } => Some(self.refill(no, from, limit)),
             Command::BreakerChanged { no, open } => {
-                if let Some(endpoint) = self.endpoints.by_no.get(&no) {
+                if let Some(endpoint) = self.outbox.in_force(no) {
                     if open {
                         tracing::warn!(endpoint = %endpoint.id, "circuit breaker opened after failures in a row: one probe at a time until one succeeds");
                     } else {
@@ -280,7 +278,7 @@ impl Dispatch {
             event,
             ended: Some(self.ended.clone()),
         };
-        let Some(endpoint) = self.endpoints.by_no.get(&no).cloned() else {
+        let Some(endpoint) = self.outbox.in_force(no) else {
             return drop(guard);
         };
         match self.bodies.get(event) {
@@ -351,10 +349,9 @@ impl Dispatch {
     }
 
     fn report(&self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
-        let endpoint = self
-            .endpoints
-            .by_no
-            .get(&no)
+        let known = self.outbox.in_force(no);
+        let endpoint = known
+            .as_ref()
             .map_or("unknown", |endpoint| endpoint.id.as_str());
         let detail = attempt
             .error
@@ -397,6 +394,13 @@ impl Dispatch {
                 self.tell(Input::Withdrawn { no, event });
             }
             Notice::Stored { no, event } => self.tell(Input::Stored { no, event }),
+            Notice::Configured { no } => {
+                if let Some(endpoint) = self.outbox.in_force(no) {
+                    let policy = policy(&endpoint);
+                    self.tell(Input::Configure { no, policy });
+                }
+            }
+            Notice::Removed { no } => self.tell(Input::Remove { no }),
             Notice::Held { no } => self.tell(Input::Hold { no }),
             Notice::Released { no, at } => self.tell(Input::Release { no, at }),
             Notice::Wanted { no } => self.tell(Input::Probe { no }),
@@ -473,7 +477,7 @@ fn policy(endpoint: &Endpoint) -> LanePolicy {
     LanePolicy {
         tenant: endpoint.tenant.clone(),
         max_in_flight: endpoint.max_in_flight,
-        retry: Arc::new(endpoint.retry.clone()),
+        retry: endpoint.retry.clone(),
         ordering: endpoint.ordering,
         rate_limit: endpoint.rate_limit,
     }
