@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access;
 mod acting;
 mod answers;
 mod batch;
@@ -12,7 +13,9 @@ mod delivery;
 mod guard;
 mod hostile_clients;
 mod hostile_receivers;
+mod hosts;
 mod idempotency;
+mod intake_rate;
 mod life;
 mod reading;
 mod refusals;
