@@ -31,7 +31,7 @@ enum IsSet {
     PerEndpoint(fn(&Endpoint) -> bool),
 }
 
-const LATER: [(&str, IsSet, &str); 7] = [
+const LATER: [(&str, IsSet, &str); 6] = [
     (
         "auth.tokens",
         IsSet::Once(|config| !config.auth.tokens.is_empty()),
@@ -58,11 +58,6 @@ const LATER: [(&str, IsSet, &str); 7] = [
         "listen.hosts",
         IsSet::Once(|config| !config.listen.hosts.is_empty()),
         "Host values are not judged yet",
-    ),
-    (
-        "rate_limit",
-        IsSet::PerEndpoint(|endpoint| endpoint.rate_limit.is_some()),
-        "attempts are not limited yet",
     ),
     (
         "ordering",

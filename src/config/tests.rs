@@ -1267,7 +1267,6 @@ fn what_has_no_effect_yet_is_noted_when_set() {
     let expected = [
         "auth.tokens",
         "endpoint[1].ordering",
-        "endpoint[1].rate_limit",
         "ingest.rate_limit",
         "listen.hosts",
         "outbox.endpoint_share",
@@ -1279,7 +1278,7 @@ fn what_has_no_effect_yet_is_noted_when_set() {
             .lines()
             .filter(|line| line.starts_with("# note: "))
             .count(),
-        6
+        5
     );
 }
 
