@@ -1260,7 +1260,6 @@ fn what_has_no_effect_yet_is_noted_when_set() {
     let keys: BTreeSet<_> = loaded.notes.iter().map(|note| &*note.key).collect();
     let expected = [
         "endpoint[1].ordering",
-        "endpoint[1].rate_limit",
         "outbox.endpoint_share",
     ];
     assert_eq!(keys, BTreeSet::from(expected));
@@ -1270,7 +1269,7 @@ fn what_has_no_effect_yet_is_noted_when_set() {
             .lines()
             .filter(|line| line.starts_with("# note: "))
             .count(),
-        3
+        2
     );
 }
 
