@@ -19,4 +19,5 @@ mod intake_rate;
 mod life;
 mod reading;
 mod refusals;
+mod reports;
 mod signing;
