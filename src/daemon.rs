@@ -15,7 +15,7 @@ use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
 use crate::config::Config;
 use crate::dispatch::{Dispatch, DispatchGauges, Stop};
-use crate::outbox::{Keep, OpenError, Opened, Options, Outbox, StoreFailure};
+use crate::outbox::{Defaults, Keep, OpenError, Opened, Options, Outbox, StoreFailure};
 use crate::transport::{Transport, TransportError};
 
 /// How long requests under way may take to finish after a stop was asked for.
@@ -171,6 +171,10 @@ fn options(config: &Config) -> Options {
         },
         boot_id: boot_id(),
         endpoints: config.endpoints.clone(),
+        defaults: Defaults {
+            timeout: config.delivery.timeout,
+            retry: Arc::new(config.retry.clone()),
+        },
     }
 }
 

@@ -229,6 +229,7 @@ mod tests {
                 segment_size: 4 << 20,
             },
             boot_id: None,
+            defaults: Default::default(),
             endpoints: Vec::new(),
         };
         Outbox::open(options).unwrap().outbox

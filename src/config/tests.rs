@@ -138,7 +138,7 @@ fn the_contract_s_own_file_gives_the_defaults() {
     defaults.delivery.user_agent.clear();
     assert_eq!(format!("{config:?}"), format!("{defaults:?}"));
     assert_eq!(orders.timeout, config.delivery.timeout);
-    assert_eq!(orders.retry, config.retry);
+    assert_eq!(*orders.retry, config.retry);
     assert_eq!(
         (orders.max_in_flight, orders.ordering),
         (16, Ordering::None)
@@ -1039,7 +1039,7 @@ fn secrets_and_tokens_are_read_from_files() {
         "9e795c29a8c362acadaed8c6148e060d33e3cdf04bc6ab99da0efdca0160f556"
     );
     for endpoint in &config.endpoints {
-        assert_eq!(endpoint.secrets[0].reveal(), SECRET);
+        assert_eq!(endpoint.secrets[0].secret.reveal(), SECRET);
     }
     // Without the directory a bare name is one of the working directory.
     let faults = parse(&text, &bare()).unwrap_err();

@@ -24,7 +24,7 @@ use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, Key, LanePolicy, Now};
 use crate::domain::event::EventId;
 use crate::outbox::commit::{Commit, Commits, Notice, Outcome};
-use crate::outbox::{Endpoints, LaneStart, Outbox};
+use crate::outbox::{LaneStart, Outbox};
 use crate::transport::Transport;
 pub use attempts::Attempts;
 use attempts::{Ended, Guard};
@@ -57,7 +57,6 @@ pub enum Stop {
 pub struct Dispatch {
     engine: Engine,
     outbox: Outbox,
-    endpoints: Arc<Endpoints>,
     transport: Transport,
     bodies: Bodies,
     gauges: Arc<DispatchGauges>,
@@ -86,7 +85,6 @@ impl Dispatch {
         let (asking, asked) = Questions::new();
         let dispatch = Dispatch {
             engine: Engine::new(max_in_flight),
-            endpoints: outbox.in_force(),
             outbox,
             transport,
             bodies: Bodies::new(BODY_BUDGET),
@@ -113,10 +111,10 @@ impl Dispatch {
     pub fn begin(&mut self, lanes: &[LaneStart]) {
         for lane in lanes {
             let no = lane.no;
-            let Some(endpoint) = self.endpoints.by_no.get(&no) else {
+            let Some(endpoint) = self.outbox.in_force(no) else {
                 continue;
             };
-            let policy = policy(endpoint);
+            let policy = policy(&endpoint);
             self.tell(Input::Configure { no, policy });
             if lane.holding {
                 self.tell(Input::Hold { no });
@@ -271,7 +269,7 @@ impl Dispatch {
             }
             Command::Refill { no, from, limit } => Some(self.refill(no, from, limit)),
             Command::BreakerChanged { no, open } => {
-                if let Some(endpoint) = self.endpoints.by_no.get(&no) {
+                if let Some(endpoint) = self.outbox.in_force(no) {
                     if open {
                         tracing::warn!(endpoint = %endpoint.id, "circuit breaker opened after failures in a row: one probe at a time until one succeeds");
                     } else {
@@ -300,7 +298,7 @@ impl Dispatch {
     fn start(&mut self, no: EndpointNo, entry: Entry) {
         let event = entry.event;
         let guard = Guard::new(no, event, self.ended.clone());
-        let Some(endpoint) = self.endpoints.by_no.get(&no).cloned() else {
+        let Some(endpoint) = self.outbox.in_force(no) else {
             return drop(guard);
         };
         let transport = self.transport.clone();
@@ -355,10 +353,9 @@ impl Dispatch {
     }
 
     fn report(&self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
-        let endpoint = self
-            .endpoints
-            .by_no
-            .get(&no)
+        let known = self.outbox.in_force(no);
+        let endpoint = known
+            .as_ref()
             .map_or("unknown", |endpoint| endpoint.id.as_str());
         let detail = attempt
             .error
@@ -401,6 +398,13 @@ impl Dispatch {
                 self.tell(Input::Withdrawn { no, event });
             }
             Notice::Stored { no, event } => self.tell(Input::Stored { no, event }),
+            Notice::Configured { no } => {
+                if let Some(endpoint) = self.outbox.in_force(no) {
+                    let policy = policy(&endpoint);
+                    self.tell(Input::Configure { no, policy });
+                }
+            }
+            Notice::Removed { no } => self.tell(Input::Remove { no }),
             Notice::Held { no } => self.tell(Input::Hold { no }),
             Notice::Released { no, at } => self.tell(Input::Release { no, at }),
             Notice::Wanted { no } => self.tell(Input::Probe { no }),
@@ -412,7 +416,7 @@ fn policy(endpoint: &Endpoint) -> LanePolicy {
     LanePolicy {
         tenant: endpoint.tenant.clone(),
         max_in_flight: endpoint.max_in_flight,
-        retry: Arc::new(endpoint.retry.clone()),
+        retry: endpoint.retry.clone(),
         ordering: endpoint.ordering,
         rate_limit: endpoint.rate_limit,
     }

@@ -17,7 +17,7 @@ use crate::domain::event::EventId;
 use crate::outbox::Shared;
 use crate::outbox::commit::Request;
 use crate::outbox::index::keys::{self, End};
-use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::rows::{self, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{LogError, Lsn, Replayed};
 use crate::outbox::record::Record;
@@ -44,6 +44,8 @@ pub(super) enum Step {
     Drop {
         start: Lsn,
         lanes: BTreeSet<EndpointNo>,
+        /// Of these the definitions too.
+        specs: BTreeSet<EndpointNo>,
         keys: Vec<(String, String)>,
     },
 }
@@ -241,7 +243,10 @@ impl Cleaner {
                 return Ok(());
             };
             let total: u64 = segments.iter().map(|(_, len)| len).sum();
-            let kept = self.shared.index.read().meta.kept_bytes;
+            let kept = {
+                let meta = self.shared.index.read().meta;
+                meta.kept_bytes + meta.spec_bytes
+            };
             let slack = segments.last().map_or(0, |(_, len)| len + len / 2);
             if total <= kept.saturating_mul(2).saturating_add(slack) && !self.is_disk_short() {
                 return Ok(());
@@ -257,6 +262,7 @@ impl Cleaner {
             self.ask(Step::Drop {
                 start: *start,
                 lanes: survey.lanes,
+                specs: survey.specs,
                 keys: survey.keys,
             })?;
             if self.shared.log.start() < *start {
@@ -307,6 +313,7 @@ struct Survey {
     /// About what they take.
     bytes: u64,
     lanes: BTreeSet<EndpointNo>,
+    specs: BTreeSet<EndpointNo>,
     keys: Vec<(String, String)>,
 }
 
@@ -317,6 +324,21 @@ impl Survey {
             Record::Rewritten(rewritten) => &rewritten.event,
             Record::Endpoint(row) => {
                 self.lanes.insert(EndpointNo(row.no));
+                return Ok(());
+            }
+            Record::EndpointDeleted(deleted) => {
+                self.lanes.insert(EndpointNo(deleted.no));
+                return Ok(());
+            }
+            Record::EndpointSpec(row) => {
+                let no = EndpointNo(row.no);
+                if let Some(bytes) = state.entries.get(&keys::spec(no))? {
+                    let entry: SpecEntry = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+                    if entry.lsn == lsn.0 {
+                        self.specs.insert(no);
+                        self.bytes += bytes.len() as u64 + rows::SPEC_COST;
+                    }
+                }
                 return Ok(());
             }
             Record::KeyKept(kept) => {

@@ -9,6 +9,7 @@ mod batch;
 mod breaker;
 mod commands;
 mod delivery;
+mod guard;
 mod hostile_clients;
 mod hostile_receivers;
 mod idempotency;

@@ -128,7 +128,7 @@ impl World {
         }
         self.live = State::new(None, STORE);
         let dir = self.dir.path().join(self.opened.to_string());
-        self.live = load(Pages::open(&dir, 1 << 20).unwrap(), STORE).unwrap_or_else(|_| {
+        self.live = load(open_again(&dir), STORE).unwrap_or_else(|_| {
             // Nothing was ever flushed: the index is built anew.
             self.opened += 1;
             let dir = self.dir.path().join(self.opened.to_string());
@@ -142,6 +142,18 @@ impl World {
                 self.live.meta.applied = kept.lsn + 10;
             }
         }
+    }
+}
+
+/// sled lets go of its lock a moment after its last handle is dropped.
+fn open_again(dir: &std::path::Path) -> Pages {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match Pages::open(dir, 1 << 20) {
+            Ok(pages) => return pages,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
     }
 }
 
