@@ -2,11 +2,15 @@
 //!
 //! The log's framing keeps a record's kind (one byte), its head and its body. The head is
 //! spelled here, in bincode 2.0.1 (`standard`: little endian, variable-length integers).
-//! Only an event has a body: what its attempts send, verbatim. The spelling is frozen: golden bytes are in the tests below.
+//! What may be personal is in bodies, which can be overwritten: what an event's attempts
+//! send, verbatim, and what receivers answered. The spelling is frozen: golden bytes are
+//! in the tests below.
 //!
 //! To change it: give the changed record a new kind number, keep decoding the old one
 //! for as long as stores may hold it, add golden bytes for the new one, and raise the
 //! number in `FORMAT` (see `recovery`) if an older outboxd could not read the store.
+
+mod bulk;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +23,8 @@ use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use crate::domain::endpoint::DisabledReason;
 use crate::domain::time::Timestamp;
+
+pub use bulk::{ErasedRow, JobRow, JobWork, Moved, MovedStep};
 
 /// The bytes are no record of this kind, or the kind is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,25 +66,30 @@ pub struct Accepted<'a> {
     pub endpoints: Vec<u32>,
 }
 
-/// One attempt, as it is kept.
+/// A response body that stands in the record's body: its length in bytes.
+pub type Beside = u32;
+/// A response body inside the head: kinds 2 and 5, which are read and not written any more.
+pub type Inside<'a> = &'a [u8];
+
+/// One attempt, as it is kept. `R` says where its response body is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct AttemptRow<'a> {
+pub struct AttemptRow<'a, R> {
     pub at: u64,
     pub duration_ms: u32,
     pub status: Option<u16>,
     pub error: Option<(u8, &'a str)>,
-    pub response_body: &'a [u8],
+    pub response: R,
     pub address: Option<SocketAddr>,
 }
 
-/// An attempt of a delivery ended.
+/// An attempt of a delivery ended. The record's body is the response body.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Attempted<'a> {
+pub struct Attempted<'a, R> {
     pub id: u128,
     pub endpoint: u32,
     /// When the outcome was known.
     pub ended_at: u64,
-    pub attempt: AttemptRow<'a>,
+    pub attempt: AttemptRow<'a, R>,
     pub next: NextRow,
     /// Where the delivery's attempt before this one is; 0 if there is none.
     pub previous: u64,
@@ -155,18 +166,19 @@ impl EndpointStateRow {
 }
 
 /// A live event from an old segment, written again whole: replaces what was known of it.
+/// The record's body is the event's, then the response bodies in the order of the head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Rewritten<'a> {
+pub struct Rewritten<'a, R> {
     pub event: EventHead<'a>,
-    pub deliveries: Vec<RewrittenDelivery<'a>>,
+    pub deliveries: Vec<RewrittenDelivery<'a, R>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct RewrittenDelivery<'a> {
+pub struct RewrittenDelivery<'a, R> {
     pub endpoint: u32,
     pub state: DeliveryRow,
     /// The attempts kept, oldest first.
-    pub attempts: Vec<AttemptRow<'a>>,
+    pub attempts: Vec<AttemptRow<'a, R>>,
 }
 
 /// A delivery's state, as the index and `Rewritten` keep it.
@@ -199,10 +211,14 @@ pub struct KeyKept<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     Accepted(Accepted<'a>),
-    Attempted(Attempted<'a>),
+    Attempted(Attempted<'a, Beside>),
+    /// Kind 2.
+    AttemptedInside(Attempted<'a, Inside<'a>>),
     Acted(Acted),
     Endpoint(EndpointRow<'a>),
-    Rewritten(Rewritten<'a>),
+    Rewritten(Rewritten<'a, Beside>),
+    /// Kind 5.
+    RewrittenInside(Rewritten<'a, Inside<'a>>),
     KeyKept(KeyKept<'a>),
     /// Finished events past their retention: all that is known of them goes.
     Forgotten(Vec<u128>),
@@ -210,17 +226,25 @@ pub enum Record<'a> {
     KeysForgotten(Vec<(&'a str, &'a str)>),
     /// The highest id ever given, kept while the events that had it may be gone.
     LastId(u128),
+    Moved(Moved),
+    Job(JobRow<'a>),
+    Erased(ErasedRow),
 }
 
 const ACCEPTED: u8 = 1;
-const ATTEMPTED: u8 = 2;
+const ATTEMPTED_INSIDE: u8 = 2;
 const ACTED: u8 = 3;
 const ENDPOINT: u8 = 4;
-const REWRITTEN: u8 = 5;
+const REWRITTEN_INSIDE: u8 = 5;
 const KEY_KEPT: u8 = 6;
 const FORGOTTEN: u8 = 7;
 const KEYS_FORGOTTEN: u8 = 8;
 const LAST_ID: u8 = 9;
+const MOVED: u8 = 13;
+const JOB: u8 = 14;
+const ERASED: u8 = 15;
+const ATTEMPTED: u8 = 16;
+const REWRITTEN: u8 = 17;
 
 /// The most memory that one record's head may ask for: far over what any needs, so that
 /// bytes which are no record cannot ask for more.
@@ -233,13 +257,18 @@ impl<'a> Record<'a> {
         match self {
             Record::Accepted(_) => ACCEPTED,
             Record::Attempted(_) => ATTEMPTED,
+            Record::AttemptedInside(_) => ATTEMPTED_INSIDE,
             Record::Acted(_) => ACTED,
             Record::Endpoint(_) => ENDPOINT,
             Record::Rewritten(_) => REWRITTEN,
+            Record::RewrittenInside(_) => REWRITTEN_INSIDE,
             Record::KeyKept(_) => KEY_KEPT,
             Record::Forgotten(_) => FORGOTTEN,
             Record::KeysForgotten(_) => KEYS_FORGOTTEN,
             Record::LastId(_) => LAST_ID,
+            Record::Moved(_) => MOVED,
+            Record::Job(_) => JOB,
+            Record::Erased(_) => ERASED,
         }
     }
 
@@ -248,13 +277,18 @@ impl<'a> Record<'a> {
         match self {
             Record::Accepted(accepted) => put(accepted, out),
             Record::Attempted(attempted) => put(attempted, out),
+            Record::AttemptedInside(attempted) => put(attempted, out),
             Record::Acted(acted) => put(acted, out),
             Record::Endpoint(row) => put(row, out),
             Record::Rewritten(rewritten) => put(rewritten, out),
+            Record::RewrittenInside(rewritten) => put(rewritten, out),
             Record::KeyKept(kept) => put(kept, out),
             Record::Forgotten(ids) => put(ids, out),
             Record::KeysForgotten(keys) => put(keys, out),
             Record::LastId(id) => put(id, out),
+            Record::Moved(moved) => put(moved, out),
+            Record::Job(row) => put(row, out),
+            Record::Erased(row) => put(row, out),
         }
     }
 
@@ -263,13 +297,18 @@ impl<'a> Record<'a> {
         Ok(match kind {
             ACCEPTED => Record::Accepted(take(kind, head)?),
             ATTEMPTED => Record::Attempted(take(kind, head)?),
+            ATTEMPTED_INSIDE => Record::AttemptedInside(take(kind, head)?),
             ACTED => Record::Acted(take(kind, head)?),
             ENDPOINT => Record::Endpoint(take(kind, head)?),
             REWRITTEN => Record::Rewritten(take(kind, head)?),
+            REWRITTEN_INSIDE => Record::RewrittenInside(take(kind, head)?),
             KEY_KEPT => Record::KeyKept(take(kind, head)?),
             FORGOTTEN => Record::Forgotten(take(kind, head)?),
             KEYS_FORGOTTEN => Record::KeysForgotten(take(kind, head)?),
             LAST_ID => Record::LastId(take(kind, head)?),
+            MOVED => Record::Moved(take(kind, head)?),
+            JOB => Record::Job(take(kind, head)?),
+            ERASED => Record::Erased(take(kind, head)?),
             _ => return Err(BadRecord { kind }),
         })
     }
@@ -414,7 +453,8 @@ impl StepRow {
     }
 }
 
-impl<'a> AttemptRow<'a> {
+impl<'a> AttemptRow<'a, Beside> {
+    /// The attempt without its response body, all of which is to stand beside it.
     pub fn new(attempt: &'a Attempt) -> Self {
         AttemptRow {
             at: attempt.at.as_millis(),
@@ -424,12 +464,15 @@ impl<'a> AttemptRow<'a> {
                 .error
                 .as_ref()
                 .map(|error| (error_number(error.kind), error.detail.as_str())),
-            response_body: &attempt.response_body,
+            // Within `delivery.response_body_limit`, which is far below.
+            response: u32::try_from(attempt.response_body.len()).unwrap_or(0),
             address: attempt.address,
         }
     }
+}
 
-    pub fn attempt(&self) -> Attempt {
+impl<R> AttemptRow<'_, R> {
+    pub fn attempt(&self, response_body: &[u8]) -> Attempt {
         Attempt {
             at: Timestamp::from_millis(self.at),
             duration: Duration::from_millis(self.duration_ms.into()),
@@ -438,7 +481,7 @@ impl<'a> AttemptRow<'a> {
                 kind: error_of(kind).unwrap_or(ErrorKind::Protocol),
                 detail: detail.to_owned(),
             }),
-            response_body: Bytes::copy_from_slice(self.response_body),
+            response_body: Bytes::copy_from_slice(response_body),
             address: self.address,
             retry_after: None,
         }

@@ -12,6 +12,7 @@ pub mod rows;
 
 mod apply;
 mod flush;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use overlay::Overlay;
 use pages::Pages;
 pub use pages::PagesError;
 use rows::{LaneRow, LaneTotals, MetaRow};
+pub use sums::Sums;
 
 /// An endpoint as the store knows it: also one that is gone from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct State {
     pub meta: MetaRow,
     /// Records that spoke of something unknown, since the start.
     pub unknown: u64,
+    /// What of the rows is asked for often.
+    pub sums: Sums,
     /// Lanes that changed since the last freeze.
     touched: BTreeSet<EndpointNo>,
 }
