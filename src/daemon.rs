@@ -60,6 +60,15 @@ pub struct Addresses {
     pub unix: Vec<std::path::PathBuf>,
 }
 
+impl Addresses {
+    fn of(listeners: &Listeners) -> Addresses {
+        Addresses {
+            tcp: listeners.tcp_addresses(),
+            unix: listeners.unix_paths(),
+        }
+    }
+}
+
 /// Runs the daemon until a signal ends it. `ready` is called once, when it accepts and
 /// delivers.
 pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
@@ -93,10 +102,7 @@ async fn serve_until_stopped(
         mut failed,
         writer,
     } = opened.map_err(|error| cannot("open the store")(error.into()))??;
-    let addresses = Addresses {
-        tcp: listeners.tcp_addresses(),
-        unix: listeners.unix_paths(),
-    };
+    let addresses = Addresses::of(&listeners);
     let gauges = Arc::new(DispatchGauges::default());
     let (stop, stopping) = watch::channel(Stop::No);
     let (mut dispatch, attempts) = Dispatch::new(
@@ -135,17 +141,21 @@ async fn serve_until_stopped(
         }
     }
     is_ready.store(false, Ordering::Release);
-    if let Some(failure) = failed.borrow().clone() {
-        return Err(failure.into());
-    }
+    still_sound(&failed)?;
     drain(&stop, served, &mut dispatching).await;
     watching.abort();
     let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-    if let Some(failure) = failed.borrow().clone() {
-        return Err(failure.into());
-    }
+    still_sound(&failed)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// An error if the store has failed.
+fn still_sound(failed: &watch::Receiver<Option<StoreFailure>>) -> Result<(), DaemonError> {
+    match failed.borrow().clone() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
 }
 
 /// Lets requests and attempts under way end, in this order: what was accepted last is
