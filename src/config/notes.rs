@@ -31,7 +31,7 @@ enum IsSet {
     PerEndpoint(fn(&Endpoint) -> bool),
 }
 
-const LATER: [(&str, IsSet, &str); 4] = [
+const LATER: [(&str, IsSet, &str); 3] = [
     (
         "outbox.endpoint_share",
         IsSet::Once(|config| {
@@ -43,11 +43,6 @@ const LATER: [(&str, IsSet, &str); 4] = [
         "retention.held",
         IsSet::Once(|config| config.retention.held != super::Retention::default().held),
         "held deliveries are kept without end yet",
-    ),
-    (
-        "rate_limit",
-        IsSet::PerEndpoint(|endpoint| endpoint.rate_limit.is_some()),
-        "attempts are not limited yet",
     ),
     (
         "ordering",
