@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::access::Access;
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
 use crate::config::Config;
@@ -89,9 +88,8 @@ async fn serve_until_stopped(
 ) -> Result<(), DaemonError> {
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
     // Before the recovery, so that a taken port is told at once; nobody is let in yet.
-    let access = Access::new(&config.auth, &config.listen.hosts);
     let listeners = Listeners::open(&config.listen)?;
-    listeners.refuse_open_doors(&access)?;
+    listeners.refuse_open_doors(&config.auth)?;
     let transport = Transport::new(&config.delivery)?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
@@ -114,13 +112,7 @@ async fn serve_until_stopped(
     dispatch.begin(&lanes);
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let api = Api::new(
-        outbox.clone(),
-        access,
-        config.ingest.clone(),
-        gauges,
-        is_ready.clone(),
-    );
+    let api = Api::new(outbox.clone(), &config, gauges, is_ready.clone());
     let mut intake = stopping;
     let closing = async move {
         // The sender lives until the end.
