@@ -7,6 +7,7 @@
 
 use crate::domain::delivery::{Delivery, Move, Status};
 use crate::domain::endpoint::{EndpointId, EndpointNo};
+use crate::domain::engine::chain_of;
 use crate::domain::event::{EventId, Tenant};
 use crate::outbox::record::{
     Accepted, Acted, Attempted, DeliveryRow, EndpointDeleted, EndpointRow, EndpointSpecRow,
@@ -24,6 +25,8 @@ struct EventFacts {
     lsn: u64,
     body_len: u64,
     deliveries: u32,
+    /// That of the event's key; 0: it has none.
+    chain: u64,
 }
 
 impl State {
@@ -106,6 +109,7 @@ impl State {
             lsn,
             body_len: head.body_len.into(),
             deliveries: deliveries as u32,
+            chain: chain_of(head.key),
         }
     }
 
@@ -310,7 +314,7 @@ impl State {
         self.note_finish(id, false)?;
         for (no, row) in self.delivery_rows(id)? {
             self.count(id, no, &row, facts, false)?;
-            self.unlist(id, no, &row);
+            self.unlist(id, no, &row, facts);
             self.entries.remove(keys::delivery(id, no));
         }
         self.entries.remove(keys::open_count(id));
@@ -332,6 +336,7 @@ impl State {
             lsn: row.lsn,
             body_len: row.body_len.into(),
             deliveries: row.deliveries,
+            chain: chain_of(row.key),
         }))
     }
 
@@ -378,7 +383,7 @@ impl State {
             self.note_finish(id, false)?;
         }
         self.count(id, no, &old, facts, false)?;
-        self.unlist(id, no, &old);
+        self.unlist(id, no, &old, facts);
         self.entries.put(keys::delivery(id, no), rows::encode(&new));
         self.list(id, no, &new, facts);
         self.count(id, no, &new, facts, true)?;
@@ -431,21 +436,29 @@ impl State {
                 attempt_count: row.attempt_count,
                 budget_from: row.budget_from,
                 exact: row.exact,
+                chain: facts.chain,
             };
             self.entries
                 .put_new(keys::queued(no, row.due, id), rows::encode(&queued));
+            if facts.chain != 0 {
+                let key = keys::chained(no, facts.chain, id);
+                self.entries.put_new(key, Vec::new());
+            }
         }
         if let Some(list) = list_of(delivery.status) {
             self.entries.put_new(keys::listed(list, no, id), Vec::new());
         }
     }
 
-    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow) {
+    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
         let Some(delivery) = row.delivery() else {
             return;
         };
         if delivery.status == Status::Pending {
             self.entries.remove(keys::queued(no, row.due, id));
+            if facts.chain != 0 {
+                self.entries.remove(keys::chained(no, facts.chain, id));
+            }
         }
         if let Some(list) = list_of(delivery.status) {
             self.entries.remove(keys::listed(list, no, id));
