@@ -14,6 +14,8 @@ mod hostile_clients;
 mod hostile_receivers;
 mod idempotency;
 mod life;
+mod ordering;
+mod rate;
 mod reading;
 mod refusals;
 mod signing;
