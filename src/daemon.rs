@@ -11,11 +11,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::api::access::Access;
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
 use crate::config::Config;
 use crate::dispatch::{Dispatch, DispatchGauges, Stop};
-use crate::outbox::{Keep, OpenError, Opened, Options, Outbox, StoreFailure};
+use crate::outbox::{Defaults, Keep, OpenError, Opened, Options, Outbox, StoreFailure};
 use crate::transport::{Transport, TransportError};
 
 /// How long requests under way may take to finish after a stop was asked for.
@@ -39,6 +40,13 @@ pub enum DaemonError {
     },
     #[error(transparent)]
     Store(#[from] StoreFailure),
+}
+
+impl DaemonError {
+    /// Whether it would be the same at every start, until what was asked for is changed.
+    pub fn is_of_configuration(&self) -> bool {
+        matches!(self, DaemonError::Listen(ListenError::Open { .. }))
+    }
 }
 
 fn cannot(doing: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
@@ -72,7 +80,9 @@ async fn serve_until_stopped(
 ) -> Result<(), DaemonError> {
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
     // Before the recovery, so that a taken port is told at once; nobody is let in yet.
+    let access = Access::new(&config.auth, &config.listen.hosts);
     let listeners = Listeners::open(&config.listen)?;
+    listeners.refuse_open_doors(&access)?;
     let transport = Transport::new(&config.delivery)?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
@@ -100,6 +110,7 @@ async fn serve_until_stopped(
     let is_ready = Arc::new(AtomicBool::new(true));
     let api = Api::new(
         outbox.clone(),
+        access,
         config.ingest.clone(),
         gauges,
         is_ready.clone(),
@@ -171,6 +182,10 @@ fn options(config: &Config) -> Options {
         },
         boot_id: boot_id(),
         endpoints: config.endpoints.clone(),
+        defaults: Defaults {
+            timeout: config.delivery.timeout,
+            retry: Arc::new(config.retry.clone()),
+        },
     }
 }
 

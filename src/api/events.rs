@@ -158,6 +158,7 @@ async fn accept(
     line_of: impl Fn(usize) -> Option<usize>,
 ) -> Result<Vec<Receipt>, Problem> {
     let expected = events.len();
+    api.let_in(expected)?;
     let receipts = api.outbox.accept(events).await.map_err(|refused| {
         api.counters
             .refused(&refused)

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
 
+use super::access::Access;
 use crate::config::Listen;
 
 /// Connections that the kernel completes ahead of us.
@@ -36,6 +37,11 @@ pub enum ListenError {
     Passed { index: usize, source: io::Error },
     #[error("nothing to listen on: both listen.http and listen.unix are empty")]
     Nothing,
+    #[error(
+        "{address}, a socket that systemd passed, is not loopback and there is no token: \
+         the door is open; add a token under [auth], or listen on 127.0.0.1 or the Unix socket"
+    )]
+    Open { address: SocketAddr },
 }
 
 /// The sockets that are listened on.
@@ -92,6 +98,19 @@ impl Listeners {
             }
         }
         Ok(listeners)
+    }
+
+    /// A configured address was judged with the configuration; one that was passed is not
+    /// known before it is here.
+    ///
+    /// # Errors
+    /// When anybody beyond this machine could come in without a token.
+    pub fn refuse_open_doors(&self, access: &Access) -> Result<(), ListenError> {
+        let beyond = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        match self.tcp_addresses().into_iter().find(beyond) {
+            Some(address) if access.is_open() => Err(ListenError::Open { address }),
+            _ => Ok(()),
+        }
     }
 
     /// The TCP addresses, with the ports that the system chose.

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower_service::Service;
 
+use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::serve::Peer;
 use super::{Api, deliveries, endpoints, events, metrics, status};
 
 /// Request line and headers, in bytes.
@@ -55,10 +55,11 @@ pub fn router(api: Arc<Api>) -> Router {
 /// Answers one request of a connection.
 pub(super) async fn answer(
     mut router: Router,
+    api: Arc<Api>,
     peer: Peer,
     request: Request,
 ) -> Result<Response, Infallible> {
-    match admit(peer, &request) {
+    match admit(&api.access, peer, &request) {
         Ok(()) => router.call(request).await,
         Err(problem) => Ok(problem.into_response()),
     }
@@ -66,7 +67,7 @@ pub(super) async fn answer(
 
 /// Whether a request gets in at all. The one gate before every path: what is asked of
 /// clients whatever they want is asked here.
-fn admit(_peer: Peer, request: &Request) -> Result<(), Problem> {
+fn admit(access: &Access, peer: Peer, request: &Request) -> Result<(), Problem> {
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     let headers = request.headers().iter();
     let size: usize = headers
@@ -78,7 +79,7 @@ fn admit(_peer: Peer, request: &Request) -> Result<(), Problem> {
             format!("the request line and headers are over {MAX_HEADER} bytes"),
         ));
     }
-    Ok(())
+    access.judge(peer, request)
 }
 
 async fn no_such_path(request: Request) -> Problem {

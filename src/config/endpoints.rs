@@ -1,6 +1,7 @@
 //! The operator's endpoints, `[[endpoint]]`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::fault::quoted;
 use super::files;
@@ -10,7 +11,7 @@ use super::request::{add_header, parse_url};
 use super::sections::read_retry;
 use super::values::{SOME_DURATION, count, duration, network, rate, type_pattern, unless_empty};
 use super::{DeliveryLimits, Environment};
-use crate::domain::endpoint::{Endpoint, EndpointId, Ordering, Source, TypePattern};
+use crate::domain::endpoint::{Endpoint, EndpointId, Ordering, SigningSecret, Source, TypePattern};
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::signature::Secret;
@@ -123,13 +124,13 @@ fn read_one(
         tenant: tenant.unwrap_or_default(),
         url: url?,
         types,
-        secrets,
+        secrets: secrets.into_iter().map(SigningSecret::from).collect(),
         headers,
         max_in_flight: max_in_flight.unwrap_or(ENDPOINT_MAX_IN_FLIGHT),
         rate_limit,
         ordering: ordering.unwrap_or_default(),
         timeout: timeout.unwrap_or(delivery.timeout),
-        retry,
+        retry: Arc::new(retry),
         allow_networks: allow_networks.unwrap_or_default(),
         enabled: enabled.unwrap_or(true),
         source: Source::Toml,

@@ -31,17 +31,7 @@ enum IsSet {
     PerEndpoint(fn(&Endpoint) -> bool),
 }
 
-const LATER: [(&str, IsSet, &str); 7] = [
-    (
-        "auth.tokens",
-        IsSet::Once(|config| !config.auth.tokens.is_empty()),
-        "tokens are checked here but not asked for yet: `serve` listens on loopback and the socket only",
-    ),
-    (
-        "ingest.rate_limit",
-        IsSet::Once(|config| config.ingest.rate_limit.is_some()),
-        "events are not limited yet",
-    ),
+const LATER: [(&str, IsSet, &str); 3] = [
     (
         "outbox.endpoint_share",
         IsSet::Once(|config| {
@@ -53,16 +43,6 @@ const LATER: [(&str, IsSet, &str); 7] = [
         "retention.held",
         IsSet::Once(|config| config.retention.held != super::Retention::default().held),
         "held deliveries are kept without end yet",
-    ),
-    (
-        "listen.hosts",
-        IsSet::Once(|config| !config.listen.hosts.is_empty()),
-        "Host values are not judged yet",
-    ),
-    (
-        "rate_limit",
-        IsSet::PerEndpoint(|endpoint| endpoint.rate_limit.is_some()),
-        "attempts are not limited yet",
     ),
     (
         "ordering",

@@ -4,8 +4,10 @@
 //! never touches the disk but for short reads of the index (a refill), never decides
 //! anything about a delivery (that is the engine's), and never waits for an attempt.
 
+mod attempts;
 mod bodies;
 mod gauges;
+mod questions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,16 +18,20 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
+use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, Key, LanePolicy, Now};
 use crate::domain::event::EventId;
 use crate::outbox::commit::{Commit, Commits, Notice, Outcome};
-use crate::outbox::{Content, Endpoints, LaneStart, Outbox};
-use crate::transport::{Outgoing, Transport};
+use crate::outbox::{LaneStart, Outbox};
+use crate::transport::Transport;
+pub use attempts::Attempts;
+use attempts::{Ended, Guard};
 use bodies::Bodies;
 pub use gauges::DispatchGauges;
+use questions::Question;
+pub use questions::{LaneView, Questions};
 
 /// How many bytes of bodies are kept in memory.
 const BODY_BUDGET: usize = 64 << 20;
@@ -47,18 +53,10 @@ pub enum Stop {
     Hurry,
 }
 
-/// An attempt that came to its end.
-struct Ended {
-    no: EndpointNo,
-    event: EventId,
-    attempt: Attempt,
-}
-
 /// The dispatcher, before and while it runs.
 pub struct Dispatch {
     engine: Engine,
     outbox: Outbox,
-    endpoints: Arc<Endpoints>,
     transport: Transport,
     bodies: Bodies,
     gauges: Arc<DispatchGauges>,
@@ -67,6 +65,8 @@ pub struct Dispatch {
     ended: mpsc::UnboundedSender<Ended>,
     /// Attempts that ended and whose outcome the engine is about to decide.
     judged: HashMap<(EventId, EndpointNo), Attempt>,
+    asking: Questions,
+    asked: mpsc::Receiver<Question>,
     /// Starts held back while outcomes could not be stored.
     parked: Vec<(EndpointNo, Entry)>,
     /// When the disk is looked at again for them.
@@ -82,9 +82,9 @@ impl Dispatch {
         gauges: Arc<DispatchGauges>,
     ) -> (Dispatch, Attempts) {
         let (ended, attempts) = mpsc::unbounded_channel();
+        let (asking, asked) = Questions::new();
         let dispatch = Dispatch {
             engine: Engine::new(max_in_flight),
-            endpoints: outbox.in_force(),
             outbox,
             transport,
             bodies: Bodies::new(BODY_BUDGET),
@@ -93,6 +93,8 @@ impl Dispatch {
             started: Instant::now(),
             ended,
             judged: HashMap::new(),
+            asking,
+            asked,
             parked: Vec::new(),
             look_again: None,
             commands: Vec::new(),
@@ -100,14 +102,19 @@ impl Dispatch {
         (dispatch, Attempts(attempts))
     }
 
+    /// A handle for questions while it runs.
+    pub fn questions(&self) -> Questions {
+        self.asking.clone()
+    }
+
     /// Tells the engine what the store holds.
     pub fn begin(&mut self, lanes: &[LaneStart]) {
         for lane in lanes {
             let no = lane.no;
-            let Some(endpoint) = self.endpoints.by_no.get(&no) else {
+            let Some(endpoint) = self.outbox.in_force(no) else {
                 continue;
             };
-            let policy = policy(endpoint);
+            let policy = policy(&endpoint);
             self.tell(Input::Configure { no, policy });
             if lane.holding {
                 self.tell(Input::Hold { no });
@@ -139,6 +146,7 @@ impl Dispatch {
                     None => return,
                 },
                 Some(ended) = attempts.0.recv() => self.ended(ended, &mut attempts),
+                Some(question) = self.asked.recv() => self.answer(question),
                 Ok(()) = stop.changed(), if !stopped => {
                     if drain_until.is_none() {
                         drain_until = Some(tokio::time::Instant::now() + DRAIN_DEADLINE);
@@ -172,6 +180,20 @@ impl Dispatch {
         Now {
             wall: clock::now(),
             mono: self.started.elapsed(),
+        }
+    }
+
+    fn answer(&self, question: Question) {
+        let now = self.now();
+        // Whoever asked may have gone away.
+        match question {
+            Question::Lane(no, reply) => {
+                let lane = self.engine.lane(no, now);
+                let _ = reply.send(lane.map(|lane| LaneView::of(lane, now)));
+            }
+            Question::InFlight(no, event, reply) => {
+                let _ = reply.send(self.engine.is_in_flight(no, event));
+            }
         }
     }
 
@@ -247,7 +269,7 @@ impl Dispatch {
             }
             Command::Refill { no, from, limit } => Some(self.refill(no, from, limit)),
             Command::BreakerChanged { no, open } => {
-                if let Some(endpoint) = self.endpoints.by_no.get(&no) {
+                if let Some(endpoint) = self.outbox.in_force(no) {
                     if open {
                         tracing::warn!(endpoint = %endpoint.id, "circuit breaker opened after failures in a row: one probe at a time until one succeeds");
                     } else {
@@ -275,39 +297,19 @@ impl Dispatch {
 
     fn start(&mut self, no: EndpointNo, entry: Entry) {
         let event = entry.event;
-        let guard = Guard {
-            no,
-            event,
-            ended: Some(self.ended.clone()),
-        };
-        let Some(endpoint) = self.endpoints.by_no.get(&no).cloned() else {
+        let guard = Guard::new(no, event, self.ended.clone());
+        let Some(endpoint) = self.outbox.in_force(no) else {
             return drop(guard);
         };
+        let transport = self.transport.clone();
         match self.bodies.get(event) {
             Some(content) => {
-                let transport = self.transport.clone();
-                tokio::spawn(async move {
-                    guard.end(attempt(&transport, &endpoint, event, &content).await)
-                });
+                tokio::spawn(attempts::of_kept(guard, transport, endpoint, content));
             }
             None => {
-                let (transport, outbox) = (self.transport.clone(), self.outbox.clone());
-                tokio::spawn(async move {
-                    let read =
-                        tokio::task::spawn_blocking(move || outbox.content(event, entry.lsn));
-                    let failed = match read.await {
-                        Ok(Ok(content)) => {
-                            return guard
-                                .end(attempt(&transport, &endpoint, event, &content).await);
-                        }
-                        Ok(Err(error)) => error.to_string(),
-                        Err(error) => error.to_string(),
-                    };
-                    tracing::error!(%event, endpoint = %endpoint.id, reason = failed, "the event's damaged body cannot be sent");
-                    guard.end(unsent(&format!(
-                        "the event cannot be read from the outbox: {failed}"
-                    )));
-                });
+                let outbox = self.outbox.clone();
+                let lsn = entry.lsn;
+                tokio::spawn(attempts::of_stored(guard, transport, endpoint, outbox, lsn));
             }
         }
     }
@@ -351,10 +353,9 @@ impl Dispatch {
     }
 
     fn report(&self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
-        let endpoint = self
-            .endpoints
-            .by_no
-            .get(&no)
+        let known = self.outbox.in_force(no);
+        let endpoint = known
+            .as_ref()
             .map_or("unknown", |endpoint| endpoint.id.as_str());
         let detail = attempt
             .error
@@ -397,6 +398,13 @@ impl Dispatch {
                 self.tell(Input::Withdrawn { no, event });
             }
             Notice::Stored { no, event } => self.tell(Input::Stored { no, event }),
+            Notice::Configured { no } => {
+                if let Some(endpoint) = self.outbox.in_force(no) {
+                    let policy = policy(&endpoint);
+                    self.tell(Input::Configure { no, policy });
+                }
+            }
+            Notice::Removed { no } => self.tell(Input::Remove { no }),
             Notice::Held { no } => self.tell(Input::Hold { no }),
             Notice::Released { no, at } => self.tell(Input::Release { no, at }),
             Notice::Wanted { no } => self.tell(Input::Probe { no }),
@@ -404,76 +412,11 @@ impl Dispatch {
     }
 }
 
-/// Where attempts end.
-pub struct Attempts(mpsc::UnboundedReceiver<Ended>);
-
-/// Tells of an attempt's end even if its task breaks down: a slot is never lost.
-struct Guard {
-    no: EndpointNo,
-    event: EventId,
-    ended: Option<mpsc::UnboundedSender<Ended>>,
-}
-
-impl Guard {
-    fn end(mut self, attempt: Attempt) {
-        self.tell(attempt);
-    }
-
-    fn tell(&mut self, attempt: Attempt) {
-        if let Some(ended) = self.ended.take() {
-            // Nobody listens any more only after a stop.
-            let _ = ended.send(Ended {
-                no: self.no,
-                event: self.event,
-                attempt,
-            });
-        }
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.tell(unsent("the attempt was broken off inside outboxd"));
-    }
-}
-
-async fn attempt(
-    transport: &Transport,
-    endpoint: &Endpoint,
-    id: EventId,
-    content: &Content,
-) -> Attempt {
-    let outgoing = Outgoing {
-        id,
-        event_type: content.event_type.clone(),
-        content_type: content.content_type.clone(),
-        opaque: content.opaque,
-        body: content.body.clone(),
-    };
-    transport.attempt(endpoint, &outgoing).await
-}
-
-/// An attempt that never left the house.
-fn unsent(detail: &str) -> Attempt {
-    Attempt {
-        at: clock::now(),
-        duration: Duration::ZERO,
-        status: None,
-        error: Some(AttemptError {
-            kind: ErrorKind::Protocol,
-            detail: detail.to_owned(),
-        }),
-        response_body: Default::default(),
-        address: None,
-        retry_after: None,
-    }
-}
-
 fn policy(endpoint: &Endpoint) -> LanePolicy {
     LanePolicy {
         tenant: endpoint.tenant.clone(),
         max_in_flight: endpoint.max_in_flight,
-        retry: Arc::new(endpoint.retry.clone()),
+        retry: endpoint.retry.clone(),
         ordering: endpoint.ordering,
         rate_limit: endpoint.rate_limit,
     }

@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::event::{BadName, EventType, RESERVED_PREFIX, Tenant, checked_name, is_plain};
-use super::retry::RetryPolicy;
+use super::retry::{RetryOverrides, RetryPolicy};
 use super::signature::Secret;
+use super::time::Timestamp;
 
 checked_name!(
     /// An endpoint's name: `[A-Za-z0-9_-]{1,64}`, unique over all tenants.
@@ -93,6 +94,30 @@ pub enum Ordering {
     Strict,
 }
 
+/// A secret and for how long it signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningSecret {
+    pub secret: Secret,
+    /// It signs attempts before this moment; `None`: without end.
+    pub until: Option<Timestamp>,
+}
+
+impl SigningSecret {
+    /// Whether an attempt at that moment is signed with it.
+    pub fn signs(&self, at: Timestamp) -> bool {
+        self.until.is_none_or(|until| at < until)
+    }
+}
+
+impl From<Secret> for SigningSecret {
+    fn from(secret: Secret) -> Self {
+        SigningSecret {
+            secret,
+            until: None,
+        }
+    }
+}
+
 /// Where an endpoint is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -109,8 +134,8 @@ pub struct Endpoint {
     pub tenant: Tenant,
     pub url: Url,
     pub types: Vec<TypePattern>,
-    /// Newest first; all of them sign. Empty: unsigned.
-    pub secrets: Vec<Secret>,
+    /// Newest first; those that are not past their time sign. Empty: unsigned.
+    pub secrets: Vec<SigningSecret>,
     /// Static headers, already checked against the ones that outboxd sets.
     pub headers: http::HeaderMap,
     /// At least 1.
@@ -119,13 +144,116 @@ pub struct Endpoint {
     pub ordering: Ordering,
     /// The whole attempt, response body included.
     pub timeout: Duration,
-    pub retry: RetryPolicy,
+    pub retry: Arc<RetryPolicy>,
     /// Networks that are not public but may be dialled for this endpoint.
     pub allow_networks: Vec<IpNet>,
     /// `enabled = false` in the TOML file wins over any state kept in the store.
     pub enabled: bool,
     pub source: Source,
     pub description: String,
+}
+
+/// An endpoint as its owner defined it through the API: what was not said follows the
+/// configuration, also after that changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSpec {
+    pub tenant: Tenant,
+    pub url: Url,
+    pub types: Vec<TypePattern>,
+    /// Newest first; at least one.
+    pub secrets: Vec<SigningSecret>,
+    pub headers: http::HeaderMap,
+    pub max_in_flight: usize,
+    pub rate_limit: Option<Rate>,
+    pub ordering: Ordering,
+    pub timeout: Option<Duration>,
+    pub retry: RetryOverrides,
+    pub description: String,
+}
+
+impl EndpointSpec {
+    /// The most secrets that sign at once.
+    pub const MAX_SECRETS: usize = 5;
+
+    /// What a delivery needs to know, with the configuration's `timeout` and `retry` for
+    /// what the definition leaves open.
+    pub fn endpoint(
+        &self,
+        id: EndpointId,
+        timeout: Duration,
+        retry: &Arc<RetryPolicy>,
+    ) -> Endpoint {
+        Endpoint {
+            id,
+            tenant: self.tenant.clone(),
+            url: self.url.clone(),
+            types: self.types.clone(),
+            secrets: self.secrets.clone(),
+            headers: self.headers.clone(),
+            max_in_flight: self.max_in_flight.max(1),
+            rate_limit: self.rate_limit,
+            ordering: self.ordering,
+            timeout: self.timeout.unwrap_or(timeout),
+            retry: self.retry.over(retry),
+            allow_networks: Vec::new(),
+            enabled: true,
+            source: Source::Api,
+            description: self.description.clone(),
+        }
+    }
+
+    /// Makes `secret` the one that signs first. Those before it sign for `overlap` more,
+    /// but no longer than they would have.
+    pub fn rotate(&mut self, secret: Secret, now: Timestamp, overlap: Duration) {
+        let until = now + overlap;
+        for old in &mut self.secrets {
+            old.until = Some(old.until.map_or(until, |before| before.min(until)));
+        }
+        self.secrets.retain(|old| old.signs(now));
+        self.secrets.insert(0, secret.into());
+        self.secrets.truncate(Self::MAX_SECRETS);
+    }
+}
+
+/// Changes to an endpoint's definition: `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndpointChange {
+    pub url: Option<Url>,
+    pub types: Option<Vec<TypePattern>>,
+    /// The only secret from now on; for an overlap there is `rotate`.
+    pub secret: Option<Secret>,
+    pub headers: Option<http::HeaderMap>,
+    pub max_in_flight: Option<usize>,
+    pub rate_limit: Option<Option<Rate>>,
+    pub ordering: Option<Ordering>,
+    /// `Some(None)`: as the configuration says again.
+    pub timeout: Option<Option<Duration>>,
+    pub retry: Option<RetryOverrides>,
+    pub description: Option<String>,
+    pub enabled: Option<bool>,
+}
+
+impl EndpointChange {
+    /// Takes what it says over into the definition; `enabled` is no part of that.
+    pub fn apply(&self, spec: &mut EndpointSpec) {
+        fn set<T: Clone>(to: &mut T, from: &Option<T>) {
+            if let Some(value) = from {
+                *to = value.clone();
+            }
+        }
+        set(&mut spec.url, &self.url);
+        set(&mut spec.types, &self.types);
+        if let Some(secret) = &self.secret {
+            spec.secrets = vec![secret.clone().into()];
+        }
+        set(&mut spec.headers, &self.headers);
+        set(&mut spec.max_in_flight, &self.max_in_flight);
+        set(&mut spec.rate_limit, &self.rate_limit);
+        set(&mut spec.ordering, &self.ordering);
+        set(&mut spec.timeout, &self.timeout);
+        set(&mut spec.retry, &self.retry);
+        set(&mut spec.description, &self.description);
+    }
 }
 
 /// Why an endpoint takes no deliveries.

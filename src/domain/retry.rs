@@ -1,5 +1,6 @@
 //! The retry policy of an endpoint, checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a failed delivery is tried again and when it is given up.
@@ -18,6 +19,39 @@ pub struct RetryPolicy {
     pub give_up_after: Duration,
     /// Explicit delays; not empty: dead when the attempt after the last one fails.
     pub schedule: Vec<Duration>,
+}
+
+/// The parts of a retry policy that an endpoint sets for itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RetryOverrides {
+    pub first: Option<Duration>,
+    pub factor: Option<f64>,
+    pub max: Option<Duration>,
+    pub jitter: Option<f64>,
+    pub give_up_after: Option<Duration>,
+    pub schedule: Option<Vec<Duration>>,
+}
+
+impl RetryOverrides {
+    /// The policy that results over `base`, which is shared if nothing is set. Should
+    /// `base` have changed so that `max` is below `first`, `max` gives way.
+    pub fn over(&self, base: &Arc<RetryPolicy>) -> Arc<RetryPolicy> {
+        if *self == RetryOverrides::default() {
+            return base.clone();
+        }
+        let first = self.first.unwrap_or(base.first);
+        Arc::new(RetryPolicy {
+            first,
+            factor: self.factor.unwrap_or(base.factor),
+            max: self.max.unwrap_or(base.max).max(first),
+            jitter: self.jitter.unwrap_or(base.jitter),
+            give_up_after: self.give_up_after.unwrap_or(base.give_up_after),
+            schedule: self
+                .schedule
+                .clone()
+                .unwrap_or_else(|| base.schedule.clone()),
+        })
+    }
 }
 
 /// Why a retry policy was refused. `Display` names the key and what is allowed.

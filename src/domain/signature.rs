@@ -134,10 +134,15 @@ impl fmt::Display for Signature {
 
 /// The value of `webhook-signature`: one signature for each secret, in their order, with
 /// a space between. Empty without secrets.
-pub fn header_value(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> String {
+pub fn header_value<'a>(
+    secrets: impl IntoIterator<Item = &'a Secret>,
+    id: &str,
+    timestamp: u64,
+    body: &[u8],
+) -> String {
     use fmt::Write;
     let timestamp = timestamp.to_string();
-    let mut value = String::with_capacity(secrets.len() * 48);
+    let mut value = String::with_capacity(96);
     for secret in secrets {
         if !value.is_empty() {
             value.push(' ');

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use super::endpoint::{Endpoint, EndpointNo, TypePattern};
+use super::endpoint::{EndpointNo, TypePattern};
 use super::event::{EventType, RESERVED_PREFIX, Tenant};
 
-/// The subscriptions of all endpoints. Immutable; built anew when endpoints change.
+/// The subscriptions of all endpoints. Changed in place: built anew for each change, ten
+/// thousand new endpoints would cost the square of that.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
     tenants: HashMap<Tenant, Wanted>,
@@ -21,31 +22,45 @@ struct Wanted {
 }
 
 impl Subscriptions {
-    pub fn new<'a>(endpoints: impl Iterator<Item = (EndpointNo, &'a Endpoint)>) -> Self {
-        let mut tenants: HashMap<Tenant, Wanted> = HashMap::new();
-        for (no, endpoint) in endpoints {
-            let wanted = tenants.entry(endpoint.tenant.clone()).or_default();
-            for pattern in &endpoint.types {
-                match pattern {
-                    TypePattern::Any => wanted.any.push(no),
-                    TypePattern::Prefix(prefix) => {
-                        wanted
-                            .prefix
-                            .entry((&**prefix).into())
-                            .or_default()
-                            .push(no);
-                    }
-                    TypePattern::Exact(name) => {
-                        wanted
-                            .exact
-                            .entry(name.as_str().into())
-                            .or_default()
-                            .push(no);
-                    }
+    /// Takes in an endpoint's patterns; the endpoint is not in here yet.
+    pub fn add(&mut self, no: EndpointNo, tenant: &Tenant, types: &[TypePattern]) {
+        let wanted = self.tenants.entry(tenant.clone()).or_default();
+        for pattern in types {
+            match pattern {
+                TypePattern::Any => wanted.any.push(no),
+                TypePattern::Prefix(prefix) => {
+                    wanted
+                        .prefix
+                        .entry((&**prefix).into())
+                        .or_default()
+                        .push(no);
+                }
+                TypePattern::Exact(name) => {
+                    wanted
+                        .exact
+                        .entry(name.as_str().into())
+                        .or_default()
+                        .push(no);
                 }
             }
         }
-        Subscriptions { tenants }
+    }
+
+    /// Takes out an endpoint that was added with these patterns.
+    pub fn remove(&mut self, no: EndpointNo, tenant: &Tenant, types: &[TypePattern]) {
+        let Some(wanted) = self.tenants.get_mut(tenant) else {
+            return;
+        };
+        for pattern in types {
+            match pattern {
+                TypePattern::Any => wanted.any.retain(|other| *other != no),
+                TypePattern::Prefix(prefix) => take_out(&mut wanted.prefix, prefix, no),
+                TypePattern::Exact(name) => take_out(&mut wanted.exact, name.as_str(), no),
+            }
+        }
+        if wanted.any.is_empty() && wanted.exact.is_empty() && wanted.prefix.is_empty() {
+            self.tenants.remove(tenant);
+        }
     }
 
     /// The endpoints of `tenant` that want `event_type`, each once, in order of their numbers.
@@ -72,5 +87,14 @@ impl Subscriptions {
         found.sort_unstable();
         found.dedup();
         found
+    }
+}
+
+fn take_out(from: &mut HashMap<Box<str>, Vec<EndpointNo>>, name: &str, no: EndpointNo) {
+    if let Some(numbers) = from.get_mut(name) {
+        numbers.retain(|other| *other != no);
+        if numbers.is_empty() {
+            from.remove(name);
+        }
     }
 }

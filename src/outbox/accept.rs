@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::Entry;
 use crate::domain::event::{EventId, EventType, NewEvent};
 use crate::domain::time::Timestamp;
@@ -68,13 +69,13 @@ impl Writer {
         for (event, known) in events.iter().zip(known) {
             receipts.push(match known {
                 Known::Same(receipt) => receipt,
-                Known::New(fingerprint) => self.store(event, fingerprint, now, draft)?,
+                Known::New(fingerprint) => self.match_and_store(event, fingerprint, now, draft)?,
                 Known::Repeated | Known::Reused => match drafted(event, draft) {
                     Some((_, receipt)) => Receipt {
                         duplicate: true,
                         ..receipt.clone()
                     },
-                    None => self.store(event, None, now, draft)?,
+                    None => self.match_and_store(event, None, now, draft)?,
                 },
             });
         }
@@ -146,21 +147,34 @@ impl Writer {
         )))
     }
 
-    fn store(
+    /// Adds an event and its deliveries to the endpoints that want it.
+    pub(super) fn match_and_store(
         &mut self,
         event: &NewEvent,
         fingerprint: Option<[u8; 32]>,
         now: Timestamp,
         draft: &mut Draft,
     ) -> Result<Receipt, WriterError> {
-        let id = compose::next_id(draft.last_id, now, self.dice());
-        draft.last_id = id.0;
-        let (content, data_at) = compose::content(event, id.timestamp());
         let endpoints = self
             .shared
             .endpoints()
             .subscriptions
             .matching(&event.tenant, &event.event_type);
+        self.store(event, fingerprint, now, endpoints, draft)
+    }
+
+    /// Adds an event and its deliveries to these endpoints.
+    pub(super) fn store(
+        &mut self,
+        event: &NewEvent,
+        fingerprint: Option<[u8; 32]>,
+        now: Timestamp,
+        endpoints: Vec<EndpointNo>,
+        draft: &mut Draft,
+    ) -> Result<Receipt, WriterError> {
+        let id = compose::next_id(draft.last_id, now, self.dice());
+        draft.last_id = id.0;
+        let (content, data_at) = compose::content(event, id.timestamp());
         let due = event.deliver_at.map_or(now, |at| at.max(now));
         let head = compose::head(id, event, &content, data_at, fingerprint);
         let numbers = endpoints.iter().map(|no| no.0).collect();

@@ -17,7 +17,7 @@ use crate::domain::event::EventId;
 use crate::outbox::Shared;
 use crate::outbox::commit::Request;
 use crate::outbox::index::keys::{self, End};
-use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::rows::{self, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{LogError, Lsn, Replayed};
 use crate::outbox::record::Record;
@@ -44,6 +44,8 @@ pub(super) enum Step {
     Drop {
         start: Lsn,
         lanes: BTreeSet<EndpointNo>,
+        /// Of these the definitions too.
+        specs: BTreeSet<EndpointNo>,
         keys: Vec<(String, String)>,
     },
 }
@@ -256,6 +258,7 @@ impl Cleaner {
             self.ask(Step::Drop {
                 start: *start,
                 lanes: survey.lanes,
+                specs: survey.specs,
                 keys: survey.keys,
             })?;
             if self.shared.log.start() < *start {
@@ -306,6 +309,7 @@ struct Survey {
     /// About what they take.
     bytes: u64,
     lanes: BTreeSet<EndpointNo>,
+    specs: BTreeSet<EndpointNo>,
     keys: Vec<(String, String)>,
 }
 
@@ -317,6 +321,21 @@ impl Survey {
             Record::RewrittenInside(rewritten) => &rewritten.event,
             Record::Endpoint(row) => {
                 self.lanes.insert(EndpointNo(row.no));
+                return Ok(());
+            }
+            Record::EndpointDeleted(deleted) => {
+                self.lanes.insert(EndpointNo(deleted.no));
+                return Ok(());
+            }
+            Record::EndpointSpec(row) => {
+                let no = EndpointNo(row.no);
+                if let Some(bytes) = state.entries.get(&keys::spec(no))? {
+                    let entry: SpecEntry = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+                    if entry.lsn == lsn.0 {
+                        self.specs.insert(no);
+                        self.bytes += bytes.len() as u64 + rows::SPEC_COST;
+                    }
+                }
                 return Ok(());
             }
             Record::KeyKept(kept) => {

@@ -81,6 +81,10 @@ pub enum Notice {
     Withdrawn { no: EndpointNo, event: EventId },
     /// An outcome is in the index.
     Stored { no: EndpointNo, event: EventId },
+    /// An endpoint is new, or its definition changed.
+    Configured { no: EndpointNo },
+    /// The endpoint is deleted.
+    Removed { no: EndpointNo },
     /// The endpoint takes no deliveries from now on.
     Held { no: EndpointNo },
     /// The endpoint takes deliveries again; those from before are released.

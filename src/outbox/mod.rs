@@ -3,7 +3,8 @@
 //! `log` is the truth, `index` is derived from it. One `writer` thread owns both; the
 //! [`Outbox`] is the handle by which the rest of the daemon reaches it, and speaks the
 //! domain's words only. `directory` and `recovery` open the store, `accept` and `settle`
-//! decide what a frame says, `read` and `list` answer questions, `cleaning` gives space
+//! decide what a frame says, `define` and `lanes` know the endpoints, `report` tells their
+//! owners, `read` and `list` answer questions, `cleaning` gives space
 //! back, `limits` refuses what would not fit.
 //!
 //! Nothing outside this folder knows the log, sled, or a record's bytes.
@@ -17,24 +18,28 @@ pub mod view;
 mod accept;
 mod cleaning;
 mod compose;
+mod define;
 mod directory;
+mod lanes;
 mod limits;
 mod list;
 mod read;
 mod recovery;
+mod report;
 mod settle;
 mod tidy;
 mod writer;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
-use crate::domain::event::NewEvent;
+use crate::domain::event::{NewEvent, Tenant};
 use crate::domain::subscription::Subscriptions;
 use crate::domain::time::Timestamp;
 use commit::{Outcome, Request};
@@ -43,14 +48,32 @@ use index::open::Place;
 use log::LogReader;
 
 pub use cleaning::Keep;
+pub use define::Defaults;
 pub use recovery::{LaneStart, OpenError, Opened, Options};
 pub use view::*;
 
-/// The endpoints in force. Immutable; replaced whole.
+/// The endpoints in force. Changed in place by the writer alone.
 #[derive(Debug, Default)]
-pub struct Endpoints {
-    pub by_no: HashMap<EndpointNo, Arc<Endpoint>>,
-    pub subscriptions: Subscriptions,
+struct Endpoints {
+    by_no: HashMap<EndpointNo, Arc<Endpoint>>,
+    by_id: BTreeMap<EndpointId, EndpointNo>,
+    subscriptions: Subscriptions,
+}
+
+impl Endpoints {
+    /// Puts an endpoint in force as it is now, or takes it out.
+    fn put(&mut self, no: EndpointNo, endpoint: Option<Arc<Endpoint>>) {
+        if let Some(old) = self.by_no.remove(&no) {
+            self.subscriptions.remove(no, &old.tenant, &old.types);
+            self.by_id.remove(&old.id);
+        }
+        if let Some(endpoint) = endpoint {
+            self.subscriptions
+                .add(no, &endpoint.tenant, &endpoint.types);
+            self.by_id.insert(endpoint.id.clone(), no);
+            self.by_no.insert(no, endpoint);
+        }
+    }
 }
 
 /// The store has failed and the process must end; recovery decides what is true.
@@ -63,7 +86,7 @@ pub(crate) struct Shared {
     index: Index,
     log: LogReader,
     place: Place,
-    endpoints: RwLock<Arc<Endpoints>>,
+    endpoints: RwLock<Endpoints>,
     failed: watch::Sender<Option<StoreFailure>>,
     gauges: Gauges,
     /// Records that are counted as damaged: each is counted once, however often it is asked for.
@@ -71,6 +94,8 @@ pub(crate) struct Shared {
     recovery: (RecoveryKind, Duration),
 }
 
+/// How many lanes are looked at under one lock.
+const LANES_AT_ONCE: usize = 256;
 /// So many damaged records are told apart.
 const MET_MAX: usize = 100_000;
 
@@ -85,28 +110,17 @@ struct Gauges {
 }
 
 impl Shared {
-    fn endpoints(&self) -> Arc<Endpoints> {
+    fn endpoints(&self) -> RwLockReadGuard<'_, Endpoints> {
         self.endpoints
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 
-    fn set_endpoints(&self, in_force: Vec<(EndpointNo, Endpoint)>) {
-        let subscriptions =
-            Subscriptions::new(in_force.iter().map(|(no, endpoint)| (*no, endpoint)));
-        let by_no = in_force
-            .into_iter()
-            .map(|(no, endpoint)| (no, Arc::new(endpoint)))
-            .collect();
-        let endpoints = Arc::new(Endpoints {
-            by_no,
-            subscriptions,
-        });
-        *self
-            .endpoints
+    fn put_in_force(&self, no: EndpointNo, endpoint: Option<Arc<Endpoint>>) {
+        self.endpoints
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = endpoints;
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(no, endpoint);
     }
 
     fn fail(&self, failure: StoreFailure) {
@@ -194,9 +208,9 @@ impl Outbox {
         let _ = self.requests.send(Request::Stop);
     }
 
-    /// The endpoints in force.
-    pub fn in_force(&self) -> Arc<Endpoints> {
-        self.shared.endpoints()
+    /// An endpoint as it is now, if it is in force.
+    pub fn in_force(&self, no: EndpointNo) -> Option<Arc<Endpoint>> {
+        self.shared.endpoints().by_no.get(&no).cloned()
     }
 
     /// Whether outcomes cannot be stored for want of space: nothing should be attempted.
@@ -205,32 +219,43 @@ impl Outbox {
     }
 
     pub fn status(&self) -> OutboxStatus {
-        let state = self.shared.index.read();
         let mut deliveries = StatusCounts::default();
-        let mut disabled = 0;
-        let mut oldest: Option<Timestamp> = None;
-        for (no, lane) in &state.lanes {
+        let (mut disabled, mut waiting) = (0, Vec::new());
+        for (no, lane) in &self.shared.index.read().lanes {
             let totals = &lane.totals;
             deliveries.delivered += totals.delivered;
             deliveries.dead += totals.dead;
-            deliveries.held += totals.held;
-            if lane.state.is_holding() {
-                deliveries.held += totals.pending;
+            if lane.deleted.is_some() {
+                deliveries.dead += totals.held + totals.pending;
+            } else if lane.state.is_holding() {
+                deliveries.held += totals.held + totals.pending;
                 disabled += u64::from(lane.state.missing.is_none());
             } else {
+                deliveries.held += totals.held;
                 deliveries.pending += totals.pending;
-                oldest = oldest.into_iter().chain(state.oldest_open(*no)).min();
+                if totals.pending > 0 {
+                    waiting.push(*no);
+                }
             }
         }
+        let mut oldest: Option<Timestamp> = None;
+        // A piece at a time: the writer must not wait for thousands of them.
+        for some in waiting.chunks(LANES_AT_ONCE) {
+            let state = self.shared.index.read();
+            let found = some.iter().filter_map(|no| state.oldest_open(*no));
+            oldest = oldest.into_iter().chain(found).min();
+        }
+        let index_bytes = {
+            let state = self.shared.index.read();
+            let pages = state.entries.pages();
+            pages.map_or(0, |pages| pages.size_on_disk())
+        };
         let gauges = &self.shared.gauges;
         OutboxStatus {
             deliveries,
             oldest_pending: oldest,
             log_bytes: gauges.log_bytes.load(Relaxed),
-            index_bytes: state
-                .entries
-                .pages()
-                .map_or(0, |pages| pages.size_on_disk()),
+            index_bytes,
             free_bytes: gauges.free_bytes.load(Relaxed),
             endpoints: self.shared.endpoints().by_no.len() as u64,
             endpoints_disabled: disabled,
@@ -240,26 +265,50 @@ impl Outbox {
         }
     }
 
-    /// Endpoints in force, in order of their ids, each with its state.
-    pub fn endpoints(&self) -> Vec<(Arc<Endpoint>, EndpointState)> {
+    /// Endpoints in force, in order of their ids, each with its state: those of `tenant`
+    /// if one is named, past the id `after`, at most `limit`.
+    pub fn endpoints(
+        &self,
+        tenant: Option<&Tenant>,
+        after: Option<&EndpointId>,
+        limit: usize,
+    ) -> Page<(Arc<Endpoint>, EndpointState)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let endpoints = self.shared.endpoints();
         let state = self.shared.index.read();
-        let mut found: Vec<_> = endpoints
-            .by_no
-            .iter()
-            .filter_map(|(no, endpoint)| {
-                Some((endpoint.clone(), endpoint_state(state.lanes.get(no)?)))
-            })
-            .collect();
-        found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
-        found
+        let mut items = Vec::new();
+        for (_, no) in endpoints.by_id.range((from, Bound::Unbounded)) {
+            let Some(endpoint) = endpoints.by_no.get(no) else {
+                continue;
+            };
+            if tenant.is_some_and(|tenant| *tenant != endpoint.tenant) {
+                continue;
+            }
+            if items.len() >= limit {
+                let last: Option<&(Arc<Endpoint>, EndpointState)> = items.last();
+                let next = last.map(|(endpoint, _)| Cursor(endpoint.id.to_string()));
+                return Page { items, next };
+            }
+            let lane = state.lanes.get(no);
+            items.push((
+                endpoint.clone(),
+                lane.map(endpoint_state).unwrap_or_default(),
+            ));
+        }
+        Page { items, next: None }
     }
 
     pub fn endpoint(&self, id: &EndpointId) -> Option<(Arc<Endpoint>, EndpointState)> {
         let endpoints = self.shared.endpoints();
+        let no = endpoints.by_id.get(id)?;
+        let endpoint = endpoints.by_no.get(no)?.clone();
         let state = self.shared.index.read();
-        let (no, lane) = state.lane_named(id)?;
-        Some((endpoints.by_no.get(&no)?.clone(), endpoint_state(lane)))
+        Some((endpoint, endpoint_state(state.lanes.get(no)?)))
+    }
+
+    /// The number of an endpoint that is in force.
+    pub fn number_of(&self, id: &EndpointId) -> Option<EndpointNo> {
+        self.shared.endpoints().by_id.get(id).copied()
     }
 }
 

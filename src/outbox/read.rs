@@ -96,6 +96,10 @@ impl Summary {
     }
 }
 
+fn is_open(delivery: &Delivery) -> bool {
+    matches!(delivery.status, Status::Pending | Status::Held)
+}
+
 /// A delivery's status as it is shown: a pending one of an endpoint that takes none is held.
 fn shown(delivery: &Delivery, lane: &EndpointStateRow) -> (Status, Option<Reason>) {
     if delivery.status != Status::Pending {
@@ -118,7 +122,11 @@ pub(super) fn sketch(
     event: &Summary,
 ) -> Result<Sketch, ReadError> {
     let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-    let (status, reason) = shown(&delivery, &lane.state);
+    let (status, reason) = match lane.deleted {
+        Some(_) if is_open(&delivery) => (Status::Dead, Some(Reason::EndpointDeleted)),
+        _ => shown(&delivery, &lane.state),
+    };
+    let gone_at = lane.deleted.map(Timestamp::from_millis);
     let view = DeliveryView {
         event: id,
         endpoint: lane.id.clone(),
@@ -130,7 +138,9 @@ pub(super) fn sketch(
         attempt_count: delivery.attempt_count,
         next_attempt_at: (status == Status::Pending).then_some(delivery.due),
         accepted_at: id.timestamp(),
-        finished_at: delivery.finished_at,
+        finished_at: delivery
+            .finished_at
+            .or(gone_at.filter(|_| status == Status::Dead)),
     };
     Ok(Sketch {
         view,

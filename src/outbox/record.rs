@@ -207,6 +207,60 @@ pub struct KeyKept<'a> {
     pub deliveries: u32,
 }
 
+/// An API endpoint's definition; replaces the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct EndpointSpecRow {
+    pub no: u32,
+    pub changed_at: u64,
+    pub spec: SpecRow,
+}
+
+/// What its owner said of an endpoint. Its id and tenant are in its [`EndpointRow`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct SpecRow {
+    pub url: String,
+    pub types: Vec<String>,
+    /// Newest first, and until when each signs.
+    pub secrets: Vec<(KeyBytes, Option<u64>)>,
+    pub headers: Vec<(String, KeyBytes)>,
+    pub max_in_flight: u32,
+    /// Attempts in a second, as the bits of a double.
+    pub rate_limit: Option<u64>,
+    pub ordering: u8,
+    pub timeout_ms: Option<u64>,
+    pub retry: RetryRow,
+    pub description: String,
+}
+
+/// The parts of a retry policy that were set. Spans in milliseconds; factor and jitter
+/// as the bits of a double.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct RetryRow {
+    pub first: Option<u64>,
+    pub factor: Option<u64>,
+    pub max: Option<u64>,
+    pub jitter: Option<u64>,
+    pub give_up_after: Option<u64>,
+    pub schedule: Option<Vec<u64>>,
+}
+
+/// Bytes that nobody sees in a log or a panic.
+#[derive(Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct KeyBytes(pub Vec<u8>);
+
+impl std::fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// An API endpoint was deleted: its open deliveries are dead from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct EndpointDeleted {
+    pub no: u32,
+    pub at: u64,
+}
+
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
@@ -226,6 +280,10 @@ pub enum Record<'a> {
     KeysForgotten(Vec<(&'a str, &'a str)>),
     /// The highest id ever given, kept while the events that had it may be gone.
     LastId(u128),
+    EndpointSpec(EndpointSpecRow),
+    EndpointDeleted(EndpointDeleted),
+    /// Nothing refers to the endpoint any more; its number is never given again.
+    EndpointForgotten(u32),
     Moved(Moved),
     Job(JobRow<'a>),
     Erased(ErasedRow),
@@ -240,6 +298,9 @@ const KEY_KEPT: u8 = 6;
 const FORGOTTEN: u8 = 7;
 const KEYS_FORGOTTEN: u8 = 8;
 const LAST_ID: u8 = 9;
+const ENDPOINT_SPEC: u8 = 10;
+const ENDPOINT_DELETED: u8 = 11;
+const ENDPOINT_FORGOTTEN: u8 = 12;
 const MOVED: u8 = 13;
 const JOB: u8 = 14;
 const ERASED: u8 = 15;
@@ -266,6 +327,9 @@ impl<'a> Record<'a> {
             Record::Forgotten(_) => FORGOTTEN,
             Record::KeysForgotten(_) => KEYS_FORGOTTEN,
             Record::LastId(_) => LAST_ID,
+            Record::EndpointSpec(_) => ENDPOINT_SPEC,
+            Record::EndpointDeleted(_) => ENDPOINT_DELETED,
+            Record::EndpointForgotten(_) => ENDPOINT_FORGOTTEN,
             Record::Moved(_) => MOVED,
             Record::Job(_) => JOB,
             Record::Erased(_) => ERASED,
@@ -286,6 +350,9 @@ impl<'a> Record<'a> {
             Record::Forgotten(ids) => put(ids, out),
             Record::KeysForgotten(keys) => put(keys, out),
             Record::LastId(id) => put(id, out),
+            Record::EndpointSpec(row) => put(row, out),
+            Record::EndpointDeleted(deleted) => put(deleted, out),
+            Record::EndpointForgotten(no) => put(no, out),
             Record::Moved(moved) => put(moved, out),
             Record::Job(row) => put(row, out),
             Record::Erased(row) => put(row, out),
@@ -306,6 +373,9 @@ impl<'a> Record<'a> {
             FORGOTTEN => Record::Forgotten(take(kind, head)?),
             KEYS_FORGOTTEN => Record::KeysForgotten(take(kind, head)?),
             LAST_ID => Record::LastId(take(kind, head)?),
+            ENDPOINT_SPEC => Record::EndpointSpec(take(kind, head)?),
+            ENDPOINT_DELETED => Record::EndpointDeleted(take(kind, head)?),
+            ENDPOINT_FORGOTTEN => Record::EndpointForgotten(take(kind, head)?),
             MOVED => Record::Moved(take(kind, head)?),
             JOB => Record::Job(take(kind, head)?),
             ERASED => Record::Erased(take(kind, head)?),

@@ -29,7 +29,7 @@ use crate::outbox::log::{Damage, DamageKind, Found, Log, LogError, LogOptions, L
 use crate::outbox::record::Record;
 use crate::outbox::view::RecoveryKind;
 use crate::outbox::writer::{Heads, Writer, WriterError};
-use crate::outbox::{Gauges, MET_MAX, Outbox, Shared, StoreFailure};
+use crate::outbox::{Defaults, Gauges, MET_MAX, Outbox, Shared, StoreFailure};
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -45,6 +45,8 @@ pub struct Options {
     pub boot_id: Option<String>,
     /// The endpoints of the configuration.
     pub endpoints: Vec<Endpoint>,
+    /// What endpoints made through the API have that say nothing themselves.
+    pub defaults: Defaults,
 }
 
 /// An endpoint that the dispatcher begins with.
@@ -152,6 +154,7 @@ impl Outbox {
             idempotency_window,
             keep,
             endpoints,
+            defaults,
             ..
         } = options;
         let writer = Writer {
@@ -161,6 +164,7 @@ impl Outbox {
             index: shared.index.clone(),
             flusher: recovered.flusher,
             limits: Limits::new(data_dir, max_size, min_free_disk, idempotency_window),
+            defaults,
             shared: shared.clone(),
             commits: sender,
             random,

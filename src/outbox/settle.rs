@@ -1,17 +1,16 @@
 //! Changes to what is stored: outcomes of attempts, and what people want done.
 
-use crate::domain::delivery::{Delivery, Move, Reason, Status};
+use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use crate::domain::endpoint::{DisabledReason, EndpointId, EndpointNo};
 use crate::domain::engine::Entry;
 use crate::domain::event::EventId;
-use crate::domain::time::Timestamp;
 use crate::outbox::commit::{Notice, Outcome};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{Lane, PagesError, keys};
-use crate::outbox::log::Log;
 use crate::outbox::record::{
     self, Acted, AttemptRow, Attempted, EndpointRow, EndpointStateRow, NextRow, Record, StepRow,
 };
+use crate::outbox::report::Death;
 use crate::outbox::view::{ActRefused, Action};
 use crate::outbox::writer::{Draft, Writer, WriterError};
 
@@ -25,7 +24,7 @@ struct Found {
     lsn: u64,
 }
 
-type Acts = Result<Option<Result<(), ActRefused>>, WriterError>;
+pub(super) type Acts = Result<Option<Result<(), ActRefused>>, WriterError>;
 
 impl Writer {
     pub(super) fn outcome(
@@ -76,9 +75,24 @@ impl Writer {
             let disabled = Some((record::disabled_number(reason), ended_at));
             self.push_endpoint(no, &lane, EndpointStateRow { disabled, ..state })?;
             draft.commit.notices.push(Notice::Held { no });
+            self.report_disabled(&lane, reason, Some(event), draft)?;
             tracing::warn!(endpoint = %lane.id, %event, reason = reason.as_str(), "endpoint disabled; its deliveries are held until it is enabled");
         }
         draft.lanes.insert(no);
+        let pending = row.status == record::status_number(Status::Pending);
+        if let Next::Dead { reason } = outcome.next
+            && pending
+            && lane.deleted.is_none()
+        {
+            let attempt_count = row.attempt_count.saturating_add(1);
+            let death = Death {
+                event,
+                no,
+                reason,
+                attempt_count,
+            };
+            self.report_dead(death, draft)?;
+        }
         Ok(())
     }
 
@@ -89,6 +103,19 @@ impl Writer {
             Action::Cancel { event, endpoint } => self.cancel(*event, endpoint, draft),
             Action::Enable { endpoint } => self.enable(endpoint, draft),
             Action::Disable { endpoint, reason } => self.disable(endpoint, *reason, draft),
+            Action::Create {
+                endpoint,
+                spec,
+                enabled,
+            } => self.create_endpoint(endpoint, spec, *enabled, draft),
+            Action::Change { endpoint, change } => self.change_endpoint(endpoint, change, draft),
+            Action::Delete { endpoint } => self.delete_endpoint(endpoint, draft),
+            Action::Rotate {
+                endpoint,
+                secret,
+                overlap,
+            } => self.rotate_secret(endpoint, secret, *overlap, draft),
+            Action::Test { endpoint } => self.test_endpoint(endpoint, draft),
         }
     }
 
@@ -198,7 +225,8 @@ impl Writer {
             return Ok(Err(ActRefused::NoSuchEvent));
         };
         let row: EventRow<'_> = rows::decode(&bytes)?;
-        let Some((no, lane)) = state.lane_named(endpoint) else {
+        let named = state.lane_named(endpoint);
+        let Some((no, lane)) = named.filter(|(_, lane)| lane.deleted.is_none()) else {
             return Ok(Err(ActRefused::NoSuchEndpoint));
         };
         let Some(found) = state.delivery_row(event, no)? else {
@@ -220,29 +248,38 @@ impl Writer {
         if lane.state.off_in_file.is_some() {
             return Ok(Some(Err(ActRefused::DisabledInFile)));
         }
-        if lane.state.disabled.is_none() {
-            draft.commit.notices.push(Notice::Wanted { no });
-            return Ok(Some(Ok(())));
-        }
         if !draft.lanes.insert(no) {
             return Ok(None);
         }
+        self.switch_on(no, &lane, draft)?;
+        Ok(Some(Ok(())))
+    }
+
+    /// Adds what enabling takes to the frame. One that is enabled gets its next probe now.
+    pub(super) fn switch_on(
+        &mut self,
+        no: EndpointNo,
+        lane: &Lane,
+        draft: &mut Draft,
+    ) -> Result<(), WriterError> {
+        if lane.state.disabled.is_none() {
+            draft.commit.notices.push(Notice::Wanted { no });
+            return Ok(());
+        }
         let now = self.now();
-        let enabled = EndpointStateRow {
+        let state = EndpointStateRow {
             disabled: None,
             failing: None,
+            released_at: now.as_millis(),
             ..lane.state
         };
-        let state = EndpointStateRow {
-            released_at: now.as_millis(),
-            ..enabled
-        };
-        self.push_endpoint(no, &lane, state)?;
+        self.push_endpoint(no, lane, state)?;
         if !state.is_holding() {
             draft.commit.notices.push(Notice::Released { no, at: now });
         }
-        tracing::info!(%endpoint, "endpoint enabled; its held deliveries are released");
-        Ok(Some(Ok(())))
+        self.report_enabled(lane, draft)?;
+        tracing::info!(endpoint = %lane.id, "endpoint enabled; its held deliveries are released");
+        Ok(())
     }
 
     fn disable(
@@ -254,31 +291,41 @@ impl Writer {
         let Some((no, lane)) = self.lane_named(endpoint) else {
             return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
         };
-        if lane.state.disabled.is_some() {
-            return Ok(Some(Ok(())));
-        }
         if !draft.lanes.insert(no) {
             return Ok(None);
         }
-        let disabled = Some((record::disabled_number(reason), self.now().as_millis()));
-        self.push_endpoint(
-            no,
-            &lane,
-            EndpointStateRow {
-                disabled,
-                ..lane.state
-            },
-        )?;
-        draft.commit.notices.push(Notice::Held { no });
-        tracing::info!(%endpoint, reason = reason.as_str(), "endpoint disabled; its deliveries are held");
+        self.switch_off(no, &lane, reason, draft)?;
         Ok(Some(Ok(())))
     }
 
-    fn lane_named(&self, endpoint: &EndpointId) -> Option<(EndpointNo, Lane)> {
-        self.index
-            .read()
-            .lane_named(endpoint)
-            .map(|(no, lane)| (no, lane.clone()))
+    /// Adds what disabling takes to the frame; nothing if it is disabled.
+    pub(super) fn switch_off(
+        &mut self,
+        no: EndpointNo,
+        lane: &Lane,
+        reason: DisabledReason,
+        draft: &mut Draft,
+    ) -> Result<(), WriterError> {
+        if lane.state.disabled.is_some() {
+            return Ok(());
+        }
+        let disabled = Some((record::disabled_number(reason), self.now().as_millis()));
+        let state = EndpointStateRow {
+            disabled,
+            ..lane.state
+        };
+        self.push_endpoint(no, lane, state)?;
+        draft.commit.notices.push(Notice::Held { no });
+        self.report_disabled(lane, reason, None, draft)?;
+        tracing::info!(endpoint = %lane.id, reason = reason.as_str(), "endpoint disabled; its deliveries are held");
+        Ok(())
+    }
+
+    /// An endpoint that is not deleted.
+    pub(super) fn lane_named(&self, endpoint: &EndpointId) -> Option<(EndpointNo, Lane)> {
+        let state = self.index.read();
+        let (no, lane) = state.lane_named(endpoint)?;
+        lane.deleted.is_none().then(|| (no, lane.clone()))
     }
 
     /// Adds an endpoint's new state to the frame.
@@ -299,105 +346,5 @@ impl Writer {
             &[],
         )?;
         Ok(())
-    }
-
-    /// Writes all endpoints again, once in each segment and after each start: the record
-    /// that gives a number its endpoint may be hit by damage, and without another one like
-    /// it all deliveries under that number would be nobody's.
-    pub(super) fn state_endpoints(&mut self) -> Result<(), WriterError> {
-        let current = |log: &Log| log.segments().last().map(|(base, _)| *base);
-        if self.stated_in == current(&self.log) || self.limits.is_tight() {
-            return Ok(());
-        }
-        let lanes = self.index.read().lanes.clone();
-        for (no, lane) in &lanes {
-            self.push_endpoint(*no, lane, lane.state)?;
-        }
-        self.commit(Draft::default())?;
-        self.stated_in = current(&self.log);
-        Ok(())
-    }
-
-    /// Brings the endpoints that the store knows in line with the configuration's, and
-    /// tells which number each has. The configuration's endpoints in force are set with it.
-    pub(super) fn reconcile(
-        &mut self,
-        configured: Vec<crate::domain::endpoint::Endpoint>,
-    ) -> Result<(), WriterError> {
-        let now = self.now();
-        let lanes = self.index.read().lanes.clone();
-        let mut next_no = lanes
-            .keys()
-            .next_back()
-            .map_or(1, |no| no.0.saturating_add(1));
-        let by_id = self.index.read().by_id.clone();
-        let mut in_force = Vec::with_capacity(configured.len());
-        for endpoint in configured {
-            let known = by_id
-                .get(&endpoint.id)
-                .and_then(|no| lanes.get(no).map(|lane| (*no, lane)));
-            let (no, old) = match known {
-                Some((no, lane)) => (no, Some(lane)),
-                None => (EndpointNo(next_no), None),
-            };
-            next_no = next_no.max(no.0.saturating_add(1));
-            let state = reconciled(old.map(|lane| lane.state), endpoint.enabled, now);
-            if old.is_none_or(|lane| lane.state != state || lane.tenant != endpoint.tenant) {
-                let (id, tenant) = (endpoint.id.as_str(), endpoint.tenant.as_str());
-                self.push(
-                    &Record::Endpoint(EndpointRow {
-                        no: no.0,
-                        id,
-                        tenant,
-                        state,
-                    }),
-                    &[],
-                )?;
-            }
-            in_force.push((no, endpoint));
-        }
-        let present: std::collections::HashSet<EndpointNo> =
-            in_force.iter().map(|(no, _)| *no).collect();
-        for (no, lane) in &lanes {
-            if !present.contains(no) && lane.state.missing.is_none() {
-                tracing::warn!(endpoint = %lane.id, "endpoint is gone from the configuration; its open deliveries are held until it is back");
-                let missing = Some(now.as_millis());
-                self.push_endpoint(
-                    *no,
-                    lane,
-                    EndpointStateRow {
-                        missing,
-                        ..lane.state
-                    },
-                )?;
-            }
-        }
-        self.commit(Draft::default())?;
-        self.limits.refresh(&mut self.log)?;
-        self.note_log_size();
-        self.shared.set_endpoints(in_force);
-        Ok(())
-    }
-}
-
-fn reconciled(old: Option<EndpointStateRow>, enabled: bool, now: Timestamp) -> EndpointStateRow {
-    let old = old.unwrap_or_default();
-    let off_in_file = match (enabled, old.off_in_file) {
-        (true, _) => None,
-        (false, since) => since.or(Some(now.as_millis())),
-    };
-    let state = EndpointStateRow {
-        off_in_file,
-        missing: None,
-        ..old
-    };
-    let released = old.is_holding() && !state.is_holding();
-    EndpointStateRow {
-        released_at: if released {
-            now.as_millis()
-        } else {
-            old.released_at
-        },
-        ..state
     }
 }

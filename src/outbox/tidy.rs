@@ -12,7 +12,7 @@ use crate::outbox::index::rows::{self, EventRow, KeyRow};
 use crate::outbox::log::{Body, LogError, Lsn};
 use crate::outbox::read;
 use crate::outbox::record::{
-    AttemptRow, EndpointRow, EventHead, Idempotency, KeyKept, Record, Rewritten, RewrittenDelivery,
+    AttemptRow, EventHead, Idempotency, KeyKept, Record, Rewritten, RewrittenDelivery,
 };
 use crate::outbox::writer::{Draft, Writer, WriterError};
 
@@ -30,7 +30,12 @@ impl Writer {
                     self.rewrite(id)?;
                 }
             }
-            Step::Drop { start, lanes, keys } => return self.drop_segments(start, lanes, keys),
+            Step::Drop {
+                start,
+                lanes,
+                specs,
+                keys,
+            } => return self.drop_segments(start, lanes, specs, keys),
         }
         self.commit(Draft::default())?;
         Ok(())
@@ -201,29 +206,13 @@ impl Writer {
     fn drop_segments(
         &mut self,
         start: Lsn,
-        mut lanes: BTreeSet<EndpointNo>,
+        lanes: BTreeSet<EndpointNo>,
+        specs: BTreeSet<EndpointNo>,
         keys: Vec<(String, String)>,
     ) -> Result<(), WriterError> {
-        let known = self.index.read().lanes.clone();
-        lanes.extend(
-            known
-                .iter()
-                .filter(|(_, lane)| lane.state.failing.is_some())
-                .map(|(no, _)| *no),
-        );
-        for no in lanes {
-            if let Some(lane) = known.get(&no) {
-                let (id, tenant) = (lane.id.as_str(), lane.tenant.as_str());
-                self.push(
-                    &Record::Endpoint(EndpointRow {
-                        no: no.0,
-                        id,
-                        tenant,
-                        state: lane.state,
-                    }),
-                    &[],
-                )?;
-            }
+        if !self.keep_lanes(lanes, &specs)? {
+            // There was no room for it: what the segments hold is still wanted.
+            return Ok(());
         }
         self.keep_keys(keys)?;
         let last_id = self.index.read().meta.last_id;

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Reason, Status};
-use crate::domain::endpoint::{DisabledReason, EndpointId};
+use crate::domain::endpoint::{
+    DisabledReason, EndpointChange, EndpointId, EndpointSpec, TypePattern,
+};
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
+use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 
 /// The answer to an event that was accepted and is durable.
@@ -38,7 +41,7 @@ pub enum Refused {
 }
 
 /// Something that somebody wants done to what is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Pending: now; delivered or dead: again with a fresh retry budget.
     Retry {
@@ -57,6 +60,43 @@ pub enum Action {
         endpoint: EndpointId,
         reason: DisabledReason,
     },
+    /// A new endpoint, defined through the API.
+    Create {
+        endpoint: EndpointId,
+        spec: Box<EndpointSpec>,
+        enabled: bool,
+    },
+    /// Judged over the newest definition.
+    Change {
+        endpoint: EndpointId,
+        change: Box<EndpointChange>,
+    },
+    /// Its open deliveries are dead from then on, reason `endpoint_deleted`.
+    Delete {
+        endpoint: EndpointId,
+    },
+    /// A new secret; those before it sign for `overlap` more.
+    Rotate {
+        endpoint: EndpointId,
+        secret: Secret,
+        overlap: Duration,
+    },
+    /// One `outboxd.test` event to this endpoint alone, whatever it subscribes to.
+    Test {
+        endpoint: EndpointId,
+    },
+}
+
+/// Which deliveries of an endpoint a replay or purge is about. `since` is inclusive,
+/// `until` exclusive; both judge when the event was accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// As they are shown: a disabled endpoint's pending deliveries are held.
+    pub statuses: Vec<Status>,
+    /// Empty: all types.
+    pub types: Vec<TypePattern>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 /// Why an action was not taken.
@@ -73,6 +113,10 @@ pub enum ActRefused {
     /// The move is not possible from where the delivery stands.
     #[error("the delivery is {}", .0.as_str())]
     Conflict(Status),
+    #[error("the endpoint comes from the configuration file and is read-only here")]
+    ReadOnly,
+    #[error("there is an endpoint with this id already")]
+    EndpointExists,
     /// `enabled = false` in the TOML file wins.
     #[error("the endpoint is disabled by `enabled = false` in the configuration file")]
     DisabledInFile,

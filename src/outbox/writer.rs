@@ -20,7 +20,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::clock;
-use crate::domain::endpoint::EndpointNo;
+use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::EventId;
 use crate::outbox::commit::{Answer, Commit, Notice, Outcome, Request};
 use crate::outbox::index::{Flusher, Index, PagesError};
@@ -28,7 +28,7 @@ use crate::outbox::limits::Limits;
 use crate::outbox::log::{Committed, FrameBuf, Log, LogError, Lsn, RecordOffset};
 use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::view::{ActRefused, Receipt, Refused};
-use crate::outbox::{Shared, StoreFailure};
+use crate::outbox::{Defaults, Shared, StoreFailure};
 
 /// How long an outcome may wait for others to share its frame.
 const OUTCOME_WAIT: Duration = Duration::from_millis(20);
@@ -66,6 +66,12 @@ pub(super) struct Draft {
     pub outcomes: Vec<Outcome>,
     pub open_bytes: u64,
     pub last_id: u128,
+    /// The highest endpoint number given.
+    pub last_no: u32,
+    /// Endpoints that this frame makes.
+    pub made: HashSet<EndpointId>,
+    /// What is in force once the frame is durable.
+    pub in_force: Vec<(EndpointNo, Option<Arc<Endpoint>>)>,
 }
 
 pub(super) struct Writer {
@@ -77,6 +83,7 @@ pub(super) struct Writer {
     pub index: Index,
     pub flusher: Flusher,
     pub limits: Limits,
+    pub defaults: Defaults,
     pub shared: Arc<Shared>,
     pub commits: UnboundedSender<Commit>,
     pub random: SmallRng,
@@ -202,10 +209,7 @@ impl Writer {
             let _ = done.send(());
             return Ok(Turn::Go);
         }
-        let mut draft = Draft {
-            last_id: self.index.read().meta.last_id,
-            ..Draft::default()
-        };
+        let mut draft = self.draft();
         let mut bytes = 0;
         while bytes < FRAME_BYTES
             && let Some(request) = waiting.pop_front()
@@ -223,6 +227,16 @@ impl Writer {
         self.note_log_size();
         self.state_endpoints()?;
         Ok(Turn::Go)
+    }
+
+    /// A frame to fill, after all that was applied.
+    pub fn draft(&self) -> Draft {
+        let meta = self.index.read().meta;
+        Draft {
+            last_id: meta.last_id,
+            last_no: meta.last_no,
+            ..Draft::default()
+        }
     }
 
     /// Adds a request to the frame; gives it back if it must wait for the next one.
@@ -273,6 +287,9 @@ impl Writer {
                 Ok(placed) => {
                     self.limits.wrote();
                     self.apply(placed)?;
+                    for (no, endpoint) in draft.in_force.drain(..) {
+                        self.shared.put_in_force(no, endpoint);
+                    }
                     for (offset, mut notice) in draft.queued.drain(..) {
                         if let Notice::Queued { entry, .. } = &mut notice {
                             entry.lsn = placed.lsn(offset).0;

@@ -41,7 +41,9 @@ fn headers(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> HeaderMap
     // Room for the ones that reqwest and hyper add.
     let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 10);
     if !endpoint.secrets.is_empty() {
-        let signed = signature::header_value(&endpoint.secrets, &id, seconds, &outgoing.body);
+        let signing = endpoint.secrets.iter().filter(|kept| kept.signs(at));
+        let secrets = signing.map(|kept| &kept.secret);
+        let signed = signature::header_value(secrets, &id, seconds, &outgoing.body);
         headers.insert(WEBHOOK_SIGNATURE, value(signed));
     }
     headers.insert(CONTENT_TYPE, content_type(&outgoing.content_type));

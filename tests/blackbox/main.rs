@@ -3,16 +3,21 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access;
 mod acting;
 mod answers;
 mod batch;
 mod breaker;
 mod commands;
 mod delivery;
+mod guard;
 mod hostile_clients;
 mod hostile_receivers;
+mod hosts;
 mod idempotency;
+mod intake_rate;
 mod life;
 mod reading;
 mod refusals;
+mod reports;
 mod signing;

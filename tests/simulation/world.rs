@@ -37,6 +37,39 @@ struct Lane {
     in_flight: usize,
     refilling: bool,
     excused_until: Duration,
+    /// When the rate limit has all its tokens again.
+    tokens_full_at: Duration,
+}
+
+impl Lane {
+    /// Whether the rate limit lets an attempt start.
+    fn has_token(&self, mono: Duration) -> bool {
+        let Some(rate) = self.policy.rate_limit else {
+            return true;
+        };
+        let burst = (rate.per_second * 0.1).max(1.0);
+        let missing = self.tokens_full_at.saturating_sub(mono).as_secs_f64() * rate.per_second;
+        burst - missing >= 1.0 - 1e-6
+    }
+
+    fn take_token(&mut self, mono: Duration) {
+        if let Some(rate) = self.policy.rate_limit {
+            let step = Duration::from_secs_f64(1.0 / rate.per_second);
+            self.tokens_full_at = self.tokens_full_at.max(mono) + step;
+        }
+    }
+
+    fn set_policy(&mut self, policy: LanePolicy, mono: Duration) {
+        let unlimited = self.policy.rate_limit.is_none();
+        self.policy = policy;
+        self.tokens_full_at = match self.policy.rate_limit {
+            Some(rate) if !unlimited => {
+                let empty = Duration::from_secs_f64((1.0 / rate.per_second).max(0.1));
+                self.tokens_full_at.min(mono + empty)
+            }
+            _ => Duration::ZERO,
+        };
+    }
 }
 
 struct Open {
@@ -174,6 +207,7 @@ impl World {
             in_flight: 0,
             refilling: false,
             excused_until: Duration::ZERO,
+            tokens_full_at: Duration::ZERO,
         }
     }
 
@@ -198,7 +232,9 @@ impl World {
             max_in_flight: rng.random_range(1..20),
             retry: Arc::new(retry),
             ordering: Ordering::None,
-            rate_limit: rng.random_bool(0.2).then_some(Rate { per_second: 20.0 }),
+            rate_limit: rng.random_bool(0.3).then(|| Rate {
+                per_second: [0.2, 3.0, 20.0, 300.0][rng.random_range(0..4)],
+            }),
         }
     }
 
@@ -405,7 +441,9 @@ impl World {
             186..189 => {
                 let tenant = self.lanes[&no].policy.tenant.clone();
                 let policy = self.any_policy();
-                self.lanes.get_mut(&no).unwrap().policy = LanePolicy { tenant, ..policy };
+                let mono = self.now().mono;
+                let lane = self.lanes.get_mut(&no).unwrap();
+                lane.set_policy(LanePolicy { tenant, ..policy }, mono);
                 if !self.lanes[&no].removed {
                     self.configure(no);
                 }
@@ -523,6 +561,7 @@ impl World {
             in_flight: 0,
             refilling: false,
             excused_until: Duration::ZERO,
+            tokens_full_at: Duration::ZERO,
         };
         if state.removed {
             return;
@@ -634,6 +673,7 @@ impl World {
             assert_eq!(open.probe, None, "{id:?} is a second probe: {view:?}");
             assert!(now.mono >= open.earliest, "{id:?} probes too early");
         }
+        assert!(lane.has_token(now.mono), "{id:?} starts over the rate");
         let (took, outcome) = self.lanes[&no].receiver.answer(&mut self.rng);
         self.hide(id);
         let ends = self.time + took;
@@ -653,6 +693,7 @@ impl World {
         );
         let lane = self.lanes.get_mut(&no).unwrap();
         lane.in_flight += 1;
+        lane.take_token(now.mono);
         if let Some(open) = &mut lane.open {
             open.probe = Some(entry.event);
         }
@@ -792,6 +833,7 @@ impl World {
             || lane.refilling
             || lane.paused_until > now.mono
             || lane.excused_until > now.mono
+            || !lane.has_token(now.mono)
             || self.engine.stats().in_flight >= self.limit.div_ceil(4);
         if blocked {
             return;

@@ -63,6 +63,14 @@ impl Breaker {
         }
     }
 
+    /// The next probe, if the breaker is open and none is under way.
+    pub fn probe_at(&self) -> Option<Duration> {
+        match self.gate() {
+            Gate::From(probe_at) => Some(probe_at),
+            Gate::Free | Gate::Shut => None,
+        }
+    }
+
     /// An attempt begins; while the breaker is open it is the probe.
     pub fn started(&mut self, event: EventId) {
         if let Some(open) = &mut self.open {

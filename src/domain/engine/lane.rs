@@ -11,11 +11,12 @@ use rand::Rng;
 
 use super::breaker::{Breaker, Gate};
 use super::message::{Entry, LanePolicy};
+use super::rate::{self, Bucket};
 use super::share::{Conduct, Turn};
 use super::window::{Waiting, Window};
 use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::Next;
-use crate::domain::endpoint::DisabledReason;
+use crate::domain::endpoint::{DisabledReason, Rate};
 use crate::domain::event::EventId;
 use crate::domain::schedule::{Now, WallClock};
 use crate::domain::time::Timestamp;
@@ -26,12 +27,30 @@ pub const SLOW: Duration = Duration::from_secs(1);
 /// So many attempts at once are allowed at first; each success allows one more.
 pub const FIRST_ALLOWANCE: usize = 4;
 /// How many a second a release lets go, if the endpoint has no rate limit.
-const RELEASES_PER_SECOND: f64 = 100.0;
+const RELEASES: Rate = Rate { per_second: 100.0 };
 /// An endpoint is disabled when all of its last so many attempts, over so long, failed.
 const FAILING_ATTEMPTS: u32 = 20;
 const FAILING_FOR: Duration = Duration::from_secs(5 * 86_400);
 /// A stored time that is later than the clock by less is not from the future.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
+/// What outlives a lane, for as long as the endpoint is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Legacy {
+    /// How the last attempt that ended behaved.
+    pub standing: Conduct,
+    /// When the rate limit is as if nothing had been attempted.
+    pub bucket_full_at: Duration,
+}
+
+impl Default for Legacy {
+    fn default() -> Self {
+        Legacy {
+            standing: Conduct::New,
+            bucket_full_at: Duration::ZERO,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub struct Lane {
@@ -48,8 +67,9 @@ pub struct Lane {
     pub settling: usize,
     /// Of those in flight, how many have run for longer than [`SLOW`].
     lingering: usize,
-    /// How the last attempt that ended behaved.
     standing: Conduct,
+    /// The rate limit, if there is one.
+    bucket: Option<Bucket>,
     /// How many attempts at once it has earned; at most `policy.max_in_flight` count.
     allowance: usize,
     /// Since when, and how often, every attempt has failed.
@@ -110,9 +130,14 @@ impl Ruling {
 }
 
 impl Lane {
-    pub fn new(policy: Arc<LanePolicy>, standing: Conduct) -> Lane {
+    pub fn new(policy: Arc<LanePolicy>, legacy: Legacy, mono: Duration) -> Lane {
+        let standing = legacy.standing;
+        let bucket = policy
+            .rate_limit
+            .map(|rate| Bucket::new(rate, legacy.bucket_full_at, mono));
         Lane {
             policy,
+            bucket,
             window: Window::default(),
             breaker: Breaker::default(),
             held: false,
@@ -145,8 +170,36 @@ impl Lane {
         !busy && (quiet || self.removed)
     }
 
-    pub fn standing(&self) -> Conduct {
-        self.standing
+    pub fn legacy(&self) -> Legacy {
+        Legacy {
+            standing: self.standing,
+            bucket_full_at: self.bucket_full_at(),
+        }
+    }
+
+    fn bucket_full_at(&self) -> Duration {
+        self.bucket
+            .map_or(Duration::ZERO, |bucket| bucket.full_at())
+    }
+
+    /// The endpoint is configured anew.
+    pub fn configure(&mut self, policy: Arc<LanePolicy>, mono: Duration) {
+        let full_at = self.bucket_full_at();
+        self.bucket = policy
+            .rate_limit
+            .map(|rate| Bucket::new(rate, full_at, mono));
+        self.policy = policy;
+        if self.removed {
+            self.removed = false;
+            self.held = false;
+        }
+    }
+
+    /// When the rate limit lets the next attempt through; past if it does now.
+    pub fn rate_allows_at(&self) -> Duration {
+        self.bucket
+            .as_ref()
+            .map_or(Duration::ZERO, Bucket::ready_at)
     }
 
     /// How the lane behaves with the slots that it is given.
@@ -164,6 +217,7 @@ impl Lane {
             return None;
         }
         let first = self.window.first()?.max(self.paused_until);
+        let first = first.max(self.rate_allows_at());
         match self.breaker.gate() {
             Gate::Free => Some(first),
             Gate::From(probe_at) => Some(first.max(probe_at)),
@@ -181,6 +235,15 @@ impl Lane {
             self.allowance.min(share)
         };
         self.in_flight < most.min(earned)
+    }
+
+    /// How many attempts at once it may have; one while the breaker is open.
+    pub fn allowance(&self) -> usize {
+        if self.breaker.is_open() {
+            1
+        } else {
+            self.allowance.min(self.policy.max_in_flight.max(1))
+        }
     }
 
     /// A delivery is pending, whatever it was before.
@@ -228,6 +291,9 @@ impl Lane {
     pub fn start(&mut self, mono: Duration) -> Option<Entry> {
         let entry = self.window.pop_due(mono)?;
         self.breaker.started(entry.event);
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(mono);
+        }
         self.in_flight += 1;
         Some(entry)
     }
@@ -403,9 +469,7 @@ impl Lane {
     }
 
     fn next_release(&mut self, mono: Duration) -> Duration {
-        let rate = self.policy.rate_limit.map(|rate| rate.per_second);
-        let step = 1.0 / rate.unwrap_or(RELEASES_PER_SECOND);
-        let step = Duration::try_from_secs_f64(step).unwrap_or(Duration::MAX);
+        let step = rate::step(self.policy.rate_limit.unwrap_or(RELEASES));
         let due = self.pace.max(mono);
         self.pace = due.saturating_add(step);
         due

@@ -18,7 +18,7 @@ pub struct LanePolicy {
     pub retry: Arc<RetryPolicy>,
     /// Carried, not acted on.
     pub ordering: Ordering,
-    /// Paces what a [`Input::Release`] lets go; else carried, not acted on.
+    /// Of attempts; also paces what a [`Input::Release`] lets go.
     pub rate_limit: Option<Rate>,
 }
 

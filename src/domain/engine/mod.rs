@@ -19,6 +19,7 @@ mod busy;
 mod lane;
 mod message;
 mod number_map;
+mod rate;
 mod register;
 mod share;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use self::busy::Busy;
-use self::lane::{Ended, Lane};
+use self::lane::{Ended, Lane, Legacy};
 use self::number_map::NumberMap;
 use self::register::Register;
 use self::share::Conduct;
@@ -61,7 +62,7 @@ pub struct Engine {
 struct Seat {
     policy: Arc<LanePolicy>,
     /// Of its last lane.
-    standing: Conduct,
+    legacy: Legacy,
 }
 
 /// The engine in numbers.
@@ -86,8 +87,14 @@ pub struct LaneView {
     pub waiting: usize,
     pub held: bool,
     pub breaker_open: bool,
+    /// The open breaker's next probe; `None` if it is closed or a probe is under way.
+    pub probe_at: Option<Duration>,
     /// `Retry-After` keeps the whole endpoint waiting until then.
     pub paused_until: Option<Duration>,
+    /// The rate limit lets no attempt start before.
+    pub rate_limited_until: Option<Duration>,
+    /// How many attempts at once it may have now, were all slots free.
+    pub allowance: usize,
     /// The next attempt may start then; past: it waits for a slot. `None`: nothing to
     /// attempt, held, or a probe is under way.
     pub next: Option<Duration>,
@@ -148,15 +155,23 @@ impl Engine {
     /// An endpoint's lane, if it has work or is in trouble.
     pub fn lane(&self, no: EndpointNo, now: Now) -> Option<LaneView> {
         let lane = self.lanes.get(&no)?;
-        let paused = lane.paused_until > now.mono;
+        let later = |at: Duration| (at > now.mono).then_some(at);
         Some(LaneView {
             in_flight: lane.in_flight,
             waiting: lane.window.len(),
             held: lane.held,
             breaker_open: lane.breaker.is_open(),
-            paused_until: paused.then_some(lane.paused_until),
+            probe_at: lane.breaker.probe_at(),
+            paused_until: later(lane.paused_until),
+            rate_limited_until: later(lane.rate_allows_at()),
+            allowance: lane.allowance(),
             next: lane.start_at(),
         })
+    }
+
+    /// Whether an attempt of the delivery is under way.
+    pub fn is_in_flight(&self, no: EndpointNo, event: EventId) -> bool {
+        self.busy.in_flight(no, event).is_some()
     }
 
     fn take<R: Rng>(&mut self, input: Input, now: Now, rng: &mut R, out: &mut Vec<Command>) {
@@ -198,20 +213,14 @@ impl Engine {
         let policy = Arc::new(policy);
         let seat = self.endpoints.entry(no).or_insert_with(|| Seat {
             policy: Arc::clone(&policy),
-            standing: Conduct::New,
+            legacy: Legacy::default(),
         });
         seat.policy = Arc::clone(&policy);
         if let Some(lane) = self.lanes.get_mut(&no) {
             // It may belong to another tenant now.
             self.register.dequeue(lane);
         }
-        self.with(no, now, out, |lane| {
-            lane.policy = policy;
-            if lane.removed {
-                lane.removed = false;
-                lane.held = false;
-            }
-        });
+        self.with(no, now, out, |lane| lane.configure(policy, now.mono));
     }
 
     /// Changes a configured endpoint's lane, which is made if there is none.
@@ -226,7 +235,7 @@ impl Engine {
             let Some(seat) = self.endpoints.get(&no) else {
                 return;
             };
-            let lane = Lane::new(Arc::clone(&seat.policy), seat.standing);
+            let lane = Lane::new(Arc::clone(&seat.policy), seat.legacy, now.mono);
             self.lanes.insert(no, lane);
         }
         self.with(no, now, out, change);
@@ -335,7 +344,7 @@ impl Engine {
         if let Some(lane) = self.lanes.remove(&no) {
             self.register.strike(no, &lane);
             if let Some(seat) = self.endpoints.get_mut(&no) {
-                seat.standing = lane.standing();
+                seat.legacy = lane.legacy();
             }
         }
     }

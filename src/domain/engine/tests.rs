@@ -1,5 +1,7 @@
 //! Scenarios: the whole engine with receivers that do as they are told.
 
+mod limits;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 

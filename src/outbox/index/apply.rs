@@ -9,13 +9,15 @@ use crate::domain::delivery::{Delivery, Move, Status};
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::{EventId, Tenant};
 use crate::outbox::record::{
-    Accepted, Acted, Attempted, DeliveryRow, EndpointRow, ErasedRow, EventHead, JobRow, KeyKept,
-    Moved, MovedStep, NextRow, Record, Rewritten, StepRow,
+    Accepted, Acted, Attempted, DeliveryRow, EndpointDeleted, EndpointRow, EndpointSpecRow,
+    ErasedRow, EventHead, JobRow, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten, StepRow,
 };
 
 use super::keys::{self, End, List};
 use super::pages::PagesError;
-use super::rows::{self, EVENT_COST, ErasedEntry, EventRow, KeyRow, QueueRow};
+use super::rows::{
+    self, EVENT_COST, ErasedEntry, EventRow, KeyRow, QueueRow, SPEC_COST, SpecEntry,
+};
 use super::{Lane, State};
 
 /// What of an event a change to one of its deliveries needs.
@@ -52,6 +54,9 @@ impl State {
                     .for_each(|(tenant, key)| self.entries.remove(keys::idempotency(tenant, key)));
                 Ok(())
             }
+            Record::EndpointSpec(row) => self.endpoint_spec(lsn, row),
+            Record::EndpointDeleted(deleted) => self.endpoint_deleted(deleted),
+            Record::EndpointForgotten(no) => self.endpoint_forgotten(EndpointNo(*no)),
             Record::Moved(moved) => self.moved(moved),
             Record::Job(row) => {
                 self.job(row);
@@ -269,11 +274,65 @@ impl State {
             id: id.clone(),
             tenant: tenant.clone(),
             state: row.state,
+            deleted: None,
             totals: Default::default(),
         });
         (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
+        self.meta.last_no = self.meta.last_no.max(no.0);
         self.weigh(no);
         self.touched.insert(no);
+    }
+
+    fn endpoint_spec(&mut self, lsn: u64, row: &EndpointSpecRow) -> Result<(), PagesError> {
+        let no = EndpointNo(row.no);
+        self.meta.last_no = self.meta.last_no.max(no.0);
+        self.drop_spec(no)?;
+        let spec = row.spec.clone();
+        let entry = rows::encode(&SpecEntry {
+            lsn,
+            changed_at: row.changed_at,
+            spec,
+        });
+        self.meta.spec_bytes += entry.len() as u64 + SPEC_COST;
+        self.entries.put(keys::spec(no), entry);
+        self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
+        self.touched.insert(no);
+        Ok(())
+    }
+
+    fn drop_spec(&mut self, no: EndpointNo) -> Result<(), PagesError> {
+        let key = keys::spec(no);
+        let known = self.entries.get(&key)?.map(|bytes| bytes.len() as u64);
+        if let Some(len) = known {
+            self.meta.spec_bytes = self.meta.spec_bytes.saturating_sub(len + SPEC_COST);
+            self.entries.remove(key);
+        }
+        Ok(())
+    }
+
+    fn endpoint_deleted(&mut self, deleted: &EndpointDeleted) -> Result<(), PagesError> {
+        let no = EndpointNo(deleted.no);
+        self.drop_spec(no)?;
+        self.unweigh(no);
+        let lane = self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
+        lane.deleted = Some(deleted.at);
+        self.weigh(no);
+        self.meta.last_no = self.meta.last_no.max(no.0);
+        self.touched.insert(no);
+        Ok(())
+    }
+
+    fn endpoint_forgotten(&mut self, no: EndpointNo) -> Result<(), PagesError> {
+        self.drop_spec(no)?;
+        self.unweigh(no);
+        if let Some(lane) = self.lanes.remove(&no) {
+            self.by_id.remove(&lane.id);
+        }
+        self.weigh(no);
+        self.touched.remove(&no);
+        self.entries.remove(keys::lane(no));
+        self.meta.last_no = self.meta.last_no.max(no.0);
+        Ok(())
     }
 
     fn key_kept(&mut self, kept: &KeyKept<'_>) {

@@ -14,6 +14,7 @@
 //! | `o` event | how many of an event's deliveries are open, if it has several | `u32` |
 //! | `p` endpoint, event | an open (pending or held) delivery, by age | nothing |
 //! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
+//! | `s` endpoint | the definition of an endpoint made by the API | `SpecEntry` |
 //! | `x` endpoint, event | a dead delivery | nothing |
 //! | `z` event | an erased event | `ErasedEntry` |
 
@@ -126,6 +127,13 @@ pub fn lane(no: EndpointNo) -> Vec<u8> {
 
 /// What every lane key begins with.
 pub const LANES: &[u8] = b"n";
+
+pub fn spec(no: EndpointNo) -> Vec<u8> {
+    build(b's', &[&no.0.to_be_bytes()])
+}
+
+/// What every key of a definition begins with.
+pub const SPECS: &[u8] = b"s";
 
 pub fn job(no: u32) -> Vec<u8> {
     build(b'j', &[&no.to_be_bytes()])

@@ -37,6 +37,8 @@ pub struct Lane {
     pub id: EndpointId,
     pub tenant: Tenant,
     pub state: EndpointStateRow,
+    /// When it was deleted through the API.
+    pub deleted: Option<u64>,
     pub totals: LaneTotals,
 }
 
@@ -49,6 +51,7 @@ impl Lane {
             id: id.expect("letters, a dash and digits, within 64 bytes"),
             tenant: Tenant::default(),
             state: EndpointStateRow::default(),
+            deleted: None,
             totals: LaneTotals::default(),
         }
     }
@@ -133,6 +136,7 @@ impl State {
                     id: lane.id.as_str(),
                     tenant: lane.tenant.as_str(),
                     state: lane.state,
+                    deleted: lane.deleted,
                     totals: lane.totals,
                 };
                 self.entries.put(keys::lane(no), rows::encode(&row));

@@ -240,6 +240,7 @@ pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> 
                 id,
                 tenant,
                 state: row.state,
+                deleted: row.deleted,
                 totals: row.totals,
             },
         ));

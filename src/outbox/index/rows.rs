@@ -3,7 +3,7 @@
 
 use bincode::{BorrowDecode, Encode};
 
-use crate::outbox::record::{self, BadRecord, EndpointStateRow};
+use crate::outbox::record::{self, BadRecord, EndpointStateRow, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
 pub const VERSION: u32 = 4;
@@ -47,7 +47,18 @@ pub struct LaneRow<'a> {
     pub id: &'a str,
     pub tenant: &'a str,
     pub state: EndpointStateRow,
+    /// When it was deleted through the API.
+    pub deleted: Option<u64>,
     pub totals: LaneTotals,
+}
+
+/// The definition of an endpoint made by the API.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct SpecEntry {
+    /// Where its record is.
+    pub lsn: u64,
+    pub changed_at: u64,
+    pub spec: SpecRow,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
@@ -79,6 +90,10 @@ pub struct MetaRow {
     pub applied: u64,
     /// The highest event id ever given.
     pub last_id: u128,
+    /// The highest endpoint number ever given.
+    pub last_no: u32,
+    /// What the definitions of endpoints take in the log, in bytes.
+    pub spec_bytes: u64,
     /// The bodies of all events with an open delivery, in bytes, each once.
     pub open_bytes: u64,
     /// Events with an open delivery.
@@ -93,13 +108,16 @@ pub struct MetaRow {
 /// About what an event takes in the log besides its body: heads, attempts, framing.
 pub const EVENT_COST: u64 = 256;
 
+/// What an endpoint's definition takes in the log besides itself: name, state, framing.
+pub const SPEC_COST: u64 = 256;
+
 /// What it takes in the log to know that an event was erased.
 pub const ERASED_COST: u64 = 64;
 
 impl MetaRow {
     /// About what has to stay in the log, in bytes.
     pub fn wanted_bytes(&self) -> u64 {
-        self.kept_bytes + self.erased * ERASED_COST
+        self.kept_bytes + self.spec_bytes + self.erased * ERASED_COST
     }
 }
 

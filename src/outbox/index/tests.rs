@@ -8,8 +8,9 @@ use super::pages::Pages;
 use super::*;
 use crate::domain::delivery::Delivery;
 use crate::outbox::record::{
-    Accepted, Acted, AttemptRow, Attempted, EndpointRow, ErasedRow, EventHead, Idempotency, JobRow,
-    JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten, RewrittenDelivery, StepRow,
+    Accepted, Acted, AttemptRow, Attempted, EndpointDeleted, EndpointRow, ErasedRow, EventHead,
+    Idempotency, JobRow, JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten,
+    RewrittenDelivery, StepRow,
 };
 
 const STORE: [u8; 16] = [7; 16];
@@ -48,6 +49,12 @@ enum Step {
         no: u8,
         disabled: bool,
     },
+    Delete {
+        no: u8,
+    },
+    ForgetLane {
+        no: u8,
+    },
     Rewrite {
         event: usize,
     },
@@ -76,6 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4u8, any::<bool>()).prop_map(|(no, done)| Step::Job { no, done }),
         1 => (event.clone(), any::<bool>()).prop_map(|(event, done)| Step::Erase { event, done }),
         2 => (0..4u8, any::<bool>()).prop_map(|(no, disabled)| Step::Endpoint { no, disabled }),
+        1 => (0..4u8).prop_map(|no| Step::Delete { no }),
+        2 => (0..4u8).prop_map(|no| Step::ForgetLane { no }),
         2 => event.clone().prop_map(|event| Step::Rewrite { event }),
         2 => event.prop_map(|event| Step::Forget { event }),
         1 => (0..6u8).prop_map(|key| Step::KeepKey { key }),
@@ -145,7 +154,7 @@ impl World {
         }
         self.live = State::new(None, STORE);
         let dir = self.dir.path().join(self.opened.to_string());
-        self.live = load(Pages::open(&dir, 1 << 20).unwrap(), STORE).unwrap_or_else(|_| {
+        self.live = load(open_again(&dir), STORE).unwrap_or_else(|_| {
             // Nothing was ever flushed: the index is built anew.
             self.opened += 1;
             let dir = self.dir.path().join(self.opened.to_string());
@@ -159,6 +168,18 @@ impl World {
                 self.live.meta.applied = kept.lsn + 10;
             }
         }
+    }
+}
+
+/// sled lets go of its lock a moment after its last handle is dropped.
+fn open_again(dir: &std::path::Path) -> Pages {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match Pages::open(dir, 1 << 20) {
+            Ok(pages) => return pages,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -313,6 +334,17 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                 state,
             }));
         }
+        Step::Delete { no } => world.add(&Record::EndpointDeleted(EndpointDeleted {
+            no: (*no).into(),
+            at: now,
+        })),
+        Step::ForgetLane { no } => {
+            let no = EndpointNo((*no).into());
+            let known = world.plain.lanes.get(&no);
+            if known.is_some_and(|lane| lane.totals == LaneTotals::default()) {
+                world.add(&Record::EndpointForgotten(no.0));
+            }
+        }
         Step::Rewrite { event } => {
             let Some(event) = chosen(event, heads) else {
                 return;
@@ -441,6 +473,11 @@ fn check_sums(state: &State) {
     );
     let backlogged = state.lanes.iter().filter(|(_, lane)| lane.totals.held > 0);
     assert!(backlogged.map(|(no, _)| no).eq(&state.sums.backlogged));
+    let deleted = state
+        .lanes
+        .iter()
+        .filter(|(_, lane)| lane.deleted.is_some());
+    assert!(deleted.map(|(no, _)| no).eq(&state.sums.deleted));
     assert_eq!(count(b"z") as u64, state.meta.erased);
 }
 

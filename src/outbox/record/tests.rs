@@ -108,6 +108,31 @@ fn samples() -> Vec<Record<'static>> {
         Record::Forgotten(vec![1, u128::MAX]),
         Record::KeysForgotten(vec![("default", "k")]),
         Record::LastId(77),
+        Record::EndpointSpec(EndpointSpecRow {
+            no: 7,
+            changed_at: 1_767_225_600_000,
+            spec: SpecRow {
+                url: "https://example.com/h".into(),
+                types: vec!["order.*".into()],
+                secrets: vec![
+                    (KeyBytes(vec![7; 24]), Some(9)),
+                    (KeyBytes(vec![8; 24]), None),
+                ],
+                headers: vec![("x-a".into(), KeyBytes(b"b".to_vec()))],
+                max_in_flight: 16,
+                rate_limit: Some(50f64.to_bits()),
+                ordering: 1,
+                timeout_ms: Some(5000),
+                retry: RetryRow {
+                    first: Some(5000),
+                    schedule: Some(vec![1, 2]),
+                    ..RetryRow::default()
+                },
+                description: "d".into(),
+            },
+        }),
+        Record::EndpointDeleted(EndpointDeleted { no: 7, at: 9 }),
+        Record::EndpointForgotten(7),
         Record::Moved(Moved {
             endpoint: 2,
             step: MovedStep::Take(StepRow::Hold { reason: 3 }),

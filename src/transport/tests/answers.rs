@@ -66,7 +66,7 @@ async fn the_request_carries_what_the_contract_names() {
 async fn each_secret_signs_and_the_receiver_verifies() {
     let secrets = [Secret::generate([1; 32]), Secret::generate([2; 32])];
     let signed = Endpoint {
-        secrets: secrets.to_vec(),
+        secrets: secrets.iter().cloned().map(Into::into).collect(),
         ..endpoint("http://127.0.0.1/")
     };
     let (_, headers, body) = sent(&signed, &event()).await;

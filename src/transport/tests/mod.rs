@@ -53,7 +53,7 @@ fn endpoint(url: impl AsRef<str>) -> Endpoint {
         rate_limit: None,
         ordering: Ordering::None,
         timeout: Duration::from_secs(20),
-        retry: RetryPolicy::default(),
+        retry: RetryPolicy::default().into(),
         allow_networks: Vec::new(),
         enabled: true,
         source: Source::Toml,

@@ -1,0 +1,81 @@
+//! Questions to the dispatcher: how a lane stands, for `explain` and `status`.
+//!
+//! They are answered between two inputs of the engine, so an answer is of one moment. A
+//! question changes nothing, and nobody who asks can make the dispatcher wait.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::engine::{self, Now};
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+
+/// So many questions wait at most; who asks more waits with them.
+const WAITING: usize = 64;
+
+/// Asks the dispatcher while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Questions(mpsc::Sender<Question>);
+
+/// How a lane stands. Times are wall-clock times in the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// How many at once the endpoint may have now, were all slots free.
+    pub allowance: usize,
+    /// No attempts: the endpoint is disabled, missing or removed.
+    pub held: bool,
+    pub breaker_open: bool,
+    /// The open breaker's next probe; `None` if it is closed or a probe is under way.
+    pub probe_at: Option<Timestamp>,
+    /// `Retry-After` keeps the whole endpoint waiting until then.
+    pub paused_until: Option<Timestamp>,
+    /// The rate limit lets no attempt start before.
+    pub rate_limited_until: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) enum Question {
+    Lane(EndpointNo, oneshot::Sender<Option<LaneView>>),
+    InFlight(EndpointNo, EventId, oneshot::Sender<bool>),
+}
+
+impl Questions {
+    pub(super) fn new() -> (Questions, mpsc::Receiver<Question>) {
+        let (asking, asked) = mpsc::channel(WAITING);
+        (Questions(asking), asked)
+    }
+
+    /// The endpoint's lane; `None` if it has no work and no trouble, or the dispatcher has
+    /// ended.
+    pub async fn lane(&self, no: EndpointNo) -> Option<LaneView> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Question::Lane(no, reply)).await.ok()?;
+        answer.await.ok()?
+    }
+
+    /// Whether an attempt of this delivery is under way.
+    pub async fn is_in_flight(&self, no: EndpointNo, event: EventId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.0.send(Question::InFlight(no, event, reply)).await;
+        asked.is_ok() && answer.await.unwrap_or(false)
+    }
+}
+
+impl LaneView {
+    pub(super) fn of(lane: engine::LaneView, now: Now) -> LaneView {
+        let wall = |mono: Duration| now.wall + mono.saturating_sub(now.mono);
+        LaneView {
+            in_flight: lane.in_flight,
+            allowance: lane.allowance,
+            held: lane.held,
+            breaker_open: lane.breaker_open,
+            probe_at: lane.probe_at.map(wall),
+            paused_until: lane.paused_until.map(wall),
+            rate_limited_until: lane.rate_limited_until.map(wall),
+        }
+    }
+}
