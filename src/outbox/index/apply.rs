@@ -6,23 +6,22 @@
 //! [`State::unknown`] and never fatal.
 
 use crate::domain::delivery::{Delivery, Move, Status};
-use crate::domain::endpoint::{EndpointId, EndpointNo};
-use crate::domain::event::{EventId, Tenant};
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
 use crate::outbox::record::{
-    Accepted, Acted, Attempted, DeliveryRow, EndpointDeleted, EndpointRow, EndpointSpecRow,
-    ErasedRow, EventHead, JobRow, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten, StepRow,
+    Accepted, Acted, Attempted, DeliveryRow, EventHead, KeyKept, NextRow, Record, Rewritten,
+    StepRow,
 };
 
-use super::keys::{self, End, List};
+use super::ends::end_of;
+use super::keys::{self, List};
 use super::pages::PagesError;
-use super::rows::{
-    self, EVENT_COST, ErasedEntry, EventRow, KeyRow, QueueRow, SPEC_COST, SpecEntry,
-};
+use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
 
 /// What of an event a change to one of its deliveries needs.
 #[derive(Clone, Copy, Debug)]
-struct EventFacts {
+pub(super) struct EventFacts {
     lsn: u64,
     body_len: u64,
     deliveries: u32,
@@ -166,22 +165,8 @@ impl State {
         }
     }
 
-    fn moved(&mut self, moved: &Moved) -> Result<(), PagesError> {
-        let no = EndpointNo(moved.endpoint);
-        for id in moved.ids.iter().copied().map(EventId) {
-            let Some((row, facts)) = self.known_delivery(id, no)? else {
-                continue;
-            };
-            match moved.step {
-                MovedStep::Take(step) => self.stepped(id, no, step, row, facts)?,
-                MovedStep::Remove => self.removed(id, no, row, facts)?,
-            }
-        }
-        Ok(())
-    }
-
     /// One delivery takes a step that is no attempt's.
-    fn stepped(
+    pub(super) fn stepped(
         &mut self,
         id: EventId,
         no: EndpointNo,
@@ -212,127 +197,6 @@ impl State {
             DeliveryRow::new(new, exact, row.last_attempt),
             facts,
         )
-    }
-
-    /// One delivery goes. `EventRow.deliveries` stays as it is: it says how the event's
-    /// open deliveries are counted.
-    fn removed(
-        &mut self,
-        id: EventId,
-        no: EndpointNo,
-        row: DeliveryRow,
-        facts: EventFacts,
-    ) -> Result<(), PagesError> {
-        self.note_finish(id, false)?;
-        self.count(id, no, &row, facts, false)?;
-        self.unlist(id, no, &row);
-        self.entries.remove(keys::delivery(id, no));
-        self.note_finish(id, true)
-    }
-
-    fn job(&mut self, row: &JobRow<'_>) {
-        let key = keys::job(row.no);
-        if row.done {
-            self.entries.remove(key);
-        } else {
-            self.entries.put(key, rows::encode(row));
-        }
-        self.sums.eased = true;
-    }
-
-    fn erased(&mut self, lsn: u64, row: &ErasedRow) -> Result<(), PagesError> {
-        let id = EventId(row.id);
-        self.remove_event(id)?;
-        self.meta.last_id = self.meta.last_id.max(row.id);
-        let key = keys::erased(id);
-        if self.entries.get(&key)?.is_none() {
-            self.meta.erased += 1;
-        }
-        let entry = ErasedEntry {
-            lsn,
-            at: row.at,
-            done: row.done,
-        };
-        self.entries.put(key, rows::encode(&entry));
-        if row.done {
-            self.sums.erasing.remove(&id);
-        } else {
-            self.sums.erasing.insert(id);
-        }
-        Ok(())
-    }
-
-    fn endpoint(&mut self, row: &EndpointRow<'_>) {
-        let no = EndpointNo(row.no);
-        let (Ok(id), Ok(tenant)) = (EndpointId::new(row.id), Tenant::new(row.tenant)) else {
-            self.unknown += 1;
-            return;
-        };
-        self.by_id.insert(id.clone(), no);
-        self.unweigh(no);
-        let lane = self.lanes.entry(no).or_insert_with(|| Lane {
-            id: id.clone(),
-            tenant: tenant.clone(),
-            state: row.state,
-            deleted: None,
-            totals: Default::default(),
-        });
-        (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        self.weigh(no);
-        self.touched.insert(no);
-    }
-
-    fn endpoint_spec(&mut self, lsn: u64, row: &EndpointSpecRow) -> Result<(), PagesError> {
-        let no = EndpointNo(row.no);
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        self.drop_spec(no)?;
-        let spec = row.spec.clone();
-        let entry = rows::encode(&SpecEntry {
-            lsn,
-            changed_at: row.changed_at,
-            spec,
-        });
-        self.meta.spec_bytes += entry.len() as u64 + SPEC_COST;
-        self.entries.put(keys::spec(no), entry);
-        self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
-        self.touched.insert(no);
-        Ok(())
-    }
-
-    fn drop_spec(&mut self, no: EndpointNo) -> Result<(), PagesError> {
-        let key = keys::spec(no);
-        let known = self.entries.get(&key)?.map(|bytes| bytes.len() as u64);
-        if let Some(len) = known {
-            self.meta.spec_bytes = self.meta.spec_bytes.saturating_sub(len + SPEC_COST);
-            self.entries.remove(key);
-        }
-        Ok(())
-    }
-
-    fn endpoint_deleted(&mut self, deleted: &EndpointDeleted) -> Result<(), PagesError> {
-        let no = EndpointNo(deleted.no);
-        self.drop_spec(no)?;
-        self.unweigh(no);
-        let lane = self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
-        lane.deleted = Some(deleted.at);
-        self.weigh(no);
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        self.touched.insert(no);
-        Ok(())
-    }
-
-    fn endpoint_forgotten(&mut self, no: EndpointNo) -> Result<(), PagesError> {
-        self.drop_spec(no)?;
-        self.unweigh(no);
-        if let Some(lane) = self.lanes.remove(&no) {
-            self.by_id.remove(&lane.id);
-        }
-        self.weigh(no);
-        self.touched.remove(&no);
-        self.entries.remove(keys::lane(no));
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        Ok(())
     }
 
     fn key_kept(&mut self, kept: &KeyKept<'_>) {
@@ -408,7 +272,7 @@ impl State {
     }
 
     /// Removes an event and its deliveries, whatever their state; its idempotency key stays.
-    fn remove_event(&mut self, id: EventId) -> Result<(), PagesError> {
+    pub(super) fn remove_event(&mut self, id: EventId) -> Result<(), PagesError> {
         let Some(facts) = self.facts(id)? else {
             return Ok(());
         };
@@ -442,7 +306,7 @@ impl State {
     }
 
     /// The delivery and its event, or `None`, counted as unknown.
-    fn known_delivery(
+    pub(super) fn known_delivery(
         &mut self,
         id: EventId,
         no: EndpointNo,
@@ -496,36 +360,6 @@ impl State {
         Ok(())
     }
 
-    /// Lists an event with nothing open by when that was, or takes it off the list. Does
-    /// nothing for an event with something open.
-    fn note_finish(&mut self, id: EventId, add: bool) -> Result<(), PagesError> {
-        let mut end = Some((End::Delivered, id.timestamp().as_millis()));
-        for (_, row) in self.delivery_rows(id)? {
-            end = match (end, end_of(&row)) {
-                (Some((End::Delivered, at)), Some((end, other))) => Some((end, at.max(other))),
-                (Some((End::Dead, at)), Some((_, other))) => Some((End::Dead, at.max(other))),
-                _ => None,
-            };
-        }
-        self.note_end(id, end, add);
-        Ok(())
-    }
-
-    fn note_end(&mut self, id: EventId, end: Option<(End, u64)>, add: bool) {
-        let Some((end, at)) = end else { return };
-        let key = keys::finished(end, at.max(id.timestamp().as_millis()), id);
-        if add {
-            self.entries.put_new(key, Vec::new());
-        } else {
-            self.entries.remove(key);
-        }
-    }
-
-    /// Whether an event with several deliveries has an open one.
-    fn is_open(&self, id: EventId) -> Result<bool, PagesError> {
-        Ok(self.entries.get(&keys::open_count(id))?.is_some())
-    }
-
     fn list(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
         let Some(delivery) = row.delivery() else {
             return;
@@ -547,7 +381,7 @@ impl State {
         }
     }
 
-    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow) {
+    pub(super) fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow) {
         let Some(delivery) = row.delivery() else {
             return;
         };
@@ -560,7 +394,7 @@ impl State {
     }
 
     /// Adds a delivery to the totals, or takes it out of them.
-    fn count(
+    pub(super) fn count(
         &mut self,
         id: EventId,
         no: EndpointNo,
@@ -623,15 +457,6 @@ impl State {
             _ => self.entries.put(key, rows::encode(&now)),
         }
         Ok(open == 0 || now == 0)
-    }
-}
-
-/// How and when a delivery came to its end; `None` while it is open.
-fn end_of(row: &DeliveryRow) -> Option<(End, u64)> {
-    match row.delivery()?.status {
-        Status::Pending | Status::Held => None,
-        Status::Delivered => Some((End::Delivered, row.finished_at)),
-        Status::Dead => Some((End::Dead, row.finished_at)),
     }
 }
 

@@ -11,7 +11,10 @@ pub mod pages;
 pub mod rows;
 
 mod apply;
+mod bulk;
+mod ends;
 mod flush;
+mod lanes;
 mod sums;
 #[cfg(test)]
 mod tests;
