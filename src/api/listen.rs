@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
 
-use super::access::Access;
-use crate::config::Listen;
+use crate::config::{Auth, Listen};
 
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: u32 = 1024;
@@ -105,10 +104,10 @@ impl Listeners {
     ///
     /// # Errors
     /// When anybody beyond this machine could come in without a token.
-    pub fn refuse_open_doors(&self, access: &Access) -> Result<(), ListenError> {
+    pub fn refuse_open_doors(&self, auth: &Auth) -> Result<(), ListenError> {
         let beyond = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
         match self.tcp_addresses().into_iter().find(beyond) {
-            Some(address) if access.is_open() => Err(ListenError::Open { address }),
+            Some(address) if auth.tokens.is_empty() => Err(ListenError::Open { address }),
             _ => Ok(()),
         }
     }

@@ -4,20 +4,24 @@
 //! about deliveries. No handler ever answers 202 before the outbox called the event
 //! durable, and none touches the disk on the runtime's thread.
 
-pub mod access;
+mod access;
 mod body;
+mod definition;
 mod deliveries;
 mod endpoints;
 mod events;
+mod fields;
 mod hosts;
 mod incoming;
 mod intake;
 mod list;
 pub mod listen;
+mod media;
 mod metrics;
 mod problem;
 mod query;
 mod router;
+mod secrets;
 pub mod serve;
 mod spell;
 mod stall;
@@ -29,8 +33,9 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use crate::config::Ingest;
+use crate::config::{Config, Ingest};
 use crate::dispatch::DispatchGauges;
+use crate::domain::retry::RetryPolicy;
 use crate::outbox::{Outbox, Refused};
 use access::Access;
 use body::Budget;
@@ -48,6 +53,8 @@ const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
 pub struct Api {
     outbox: Outbox,
     access: Access,
+    /// What endpoints retry by that say nothing themselves.
+    retry: RetryPolicy,
     ingest: Ingest,
     /// `None`: as many events as there is room for.
     intake: Option<Mutex<Intake>>,
@@ -88,17 +95,18 @@ impl Counters {
 impl Api {
     pub fn new(
         outbox: Outbox,
-        access: Access,
-        ingest: Ingest,
+        config: &Config,
         gauges: Arc<DispatchGauges>,
         ready: Arc<AtomicBool>,
     ) -> Arc<Self> {
+        let ingest = config.ingest.clone();
         let room = MIN_BODY_BUDGET.max(ingest.max_batch_size.saturating_mul(4));
         let started = Instant::now();
         let intake = ingest.rate_limit.map(|rate| Intake::new(rate, started));
         Arc::new(Api {
             outbox,
-            access,
+            access: Access::new(&config.auth, &config.listen.hosts),
+            retry: config.retry.clone(),
             ingest,
             intake: intake.map(Mutex::new),
             gauges,

@@ -111,8 +111,6 @@ impl Kind {
 pub struct Problem {
     pub kind: Kind,
     pub detail: Cow<'static, str>,
-    /// The methods that would do, for a 405 that the router does not make itself.
-    pub allow: Option<&'static str>,
     /// Seconds after which trying again may help, when the kind alone does not tell.
     pub retry_after: Option<u64>,
 }
@@ -122,7 +120,6 @@ impl Problem {
         Problem {
             kind,
             detail: detail.into(),
-            allow: None,
             retry_after: None,
         }
     }
@@ -234,9 +231,6 @@ impl IntoResponse for Problem {
         }
         if self.kind.closes() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         // Strings and a number always serialise.
         let body = serde_json::to_vec(&body).unwrap_or_default();

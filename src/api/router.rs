@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::{Api, deliveries, endpoints, events, metrics, status};
+use super::{Api, deliveries, endpoints, events, metrics, secrets, status};
 
 /// Request line and headers, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -34,13 +34,19 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(&format!("{delivery}/retry"), post(deliveries::retry))
         .route(&format!("{delivery}/cancel"), post(deliveries::cancel))
         .route("/v1/deliveries", get(deliveries::list))
-        .route("/v1/endpoints", get(endpoints::list))
+        .route(
+            "/v1/endpoints",
+            get(endpoints::list).post(endpoints::create),
+        )
         .route(
             "/v1/endpoints/{id}",
             get(endpoints::show)
                 .patch(endpoints::change)
-                .delete(endpoints::change),
+                .delete(endpoints::delete),
         )
+        .route("/v1/endpoints/{id}/secret", get(secrets::show))
+        .route("/v1/endpoints/{id}/rotate", post(secrets::rotate))
+        .route("/v1/endpoints/{id}/test", post(endpoints::test))
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
         .route("/v1/status", get(status::status))
@@ -90,11 +96,7 @@ async fn no_such_path(request: Request) -> Problem {
 /// The router adds the `Allow` header.
 async fn wrong_method(method: Method, request: Request) -> Problem {
     let path: String = request.uri().path().chars().take(200).collect();
-    let detail = if path == "/v1/endpoints" && method == Method::POST {
-        "this outboxd takes endpoints from its configuration file only".to_owned()
-    } else {
-        format!("{path} does not take {method}; the Allow header names what it takes")
-    };
+    let detail = format!("{path} does not take {method}; the Allow header names what it takes");
     Problem::new(Kind::MethodNotAllowed, detail)
 }
 

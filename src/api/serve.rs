@@ -201,8 +201,7 @@ async fn connection<D: Door>(stream: D::Stream, house: House) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::access::Access;
-    use crate::config::{Auth, Ingest, Listen};
+    use crate::config::{Config, Ingest, Listen};
     use crate::dispatch::DispatchGauges;
     use crate::outbox::{Keep, Options, Outbox};
     use std::net::SocketAddr;
@@ -264,8 +263,11 @@ mod tests {
         let ready = Arc::new(AtomicBool::new(true));
         let gauges = Arc::new(DispatchGauges::default());
         let dir = tempfile::tempdir().unwrap();
-        let access = Access::new(&Auth::default(), &[]);
-        let api = Api::new(store(dir.path()), access, ingest, gauges, ready.clone());
+        let config = Config {
+            ingest,
+            ..Config::default()
+        };
+        let api = Api::new(store(dir.path()), &config, gauges, ready.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));
@@ -335,7 +337,7 @@ mod tests {
             (get("/v1/endpoints?cursor=a.b"), 400, "`cursor`"),
             (get("/v1/status?x=1"), 400, "`x`"),
             (post("/v1/status", "", ""), 405, "POST"),
-            (post("/v1/endpoints", JSON, "{}"), 405, "configuration file"),
+            (post("/v1/endpoints", JSON, "{}"), 400, "`url`"),
             (post("/v1/events", "", "{}"), 415, "missing"),
             (
                 post("/v1/events", "content-type: text/xml\r\n", "<a/>"),

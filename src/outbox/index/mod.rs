@@ -12,9 +12,9 @@ pub mod rows;
 
 mod apply;
 mod bulk;
+mod endpoints;
 mod ends;
 mod flush;
-mod lanes;
 mod sums;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! What records say of endpoints: names, states, definitions, and that one is gone.
+//! What records about endpoints change in the index: names and states, definitions,
+//! endpoints that are deleted and forgotten.
 
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
