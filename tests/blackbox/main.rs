@@ -4,6 +4,7 @@
 mod harness;
 
 mod acting;
+mod adaptive;
 mod answers;
 mod batch;
 mod breaker;
