@@ -45,9 +45,7 @@ fn main() {
     let rate = |address: SocketAddr, clients: usize| {
         let body = body.clone();
         let limit = (u64::MAX, span);
-        let posting = load::post(address, "application/json", clients, limit, move |_| {
-            body.clone()
-        });
+        let posting = load::post(address, load::EVENT, clients, limit, move |_| body.clone());
         let (posted, took) = runtime.block_on(posting);
         posted as f64 / took.as_secs_f64()
     };

@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 use daemon::Daemon;
 use disk::Disk;
-use load::Connection;
+use load::{Connection, EVENT};
 use report::{Asked, Report, Row};
 
 const CLIENTS: usize = 64;
@@ -124,7 +124,7 @@ fn delivered(
 ) -> Duration {
     let start = Instant::now();
     let limit = (events, Duration::MAX);
-    let posting = load::post(daemon.address, "application/json", CLIENTS, limit, event);
+    let posting = load::post(daemon.address, EVENT, CLIENTS, limit, event);
     assert_eq!(runtime.block_on(posting).0, events);
     let mut seen = vec![false; events as usize];
     let mut last = start;
@@ -182,7 +182,7 @@ async fn latencies(
     for number in 0..count {
         ticks.tick().await;
         handed.push(Instant::now());
-        connection.post("application/json", event(number)).await;
+        connection.post(EVENT, event(number)).await;
     }
     (0..count)
         .map(|_| {

@@ -75,7 +75,10 @@ fn fill(daemon: &daemon::Daemon, events: u64) {
     let limit = (events / BATCH, Duration::MAX);
     let posting = load::post(
         daemon.address,
-        "application/x-ndjson",
+        load::Target {
+            content_type: "application/x-ndjson",
+            ..load::EVENT
+        },
         BATCHES_AT_ONCE,
         limit,
         move |_| batch.clone(),

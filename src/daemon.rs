@@ -41,6 +41,13 @@ pub enum DaemonError {
     Store(#[from] StoreFailure),
 }
 
+impl DaemonError {
+    /// Whether it would be the same at every start, until what was asked for is changed.
+    pub fn is_of_configuration(&self) -> bool {
+        matches!(self, DaemonError::Listen(ListenError::Open { .. }))
+    }
+}
+
 fn cannot(doing: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
     move |source| DaemonError::Runtime { doing, source }
 }
@@ -50,6 +57,15 @@ fn cannot(doing: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
 pub struct Addresses {
     pub tcp: Vec<std::net::SocketAddr>,
     pub unix: Vec<std::path::PathBuf>,
+}
+
+impl Addresses {
+    fn of(listeners: &Listeners) -> Addresses {
+        Addresses {
+            tcp: listeners.tcp_addresses(),
+            unix: listeners.unix_paths(),
+        }
+    }
 }
 
 /// Runs the daemon until a signal ends it. `ready` is called once, when it accepts and
@@ -73,6 +89,7 @@ async fn serve_until_stopped(
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
     // Before the recovery, so that a taken port is told at once; nobody is let in yet.
     let listeners = Listeners::open(&config.listen)?;
+    listeners.refuse_open_doors(&config.auth)?;
     let transport = Transport::new(&config.delivery)?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
@@ -83,10 +100,7 @@ async fn serve_until_stopped(
         mut failed,
         writer,
     } = opened.map_err(|error| cannot("open the store")(error.into()))??;
-    let addresses = Addresses {
-        tcp: listeners.tcp_addresses(),
-        unix: listeners.unix_paths(),
-    };
+    let addresses = Addresses::of(&listeners);
     let gauges = Arc::new(DispatchGauges::default());
     let (stop, stopping) = watch::channel(Stop::No);
     let (mut dispatch, attempts) = Dispatch::new(
@@ -98,12 +112,7 @@ async fn serve_until_stopped(
     dispatch.begin(&lanes);
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let api = Api::new(
-        outbox.clone(),
-        config.ingest.clone(),
-        gauges,
-        is_ready.clone(),
-    );
+    let api = Api::new(outbox.clone(), &config, gauges, is_ready.clone());
     let mut intake = stopping;
     let closing = async move {
         // The sender lives until the end.
@@ -124,17 +133,21 @@ async fn serve_until_stopped(
         }
     }
     is_ready.store(false, Ordering::Release);
-    if let Some(failure) = failed.borrow().clone() {
-        return Err(failure.into());
-    }
+    still_sound(&failed)?;
     drain(&stop, served, &mut dispatching).await;
     watching.abort();
     let _ = tokio::task::spawn_blocking(move || writer.join()).await;
-    if let Some(failure) = failed.borrow().clone() {
-        return Err(failure.into());
-    }
+    still_sound(&failed)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// An error if the store has failed.
+fn still_sound(failed: &watch::Receiver<Option<StoreFailure>>) -> Result<(), DaemonError> {
+    match failed.borrow().clone() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(()),
+    }
 }
 
 /// Lets requests and attempts under way end, in this order: what was accepted last is

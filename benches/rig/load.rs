@@ -12,11 +12,27 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+/// What is posted to where, and the status that is wanted for it.
+#[derive(Clone, Copy)]
+pub struct Target {
+    pub path: &'static str,
+    pub content_type: &'static str,
+    pub wanted: u16,
+}
+
+/// One JSON event.
+pub const EVENT: Target = Target {
+    path: "/v1/events",
+    content_type: "application/json",
+    wanted: 202,
+};
+
 /// Posts until `count` requests have been made or `span` is over. `body` makes the body of
-/// the n-th one. Returns how many were answered, all of them 202, and how long that took.
+/// the n-th one. Returns how many were answered as wanted, all of them, and how long that
+/// took.
 pub async fn post(
     address: SocketAddr,
-    content_type: &'static str,
+    target: Target,
     concurrency: usize,
     (count, span): (u64, Duration),
     body: impl Fn(u64) -> Bytes + Send + Sync + 'static,
@@ -36,7 +52,7 @@ pub async fn post(
                 if number >= count {
                     break;
                 }
-                connection.post(content_type, body(number)).await;
+                connection.post(target, body(number)).await;
                 posted += 1;
             }
             posted
@@ -62,17 +78,17 @@ impl Connection {
         Connection(sender)
     }
 
-    /// Hands one body in and waits for its 202.
-    pub async fn post(&mut self, content_type: &'static str, body: Bytes) {
-        let request = Request::post("/v1/events")
+    /// Posts one body and waits for its answer.
+    pub async fn post(&mut self, target: Target, body: Bytes) {
+        let request = Request::post(target.path)
             .header("host", "localhost")
-            .header("content-type", content_type)
+            .header("content-type", target.content_type)
             .body(Full::new(body))
             .expect("the request is well-formed");
         self.0.ready().await.expect("the connection is kept alive");
         let answer = self.0.send_request(request).await.expect("an answer");
         let status = answer.status();
         let body = answer.into_body().collect().await.expect("a whole answer");
-        assert_eq!(status, 202, "{:?}", body.to_bytes());
+        assert_eq!(status, target.wanted, "{:?}", body.to_bytes());
     }
 }

@@ -1,19 +1,23 @@
-//! Reading endpoints, and switching them on and off.
+//! Endpoints: made, read, changed, deleted, switched on and off, tried out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
 use serde::Serialize;
 
+use super::definition::Definition;
+use super::fields::body_of;
 use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
 use super::router::{Named, json, named};
-use super::{Api, list, spell};
+use super::{Api, list, secrets, spell};
+use crate::clock;
 use crate::config::units::{show_duration, show_rate};
-use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, Source};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId};
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
@@ -54,28 +58,87 @@ pub async fn show(
     json(StatusCode::OK, &Shown::from(&known))
 }
 
-async fn find(api: &Api, id: EndpointId) -> Result<Known, Problem> {
+/// The endpoint in force that has this id.
+pub async fn find(api: &Api, id: EndpointId) -> Result<Known, Problem> {
     api.read(move |outbox| outbox.endpoint(&id).ok_or(ReadError::NoSuchEndpoint))
         .await
 }
 
-/// `PATCH` and `DELETE /v1/endpoints/{id}`: the file's endpoints are read-only here.
+/// `POST /v1/endpoints`: 201 with the endpoint and its secret, in the clear for once.
+pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let (spec, enabled) = Definition::read(&body, &api.retry)?.into_spec(secrets::new()?)?;
+    let secret = spec.secrets.first().map(|newest| newest.secret.reveal());
+    let id = new_id()?;
+    let action = Action::Create {
+        endpoint: id.clone(),
+        spec: Box::new(spec),
+        enabled,
+    };
+    api.outbox.act(action).await?;
+    let location = HeaderValue::from_str(&format!("/v1/endpoints/{id}"));
+    let known = find(&api, id).await?;
+    let shown = Shown {
+        secret: secret.as_deref(),
+        ..Shown::from(&known)
+    };
+    let mut response = json(StatusCode::CREATED, &shown).map(secrets::not_kept)?;
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `ep_` and a ULID of now.
+fn new_id() -> Result<EndpointId, Problem> {
+    let random = u128::from_be_bytes(secrets::random()?);
+    let ulid = ulid::Ulid::from_parts(clock::now().as_millis(), random);
+    let mut text = [0; ulid::ULID_LEN];
+    let made = EndpointId::new(&format!("ep_{}", ulid.array_to_str(&mut text)));
+    made.map_err(|error| Problem::new(Kind::Internal, error.to_string()))
+}
+
+/// `PATCH /v1/endpoints/{id}`: 200 with the endpoint as it is then.
 pub async fn change(
     State(api): State<Arc<Api>>,
     Named(id): Named<String>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let (endpoint, _) = find(&api, named(&id)?).await?;
-    let detail = "the endpoint comes from the configuration file and is read-only here";
-    match endpoint.source {
-        Source::Toml => Err(Problem::new(Kind::ReadOnly, detail)),
-        Source::Api => Err(Problem {
-            allow: Some("GET, HEAD"),
-            ..Problem::new(
-                Kind::MethodNotAllowed,
-                "this outboxd takes endpoints from its configuration file only",
-            )
-        }),
-    }
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let endpoint: EndpointId = named(&id)?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let change = Definition::read(&body, &api.retry)?.into_change()?;
+    let action = Action::Change {
+        endpoint: endpoint.clone(),
+        change: Box::new(change),
+    };
+    api.outbox.act(action).await?;
+    json(StatusCode::OK, &Shown::from(&find(&api, endpoint).await?))
+}
+
+/// `DELETE /v1/endpoints/{id}`: 204; its open deliveries are dead from then on.
+pub async fn delete(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    Query::parse(request.uri(), &[])?;
+    let endpoint = named(&id)?;
+    taken(api.outbox.act(Action::Delete { endpoint }).await)
+}
+
+/// `POST /v1/endpoints/{id}/test`: 204; one `outboxd.test` event goes to it.
+pub async fn test(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    Query::parse(request.uri(), &[])?;
+    let endpoint = named(&id)?;
+    taken(api.outbox.act(Action::Test { endpoint }).await)
 }
 
 /// `POST /v1/endpoints/{id}/enable`: 204, also if it was enabled.
@@ -86,7 +149,7 @@ pub async fn enable(
 ) -> Result<StatusCode, Problem> {
     Query::parse(request.uri(), &[])?;
     let endpoint = named(&id)?;
-    switched(api.outbox.act(Action::Enable { endpoint }).await)
+    taken(api.outbox.act(Action::Enable { endpoint }).await)
 }
 
 /// `POST /v1/endpoints/{id}/disable`: 204, also if it was disabled.
@@ -100,10 +163,10 @@ pub async fn disable(
         endpoint: named(&id)?,
         reason: DisabledReason::Manual,
     };
-    switched(api.outbox.act(action).await)
+    taken(api.outbox.act(action).await)
 }
 
-fn switched(result: Result<(), ActRefused>) -> Result<StatusCode, Problem> {
+fn taken(result: Result<(), ActRefused>) -> Result<StatusCode, Problem> {
     result?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -116,8 +179,8 @@ struct Shown<'a> {
     url: &'a str,
     types: Vec<String>,
     /// `null`: unsigned.
-    secret: Option<&'static str>,
-    headers: BTreeMap<&'a str, String>,
+    secret: Option<&'a str>,
+    headers: BTreeMap<&'a str, &'static str>,
     max_in_flight: usize,
     rate_limit: Option<String>,
     ordering: &'static str,
@@ -192,42 +255,16 @@ impl From<&RetryPolicy> for ShownRetry {
     }
 }
 
-/// Static headers, of which those that usually carry credentials are masked.
-fn shown_headers(headers: &HeaderMap) -> BTreeMap<&str, String> {
-    let mut shown: BTreeMap<&str, String> = BTreeMap::new();
-    for (name, value) in headers {
-        let text = if value.is_sensitive() || is_credential(name) {
-            MASK.to_owned()
-        } else {
-            String::from_utf8_lossy(value.as_bytes()).into_owned()
-        };
-        shown
-            .entry(name.as_str())
-            .and_modify(|before| {
-                before.push_str(", ");
-                before.push_str(&text);
-            })
-            .or_insert(text);
-    }
-    shown
-}
-
-fn is_credential(name: &HeaderName) -> bool {
-    let telling = [
-        "authorization",
-        "token",
-        "secret",
-        "api-key",
-        "apikey",
-        "password",
-    ];
-    *name == header::COOKIE || telling.iter().any(|part| name.as_str().contains(part))
+/// Static headers by name: their values often let somebody in somewhere.
+fn shown_headers(headers: &HeaderMap) -> BTreeMap<&str, &'static str> {
+    let names = headers.keys();
+    names.map(|name| (name.as_str(), MASK)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::endpoint::{Ordering, Rate, TypePattern};
+    use crate::domain::endpoint::{Ordering, Rate, Source, TypePattern};
     use crate::domain::signature::Secret;
     use http::HeaderValue;
     use std::time::Duration;
@@ -268,7 +305,7 @@ mod tests {
             serde_json::json!({
                 "id": "orders", "tenant": "default", "url": "https://example.com/hook",
                 "types": ["order.*", "*"], "secret": "whsec_…",
-                "headers": {"authorization": "…", "x-team": "orders"},
+                "headers": {"authorization": "…", "x-team": "…"},
                 "max_in_flight": 16, "rate_limit": "50/s", "ordering": "key", "timeout": "20s",
                 "retry": {"first": "5s", "factor": 3.0, "max": "6h", "jitter": 0.5,
                     "give_up_after": "3d", "schedule": []},

@@ -8,13 +8,14 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::body::{self, Limit, Received};
 use super::deliveries;
 use super::incoming::{self, Batch, BatchLimits, Fault};
+use super::media::{content_type, is_media_type};
 use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
 use super::router::{Named, json, named};
@@ -25,7 +26,6 @@ use crate::outbox::{EventFilter, EventSummary, EventView, Receipt, StatusCounts}
 
 /// From here on a batch is parsed beside the runtime's thread, in bytes.
 const LARGE: usize = 256 * 1024;
-const MAX_CONTENT_TYPE: usize = 256;
 /// The parameters of [`event_filter`], and those that every list takes.
 const LIST: [&str; 6] = ["type", "tenant", "since", "until", "limit", "cursor"];
 
@@ -158,6 +158,7 @@ async fn accept(
     line_of: impl Fn(usize) -> Option<usize>,
 ) -> Result<Vec<Receipt>, Problem> {
     let expected = events.len();
+    api.let_in(expected)?;
     let receipts = api.outbox.accept(events).await.map_err(|refused| {
         api.counters
             .refused(&refused)
@@ -196,46 +197,6 @@ fn event_limit(api: &Api) -> Limit {
         bytes: api.ingest.max_event_size,
         key: "ingest.max_event_size",
     }
-}
-
-/// The request's content type, which must be there and be one.
-fn content_type(headers: &HeaderMap) -> Result<&str, Problem> {
-    let unsupported = |detail: &'static str| Problem::new(Kind::UnsupportedMediaType, detail);
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    for encoding in encodings {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(unsupported("a Content-Encoding is not understood here"));
-        }
-    }
-    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
-    let value = match (values.next(), values.next()) {
-        (Some(value), None) => value,
-        (None, _) => return Err(unsupported("the Content-Type header is missing")),
-        (Some(_), Some(_)) => {
-            return Err(unsupported("there is more than one Content-Type header"));
-        }
-    };
-    let text = value.to_str().unwrap_or("").trim();
-    let token = |part: &str| {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        !part.is_empty() && part.bytes().all(fits)
-    };
-    match essence(text).split_once('/') {
-        Some((top, sub)) if token(top) && token(sub) && text.len() <= MAX_CONTENT_TYPE => Ok(text),
-        _ => Err(unsupported(
-            "the Content-Type is no type/subtype of at most 256 characters",
-        )),
-    }
-}
-
-/// A content type without its parameters.
-fn essence(content_type: &str) -> &str {
-    let end = content_type.find(';').unwrap_or(content_type.len());
-    content_type.get(..end).unwrap_or_default().trim()
-}
-
-fn is_media_type(content_type: &str, expected: &str) -> bool {
-    essence(content_type).eq_ignore_ascii_case(expected)
 }
 
 /// The `Idempotency-Key` header, taken as it is.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
 
-use crate::config::Listen;
+use crate::config::{Auth, Listen};
 
 /// Connections that the kernel completes ahead of us.
 const BACKLOG: u32 = 1024;
@@ -36,6 +36,11 @@ pub enum ListenError {
     Passed { index: usize, source: io::Error },
     #[error("nothing to listen on: both listen.http and listen.unix are empty")]
     Nothing,
+    #[error(
+        "{address}, a socket that systemd passed, is not loopback and there is no token: \
+         the door is open; add a token under [auth], or listen on 127.0.0.1 or the Unix socket"
+    )]
+    Open { address: SocketAddr },
 }
 
 /// The sockets that are listened on.
@@ -92,6 +97,19 @@ impl Listeners {
             }
         }
         Ok(listeners)
+    }
+
+    /// A configured address was judged with the configuration; one that was passed is not
+    /// known before it is here.
+    ///
+    /// # Errors
+    /// When anybody beyond this machine could come in without a token.
+    pub fn refuse_open_doors(&self, auth: &Auth) -> Result<(), ListenError> {
+        let beyond = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        match self.tcp_addresses().into_iter().find(beyond) {
+            Some(address) if auth.tokens.is_empty() => Err(ListenError::Open { address }),
+            _ => Ok(()),
+        }
     }
 
     /// The TCP addresses, with the ports that the system chose.

@@ -83,7 +83,7 @@ fn ingest(out: &mut Exposition, api: &Api) {
     out.family(
         name,
         "counter",
-        "Ingest requests that the outbox refused, by reason.",
+        "Ingest requests that were refused although well-formed, by reason.",
     );
     let reasons = [
         ("key_reused", &counters.refused_key_reused),
@@ -91,6 +91,7 @@ fn ingest(out: &mut Exposition, api: &Api) {
         ("disk_low", &counters.refused_disk_low),
         ("failed", &counters.refused_failed),
         ("shutting_down", &counters.refused_shutting_down),
+        ("rate_limited", &counters.refused_rate_limited),
     ];
     for (reason, counter) in reasons {
         out.sample(name, &format!("{{reason=\"{reason}\"}}"), load(counter));

@@ -4,32 +4,42 @@
 //! about deliveries. No handler ever answers 202 before the outbox called the event
 //! durable, and none touches the disk on the runtime's thread.
 
+mod access;
 mod body;
+mod definition;
 mod deliveries;
 mod endpoints;
 mod events;
+mod fields;
+mod hosts;
 mod incoming;
+mod intake;
 mod list;
 pub mod listen;
+mod media;
 mod metrics;
 mod problem;
 mod query;
 mod router;
+mod secrets;
 pub mod serve;
 mod spell;
 mod stall;
 mod status;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use crate::config::Ingest;
+use crate::config::{Config, Ingest};
 use crate::dispatch::DispatchGauges;
+use crate::domain::retry::RetryPolicy;
 use crate::outbox::{Outbox, Refused};
+use access::Access;
 use body::Budget;
+use intake::Intake;
 use problem::{Kind, Problem};
 
 pub use router::router;
@@ -42,7 +52,12 @@ const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
 /// What the handlers work with.
 pub struct Api {
     outbox: Outbox,
+    access: Access,
+    /// What endpoints retry by that say nothing themselves.
+    retry: RetryPolicy,
     ingest: Ingest,
+    /// `None`: as many events as there is room for.
+    intake: Option<Mutex<Intake>>,
     gauges: Arc<DispatchGauges>,
     /// Set once the outbox is recovered and listening; unset when shutdown begins.
     ready: Arc<AtomicBool>,
@@ -62,6 +77,7 @@ struct Counters {
     refused_disk_low: AtomicU64,
     refused_failed: AtomicU64,
     refused_shutting_down: AtomicU64,
+    refused_rate_limited: AtomicU64,
 }
 
 impl Counters {
@@ -79,17 +95,23 @@ impl Counters {
 impl Api {
     pub fn new(
         outbox: Outbox,
-        ingest: Ingest,
+        config: &Config,
         gauges: Arc<DispatchGauges>,
         ready: Arc<AtomicBool>,
     ) -> Arc<Self> {
+        let ingest = config.ingest.clone();
         let room = MIN_BODY_BUDGET.max(ingest.max_batch_size.saturating_mul(4));
+        let started = Instant::now();
+        let intake = ingest.rate_limit.map(|rate| Intake::new(rate, started));
         Arc::new(Api {
             outbox,
+            access: Access::new(&config.auth, &config.listen.hosts),
+            retry: config.retry.clone(),
             ingest,
+            intake: intake.map(Mutex::new),
             gauges,
             ready,
-            started: Instant::now(),
+            started,
             bodies: Budget::new(usize::try_from(room).unwrap_or(usize::MAX)),
             reads: Arc::new(Semaphore::new(MAX_READS)),
             counters: Counters::default(),
@@ -98,6 +120,24 @@ impl Api {
 
     fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether so many events may be handed in now.
+    ///
+    /// # Errors
+    /// 429; nothing was counted.
+    fn let_in(&self, events: usize) -> Result<(), Problem> {
+        let Some(intake) = &self.intake else {
+            return Ok(());
+        };
+        // A bucket is right whoever broke down while holding it.
+        let mut intake = intake.lock().unwrap_or_else(PoisonError::into_inner);
+        intake.take(events, Instant::now()).map_err(|wait| {
+            self.counters
+                .refused_rate_limited
+                .fetch_add(1, Ordering::Relaxed);
+            Problem::rate_limited(wait)
+        })
     }
 
     /// Runs `read` where it may touch the disk, a few at a time.

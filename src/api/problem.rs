@@ -4,6 +4,7 @@
 //! `detail` is a sentence for the person who reads it and never holds a secret.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,9 @@ use crate::outbox::{ActRefused, ReadError, Refused};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     BadRequest,
+    Unauthorized,
+    Forbidden,
+    HostRefused,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -26,6 +30,7 @@ pub enum Kind {
     TooLarge,
     UnsupportedMediaType,
     KeyReused,
+    RateLimited,
     HeadersTooLarge,
     Internal,
     Damaged,
@@ -43,6 +48,9 @@ impl Kind {
         use StatusCode as S;
         match self {
             Kind::BadRequest => ("bad-request", S::BAD_REQUEST, "Bad request"),
+            Kind::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "Unauthorized"),
+            Kind::Forbidden => ("forbidden", S::FORBIDDEN, "Forbidden"),
+            Kind::HostRefused => ("host-refused", S::FORBIDDEN, "Host refused"),
             Kind::NotFound => ("not-found", S::NOT_FOUND, "Not found"),
             Kind::MethodNotAllowed => (
                 "method-not-allowed",
@@ -64,6 +72,7 @@ impl Kind {
                 S::UNPROCESSABLE_ENTITY,
                 "Idempotency key reused",
             ),
+            Kind::RateLimited => ("rate-limited", S::TOO_MANY_REQUESTS, "Rate limited"),
             Kind::HeadersTooLarge => (
                 "headers-too-large",
                 S::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -102,8 +111,8 @@ impl Kind {
 pub struct Problem {
     pub kind: Kind,
     pub detail: Cow<'static, str>,
-    /// The methods that would do, for a 405 that the router does not make itself.
-    pub allow: Option<&'static str>,
+    /// Seconds after which trying again may help, when the kind alone does not tell.
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -111,7 +120,20 @@ impl Problem {
         Problem {
             kind,
             detail: detail.into(),
-            allow: None,
+            retry_after: None,
+        }
+    }
+
+    /// More events than `ingest.rate_limit`; something may go in after `wait`.
+    pub fn rate_limited(wait: Duration) -> Self {
+        // Whole seconds, rounded up.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Problem {
+            retry_after: Some(seconds.max(1)),
+            ..Self::new(
+                Kind::RateLimited,
+                "more events than ingest.rate_limit; nothing of this request was stored",
+            )
         }
     }
 
@@ -198,14 +220,16 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if let Some(seconds) = self.kind.retry_after() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        let by_kind = self.kind.retry_after().map(HeaderValue::from_static);
+        if let Some(seconds) = self.retry_after.map(HeaderValue::from).or(by_kind) {
+            headers.insert(header::RETRY_AFTER, seconds);
+        }
+        if self.kind == Kind::Unauthorized {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
         }
         if self.kind.closes() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         // Strings and a number always serialise.
         let body = serde_json::to_vec(&body).unwrap_or_default();

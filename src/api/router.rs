@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower_service::Service;
 
+use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::serve::Peer;
-use super::{Api, deliveries, endpoints, events, metrics, status};
+use super::{Api, deliveries, endpoints, events, metrics, secrets, status};
 
 /// Request line and headers, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -34,13 +34,19 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(&format!("{delivery}/retry"), post(deliveries::retry))
         .route(&format!("{delivery}/cancel"), post(deliveries::cancel))
         .route("/v1/deliveries", get(deliveries::list))
-        .route("/v1/endpoints", get(endpoints::list))
+        .route(
+            "/v1/endpoints",
+            get(endpoints::list).post(endpoints::create),
+        )
         .route(
             "/v1/endpoints/{id}",
             get(endpoints::show)
                 .patch(endpoints::change)
-                .delete(endpoints::change),
+                .delete(endpoints::delete),
         )
+        .route("/v1/endpoints/{id}/secret", get(secrets::show))
+        .route("/v1/endpoints/{id}/rotate", post(secrets::rotate))
+        .route("/v1/endpoints/{id}/test", post(endpoints::test))
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
         .route("/v1/status", get(status::status))
@@ -55,10 +61,11 @@ pub fn router(api: Arc<Api>) -> Router {
 /// Answers one request of a connection.
 pub(super) async fn answer(
     mut router: Router,
+    api: Arc<Api>,
     peer: Peer,
     request: Request,
 ) -> Result<Response, Infallible> {
-    match admit(peer, &request) {
+    match admit(&api.access, peer, &request) {
         Ok(()) => router.call(request).await,
         Err(problem) => Ok(problem.into_response()),
     }
@@ -66,7 +73,7 @@ pub(super) async fn answer(
 
 /// Whether a request gets in at all. The one gate before every path: what is asked of
 /// clients whatever they want is asked here.
-fn admit(_peer: Peer, request: &Request) -> Result<(), Problem> {
+fn admit(access: &Access, peer: Peer, request: &Request) -> Result<(), Problem> {
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     let headers = request.headers().iter();
     let size: usize = headers
@@ -78,7 +85,7 @@ fn admit(_peer: Peer, request: &Request) -> Result<(), Problem> {
             format!("the request line and headers are over {MAX_HEADER} bytes"),
         ));
     }
-    Ok(())
+    access.judge(peer, request)
 }
 
 async fn no_such_path(request: Request) -> Problem {
@@ -89,11 +96,7 @@ async fn no_such_path(request: Request) -> Problem {
 /// The router adds the `Allow` header.
 async fn wrong_method(method: Method, request: Request) -> Problem {
     let path: String = request.uri().path().chars().take(200).collect();
-    let detail = if path == "/v1/endpoints" && method == Method::POST {
-        "this outboxd takes endpoints from its configuration file only".to_owned()
-    } else {
-        format!("{path} does not take {method}; the Allow header names what it takes")
-    };
+    let detail = format!("{path} does not take {method}; the Allow header names what it takes");
     Problem::new(Kind::MethodNotAllowed, detail)
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::Api;
+use super::access::Peer;
 use super::body::Draining;
 use super::listen::{Listeners, UnixDoor};
 use super::router::{answer, router};
@@ -38,13 +39,6 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Pause after an `accept` that failed for want of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// How a client came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    Tcp,
-    Unix,
-}
-
 /// Serves until `shutdown` is done; then takes in nobody, finishes the requests under
 /// way within `drain`, and cuts off the rest.
 pub async fn serve(
@@ -55,7 +49,8 @@ pub async fn serve(
 ) {
     let (stop, stopped) = watch::channel(false);
     let house = House {
-        router: router(api),
+        router: router(api.clone()),
+        api,
         slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         stopped,
     };
@@ -77,13 +72,16 @@ pub async fn serve(
 /// Something that connections come in by.
 trait Door: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    const PEER: Peer;
+    fn peer(stream: &Self::Stream) -> Peer;
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
 impl Door for TcpListener {
     type Stream = TcpStream;
-    const PEER: Peer = Peer::Tcp;
+
+    fn peer(stream: &TcpStream) -> Peer {
+        Peer::Tcp(stream.local_addr().ok().map(|at| at.ip()))
+    }
 
     async fn next(&self) -> io::Result<TcpStream> {
         let (stream, _) = self.accept().await?;
@@ -95,7 +93,10 @@ impl Door for TcpListener {
 
 impl Door for UnixDoor {
     type Stream = UnixStream;
-    const PEER: Peer = Peer::Unix;
+
+    fn peer(_: &UnixStream) -> Peer {
+        Peer::Unix
+    }
 
     async fn next(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
@@ -106,6 +107,7 @@ impl Door for UnixDoor {
 #[derive(Clone)]
 struct House {
     router: Router,
+    api: Arc<Api>,
     slots: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
@@ -164,13 +166,16 @@ fn is_about_one_client(error: &io::Error) -> bool {
 async fn connection<D: Door>(stream: D::Stream, house: House) {
     let House {
         router,
+        api,
         mut stopped,
         ..
     } = house;
+    let peer = D::peer(&stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let (parts, body) = request.into_parts();
         let body = Body::new(Draining::new(body, &parts.headers));
-        answer(router.clone(), D::PEER, Request::from_parts(parts, body))
+        let request = Request::from_parts(parts, body);
+        answer(router.clone(), api.clone(), peer, request)
     });
     let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
     let connection = http1::Builder::new()
@@ -196,7 +201,7 @@ async fn connection<D: Door>(stream: D::Stream, house: House) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Ingest, Listen};
+    use crate::config::{Config, Ingest, Listen};
     use crate::dispatch::DispatchGauges;
     use crate::outbox::{Keep, Options, Outbox};
     use std::net::SocketAddr;
@@ -255,7 +260,11 @@ mod tests {
         let ready = Arc::new(AtomicBool::new(true));
         let gauges = Arc::new(DispatchGauges::default());
         let dir = tempfile::tempdir().unwrap();
-        let api = Api::new(store(dir.path()), ingest, gauges, ready.clone());
+        let config = Config {
+            ingest,
+            ..Config::default()
+        };
+        let api = Api::new(store(dir.path()), &config, gauges, ready.clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));
@@ -301,7 +310,7 @@ mod tests {
     fn post(path: &str, headers: &str, body: &str) -> String {
         let length = body.len();
         format!(
-            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
         )
     }
 
@@ -314,7 +323,7 @@ mod tests {
         let reused = format!("{NDJSON}idempotency-key: x\r\n");
         let three = "{\"type\":\"a\",\"data\":1}\n".repeat(4);
         let long = format!("{{\"type\":\"a\",\"data\":\"{}\"}}", "x".repeat(1000));
-        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let cases = [
             (get("/nowhere"), 404, "/nowhere"),
             (get("/v1/events/x"), 404, "evt_"),
@@ -325,7 +334,7 @@ mod tests {
             (get("/v1/endpoints?cursor=a.b"), 400, "`cursor`"),
             (get("/v1/status?x=1"), 400, "`x`"),
             (post("/v1/status", "", ""), 405, "POST"),
-            (post("/v1/endpoints", JSON, "{}"), 405, "configuration file"),
+            (post("/v1/endpoints", JSON, "{}"), 400, "`url`"),
             (post("/v1/events", "", "{}"), 415, "missing"),
             (
                 post("/v1/events", "content-type: text/xml\r\n", "<a/>"),
@@ -361,7 +370,7 @@ mod tests {
         let answer = server.ask(&post("/v1/status", "", "")).await;
         assert!(answer.contains("allow: GET,HEAD"), "{answer}");
         let answer = server
-            .ask("DELETE /v1/events HTTP/1.1\r\nhost: x\r\n\r\n")
+            .ask("DELETE /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await;
         for method in ["GET", "HEAD", "POST"] {
             assert!(answer.contains(method), "{answer}");
@@ -372,7 +381,7 @@ mod tests {
     async fn head_answers_like_get_without_a_body() {
         let server = run();
         let answer = server
-            .ask("HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .ask("HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{answer}");
@@ -381,7 +390,7 @@ mod tests {
     #[tokio::test]
     async fn readiness_is_what_the_daemon_says() {
         let server = run();
-        let get = "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
+        let get = "GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n";
         assert!(server.ask(get).await.starts_with("HTTP/1.1 200"));
         server
             .ready
@@ -410,8 +419,9 @@ mod tests {
         let server = run();
         let mut stream = server.connect().await;
         let size = 900 * 1024;
-        let head =
-            format!("POST /v1/events HTTP/1.1\r\nhost: x\r\n{JSON}content-length: {size}\r\n\r\n");
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: {size}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         // All of it goes through although the answer was made at the head.
         stream.write_all(&vec![b'x'; size]).await.unwrap();
@@ -426,7 +436,7 @@ mod tests {
         let server = run();
         let mut stream = server.connect().await;
         let head = format!(
-            "POST /v1/events HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 1001\r\n\
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: 1001\r\n\
              expect: 100-continue\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -441,7 +451,7 @@ mod tests {
         let server = run();
         let chunk = format!("200\r\n{}\r\n", "x".repeat(512));
         let request = format!(
-            "POST /v1/events HTTP/1.1\r\nhost: x\r\n{JSON}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\n{JSON}transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n",
             chunk.repeat(4)
         );
         assert_eq!(json_of(&server.ask(&request).await)["status"], 413);
@@ -459,7 +469,7 @@ mod tests {
     async fn shutdown_finishes_what_is_under_way_and_takes_in_nobody() {
         let server = run();
         let mut idle = server.connect().await;
-        idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await
             .unwrap();
         let mut first = vec![0; 1024];

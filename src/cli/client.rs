@@ -66,11 +66,12 @@ pub enum Fault {
     BrokeOff { at: String, why: String },
     #[error("{} (HTTP {status})", plain(detail))]
     Refused { status: u16, detail: String },
-    #[error(
-        "{} (HTTP {status})\nname the file that holds the token: --token-file or OUTBOXD_TOKEN_FILE",
-        plain(detail)
-    )]
-    NotAllowed { status: u16, detail: String },
+    #[error("{} (HTTP {status})\n{fix}", plain(detail))]
+    NotAllowed {
+        status: u16,
+        detail: String,
+        fix: &'static str,
+    },
     #[error("{at} does not answer like outboxd: {why}")]
     Foreign { at: String, why: String },
 }
@@ -209,6 +210,7 @@ pub struct Client {
 
 #[derive(Deserialize)]
 struct ProblemAnswer {
+    r#type: Option<String>,
     title: Option<String>,
     detail: Option<String>,
 }
@@ -331,7 +333,10 @@ impl Client {
 
     fn refused(&self, status: StatusCode, body: &[u8]) -> Fault {
         let problem: Option<ProblemAnswer> = serde_json::from_slice(body).ok();
-        let said = problem.and_then(|problem| problem.detail.or(problem.title));
+        let (slug, said) = match problem {
+            Some(problem) => (problem.r#type, problem.detail.or(problem.title)),
+            None => (None, None),
+        };
         let detail = match said {
             Some(said) => said,
             None => {
@@ -339,10 +344,26 @@ impl Client {
                 format!("{} answered: {reason}", self.target)
             }
         };
-        let status = status.as_u16();
-        match status {
-            401 | 403 => Fault::NotAllowed { status, detail },
-            _ => Fault::Refused { status, detail },
+        let about_the_host = slug.is_some_and(|slug| slug.ends_with(":host-refused"));
+        let fix = match (status, &self.token) {
+            (StatusCode::UNAUTHORIZED, None) => {
+                "name the file that holds the token: --token-file or OUTBOXD_TOKEN_FILE"
+            }
+            (StatusCode::UNAUTHORIZED, Some(_)) => {
+                "the token file holds another token than the daemon's configuration names"
+            }
+            (StatusCode::FORBIDDEN, _) if !about_the_host => {
+                "name the file of a token with scope admin: --token-file or OUTBOXD_TOKEN_FILE"
+            }
+            _ => {
+                let status = status.as_u16();
+                return Fault::Refused { status, detail };
+            }
+        };
+        Fault::NotAllowed {
+            status: status.as_u16(),
+            detail,
+            fix,
         }
     }
 }
@@ -507,7 +528,13 @@ mod tests {
         let failure = result.unwrap_err();
         assert_eq!(failure.to_string(), "held\\u{1b}[2J (HTTP 409)");
         let (result, _) = ask("HTTP/1.1 401 U\r\ncontent-length: 0\r\n\r\n").await;
-        assert!(result.unwrap_err().to_string().contains("--token-file"));
+        assert!(result.unwrap_err().to_string().contains("another token"));
+        let (result, _) = ask("HTTP/1.1 403 F\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(result.unwrap_err().to_string().contains("scope admin"));
+        let host = "HTTP/1.1 403 F\r\nconnection: close\r\n\r\n\
+                    {\"type\":\"urn:outboxd:problem:host-refused\",\"detail\":\"no Host\"}";
+        let (result, _) = ask(host).await;
+        assert_eq!(result.unwrap_err().to_string(), "no Host (HTTP 403)");
     }
 
     #[tokio::test]

@@ -32,21 +32,11 @@ pub fn run(args: &Serve) -> ExitCode {
     for note in &loaded.notes {
         tracing::warn!("{note}");
     }
-    if let Some(address) = loaded
-        .config
-        .listen
-        .http
-        .filter(|at| !at.ip().is_loopback())
-    {
-        // Until tokens are asked for, anybody who reaches the address could hand in events.
-        tracing::error!(%address, "listen.http is not a loopback address, and this version does not ask for tokens yet: listen on 127.0.0.1 or on the Unix socket");
-        return ExitCode::from(2);
-    }
     match daemon::run(loaded.config, |_| {}) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "outboxd cannot go on");
-            ExitCode::from(1)
+            ExitCode::from(if error.is_of_configuration() { 2 } else { 1 })
         }
     }
 }

@@ -26,6 +26,7 @@ pub use environment::Environment;
 pub use fault::{Fault, Faults};
 pub use load::{Loaded, load, load_listen, parse};
 pub use notes::Note;
+pub use reader::nearest;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -27,17 +27,7 @@ impl fmt::Display for Note {
 /// Whether the key was set to something else than its default.
 type IsSet = fn(&Config) -> bool;
 
-const LATER: [(&str, IsSet, &str); 5] = [
-    (
-        "auth.tokens",
-        |config| !config.auth.tokens.is_empty(),
-        "tokens are checked here but not asked for yet: `serve` listens on loopback and the socket only",
-    ),
-    (
-        "ingest.rate_limit",
-        |config| config.ingest.rate_limit.is_some(),
-        "events are not limited yet",
-    ),
+const LATER: [(&str, IsSet, &str); 2] = [
     (
         "outbox.endpoint_share",
         |config| config.outbox.endpoint_share != super::OutboxLimits::default().endpoint_share,
@@ -47,11 +37,6 @@ const LATER: [(&str, IsSet, &str); 5] = [
         "retention.held",
         |config| config.retention.held != super::Retention::default().held,
         "held deliveries are kept without end yet",
-    ),
-    (
-        "listen.hosts",
-        |config| !config.listen.hosts.is_empty(),
-        "Host values are not judged yet",
     ),
 ];
 

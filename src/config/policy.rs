@@ -14,6 +14,8 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const MAX_TYPES: usize = 1000;
 /// The most entries in `retry.schedule`.
 pub const MAX_SCHEDULE: usize = 100;
+/// The longest description of an endpoint, in bytes.
+pub const MAX_DESCRIPTION: usize = 1024;
 /// The largest `retry.factor`.
 pub const MAX_FACTOR: f64 = 1000.0;
 

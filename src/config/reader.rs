@@ -162,10 +162,7 @@ impl Unknown<'_> {
 }
 
 /// The candidate that `word` is most likely a slip of.
-pub(super) fn nearest<'c>(
-    word: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_lowercase().replace(['-', ' '], "_");
     if word.len() > 64 {
         return None;

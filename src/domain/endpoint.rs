@@ -300,4 +300,88 @@ mod tests {
             assert!(TypePattern::parse(bad).is_err(), "{bad}");
         }
     }
+
+    fn spec() -> EndpointSpec {
+        EndpointSpec {
+            tenant: Tenant::default(),
+            url: "https://example.com/".parse().unwrap(),
+            types: vec![TypePattern::Any],
+            secrets: vec![secret(0).into()],
+            headers: http::HeaderMap::new(),
+            max_in_flight: 16,
+            rate_limit: None,
+            ordering: Ordering::None,
+            timeout: None,
+            retry: RetryOverrides::default(),
+            description: String::new(),
+        }
+    }
+
+    fn secret(n: u8) -> Secret {
+        Secret::from_bytes(&[n; 24]).unwrap()
+    }
+
+    /// Which secrets sign at that second.
+    fn signing(spec: &EndpointSpec, second: u64) -> Vec<u8> {
+        let at = Timestamp::from_millis(second * 1000);
+        let kept = spec.secrets.iter().filter(|kept| kept.signs(at));
+        kept.map(|kept| kept.secret.as_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn old_secrets_sign_until_their_overlap_is_over_newest_first() {
+        let mut spec = spec();
+        let at = |second: u64| Timestamp::from_millis(second * 1000);
+        let hour = Duration::from_secs(3600);
+        spec.rotate(secret(1), at(100), hour);
+        assert_eq!(signing(&spec, 3699), [1, 0]);
+        assert_eq!(signing(&spec, 3700), [1]);
+        // A longer overlap later does not bring the first one more time.
+        spec.rotate(secret(2), at(200), 2 * hour);
+        assert_eq!(signing(&spec, 3699), [2, 1, 0]);
+        assert_eq!(signing(&spec, 7399), [2, 1]);
+        spec.rotate(secret(3), at(300), Duration::ZERO);
+        assert_eq!(signing(&spec, 300), [3]);
+        for n in 4..20 {
+            spec.rotate(secret(n), at(400), hour);
+        }
+        assert_eq!(signing(&spec, 401), [19, 18, 17, 16, 15]);
+    }
+
+    #[test]
+    fn a_change_leaves_the_rest_as_it_is() {
+        let mut changed = spec();
+        let timeout = Some(Duration::from_secs(3));
+        EndpointChange {
+            timeout: Some(timeout),
+            description: Some("new".into()),
+            ..EndpointChange::default()
+        }
+        .apply(&mut changed);
+        let expected = EndpointSpec {
+            timeout,
+            description: "new".into(),
+            ..spec()
+        };
+        assert_eq!(changed, expected);
+        let back = EndpointChange {
+            timeout: Some(None),
+            ..EndpointChange::default()
+        };
+        back.apply(&mut changed);
+        assert_eq!(changed.timeout, None);
+    }
+
+    #[test]
+    fn what_a_definition_leaves_open_follows_the_configuration() {
+        let id = EndpointId::new("one").unwrap();
+        let base = Arc::new(RetryPolicy::default());
+        let plain = spec().endpoint(id.clone(), Duration::from_secs(9), &base);
+        assert!(Arc::ptr_eq(&plain.retry, &base) && plain.timeout == Duration::from_secs(9));
+        let day = Duration::from_secs(86_400);
+        let mut own = spec();
+        own.retry.first = Some(day);
+        let policy = own.endpoint(id, Duration::ZERO, &base).retry;
+        assert_eq!((policy.first, policy.max, policy.factor), (day, day, 3.0));
+    }
 }

@@ -59,7 +59,7 @@ impl Writer {
             }
             known.push(found);
         }
-        let open_bytes = self.index.read().meta.open_bytes + draft.open_bytes;
+        let open_bytes = self.index.read().pending_bytes() + draft.open_bytes;
         if incoming > 0
             && let Err(refused) = self.limits.admit(open_bytes, incoming)
         {

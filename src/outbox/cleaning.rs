@@ -142,8 +142,7 @@ impl Cleaner {
 
     /// Whether history must make room: by its own limit, or for want of disk.
     fn is_short(&self) -> bool {
-        let meta = self.shared.index.read().meta;
-        meta.finished_bytes() > self.keep.max_size || self.is_disk_short()
+        self.shared.index.read().history_bytes() > self.keep.max_size || self.is_disk_short()
     }
 
     fn is_disk_short(&self) -> bool {
@@ -188,7 +187,7 @@ impl Cleaner {
         let kept = || self.shared.index.read().meta.kept_bytes;
         let enough = kept().saturating_sub(self.keep.segment_size);
         while self.is_short() && kept() > enough {
-            let finished = self.shared.index.read().meta.finished_bytes();
+            let finished = self.shared.index.read().history_bytes();
             let mut excess = finished.saturating_sub(self.keep.max_size);
             if self.is_disk_short() {
                 excess = excess.max(kept().saturating_sub(enough));
@@ -243,10 +242,7 @@ impl Cleaner {
                 return Ok(());
             };
             let total: u64 = segments.iter().map(|(_, len)| len).sum();
-            let kept = {
-                let meta = self.shared.index.read().meta;
-                meta.kept_bytes + meta.spec_bytes
-            };
+            let kept = self.shared.index.read().meta.wanted_bytes();
             let slack = segments.last().map_or(0, |(_, len)| len + len / 2);
             if total <= kept.saturating_mul(2).saturating_add(slack) && !self.is_disk_short() {
                 return Ok(());
@@ -322,6 +318,7 @@ impl Survey {
         let event = match record {
             Record::Accepted(accepted) => &accepted.event,
             Record::Rewritten(rewritten) => &rewritten.event,
+            Record::RewrittenInside(rewritten) => &rewritten.event,
             Record::Endpoint(row) => {
                 self.lanes.insert(EndpointNo(row.no));
                 return Ok(());

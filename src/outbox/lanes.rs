@@ -196,6 +196,14 @@ impl Writer {
         for (no, endpoint) in in_force {
             self.shared.put_in_force(no, Some(endpoint));
         }
+        self.report_switched(switched)
+    }
+
+    /// Tells of endpoints that were switched on or off in the file since the last start.
+    fn report_switched(
+        &mut self,
+        switched: Vec<(Lane, EndpointStateRow)>,
+    ) -> Result<(), WriterError> {
         let mut draft = self.draft();
         for (lane, state) in switched {
             if state.off_in_file.is_some() {

@@ -302,6 +302,7 @@ fn listed(
     for (no, lane) in &state.lanes {
         let total = match list {
             List::Open => lane.totals.pending + lane.totals.held,
+            List::Held => lane.totals.held,
             List::Dead => lane.totals.dead,
         };
         let other = filter

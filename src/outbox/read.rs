@@ -15,7 +15,7 @@ use crate::outbox::compose;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{Lane, PagesError, State, keys};
 use crate::outbox::log::{Body, LogReader, Lsn, Record as Found};
-use crate::outbox::record::{DeliveryRow, EndpointStateRow, EventHead, Record};
+use crate::outbox::record::{Beside, DeliveryRow, EndpointStateRow, EventHead, Record, Rewritten};
 use crate::outbox::view::{
     Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts,
 };
@@ -210,31 +210,69 @@ fn gather_attempts(
     let (mut at, mut buf) = (last, Vec::new());
     while at > 0 && found.len() < ATTEMPTS_KEPT {
         let record = read(log, at, &mut buf)?;
-        match Record::decode(record.kind, record.head) {
+        let body = match record.body {
+            Body::Intact(body) => body,
+            // What the receiver answered is gone; that there was an attempt is known.
+            Body::Erased | Body::Damaged => &[],
+        };
+        let previous = match Record::decode(record.kind, record.head) {
             Ok(Record::Attempted(attempted))
                 if attempted.id == id.0 && attempted.endpoint == no.0 =>
             {
-                found.push(attempted.attempt.attempt());
-                // The chain only ever leads back; anything else is damage.
-                at = if attempted.previous < at {
-                    attempted.previous
-                } else {
-                    0
-                };
+                found.push(attempted.attempt.attempt(body));
+                attempted.previous
+            }
+            Ok(Record::AttemptedInside(attempted))
+                if attempted.id == id.0 && attempted.endpoint == no.0 =>
+            {
+                let response = attempted.attempt.response;
+                found.push(attempted.attempt.attempt(response));
+                attempted.previous
             }
             Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
-                let delivery = rewritten
-                    .deliveries
-                    .iter()
-                    .find(|delivery| delivery.endpoint == no.0);
-                let rows = delivery.map_or(&[][..], |delivery| &delivery.attempts);
-                found.extend(rows.iter().rev().map(|row| row.attempt()));
-                break;
+                found.extend(rewritten_attempts(&rewritten, no, body).into_iter().rev());
+                0
+            }
+            Ok(Record::RewrittenInside(rewritten)) if rewritten.event.id == id.0 => {
+                let deliveries = rewritten.deliveries.iter();
+                let rows = deliveries
+                    .filter(|delivery| delivery.endpoint == no.0)
+                    .flat_map(|delivery| &delivery.attempts);
+                let attempts: Vec<Attempt> = rows.map(|row| row.attempt(row.response)).collect();
+                found.extend(attempts.into_iter().rev());
+                0
             }
             _ => return Err(ReadError::Damaged(format!("no attempt is at {at}"))),
-        }
+        };
+        // The chain only ever leads back; anything else is damage.
+        at = if previous < at { previous } else { 0 };
     }
     Ok(())
+}
+
+/// The attempts of one delivery in a record's head, oldest first, with their response
+/// bodies from the record's body: they follow the event's, in the order of the head.
+fn rewritten_attempts(
+    rewritten: &Rewritten<'_, Beside>,
+    no: EndpointNo,
+    body: &[u8],
+) -> Vec<Attempt> {
+    let mut rest = body
+        .get(rewritten.event.body_len as usize..)
+        .unwrap_or_default();
+    let mut found = Vec::new();
+    for delivery in &rewritten.deliveries {
+        for row in &delivery.attempts {
+            let (response, after) = rest
+                .split_at_checked(row.response as usize)
+                .unwrap_or_default();
+            rest = after;
+            if delivery.endpoint == no.0 {
+                found.push(row.attempt(response));
+            }
+        }
+    }
+    found
 }
 
 fn read<'a>(log: &LogReader, lsn: u64, buf: &'a mut Vec<u8>) -> Result<Found<'a>, ReadError> {
@@ -244,9 +282,14 @@ fn read<'a>(log: &LogReader, lsn: u64, buf: &'a mut Vec<u8>) -> Result<Found<'a>
 
 /// What an event's record says will be sent, and what was handed in.
 fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), ReadError> {
-    let event_type = EventType::new(head.event_type).map_err(|_| PagesError::Damaged)?;
+    let unlike = || ReadError::Damaged("the event's record is not what was written".into());
+    let event_type = EventType::new(head.event_type).map_err(|_| unlike())?;
     let body = match body {
-        Body::Intact(body) => Bytes::copy_from_slice(body),
+        // Response bodies may follow it.
+        Body::Intact(body) => body
+            .get(..head.body_len as usize)
+            .map(Bytes::copy_from_slice)
+            .ok_or_else(unlike)?,
         Body::Erased => return Err(ReadError::Erased),
         Body::Damaged => {
             return Err(ReadError::Damaged(
@@ -272,7 +315,7 @@ fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), Re
             )
         }
         None => {
-            let data = compose::data_of(&body, head.data_at).ok_or(PagesError::Damaged)?;
+            let data = compose::data_of(&body, head.data_at).ok_or_else(unlike)?;
             (
                 Content {
                     event_type,
@@ -299,6 +342,9 @@ pub(super) fn content(
             opened(&accepted.event, record.body)
         }
         Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
+            opened(&rewritten.event, record.body)
+        }
+        Ok(Record::RewrittenInside(rewritten)) if rewritten.event.id == id.0 => {
             opened(&rewritten.event, record.body)
         }
         _ => Err(ReadError::Damaged(format!("no record of {id} is at {lsn}"))),

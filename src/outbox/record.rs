@@ -2,11 +2,16 @@
 //!
 //! The log's framing keeps a record's kind (one byte), its head and its body. The head is
 //! spelled here, in bincode 2.0.1 (`standard`: little endian, variable-length integers).
-//! Only an event has a body: what its attempts send, verbatim. The spelling is frozen: golden bytes are in the tests below.
+//! What may be personal is in bodies, which can be overwritten: what an event's attempts
+//! send, verbatim, and what receivers answered. The spelling is frozen: golden bytes are
+//! in the tests below.
 //!
 //! To change it: give the changed record a new kind number, keep decoding the old one
 //! for as long as stores may hold it, add golden bytes for the new one, and raise the
 //! number in `FORMAT` (see `recovery`) if an older outboxd could not read the store.
+
+mod bulk;
+mod endpoint;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,6 +24,11 @@ use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use crate::domain::endpoint::DisabledReason;
 use crate::domain::time::Timestamp;
+
+pub use bulk::{ErasedRow, JobRow, JobWork, Moved, MovedStep};
+pub use endpoint::{
+    EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, KeyBytes, RetryRow, SpecRow,
+};
 
 /// The bytes are no record of this kind, or the kind is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,25 +70,30 @@ pub struct Accepted<'a> {
     pub endpoints: Vec<u32>,
 }
 
-/// One attempt, as it is kept.
+/// A response body that stands in the record's body: its length in bytes.
+pub type Beside = u32;
+/// A response body inside the head: kinds 2 and 5, which are read and not written any more.
+pub type Inside<'a> = &'a [u8];
+
+/// One attempt, as it is kept. `R` says where its response body is.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct AttemptRow<'a> {
+pub struct AttemptRow<'a, R> {
     pub at: u64,
     pub duration_ms: u32,
     pub status: Option<u16>,
     pub error: Option<(u8, &'a str)>,
-    pub response_body: &'a [u8],
+    pub response: R,
     pub address: Option<SocketAddr>,
 }
 
-/// An attempt of a delivery ended.
+/// An attempt of a delivery ended. The record's body is the response body.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Attempted<'a> {
+pub struct Attempted<'a, R> {
     pub id: u128,
     pub endpoint: u32,
     /// When the outcome was known.
     pub ended_at: u64,
-    pub attempt: AttemptRow<'a>,
+    pub attempt: AttemptRow<'a, R>,
     pub next: NextRow,
     /// Where the delivery's attempt before this one is; 0 if there is none.
     pub previous: u64,
@@ -114,59 +129,20 @@ pub enum StepRow {
     Die { at: u64, reason: u8 },
 }
 
-/// An endpoint's number, name and state; replaces what was known of it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct EndpointRow<'a> {
-    pub no: u32,
-    pub id: &'a str,
-    pub tenant: &'a str,
-    pub state: EndpointStateRow,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct EndpointStateRow {
-    /// Why and since when it is disabled through the API or by an answer.
-    pub disabled: Option<(u8, u64)>,
-    /// Since when `enabled = false` stands in the file.
-    pub off_in_file: Option<u64>,
-    /// Since when it is gone from the file.
-    pub missing: Option<u64>,
-    /// When it last went from holding to taking; 0 if never.
-    pub released_at: u64,
-    /// Since when every attempt failed, and how many did.
-    pub failing: Option<(u64, u32)>,
-}
-
-impl EndpointStateRow {
-    /// Whether its deliveries are held, whatever the reason.
-    pub fn is_holding(&self) -> bool {
-        self.disabled.is_some() || self.off_in_file.is_some() || self.missing.is_some()
-    }
-
-    /// The state after an attempt that ended then.
-    pub fn after_attempt(self, at: u64, delivered: bool) -> Self {
-        let failing = match self.failing {
-            _ if delivered => None,
-            Some((since, attempts)) => Some((since, attempts.saturating_add(1))),
-            None => Some((at, 1)),
-        };
-        EndpointStateRow { failing, ..self }
-    }
-}
-
 /// A live event from an old segment, written again whole: replaces what was known of it.
+/// The record's body is the event's, then the response bodies in the order of the head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Rewritten<'a> {
+pub struct Rewritten<'a, R> {
     pub event: EventHead<'a>,
-    pub deliveries: Vec<RewrittenDelivery<'a>>,
+    pub deliveries: Vec<RewrittenDelivery<'a, R>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct RewrittenDelivery<'a> {
+pub struct RewrittenDelivery<'a, R> {
     pub endpoint: u32,
     pub state: DeliveryRow,
     /// The attempts kept, oldest first.
-    pub attempts: Vec<AttemptRow<'a>>,
+    pub attempts: Vec<AttemptRow<'a, R>>,
 }
 
 /// A delivery's state, as the index and `Rewritten` keep it.
@@ -195,68 +171,18 @@ pub struct KeyKept<'a> {
     pub deliveries: u32,
 }
 
-/// An API endpoint's definition; replaces the one before.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct EndpointSpecRow {
-    pub no: u32,
-    pub changed_at: u64,
-    pub spec: SpecRow,
-}
-
-/// What its owner said of an endpoint. Its id and tenant are in its [`EndpointRow`].
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct SpecRow {
-    pub url: String,
-    pub types: Vec<String>,
-    /// Newest first, and until when each signs.
-    pub secrets: Vec<(KeyBytes, Option<u64>)>,
-    pub headers: Vec<(String, KeyBytes)>,
-    pub max_in_flight: u32,
-    /// Attempts in a second, as the bits of a double.
-    pub rate_limit: Option<u64>,
-    pub ordering: u8,
-    pub timeout_ms: Option<u64>,
-    pub retry: RetryRow,
-    pub description: String,
-}
-
-/// The parts of a retry policy that were set. Spans in milliseconds; factor and jitter
-/// as the bits of a double.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct RetryRow {
-    pub first: Option<u64>,
-    pub factor: Option<u64>,
-    pub max: Option<u64>,
-    pub jitter: Option<u64>,
-    pub give_up_after: Option<u64>,
-    pub schedule: Option<Vec<u64>>,
-}
-
-/// Bytes that nobody sees in a log or a panic.
-#[derive(Clone, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct KeyBytes(pub Vec<u8>);
-
-impl std::fmt::Debug for KeyBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
-}
-
-/// An API endpoint was deleted: its open deliveries are dead from then on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct EndpointDeleted {
-    pub no: u32,
-    pub at: u64,
-}
-
 /// One record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     Accepted(Accepted<'a>),
-    Attempted(Attempted<'a>),
+    Attempted(Attempted<'a, Beside>),
+    /// Kind 2.
+    AttemptedInside(Attempted<'a, Inside<'a>>),
     Acted(Acted),
     Endpoint(EndpointRow<'a>),
-    Rewritten(Rewritten<'a>),
+    Rewritten(Rewritten<'a, Beside>),
+    /// Kind 5.
+    RewrittenInside(Rewritten<'a, Inside<'a>>),
     KeyKept(KeyKept<'a>),
     /// Finished events past their retention: all that is known of them goes.
     Forgotten(Vec<u128>),
@@ -268,13 +194,16 @@ pub enum Record<'a> {
     EndpointDeleted(EndpointDeleted),
     /// Nothing refers to the endpoint any more; its number is never given again.
     EndpointForgotten(u32),
+    Moved(Moved),
+    Job(JobRow<'a>),
+    Erased(ErasedRow),
 }
 
 const ACCEPTED: u8 = 1;
-const ATTEMPTED: u8 = 2;
+const ATTEMPTED_INSIDE: u8 = 2;
 const ACTED: u8 = 3;
 const ENDPOINT: u8 = 4;
-const REWRITTEN: u8 = 5;
+const REWRITTEN_INSIDE: u8 = 5;
 const KEY_KEPT: u8 = 6;
 const FORGOTTEN: u8 = 7;
 const KEYS_FORGOTTEN: u8 = 8;
@@ -282,6 +211,11 @@ const LAST_ID: u8 = 9;
 const ENDPOINT_SPEC: u8 = 10;
 const ENDPOINT_DELETED: u8 = 11;
 const ENDPOINT_FORGOTTEN: u8 = 12;
+const MOVED: u8 = 13;
+const JOB: u8 = 14;
+const ERASED: u8 = 15;
+const ATTEMPTED: u8 = 16;
+const REWRITTEN: u8 = 17;
 
 /// The most memory that one record's head may ask for: far over what any needs, so that
 /// bytes which are no record cannot ask for more.
@@ -294,9 +228,11 @@ impl<'a> Record<'a> {
         match self {
             Record::Accepted(_) => ACCEPTED,
             Record::Attempted(_) => ATTEMPTED,
+            Record::AttemptedInside(_) => ATTEMPTED_INSIDE,
             Record::Acted(_) => ACTED,
             Record::Endpoint(_) => ENDPOINT,
             Record::Rewritten(_) => REWRITTEN,
+            Record::RewrittenInside(_) => REWRITTEN_INSIDE,
             Record::KeyKept(_) => KEY_KEPT,
             Record::Forgotten(_) => FORGOTTEN,
             Record::KeysForgotten(_) => KEYS_FORGOTTEN,
@@ -304,6 +240,9 @@ impl<'a> Record<'a> {
             Record::EndpointSpec(_) => ENDPOINT_SPEC,
             Record::EndpointDeleted(_) => ENDPOINT_DELETED,
             Record::EndpointForgotten(_) => ENDPOINT_FORGOTTEN,
+            Record::Moved(_) => MOVED,
+            Record::Job(_) => JOB,
+            Record::Erased(_) => ERASED,
         }
     }
 
@@ -312,9 +251,11 @@ impl<'a> Record<'a> {
         match self {
             Record::Accepted(accepted) => put(accepted, out),
             Record::Attempted(attempted) => put(attempted, out),
+            Record::AttemptedInside(attempted) => put(attempted, out),
             Record::Acted(acted) => put(acted, out),
             Record::Endpoint(row) => put(row, out),
             Record::Rewritten(rewritten) => put(rewritten, out),
+            Record::RewrittenInside(rewritten) => put(rewritten, out),
             Record::KeyKept(kept) => put(kept, out),
             Record::Forgotten(ids) => put(ids, out),
             Record::KeysForgotten(keys) => put(keys, out),
@@ -322,6 +263,9 @@ impl<'a> Record<'a> {
             Record::EndpointSpec(row) => put(row, out),
             Record::EndpointDeleted(deleted) => put(deleted, out),
             Record::EndpointForgotten(no) => put(no, out),
+            Record::Moved(moved) => put(moved, out),
+            Record::Job(row) => put(row, out),
+            Record::Erased(row) => put(row, out),
         }
     }
 
@@ -330,9 +274,11 @@ impl<'a> Record<'a> {
         Ok(match kind {
             ACCEPTED => Record::Accepted(take(kind, head)?),
             ATTEMPTED => Record::Attempted(take(kind, head)?),
+            ATTEMPTED_INSIDE => Record::AttemptedInside(take(kind, head)?),
             ACTED => Record::Acted(take(kind, head)?),
             ENDPOINT => Record::Endpoint(take(kind, head)?),
             REWRITTEN => Record::Rewritten(take(kind, head)?),
+            REWRITTEN_INSIDE => Record::RewrittenInside(take(kind, head)?),
             KEY_KEPT => Record::KeyKept(take(kind, head)?),
             FORGOTTEN => Record::Forgotten(take(kind, head)?),
             KEYS_FORGOTTEN => Record::KeysForgotten(take(kind, head)?),
@@ -340,6 +286,9 @@ impl<'a> Record<'a> {
             ENDPOINT_SPEC => Record::EndpointSpec(take(kind, head)?),
             ENDPOINT_DELETED => Record::EndpointDeleted(take(kind, head)?),
             ENDPOINT_FORGOTTEN => Record::EndpointForgotten(take(kind, head)?),
+            MOVED => Record::Moved(take(kind, head)?),
+            JOB => Record::Job(take(kind, head)?),
+            ERASED => Record::Erased(take(kind, head)?),
             _ => return Err(BadRecord { kind }),
         })
     }
@@ -484,7 +433,8 @@ impl StepRow {
     }
 }
 
-impl<'a> AttemptRow<'a> {
+impl<'a> AttemptRow<'a, Beside> {
+    /// The attempt without its response body, all of which is to stand beside it.
     pub fn new(attempt: &'a Attempt) -> Self {
         AttemptRow {
             at: attempt.at.as_millis(),
@@ -494,12 +444,15 @@ impl<'a> AttemptRow<'a> {
                 .error
                 .as_ref()
                 .map(|error| (error_number(error.kind), error.detail.as_str())),
-            response_body: &attempt.response_body,
+            // Within `delivery.response_body_limit`, which is far below.
+            response: u32::try_from(attempt.response_body.len()).unwrap_or(0),
             address: attempt.address,
         }
     }
+}
 
-    pub fn attempt(&self) -> Attempt {
+impl<R> AttemptRow<'_, R> {
+    pub fn attempt(&self, response_body: &[u8]) -> Attempt {
         Attempt {
             at: Timestamp::from_millis(self.at),
             duration: Duration::from_millis(self.duration_ms.into()),
@@ -508,7 +461,7 @@ impl<'a> AttemptRow<'a> {
                 kind: error_of(kind).unwrap_or(ErrorKind::Protocol),
                 detail: detail.to_owned(),
             }),
-            response_body: Bytes::copy_from_slice(self.response_body),
+            response_body: Bytes::copy_from_slice(response_body),
             address: self.address,
             retry_after: None,
         }

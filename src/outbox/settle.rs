@@ -48,8 +48,9 @@ impl Writer {
             return Ok(());
         };
         let mut attempt = AttemptRow::new(&outcome.attempt);
+        let mut response: &[u8] = &outcome.attempt.response_body;
         if self.limits.is_tight() {
-            attempt.response_body = &[];
+            (attempt.response, response) = (0, &[]);
         }
         let ended_at = outcome.ended_at.as_millis();
         let next = NextRow::new(outcome.next, outcome.exact);
@@ -64,7 +65,7 @@ impl Writer {
                 next,
                 previous,
             }),
-            &[],
+            response,
         )?;
         draft.touched.insert((event, no));
         if let Some(reason) = outcome.disable

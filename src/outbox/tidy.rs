@@ -133,17 +133,22 @@ impl Writer {
         };
         let body = match found.body {
             Body::Intact(body) => body,
-            Body::Erased => &[],
+            Body::Erased => return self.lost(id, "its body was erased"),
             Body::Damaged => return self.lost(id, "its body is damaged"),
         };
         let head = match Record::decode(found.kind, found.head)? {
             Record::Accepted(accepted) => accepted.event,
             Record::Rewritten(rewritten) => rewritten.event,
+            Record::RewrittenInside(rewritten) => rewritten.event,
             _ => return self.lost(id, "its record is another"),
         };
         let head = EventHead {
             idempotency: self.still_owned(&head)?,
             ..head
+        };
+        // Its own body, without the response bodies of an earlier rewriting.
+        let Some(mut body) = body.get(..head.body_len as usize).map(<[u8]>::to_vec) else {
+            return self.lost(id, "its body is too short");
         };
         let mut kept = Vec::with_capacity(rows.len());
         let mut bodies = 0;
@@ -156,19 +161,20 @@ impl Writer {
                 if bodies > REWRITTEN_BODIES {
                     attempt.response_body.clear();
                 }
+                body.extend_from_slice(&attempt.response_body);
             }
             kept.push((no, row, attempts));
         }
-        let deliveries = kept.iter().map(|(no, row, attempts)| RewrittenDelivery {
+        let deliveries = kept.iter().map(|(no, state, attempts)| RewrittenDelivery {
             endpoint: no.0,
-            state: *row,
+            state: *state,
             attempts: attempts.iter().map(AttemptRow::new).collect(),
         });
         let rewritten = Rewritten {
             event: head,
             deliveries: deliveries.collect(),
         };
-        self.push(&Record::Rewritten(rewritten), body)?;
+        self.push(&Record::Rewritten(rewritten), &body)?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod access;
 mod acting;
 mod adaptive;
 mod answers;
@@ -10,13 +11,18 @@ mod batch;
 mod breaker;
 mod commands;
 mod delivery;
+mod endpoint_api;
 mod guard;
 mod hostile_clients;
 mod hostile_receivers;
+mod hosts;
 mod idempotency;
+mod intake_rate;
 mod life;
 mod ordering;
 mod rate;
 mod reading;
 mod refusals;
+mod reports;
+mod rotation;
 mod signing;

@@ -6,17 +6,17 @@
 //! [`State::unknown`] and never fatal.
 
 use crate::domain::delivery::{Delivery, Move, Status};
-use crate::domain::endpoint::{EndpointId, EndpointNo};
+use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::chain_of;
-use crate::domain::event::{EventId, Tenant};
+use crate::domain::event::EventId;
 use crate::outbox::record::{
-    Accepted, Acted, Attempted, DeliveryRow, EndpointDeleted, EndpointRow, EndpointSpecRow,
-    EventHead, KeyKept, NextRow, Record, Rewritten,
+    Accepted, Acted, Attempted, DeliveryRow, ErasedRow, EventHead, JobRow, KeyKept, Moved,
+    MovedStep, NextRow, Record, Rewritten, StepRow,
 };
 
 use super::keys::{self, End, List};
 use super::pages::PagesError;
-use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow, SPEC_COST, SpecEntry};
+use super::rows::{self, EVENT_COST, ErasedEntry, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
 
 /// What of an event a change to one of its deliveries needs.
@@ -25,6 +25,7 @@ struct EventFacts {
     lsn: u64,
     body_len: u64,
     deliveries: u32,
+    deliver_at: Option<u64>,
     /// That of the event's key; 0: it has none.
     chain: u64,
 }
@@ -35,12 +36,14 @@ impl State {
         match record {
             Record::Accepted(accepted) => self.accepted(lsn, accepted),
             Record::Attempted(attempted) => self.attempted(lsn, attempted),
+            Record::AttemptedInside(attempted) => self.attempted(lsn, attempted),
             Record::Acted(acted) => self.acted(acted),
             Record::Endpoint(row) => {
                 self.endpoint(row);
                 Ok(())
             }
             Record::Rewritten(rewritten) => self.rewritten(lsn, rewritten),
+            Record::RewrittenInside(rewritten) => self.rewritten(lsn, rewritten),
             Record::KeyKept(kept) => {
                 self.key_kept(kept);
                 Ok(())
@@ -55,6 +58,12 @@ impl State {
             Record::EndpointSpec(row) => self.endpoint_spec(lsn, row),
             Record::EndpointDeleted(deleted) => self.endpoint_deleted(deleted),
             Record::EndpointForgotten(no) => self.endpoint_forgotten(EndpointNo(*no)),
+            Record::Moved(moved) => self.moved(moved),
+            Record::Job(row) => {
+                self.job(row);
+                Ok(())
+            }
+            Record::Erased(row) => self.erased(lsn, row),
             Record::LastId(id) => {
                 self.meta.last_id = self.meta.last_id.max(*id);
                 Ok(())
@@ -109,11 +118,12 @@ impl State {
             lsn,
             body_len: head.body_len.into(),
             deliveries: deliveries as u32,
+            deliver_at: head.deliver_at,
             chain: chain_of(head.key),
         }
     }
 
-    fn attempted(&mut self, lsn: u64, attempted: &Attempted<'_>) -> Result<(), PagesError> {
+    fn attempted<R>(&mut self, lsn: u64, attempted: &Attempted<'_, R>) -> Result<(), PagesError> {
         let (id, no) = (EventId(attempted.id), EndpointNo(attempted.endpoint));
         let Some((row, facts)) = self.known_delivery(id, no)? else {
             // Of an event that was forgotten since, and whose segment is gone: it still
@@ -138,7 +148,7 @@ impl State {
         self.replace(id, no, row, DeliveryRow::new(new, exact, lsn), facts)
     }
 
-    fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
+    fn note_attempt<R>(&mut self, no: EndpointNo, attempted: &Attempted<'_, R>) {
         if let Some(lane) = self.lanes.get_mut(&no) {
             let state = lane
                 .state
@@ -152,12 +162,46 @@ impl State {
 
     fn acted(&mut self, acted: &Acted) -> Result<(), PagesError> {
         let (id, no) = (EventId(acted.id), EndpointNo(acted.endpoint));
-        let Some((row, facts)) = self.known_delivery(id, no)? else {
-            return Ok(());
+        match self.known_delivery(id, no)? {
+            Some((row, facts)) => self.stepped(id, no, acted.step, row, facts),
+            None => Ok(()),
+        }
+    }
+
+    fn moved(&mut self, moved: &Moved) -> Result<(), PagesError> {
+        let no = EndpointNo(moved.endpoint);
+        for id in moved.ids.iter().copied().map(EventId) {
+            let Some((row, facts)) = self.known_delivery(id, no)? else {
+                continue;
+            };
+            match moved.step {
+                MovedStep::Take(step) => self.stepped(id, no, step, row, facts)?,
+                MovedStep::Remove => self.removed(id, no, row, facts)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One delivery takes a step that is no attempt's.
+    fn stepped(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        step: StepRow,
+        row: DeliveryRow,
+        facts: EventFacts,
+    ) -> Result<(), PagesError> {
+        let (step, exact) = match step {
+            // Not before it was asked for.
+            StepRow::Release { at } => {
+                let due = facts.deliver_at.map_or(at, |asked| asked.max(at));
+                (StepRow::Release { at: due }, due > at)
+            }
+            step => (step, false),
         };
         let moved = row
             .delivery()
-            .zip(acted.step.step())
+            .zip(step.step())
             .and_then(|(old, step)| old.after(step).ok());
         let Some(new) = moved else {
             self.unknown += 1;
@@ -167,75 +211,56 @@ impl State {
             id,
             no,
             row,
-            DeliveryRow::new(new, false, row.last_attempt),
+            DeliveryRow::new(new, exact, row.last_attempt),
             facts,
         )
     }
 
-    fn endpoint(&mut self, row: &EndpointRow<'_>) {
-        let no = EndpointNo(row.no);
-        let (Ok(id), Ok(tenant)) = (EndpointId::new(row.id), Tenant::new(row.tenant)) else {
-            self.unknown += 1;
-            return;
-        };
-        self.by_id.insert(id.clone(), no);
-        let lane = self.lanes.entry(no).or_insert_with(|| Lane {
-            id: id.clone(),
-            tenant: tenant.clone(),
-            state: row.state,
-            deleted: None,
-            totals: Default::default(),
-        });
-        (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        self.touched.insert(no);
+    /// One delivery goes. `EventRow.deliveries` stays as it is: it says how the event's
+    /// open deliveries are counted.
+    fn removed(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        row: DeliveryRow,
+        facts: EventFacts,
+    ) -> Result<(), PagesError> {
+        self.note_finish(id, false)?;
+        self.count(id, no, &row, facts, false)?;
+        self.unlist(id, no, &row, facts);
+        self.entries.remove(keys::delivery(id, no));
+        self.note_finish(id, true)
     }
 
-    fn endpoint_spec(&mut self, lsn: u64, row: &EndpointSpecRow) -> Result<(), PagesError> {
-        let no = EndpointNo(row.no);
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        self.drop_spec(no)?;
-        let spec = row.spec.clone();
-        let entry = rows::encode(&SpecEntry {
-            lsn,
-            changed_at: row.changed_at,
-            spec,
-        });
-        self.meta.spec_bytes += entry.len() as u64 + SPEC_COST;
-        self.entries.put(keys::spec(no), entry);
-        self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
-        self.touched.insert(no);
-        Ok(())
-    }
-
-    fn drop_spec(&mut self, no: EndpointNo) -> Result<(), PagesError> {
-        let key = keys::spec(no);
-        let known = self.entries.get(&key)?.map(|bytes| bytes.len() as u64);
-        if let Some(len) = known {
-            self.meta.spec_bytes = self.meta.spec_bytes.saturating_sub(len + SPEC_COST);
+    fn job(&mut self, row: &JobRow<'_>) {
+        let key = keys::job(row.no);
+        if row.done {
             self.entries.remove(key);
+        } else {
+            self.entries.put(key, rows::encode(row));
         }
-        Ok(())
+        self.sums.eased = true;
     }
 
-    fn endpoint_deleted(&mut self, deleted: &EndpointDeleted) -> Result<(), PagesError> {
-        let no = EndpointNo(deleted.no);
-        self.drop_spec(no)?;
-        let lane = self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
-        lane.deleted = Some(deleted.at);
-        self.meta.last_no = self.meta.last_no.max(no.0);
-        self.touched.insert(no);
-        Ok(())
-    }
-
-    fn endpoint_forgotten(&mut self, no: EndpointNo) -> Result<(), PagesError> {
-        self.drop_spec(no)?;
-        if let Some(lane) = self.lanes.remove(&no) {
-            self.by_id.remove(&lane.id);
+    fn erased(&mut self, lsn: u64, row: &ErasedRow) -> Result<(), PagesError> {
+        let id = EventId(row.id);
+        self.remove_event(id)?;
+        self.meta.last_id = self.meta.last_id.max(row.id);
+        let key = keys::erased(id);
+        if self.entries.get(&key)?.is_none() {
+            self.meta.erased += 1;
         }
-        self.touched.remove(&no);
-        self.entries.remove(keys::lane(no));
-        self.meta.last_no = self.meta.last_no.max(no.0);
+        let entry = ErasedEntry {
+            lsn,
+            at: row.at,
+            done: row.done,
+        };
+        self.entries.put(key, rows::encode(&entry));
+        if row.done {
+            self.sums.erasing.remove(&id);
+        } else {
+            self.sums.erasing.insert(id);
+        }
         Ok(())
     }
 
@@ -253,7 +278,7 @@ impl State {
         self.meta.last_id = self.meta.last_id.max(kept.id);
     }
 
-    fn rewritten(&mut self, lsn: u64, rewritten: &Rewritten<'_>) -> Result<(), PagesError> {
+    fn rewritten<R>(&mut self, lsn: u64, rewritten: &Rewritten<'_, R>) -> Result<(), PagesError> {
         let id = EventId(rewritten.event.id);
         self.remove_event(id)?;
         let facts = self.put_event(lsn, &rewritten.event, rewritten.deliveries.len());
@@ -286,6 +311,11 @@ impl State {
     }
 
     fn forgotten(&mut self, id: EventId) -> Result<(), PagesError> {
+        if self.entries.get(&keys::erased(id))?.is_some() {
+            self.entries.remove(keys::erased(id));
+            self.sums.erasing.remove(&id);
+            self.meta.erased = self.meta.erased.saturating_sub(1);
+        }
         let key = match self.entries.get(&keys::event(id))? {
             None => return Ok(()),
             Some(bytes) => rows::decode::<EventRow<'_>>(&bytes).ok().and_then(|row| {
@@ -336,6 +366,7 @@ impl State {
             lsn: row.lsn,
             body_len: row.body_len.into(),
             deliveries: row.deliveries,
+            deliver_at: row.deliver_at,
             chain: chain_of(row.key),
         }))
     }
@@ -445,8 +476,9 @@ impl State {
                 self.entries.put_new(key, Vec::new());
             }
         }
-        if let Some(list) = list_of(delivery.status) {
-            self.entries.put_new(keys::listed(list, no, id), Vec::new());
+        for list in lists_of(delivery.status) {
+            self.entries
+                .put_new(keys::listed(*list, no, id), Vec::new());
         }
     }
 
@@ -460,8 +492,8 @@ impl State {
                 self.entries.remove(keys::chained(no, facts.chain, id));
             }
         }
-        if let Some(list) = list_of(delivery.status) {
-            self.entries.remove(keys::listed(list, no, id));
+        for list in lists_of(delivery.status) {
+            self.entries.remove(keys::listed(*list, no, id));
         }
     }
 
@@ -485,19 +517,22 @@ impl State {
             }
         };
         self.touched.insert(no);
+        self.unweigh(no);
         if let Some(lane) = self.lanes.get_mut(&no) {
+            let totals = &mut lane.totals;
             match delivery.status {
-                Status::Pending => step(&mut lane.totals.pending, 1),
-                Status::Held => step(&mut lane.totals.held, 1),
-                Status::Delivered => step(&mut lane.totals.delivered, 1),
-                Status::Dead => step(&mut lane.totals.dead, 1),
+                Status::Pending => {
+                    step(&mut totals.pending, 1);
+                    step(&mut totals.pending_bytes, facts.body_len);
+                }
+                Status::Held => step(&mut totals.held, 1),
+                Status::Delivered => step(&mut totals.delivered, 1),
+                Status::Dead => step(&mut totals.dead, 1),
             }
         }
-        if list_of(delivery.status) != Some(List::Open) {
+        self.weigh(no);
+        if !matches!(delivery.status, Status::Pending | Status::Held) {
             return Ok(());
-        }
-        if let Some(lane) = self.lanes.get_mut(&no) {
-            step(&mut lane.totals.open_bytes, facts.body_len);
         }
         let first_or_last = facts.deliveries < 2 || self.count_open(id, add)?;
         if first_or_last {
@@ -538,10 +573,11 @@ fn end_of(row: &DeliveryRow) -> Option<(End, u64)> {
     }
 }
 
-fn list_of(status: Status) -> Option<List> {
+fn lists_of(status: Status) -> &'static [List] {
     match status {
-        Status::Pending | Status::Held => Some(List::Open),
-        Status::Dead => Some(List::Dead),
-        Status::Delivered => None,
+        Status::Pending => &[List::Open],
+        Status::Held => &[List::Open, List::Held],
+        Status::Dead => &[List::Dead],
+        Status::Delivered => &[],
     }
 }

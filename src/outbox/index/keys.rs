@@ -6,7 +6,9 @@
 //! | `d` event, endpoint | a delivery | `DeliveryRow` |
 //! | `e` event | an event | `EventRow` |
 //! | `f` kind, finished at, event | an event with nothing open, by when that was | nothing |
+//! | `h` endpoint, event | a delivery that is held for itself (not for its endpoint) | nothing |
 //! | `i` tenant, 0, key | an idempotency key | `KeyRow` |
+//! | `j` job | a replay or purge under way | `JobRow` |
 //! | `k` endpoint, chain, event | a pending delivery whose event has a key, by key and age | nothing |
 //! | `m` | the index itself | `MetaRow` |
 //! | `n` endpoint | an endpoint's name, state and totals | `LaneRow` |
@@ -15,14 +17,18 @@
 //! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
 //! | `s` endpoint | the definition of an endpoint made by the API | `SpecEntry` |
 //! | `x` endpoint, event | a dead delivery | nothing |
+//! | `z` event | an erased event | `ErasedEntry` |
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 
-/// Which of two lists a delivery stands in, by its state.
+/// The lists that a delivery stands in, by its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
+    /// Pending or held.
     Open,
+    /// Held for itself: of those in `Open` the ones that enabling does not release.
+    Held,
     Dead,
 }
 
@@ -30,6 +36,7 @@ impl List {
     fn tag(self) -> u8 {
         match self {
             List::Open => b'p',
+            List::Held => b'h',
             List::Dead => b'x',
         }
     }
@@ -146,6 +153,20 @@ pub fn spec(no: EndpointNo) -> Vec<u8> {
 /// What every key of a definition begins with.
 pub const SPECS: &[u8] = b"s";
 
+pub fn job(no: u32) -> Vec<u8> {
+    build(b'j', &[&no.to_be_bytes()])
+}
+
+/// What every job key begins with.
+pub const JOBS: &[u8] = b"j";
+
+pub fn erased(id: EventId) -> Vec<u8> {
+    build(b'z', &[&id.0.to_be_bytes()])
+}
+
+/// What every key of an erased event begins with.
+pub const ERASED: &[u8] = b"z";
+
 /// What every event key begins with.
 pub const EVENTS: &[u8] = b"e";
 
@@ -174,7 +195,7 @@ pub fn end_of(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// The event at the end of an `e`, `k`, `p`, `q` or `x` key.
+/// The event at the end of an `e`, `h`, `k`, `p`, `q`, `x` or `z` key.
 pub fn event_of(key: &[u8]) -> Option<EventId> {
     Some(EventId(u128::from_be_bytes(*key.last_chunk()?)))
 }

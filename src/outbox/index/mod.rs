@@ -11,7 +11,9 @@ pub mod pages;
 pub mod rows;
 
 mod apply;
+mod endpoints;
 mod flush;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ use overlay::Overlay;
 use pages::Pages;
 pub use pages::PagesError;
 use rows::{LaneRow, LaneTotals, MetaRow};
+pub use sums::Sums;
 
 /// An endpoint as the store knows it: also one that is gone from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct State {
     pub meta: MetaRow,
     /// Records that spoke of something unknown, since the start.
     pub unknown: u64,
+    /// What of the rows is asked for often.
+    pub sums: Sums,
     /// Lanes that changed since the last freeze.
     touched: BTreeSet<EndpointNo>,
 }

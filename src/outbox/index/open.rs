@@ -5,6 +5,7 @@
 //! long as the page cache that it was written to lives on (see ARCHITECTURE.md). A rebuild
 //! fills a new generation aside and names it when it is whole.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,11 +13,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::domain::endpoint::EndpointId;
-use crate::domain::event::Tenant;
+use crate::domain::event::{EventId, Tenant};
 
 use super::keys;
 use super::pages::{Pages, PagesError};
-use super::rows::{self, LaneRow, MetaRow};
+use super::rows::{self, ErasedEntry, LaneRow, MetaRow};
 use super::{Lane, State};
 
 /// How long sled may take to open what it has.
@@ -250,5 +251,23 @@ pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> 
         .collect();
     state.lanes = lanes.into_iter().collect();
     state.meta = meta;
+    state.sums.erasing = erasing(&state)?;
+    state.share_out(u64::MAX);
     Ok(state)
+}
+
+/// The erased events of which copies may be left.
+fn erasing(state: &State) -> Result<BTreeSet<EventId>, PagesError> {
+    let mut found = BTreeSet::new();
+    for entry in state
+        .entries
+        .scan(keys::ERASED, &keys::end_of(keys::ERASED), false)
+    {
+        let (key, value) = entry?;
+        let row: ErasedEntry = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+        if !row.done {
+            found.insert(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+        }
+    }
+    Ok(found)
 }

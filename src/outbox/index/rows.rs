@@ -69,8 +69,18 @@ pub struct LaneTotals {
     pub held: u64,
     pub delivered: u64,
     pub dead: u64,
-    /// The bodies of open deliveries, in bytes.
-    pub open_bytes: u64,
+    /// The bodies of pending deliveries, in bytes.
+    pub pending_bytes: u64,
+}
+
+/// An event that was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct ErasedEntry {
+    /// Where its record is.
+    pub lsn: u64,
+    pub at: u64,
+    /// Every copy of its bodies was overwritten.
+    pub done: bool,
 }
 
 /// Of the index as a whole.
@@ -93,6 +103,8 @@ pub struct MetaRow {
     pub events: u64,
     /// About what all events in the index take in the log, finished or not, in bytes.
     pub kept_bytes: u64,
+    /// Events that were erased and of which that is still known.
+    pub erased: u64,
 }
 
 /// About what an event takes in the log besides its body: heads, attempts, framing.
@@ -101,11 +113,13 @@ pub const EVENT_COST: u64 = 256;
 /// What an endpoint's definition takes in the log besides itself: name, state, framing.
 pub const SPEC_COST: u64 = 256;
 
+/// What it takes in the log to know that an event was erased.
+pub const ERASED_COST: u64 = 64;
+
 impl MetaRow {
-    /// About what events with nothing open take in the log, in bytes.
-    pub fn finished_bytes(&self) -> u64 {
-        self.kept_bytes
-            .saturating_sub(self.open_bytes + self.open_events * EVENT_COST)
+    /// About what has to stay in the log, in bytes.
+    pub fn wanted_bytes(&self) -> u64 {
+        self.kept_bytes + self.spec_bytes + self.erased * ERASED_COST
     }
 }
 

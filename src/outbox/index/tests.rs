@@ -8,8 +8,8 @@ use super::pages::Pages;
 use super::*;
 use crate::domain::delivery::Delivery;
 use crate::outbox::record::{
-    Accepted, Acted, AttemptRow, Attempted, EndpointRow, EventHead, Idempotency, KeyKept, NextRow,
-    Record, Rewritten, RewrittenDelivery, StepRow,
+    Accepted, Acted, AttemptRow, Attempted, EndpointRow, ErasedRow, EventHead, Idempotency, JobRow,
+    JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten, RewrittenDelivery, StepRow,
 };
 
 const STORE: [u8; 16] = [7; 16];
@@ -30,6 +30,19 @@ enum Step {
         event: usize,
         endpoint: u8,
         step: u8,
+    },
+    Move {
+        events: Vec<usize>,
+        endpoint: u8,
+        step: u8,
+    },
+    Job {
+        no: u8,
+        done: bool,
+    },
+    Erase {
+        event: usize,
+        done: bool,
     },
     Endpoint {
         no: u8,
@@ -58,6 +71,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(endpoints, key, deliver_at)| Step::Accept { endpoints, key, deliver_at }),
         10 => (event.clone(), 0..4u8, 0..6u8).prop_map(|(event, endpoint, next)| Step::Attempt { event, endpoint, next }),
         5 => (event.clone(), 0..4u8, 0..4u8).prop_map(|(event, endpoint, step)| Step::Act { event, endpoint, step }),
+        5 => (proptest::collection::vec(event.clone(), 1..6), 0..4u8, 0..6u8)
+            .prop_map(|(events, endpoint, step)| Step::Move { events, endpoint, step }),
+        1 => (0..4u8, any::<bool>()).prop_map(|(no, done)| Step::Job { no, done }),
+        1 => (event.clone(), any::<bool>()).prop_map(|(event, done)| Step::Erase { event, done }),
         2 => (0..4u8, any::<bool>()).prop_map(|(no, disabled)| Step::Endpoint { no, disabled }),
         2 => event.clone().prop_map(|event| Step::Rewrite { event }),
         2 => event.prop_map(|event| Step::Forget { event }),
@@ -170,21 +187,30 @@ fn head(id: u128, key: Option<u8>, deliver_at: bool) -> EventHead<'static> {
             key: KEYS[key as usize],
             content: [key; 32],
         }),
-        deliver_at: deliver_at.then_some(99),
+        deliver_at: deliver_at.then_some(1100),
         content_type: None,
         data_at: 0,
         body_len: 10 + id as u32,
     }
 }
 
-fn attempt() -> AttemptRow<'static> {
+fn attempt<R>(response: R) -> AttemptRow<'static, R> {
     AttemptRow {
         at: 5,
         duration_ms: 1,
         status: Some(503),
         error: Some((7, "no")),
-        response_body: b"x",
+        response,
         address: None,
+    }
+}
+
+fn numbered(step: u8, now: u64) -> StepRow {
+    match step {
+        0 => StepRow::Retry { at: now },
+        1 => StepRow::Hold { reason: 3 },
+        2 => StepRow::Release { at: now },
+        _ => StepRow::Die { at: now, reason: 6 },
     }
 }
 
@@ -231,7 +257,7 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                 id,
                 endpoint,
                 ended_at: now,
-                attempt: attempt(),
+                attempt: attempt(1),
                 next,
                 previous: 0,
             }));
@@ -244,16 +270,46 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
             let Some(event) = chosen(event, heads) else {
                 return;
             };
-            let step = match step {
-                0 => StepRow::Retry { at: now },
-                1 => StepRow::Hold { reason: 3 },
-                2 => StepRow::Release { at: now },
-                _ => StepRow::Die { at: now, reason: 6 },
-            };
             world.add(&Record::Acted(Acted {
                 id: event.id,
                 endpoint: (*endpoint).into(),
-                step,
+                step: numbered(*step, now),
+            }));
+        }
+        Step::Move {
+            events,
+            endpoint,
+            step,
+        } => {
+            let events = events.iter().filter_map(|event| chosen(event, heads));
+            world.add(&Record::Moved(Moved {
+                endpoint: (*endpoint).into(),
+                step: match step {
+                    4.. => MovedStep::Remove,
+                    step => MovedStep::Take(numbered(*step, now)),
+                },
+                ids: events.map(|event| event.id).collect(),
+            }));
+        }
+        Step::Job { no, done } => world.add(&Record::Job(JobRow {
+            no: (*no).into(),
+            endpoint: 1,
+            work: JobWork::Replay,
+            statuses: vec![4],
+            types: Vec::new(),
+            position: now.into(),
+            last: u128::MAX,
+            rate: 0,
+            done: *done,
+        })),
+        Step::Erase { event, done } => {
+            let Some(event) = chosen(event, heads) else {
+                return;
+            };
+            world.add(&Record::Erased(ErasedRow {
+                id: event.id,
+                at: now,
+                done: *done,
             }));
         }
         Step::Endpoint { no, disabled } => {
@@ -285,7 +341,7 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                     endpoint: no.0,
                     state,
                     attempts: if state.attempt_count > 0 {
-                        vec![attempt()]
+                        vec![attempt(1)]
                     } else {
                         Vec::new()
                     },
@@ -329,7 +385,7 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
 fn check_sums(state: &State) {
     let (mut open_bytes, mut kept_bytes, mut events) = (0, 0, 0);
     let mut totals: BTreeMap<EndpointNo, LaneTotals> = BTreeMap::new();
-    let (mut queued, mut open, mut dead, mut finished) = (0, 0, 0, 0usize);
+    let (mut queued, mut open, mut held, mut dead, mut finished) = (0, 0, 0, 0, 0usize);
     for entry in state
         .entries
         .scan(keys::EVENTS, &keys::end_of(keys::EVENTS), false)
@@ -346,14 +402,14 @@ fn check_sums(state: &State) {
             use crate::domain::delivery::Status;
             match delivery.status {
                 Status::Pending => {
+                    lane.pending_bytes += body_len;
                     (lane.pending, queued, open) = (lane.pending + 1, queued + 1, open + 1)
                 }
-                Status::Held => (lane.held, open) = (lane.held + 1, open + 1),
+                Status::Held => (lane.held, held, open) = (lane.held + 1, held + 1, open + 1),
                 Status::Delivered => lane.delivered += 1,
                 Status::Dead => (lane.dead, dead) = (lane.dead + 1, dead + 1),
             }
             if matches!(delivery.status, Status::Pending | Status::Held) {
-                lane.open_bytes += body_len;
                 is_open = true;
             }
         }
@@ -377,9 +433,27 @@ fn check_sums(state: &State) {
     }
     let count = |tag: &[u8]| state.entries.scan(tag, &keys::end_of(tag), false).count();
     assert_eq!(
-        (count(b"q"), count(b"p"), count(b"x"), count(b"f")),
-        (queued, open, dead, finished)
+        (
+            count(b"q"),
+            count(b"p"),
+            count(b"h"),
+            count(b"x"),
+            count(b"f")
+        ),
+        (queued, open, held, dead, finished)
     );
+    let taking = || state.lanes.values().filter(|lane| lane.is_taking());
+    let pending: u64 = taking().map(|lane| lane.totals.pending_bytes).sum();
+    let events: u64 = taking().map(|lane| lane.totals.pending).sum();
+    assert_eq!(state.pending_bytes(), pending.min(open_bytes));
+    assert_eq!(
+        state.history_bytes(),
+        kept_bytes
+            .saturating_sub(pending.min(open_bytes) + events.min(state.meta.open_events) * 256)
+    );
+    let backlogged = state.lanes.iter().filter(|(_, lane)| lane.totals.held > 0);
+    assert!(backlogged.map(|(no, _)| no).eq(&state.sums.backlogged));
+    assert_eq!(count(b"z") as u64, state.meta.erased);
 }
 
 proptest! {
@@ -395,6 +469,8 @@ proptest! {
             take(&mut world, step, &mut heads);
         }
         check_sums(&world.live);
+        check_sums(&world.plain);
+        prop_assert_eq!(&world.live.sums.erasing, &world.plain.sums.erasing);
         prop_assert_eq!(world.live.contents().unwrap(), world.plain.contents().unwrap());
     }
 }

@@ -1,0 +1,257 @@
+//! Who may ask what: bearer tokens and their scopes (RFC 6750).
+//!
+//! On the Unix socket the file's permissions have decided already, and nothing is asked.
+//! Over TCP every request names a host that is ours, and shows a token when there are any.
+//! No token, and nothing made of one, is ever written down.
+
+use std::net::IpAddr;
+
+use http::header::{self, HeaderMap};
+use http::{Method, Request};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::hosts::Hosts;
+use super::problem::{Kind, Problem};
+use crate::config::{Auth, Scope, Token};
+
+/// How a client came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Over TCP, to this address of ours if the system tells.
+    Tcp(Option<IpAddr>),
+    Unix,
+}
+
+/// What a path asks of whoever wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    /// A token of either scope.
+    AnyToken,
+    Admin,
+}
+
+impl Asks {
+    fn of(method: &Method, path: &str) -> Asks {
+        let hands_in = match path.strip_prefix("/v1/events") {
+            Some(below) => {
+                let name = below.strip_prefix('/');
+                method == Method::POST
+                    && (below.is_empty() || name.is_some_and(|name| !name.contains('/')))
+            }
+            None => false,
+        };
+        match path {
+            "/healthz" | "/readyz" => Asks::Nothing,
+            "/metrics" => Asks::AnyToken,
+            _ if hands_in => Asks::AnyToken,
+            _ => Asks::Admin,
+        }
+    }
+}
+
+/// The rules in force.
+#[derive(Debug)]
+pub struct Access {
+    tokens: Vec<Token>,
+    hosts: Hosts,
+}
+
+impl Access {
+    /// `hosts`: those of `listen.hosts`.
+    pub fn new(auth: &Auth, hosts: &[String]) -> Self {
+        Access {
+            tokens: auth.tokens.clone(),
+            hosts: Hosts::new(hosts),
+        }
+    }
+
+    /// # Errors
+    /// 400 and 403 about the host, 401 without a token that is known, 403 if its scope is
+    /// too small.
+    pub fn judge<B>(&self, peer: Peer, request: &Request<B>) -> Result<(), Problem> {
+        let Peer::Tcp(arrived_at) = peer else {
+            return Ok(());
+        };
+        self.hosts.judge(request, arrived_at)?;
+        let asks = Asks::of(request.method(), request.uri().path());
+        if self.tokens.is_empty() || asks == Asks::Nothing {
+            return Ok(());
+        }
+        let scope = self.scope(bearer(request.headers())?);
+        match (asks, scope) {
+            (_, None) => Err(unauthorized("the token is not one that is known here")),
+            (Asks::Admin, Some(Scope::Ingest)) => Err(Problem::new(
+                Kind::Forbidden,
+                "this takes a token of scope admin; the one given only hands in events",
+            )),
+            (_, Some(_)) => Ok(()),
+        }
+    }
+
+    /// The scope of a token that is known. Takes the same time whichever token it is, and
+    /// however much of it is right: digests of equal length are compared, all of them.
+    fn scope(&self, token: &str) -> Option<Scope> {
+        let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let (mut known, mut admin) = (Choice::from(0), Choice::from(0));
+        for token in &self.tokens {
+            let same = token.sha256.ct_eq(&given);
+            let is_admin = Choice::from(u8::from(token.scope == Scope::Admin));
+            known = Choice::conditional_select(&known, &Choice::from(1), same);
+            admin = Choice::conditional_select(&admin, &is_admin, same);
+        }
+        match (bool::from(known), bool::from(admin)) {
+            (false, _) => None,
+            (true, false) => Some(Scope::Ingest),
+            (true, true) => Some(Scope::Admin),
+        }
+    }
+}
+
+fn unauthorized(detail: &'static str) -> Problem {
+    Problem::new(Kind::Unauthorized, detail)
+}
+
+/// The token of the one `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().unwrap_or(""),
+        (None, _) => {
+            return Err(unauthorized(
+                "a token is asked for here: Authorization: Bearer TOKEN",
+            ));
+        }
+        (Some(_), Some(_)) => {
+            return Err(unauthorized("there is more than one Authorization header"));
+        }
+    };
+    match value.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(unauthorized("the Authorization header is no Bearer TOKEN")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> Access {
+        let token = |name: &str, text: &str, scope| Token {
+            name: name.to_owned(),
+            scope,
+            sha256: Sha256::digest(text.as_bytes()).into(),
+        };
+        let auth = Auth {
+            tokens: vec![
+                token("app", "in-1", Scope::Ingest),
+                token("ops", "admin-1", Scope::Admin),
+                token("more", "in-2", Scope::Ingest),
+            ],
+        };
+        Access::new(&auth, &[])
+    }
+
+    fn request(method: &str, path: &str, authorization: &[&str]) -> Request<()> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost");
+        for value in authorization {
+            request = request.header("authorization", *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn status(method: &str, path: &str, authorization: &[&str]) -> u16 {
+        let request = request(method, path, authorization);
+        match access().judge(Peer::Tcp(None), &request) {
+            Ok(()) => 200,
+            Err(Problem {
+                kind: Kind::Unauthorized,
+                ..
+            }) => 401,
+            Err(Problem {
+                kind: Kind::Forbidden,
+                ..
+            }) => 403,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_path_asks_for_its_scope() {
+        let cases = [
+            ("GET", "/healthz", [200, 200, 200]),
+            ("GET", "/readyz", [200, 200, 200]),
+            ("GET", "/metrics", [401, 200, 200]),
+            ("POST", "/v1/events", [401, 200, 200]),
+            ("POST", "/v1/events/order.created", [401, 200, 200]),
+            ("POST", "/v1/events/", [401, 200, 200]),
+            ("GET", "/v1/events", [401, 403, 200]),
+            ("GET", "/v1/events/evt_1", [401, 403, 200]),
+            ("DELETE", "/v1/events/evt_1", [401, 403, 200]),
+            ("OPTIONS", "/v1/events", [401, 403, 200]),
+            (
+                "POST",
+                "/v1/events/evt_1/deliveries/a/retry",
+                [401, 403, 200],
+            ),
+            ("POST", "/v1/eventsx", [401, 403, 200]),
+            ("POST", "/v1/events//", [401, 403, 200]),
+            ("POST", "/v1/endpoints", [401, 403, 200]),
+            ("GET", "/v1/status", [401, 403, 200]),
+            ("GET", "/metrics/", [401, 403, 200]),
+            ("GET", "/nowhere", [401, 403, 200]),
+        ];
+        for (method, path, expected) in cases {
+            let with = |token: &[&str]| status(method, path, token);
+            let found = [with(&[]), with(&["Bearer in-2"]), with(&["Bearer admin-1"])];
+            assert_eq!(found, expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_as_rfc_6750_has_it() {
+        for good in ["Bearer admin-1", "bearer admin-1", "BEARER   admin-1 "] {
+            assert_eq!(status("GET", "/v1/status", &[good]), 200, "{good}");
+        }
+        for bad in [
+            "",
+            "admin-1",
+            "Basic admin-1",
+            "Bearer",
+            "Bearer ",
+            "Bearer admin-",
+            "Bearer admin-11",
+            "Bearer ADMIN-1",
+            "Bearer admin-1 x",
+            "Beareradmin-1",
+            "Bearer \u{e4}",
+        ] {
+            assert_eq!(status("GET", "/v1/status", &[bad]), 401, "{bad}");
+        }
+        let twice = ["Bearer admin-1", "Bearer admin-1"];
+        assert_eq!(status("GET", "/v1/status", &twice), 401);
+    }
+
+    #[test]
+    fn nothing_is_asked_on_the_socket_or_without_tokens() {
+        let request = request("GET", "/v1/status", &["Bearer wrong"]);
+        assert!(access().judge(Peer::Unix, &request).is_ok());
+        let open = Access::new(&Auth::default(), &[]);
+        assert!(open.judge(Peer::Tcp(None), &request).is_ok());
+    }
+
+    #[test]
+    fn the_host_is_asked_for_whatever_the_token() {
+        let mut request = request("GET", "/healthz", &["Bearer admin-1"]);
+        request
+            .headers_mut()
+            .insert("host", "evil.example".parse().unwrap());
+        let refused = access().judge(Peer::Tcp(None), &request).unwrap_err();
+        assert_eq!(refused.kind, Kind::HostRefused);
+        assert!(access().judge(Peer::Unix, &request).is_ok());
+    }
+}

@@ -1,0 +1,123 @@
+//! `ingest.rate_limit`: how many events the whole daemon takes in a span of time.
+//!
+//! A token bucket that may be overdrawn: a request goes in whole or not at all, so a batch
+//! that is larger than the burst takes what is there and leaves a debt, which those after
+//! it wait out. What goes in over time is never more than the rate. Reads no clock.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::endpoint::Rate;
+
+/// How long the rate may be saved up for a burst.
+const BURST: f64 = 0.1;
+
+/// What is left to take.
+#[derive(Debug)]
+pub struct Intake {
+    per_second: f64,
+    burst: f64,
+    /// Below 0: in debt.
+    level: f64,
+    /// When the level was right.
+    at: Instant,
+}
+
+impl Intake {
+    /// Full, at `now`.
+    pub fn new(rate: Rate, now: Instant) -> Self {
+        let burst = (rate.per_second * BURST).max(1.0);
+        Intake {
+            per_second: rate.per_second,
+            burst,
+            level: burst,
+            at: now,
+        }
+    }
+
+    /// Takes `events` out.
+    ///
+    /// # Errors
+    /// How long until something can be taken again; nothing was taken.
+    pub fn take(&mut self, events: usize, now: Instant) -> Result<(), Duration> {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.level = (self.level + passed * self.per_second).min(self.burst);
+        self.at = self.at.max(now);
+        // A rounding error must not make it wait once more for what has come.
+        let missing = 1.0 - 1e-9 - self.level;
+        if missing > 0.0 {
+            let seconds = missing / self.per_second;
+            return Err(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        }
+        self.level -= events as f64;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn intake(per_second: f64) -> (Intake, Instant) {
+        let start = Instant::now();
+        (Intake::new(Rate { per_second }, start), start)
+    }
+
+    #[test]
+    fn the_burst_is_100_ms_of_the_rate_and_at_least_one() {
+        let (mut fast, start) = intake(50.0);
+        let taken = (0..20).filter(|_| fast.take(1, start).is_ok()).count();
+        assert_eq!(taken, 5);
+        let (mut slow, start) = intake(1.0 / 60.0);
+        assert_eq!(slow.take(1, start), Ok(()));
+        let wait = slow.take(1, start).unwrap_err();
+        assert_eq!(wait.as_secs_f64().round(), 60.0);
+        assert!(slow.take(1, start + Duration::from_secs(59)).is_err());
+        assert_eq!(slow.take(1, start + Duration::from_secs(60)), Ok(()));
+    }
+
+    #[test]
+    fn a_batch_over_the_burst_goes_in_and_leaves_a_debt() {
+        let (mut intake, start) = intake(100.0);
+        assert_eq!(intake.take(1000, start), Ok(()));
+        let wait = intake.take(1, start).unwrap_err();
+        assert_eq!((wait.as_secs_f64() * 100.0).round(), 991.0);
+        assert!(
+            intake
+                .take(1, start + wait - Duration::from_millis(5))
+                .is_err()
+        );
+        assert_eq!(intake.take(1, start + wait), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_gives_nothing() {
+        let (mut intake, start) = intake(1.0);
+        let later = start + Duration::from_secs(10);
+        assert_eq!(intake.take(1, later), Ok(()));
+        assert!(intake.take(1, start).is_err());
+        assert!(intake.take(1, later).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_rate_and_the_burst(
+            rate in 1.0_f64..10_000.0,
+            steps in proptest::collection::vec((0_u64..500_000, 1_usize..50), 1..200),
+        ) {
+            let (mut intake, start) = intake(rate);
+            let (mut now, mut taken, mut last) = (start, 0.0, 0.0);
+            for (micros, events) in steps {
+                now += Duration::from_micros(micros);
+                if intake.take(events, now).is_ok() {
+                    // All but the last request was within what had come by then.
+                    let earned = (rate * 0.1).max(1.0) + (now - start).as_secs_f64() * rate;
+                    prop_assert!(taken - earned <= 1e-6);
+                    taken += events as f64;
+                    last = events as f64;
+                }
+            }
+            prop_assert!(taken >= last);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What follows from the rows and is asked for often: kept in memory alone, next to the
+//! lanes, and counted again when an index is opened.
+
+use std::collections::BTreeSet;
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+
+use super::rows::EVENT_COST;
+use super::{Lane, State};
+
+/// Sums over all lanes, and who of them waits for something.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// Lanes with deliveries that are held for themselves.
+    pub backlogged: BTreeSet<EndpointNo>,
+    /// Erased events with copies in the log that may not be overwritten yet.
+    pub erasing: BTreeSet<EventId>,
+    /// Something that the bulk thread waits for may have come about.
+    pub eased: bool,
+    /// The bodies of pending deliveries of the lanes that take them, in bytes: of each
+    /// lane no more than its share.
+    taking_bytes: u64,
+    /// How many deliveries these are.
+    taking: u64,
+    /// The most that one lane counts for.
+    share: u64,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Sums {
+            backlogged: BTreeSet::new(),
+            erasing: BTreeSet::new(),
+            eased: true,
+            taking_bytes: 0,
+            taking: 0,
+            share: u64::MAX,
+        }
+    }
+}
+
+impl Sums {
+    fn parts(&self, lane: &Lane) -> (u64, u64) {
+        if lane.is_taking() {
+            let totals = &lane.totals;
+            (totals.pending_bytes.min(self.share), totals.pending)
+        } else {
+            (0, 0)
+        }
+    }
+}
+
+impl Lane {
+    /// Whether its pending deliveries go out.
+    pub fn is_taking(&self) -> bool {
+        !self.state.is_holding() && self.deleted.is_none()
+    }
+}
+
+impl State {
+    /// The lane is about to change.
+    pub(super) fn unweigh(&mut self, no: EndpointNo) {
+        let Some(lane) = self.lanes.get(&no) else {
+            return;
+        };
+        let (bytes, count) = self.sums.parts(lane);
+        self.sums.taking_bytes = self.sums.taking_bytes.saturating_sub(bytes);
+        self.sums.taking = self.sums.taking.saturating_sub(count);
+    }
+
+    /// The lane has changed, or is new.
+    pub(super) fn weigh(&mut self, no: EndpointNo) {
+        let Some(lane) = self.lanes.get(&no) else {
+            self.sums.backlogged.remove(&no);
+            return;
+        };
+        let (bytes, count) = self.sums.parts(lane);
+        self.sums.taking_bytes += bytes;
+        self.sums.taking += count;
+        if lane.totals.held > 0 {
+            self.sums.backlogged.insert(no);
+            self.sums.eased = true;
+        } else {
+            self.sums.backlogged.remove(&no);
+        }
+    }
+
+    /// Counts all lanes anew, each for no more than `share` bytes.
+    pub fn share_out(&mut self, share: u64) {
+        (self.sums.taking_bytes, self.sums.taking) = (0, 0);
+        self.sums.share = share;
+        let lanes: Vec<EndpointNo> = self.lanes.keys().copied().collect();
+        lanes.into_iter().for_each(|no| self.weigh(no));
+    }
+
+    /// The bytes that count for `outbox.max_size`: bodies that are pending, each once at
+    /// most, without those that are held.
+    pub fn pending_bytes(&self) -> u64 {
+        self.meta.open_bytes.min(self.sums.taking_bytes)
+    }
+
+    /// The bytes that count for `retention.max_size`: what is finished, dead or held. Each
+    /// byte kept counts either here or as pending.
+    pub fn history_bytes(&self) -> u64 {
+        let pending = self.meta.open_events.min(self.sums.taking);
+        let taken = self.pending_bytes() + pending * EVENT_COST;
+        self.meta.kept_bytes.saturating_sub(taken)
+    }
+}
