@@ -18,7 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// Bytes of bodies that are still to be delivered.
     pub max_size: u64,
-    /// How much of it one endpoint may have.
+    /// How much of it one endpoint may have. With a share of 1 none is held back: the
+    /// outbox is full before.
     pub share: u64,
     pub min_free_disk: u64,
     pub idempotency_window: Duration,
@@ -42,8 +43,12 @@ impl Limits {
     ) -> Self {
         Limits {
             max_size,
-            // Between 0 and `max_size`: a double of that size loses some bytes at most.
-            share: (max_size as f64 * endpoint_share.clamp(0.0, 1.0)) as u64,
+            share: if endpoint_share < 1.0 {
+                // A double of that size loses some bytes at most.
+                (max_size as f64 * endpoint_share.max(0.0)) as u64
+            } else {
+                u64::MAX
+            },
             min_free_disk,
             idempotency_window,
             data_dir,

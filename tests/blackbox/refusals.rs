@@ -354,7 +354,7 @@ fn a_full_outbox_is_503_and_drains() {
     let held = gate.clone();
     let receiver = Receiver::answering(move |_| crate::harness::Answer::status(200).behind(&held));
     let home = Home::new();
-    let config = "[outbox]\nsegment_size = \"4MiB\"\nmax_size = \"10KiB\"\n";
+    let config = "[outbox]\nsegment_size = \"4MiB\"\nmax_size = \"10KiB\"\nendpoint_share = 1.0\n";
     let daemon = home.start(&(config.to_owned() + &endpoint("slow", &receiver.url("/"), "")));
     let data = format!("\"{}\"", "x".repeat(4000));
     let first = [daemon.send("a", &data), daemon.send("a", &data)];
