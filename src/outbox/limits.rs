@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::outbox::log::{Log, LogError, SpareState};
+use crate::outbox::recovery::Options;
 use crate::outbox::view::Refused;
 
 /// Below so many bytes of certain room nothing is attempted: what is in flight still fits.
@@ -34,24 +35,18 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(
-        data_dir: PathBuf,
-        max_size: u64,
-        endpoint_share: f64,
-        min_free_disk: u64,
-        idempotency_window: Duration,
-    ) -> Self {
+    pub fn new(options: &Options) -> Self {
         Limits {
-            max_size,
-            share: if endpoint_share < 1.0 {
+            max_size: options.max_size,
+            share: if options.endpoint_share < 1.0 {
                 // A double of that size loses some bytes at most.
-                (max_size as f64 * endpoint_share.max(0.0)) as u64
+                (options.max_size as f64 * options.endpoint_share.max(0.0)) as u64
             } else {
                 u64::MAX
             },
-            min_free_disk,
-            idempotency_window,
-            data_dir,
+            min_free_disk: options.min_free_disk,
+            idempotency_window: options.idempotency_window,
+            data_dir: options.data_dir.clone(),
             free_bytes: u64::MAX,
             looked: None,
             no_spare: false,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::delivery::{Delivery, Move, Reason, Status};
 use crate::domain::endpoint::EndpointNo;
-use crate::domain::engine::Entry;
+use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::bulk::{Choice, NewJob, status_shown};
@@ -49,6 +49,8 @@ struct Held {
     /// As it is shown.
     status: Status,
     lsn: u64,
+    /// That of the event's key.
+    chain: u64,
     deliver_at: Option<Timestamp>,
 }
 
@@ -190,20 +192,20 @@ impl Writer {
             ..row
         };
         if done {
-            let endpoint = self.index.read().lanes.get(&no).map(|lane| lane.id.clone());
-            let work = match row.work {
-                JobWork::Replay => "replay",
-                JobWork::Purge => "purge",
-            };
-            tracing::info!(
-                endpoint = endpoint.as_ref().map(|id| id.as_str()),
-                job = number,
-                work,
-                "job ended"
-            );
+            self.note_job_ended(no, number, row.work);
         }
         self.push(&Record::Job(row), &[])?;
         Ok(())
+    }
+
+    fn note_job_ended(&self, no: EndpointNo, job: u32, work: JobWork) {
+        let endpoint = self.index.read().lanes.get(&no).map(|lane| lane.id.clone());
+        let endpoint = endpoint.as_ref().map(|id| id.as_str());
+        let work = match work {
+            JobWork::Replay => "replay",
+            JobWork::Purge => "purge",
+        };
+        tracing::info!(endpoint, job, work, "job ended");
     }
 
     fn release(
@@ -367,6 +369,7 @@ impl Writer {
             delivery: row.delivery().ok_or(PagesError::Damaged)?,
             status: status_shown(&row, lane)?,
             lsn: event.lsn,
+            chain: chain_of(event.key),
             deliver_at: event.deliver_at.map(Timestamp::from_millis),
         }))
     }
@@ -384,6 +387,7 @@ impl Held {
                 exact,
                 tries: 0,
                 budget_from: due,
+                chain: self.chain,
             },
             content: None,
         }

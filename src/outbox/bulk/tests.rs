@@ -150,6 +150,7 @@ impl Store {
             next,
             exact: false,
             disable: None,
+            awaited: false,
         });
     }
 

@@ -35,7 +35,7 @@ impl State {
     ) -> Result<(), PagesError> {
         self.note_finish(id, false)?;
         self.count(id, no, &row, facts, false)?;
-        self.unlist(id, no, &row);
+        self.unlist(id, no, &row, facts);
         self.entries.remove(keys::delivery(id, no));
         self.note_finish(id, true)
     }
