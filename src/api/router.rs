@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::{Api, deliveries, endpoints, events, metrics, secrets, status};
+use super::{Api, deliveries, endpoints, events, explain, metrics, secrets, status};
 
 /// Request line and headers, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -33,6 +33,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(delivery, get(deliveries::show))
         .route(&format!("{delivery}/retry"), post(deliveries::retry))
         .route(&format!("{delivery}/cancel"), post(deliveries::cancel))
+        .route(&format!("{delivery}/explain"), get(explain::explain))
         .route("/v1/deliveries", get(deliveries::list))
         .route(
             "/v1/endpoints",

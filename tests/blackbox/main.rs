@@ -11,6 +11,7 @@ mod breaker;
 mod commands;
 mod delivery;
 mod endpoint_api;
+mod explain;
 mod guard;
 mod hostile_clients;
 mod hostile_receivers;

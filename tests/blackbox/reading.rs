@@ -194,7 +194,10 @@ fn lists_are_filtered() {
     daemon.wait_status(&a, "ok", "delivered");
     let events = |filter: &str| {
         let page = daemon.tcp.get(&format!("/v1/events?{filter}")).expect(200);
-        texts(page["data"].as_array().unwrap(), "id")
+        let mut page = page["data"].as_array().unwrap().clone();
+        // The daemon tells of the dead delivery.
+        page.retain(|event| event["type"] != "outboxd.delivery.dead");
+        texts(&page, "id")
     };
     assert_eq!(events(""), [&acme, &b, &a].map(String::clone));
     assert_eq!(events("type=a"), [&acme, &a].map(String::clone));
