@@ -9,6 +9,7 @@ mod answers;
 mod batch;
 mod breaker;
 mod commands;
+mod commands_endpoints;
 mod delivery;
 mod endpoint_api;
 mod explain;
