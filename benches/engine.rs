@@ -87,6 +87,7 @@ impl Bench {
             exact: false,
             tries: 0,
             budget_from: due,
+            chain: 0,
         }
     }
 
@@ -123,16 +124,18 @@ impl Bench {
                         self.inputs.push_back(Input::Queued { no, entry });
                     }
                 }
-                Command::Refill { no, from, limit } => {
+                Command::Refill {
+                    no, from, limit, ..
+                } => {
                     let index = &mut self.index[no.0 as usize];
                     while index.front().is_some_and(|entry| entry.key() < from) {
                         index.pop_front();
                     }
                     let entries = index.iter().take(limit).copied().collect();
-                    let more = index.len() > limit;
-                    self.inputs.push_back(Input::Refilled { no, entries, more });
+                    let next = index.get(limit).map(Entry::key);
+                    self.inputs.push_back(Input::Refilled { no, entries, next });
                 }
-                Command::BreakerChanged { .. } => {}
+                Command::Head { .. } | Command::BreakerChanged { .. } => {}
             }
         }
         self.out = out;

@@ -42,7 +42,6 @@ pub async fn explain(
         (Some(delivery), Some(no)) if delivery.status == Status::Pending => Live {
             in_flight: api.questions.is_in_flight(no, event).await,
             lane: api.questions.lane(no).await,
-            behind: None,
         },
         _ => Live::default(),
     };
@@ -57,6 +56,8 @@ struct Stored {
     delivery: Option<DeliveryView>,
     /// `None`: it is not in force, but was once.
     endpoint: Option<(Arc<Endpoint>, EndpointState)>,
+    /// The pending delivery that goes first, as the endpoint's order wants it.
+    ahead: Option<DeliveryView>,
 }
 
 impl Stored {
@@ -66,10 +67,16 @@ impl Stored {
             Err(ReadError::NoSuchDelivery) => None,
             Err(error) => return Err(error),
         };
+        let head = match outbox.number_of(id) {
+            Some(no) if delivery.is_some() => outbox.ahead_of(no, event)?,
+            _ => None,
+        };
         Ok(Stored {
             event: outbox.summary(event)?,
             delivery,
             endpoint: outbox.endpoint(id),
+            // It may be gone already.
+            ahead: head.and_then(|head| outbox.delivery(head, id).ok()),
         })
     }
 }
@@ -79,8 +86,6 @@ impl Stored {
 struct Live {
     in_flight: bool,
     lane: Option<LaneView>,
-    /// The event whose delivery goes first, as the endpoint's order wants it.
-    behind: Option<EventId>,
 }
 
 /// The answer.
@@ -120,7 +125,7 @@ impl Stored {
             Status::Delivered => delivered(delivery),
             Status::Dead => dead(delivery),
             Status::Held => self.held(delivery),
-            Status::Pending => pending(delivery, live, now),
+            Status::Pending => pending(delivery, self.ahead.as_ref(), live, now),
         }
     }
 
@@ -252,7 +257,24 @@ fn last(delivery: &DeliveryView) -> String {
     }
 }
 
-fn pending(delivery: &DeliveryView, live: &Live, now: Timestamp) -> Verdict {
+fn behind(head: &DeliveryView) -> Verdict {
+    let event = head.event;
+    let mut detail = format!("{event} goes first: the endpoint takes its events in order");
+    if let Some(at) = head.next_attempt_at {
+        let _ = write!(detail, "; that one is due at {at}");
+    }
+    if head.attempt_count > 0 {
+        detail.push_str(&last(head));
+    }
+    Verdict::new("behind", detail)
+}
+
+fn pending(
+    delivery: &DeliveryView,
+    ahead: Option<&DeliveryView>,
+    live: &Live,
+    now: Timestamp,
+) -> Verdict {
     let tried = match delivery.attempt_count {
         0 => String::new(),
         _ => last(delivery),
@@ -261,9 +283,8 @@ fn pending(delivery: &DeliveryView, live: &Live, now: Timestamp) -> Verdict {
         let number = delivery.attempt_count.saturating_add(1);
         return Verdict::new("in_flight", format!("attempt {number} is under way"));
     }
-    if let Some(event) = live.behind {
-        let detail = format!("{event} goes first: the endpoint takes its events in order{tried}");
-        return Verdict::new("behind", detail);
+    if let Some(head) = ahead {
+        return behind(head);
     }
     let due = delivery.next_attempt_at.unwrap_or(now);
     let waiting = |answer, detail: String, at: Timestamp| {
@@ -359,7 +380,7 @@ impl<'a> Shown<'a> {
             answer: verdict.answer,
             detail: &verdict.detail,
             next_at: verdict.next_at,
-            behind: live.behind,
+            behind: stored.ahead.as_ref().map(|head| head.event),
             policy: stored
                 .endpoint
                 .as_ref()

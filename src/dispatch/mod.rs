@@ -8,8 +8,9 @@ mod attempts;
 mod bodies;
 mod gauges;
 mod questions;
+mod readings;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::clock;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
-use crate::domain::engine::{Command, Engine, Entry, Input, Key, LanePolicy, Now};
+use crate::domain::engine::{Command, Engine, Entry, Input, LanePolicy, Now};
 use crate::domain::event::EventId;
 use crate::outbox::commit::{Commit, Commits, Notice, Outcome};
 use crate::outbox::{LaneStart, Outbox};
@@ -32,6 +33,7 @@ use bodies::Bodies;
 pub use gauges::DispatchGauges;
 use questions::Question;
 pub use questions::{LaneView, Questions};
+use readings::Walk;
 
 /// How many bytes of bodies are kept in memory.
 const BODY_BUDGET: usize = 64 << 20;
@@ -67,6 +69,8 @@ pub struct Dispatch {
     judged: HashMap<(EventId, EndpointNo), Attempt>,
     asking: Questions,
     asked: mpsc::Receiver<Question>,
+    /// Readings of heads that are still to be made.
+    walks: VecDeque<Walk>,
     /// Starts held back while outcomes could not be stored.
     parked: Vec<(EndpointNo, Entry)>,
     /// When the disk is looked at again for them.
@@ -95,6 +99,7 @@ impl Dispatch {
             judged: HashMap::new(),
             asking,
             asked,
+            walks: VecDeque::new(),
             parked: Vec::new(),
             look_again: None,
             commands: Vec::new(),
@@ -154,6 +159,7 @@ impl Dispatch {
                     }
                 }
                 () = until(wake), if wake.is_some() => self.woken(),
+                () = tokio::task::yield_now(), if !self.walks.is_empty() => self.walk(),
                 () = until(drain_until), if drain_until.is_some() && !stopped => {}
             }
             let drained = drain_until.is_some_and(|deadline| {
@@ -180,6 +186,14 @@ impl Dispatch {
         Now {
             wall: clock::now(),
             mono: self.started.elapsed(),
+        }
+    }
+
+    /// One reading of heads. Behind a chain that is stuck there may be many without any, so
+    /// all else takes its turn between them.
+    fn walk(&mut self) {
+        if let Some((no, from, limit)) = self.walks.pop_front() {
+            self.tell(readings::heads(&self.outbox, no, from, limit));
         }
     }
 
@@ -219,25 +233,19 @@ impl Dispatch {
     /// One input, and all that follows from it.
     fn tell(&mut self, input: Input) {
         let now = self.now();
+        let mut inputs = VecDeque::new();
         let mut next = Some(input);
-        while let Some(input) = next.take() {
+        while let Some(input) = next {
             let mut commands = std::mem::take(&mut self.commands);
             self.engine
                 .handle(input, now, &mut self.random, &mut commands);
             for command in commands.drain(..) {
-                if let Some(answer) = self.carry_out(command) {
-                    // Refills are rare and never more than one a lane: their answers
-                    // are taken one by one.
-                    if next.is_none() {
-                        next = Some(answer);
-                    } else {
-                        self.tell(answer);
-                    }
-                }
+                inputs.extend(self.carry_out(command));
             }
             if self.commands.capacity() < commands.capacity() {
                 self.commands = commands;
             }
+            next = inputs.pop_front();
         }
         let stats = self.engine.stats();
         self.gauges.in_flight.store(stats.in_flight as u64, Relaxed);
@@ -263,11 +271,24 @@ impl Dispatch {
                 event,
                 next,
                 disable,
+                awaited,
             } => {
-                self.store(no, event, next, disable);
+                self.store(no, event, next, disable, awaited);
                 None
             }
-            Command::Refill { no, from, limit } => Some(self.refill(no, from, limit)),
+            Command::Refill {
+                no,
+                from,
+                limit,
+                heads: false,
+            } => Some(readings::refill(&self.outbox, no, from, limit)),
+            Command::Refill {
+                no, from, limit, ..
+            } => {
+                self.walks.push_back((no, from, limit));
+                None
+            }
+            Command::Head { no, chain } => Some(readings::head(&self.outbox, no, chain)),
             Command::BreakerChanged { no, open } => {
                 if let Some(endpoint) = self.outbox.in_force(no) {
                     if open {
@@ -277,20 +298,6 @@ impl Dispatch {
                     }
                 }
                 None
-            }
-        }
-    }
-
-    fn refill(&self, no: EndpointNo, from: Key, limit: usize) -> Input {
-        match self.outbox.pending(no, from, limit) {
-            Ok((entries, more)) => Input::Refilled { no, entries, more },
-            Err(error) => {
-                tracing::error!(%error, endpoint = no.0, "the pending deliveries cannot be read; tried again in a second");
-                Input::Refilled {
-                    no,
-                    entries: Vec::new(),
-                    more: true,
-                }
             }
         }
     }
@@ -331,6 +338,7 @@ impl Dispatch {
         event: EventId,
         next: Next,
         disable: Option<DisabledReason>,
+        awaited: bool,
     ) {
         let Some(attempt) = self.judged.remove(&(event, no)) else {
             return;
@@ -349,6 +357,7 @@ impl Dispatch {
             next,
             exact,
             disable,
+            awaited,
         });
     }
 
@@ -395,7 +404,8 @@ impl Dispatch {
             }
             Notice::Withdrawn { no, event } => {
                 self.bodies.release(event);
-                self.tell(Input::Withdrawn { no, event });
+                let chain = readings::chain_of(&self.outbox, no, event);
+                self.tell(Input::Withdrawn { no, event, chain });
             }
             Notice::Stored { no, event } => self.tell(Input::Stored { no, event }),
             Notice::Configured { no } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::endpoint::EndpointNo;
-use crate::domain::engine::Entry;
+use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::{EventId, EventType, NewEvent};
 use crate::domain::time::Timestamp;
 use crate::outbox::commit::Notice;
@@ -206,6 +206,7 @@ impl Writer {
             exact,
             tries: 0,
             budget_from: due,
+            chain: chain_of(event.key.as_ref().map(|key| key.as_str())),
         };
         let content = Arc::new(content);
         for no in endpoints {

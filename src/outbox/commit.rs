@@ -25,6 +25,8 @@ pub struct Outcome {
     pub exact: bool,
     /// Disable the endpoint with it.
     pub disable: Option<DisabledReason>,
+    /// Other attempts wait until it is stored.
+    pub awaited: bool,
 }
 
 /// Something for the writer to do.

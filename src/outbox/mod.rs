@@ -4,7 +4,7 @@
 //! [`Outbox`] is the handle by which the rest of the daemon reaches it, and speaks the
 //! domain's words only. `directory` and `recovery` open the store, `accept` and `settle`
 //! decide what a frame says, `define` and `lanes` know the endpoints, `report` tells their
-//! owners, `read` and `list` answer questions, `cleaning` gives space
+//! owners, `read`, `list` and `queue` answer questions, `cleaning` gives space
 //! back, `limits` refuses what would not fit.
 //!
 //! Nothing outside this folder knows the log, sled, or a record's bytes.
@@ -23,6 +23,7 @@ mod directory;
 mod lanes;
 mod limits;
 mod list;
+mod queue;
 mod read;
 mod recovery;
 mod report;

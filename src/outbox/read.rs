@@ -8,12 +8,11 @@ use bytes::Bytes;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Reason, Status};
 use crate::domain::endpoint::{EndpointId, EndpointNo};
-use crate::domain::engine::{Entry, Key as QueueKey};
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::Outbox;
 use crate::outbox::compose;
-use crate::outbox::index::rows::{self, EventRow, QueueRow};
+use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{Lane, PagesError, State, keys};
 use crate::outbox::log::{Body, LogReader, Lsn, Record as Found};
 use crate::outbox::record::{Beside, DeliveryRow, EndpointStateRow, EventHead, Record, Rewritten};
@@ -445,47 +444,5 @@ impl Outbox {
             self.shared.index_failed(&error.to_string());
         }
         answer
-    }
-
-    /// The pending deliveries of an endpoint in order of their due times, from `from` on:
-    /// at most `limit`, and whether there are more.
-    pub fn pending(
-        &self,
-        no: EndpointNo,
-        from: QueueKey,
-        limit: usize,
-    ) -> Result<(Vec<Entry>, bool), ReadError> {
-        self.judged(self.queued(no, from, limit))
-    }
-
-    fn queued(
-        &self,
-        no: EndpointNo,
-        from: QueueKey,
-        limit: usize,
-    ) -> Result<(Vec<Entry>, bool), ReadError> {
-        let state = self.shared.index.read();
-        let start = keys::queued(no, from.0.as_millis(), from.1);
-        let end = keys::end_of(&keys::queue_of(no));
-        let mut found = Vec::new();
-        for entry in state.entries.scan(&start, &end, false) {
-            if found.len() == limit {
-                return Ok((found, true));
-            }
-            let (key, value) = entry?;
-            let (due, event) = keys::due_of(&key)
-                .zip(keys::event_of(&key))
-                .ok_or(PagesError::Damaged)?;
-            let row: QueueRow = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
-            found.push(Entry {
-                event,
-                lsn: row.lsn,
-                due: Timestamp::from_millis(due),
-                exact: row.exact,
-                tries: row.tries,
-                budget_from: Timestamp::from_millis(row.budget_from),
-            });
-        }
-        Ok((found, false))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use crate::domain::endpoint::{DisabledReason, EndpointId, EndpointNo};
-use crate::domain::engine::Entry;
+use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::outbox::commit::{Notice, Outcome};
 use crate::outbox::index::rows::{self, EventRow};
@@ -22,6 +22,8 @@ struct Found {
     holding: bool,
     /// Where the event's record is.
     lsn: u64,
+    /// That of the event's key.
+    chain: u64,
 }
 
 pub(super) type Acts = Result<Option<Result<(), ActRefused>>, WriterError>;
@@ -148,6 +150,7 @@ impl Writer {
             exact: false,
             tries: 0,
             budget_from: now,
+            chain: found.chain,
         };
         draft.commit.notices.push(Notice::Queued {
             no: found.no,
@@ -238,6 +241,7 @@ impl Writer {
             delivery,
             holding: lane.state.is_holding(),
             lsn: row.lsn,
+            chain: chain_of(row.key),
         }))
     }
 

@@ -30,7 +30,7 @@ use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::view::{ActRefused, Receipt, Refused};
 use crate::outbox::{Defaults, Shared, StoreFailure};
 
-/// How long an outcome may wait for others to share its frame.
+/// How long an outcome that nobody waits for may wait for others to share its frame.
 const OUTCOME_WAIT: Duration = Duration::from_millis(20);
 /// How long outcomes wait before they are tried again when there was no room for them.
 const SPACE_WAIT: Duration = Duration::from_millis(500);
@@ -147,9 +147,10 @@ impl Writer {
                 }
             }
             let hurried = waiting.len() >= FRAME_REQUESTS
-                || waiting
-                    .iter()
-                    .any(|request| !matches!(request, Request::Outcome(_)));
+                || waiting.iter().any(|request| match request {
+                    Request::Outcome(outcome) => outcome.awaited && !self.limits.is_out(),
+                    _ => true,
+                });
             if hurried || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(Turn::Go);
             }

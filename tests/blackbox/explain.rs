@@ -249,6 +249,37 @@ fn what_waits_behind_the_breaker() {
 }
 
 #[test]
+fn what_waits_behind_an_ordered_head() {
+    let receiver = Receiver::statuses(&[500]);
+    let home = Home::new();
+    let config = LATER.to_owned()
+        + &endpoint("strict", &receiver.url("/"), "ordering = \"strict\"")
+        + &endpoint("key", &receiver.url("/"), "ordering = \"key\"");
+    let daemon = home.start(&config);
+    let head = daemon.send_with("a", "1", "\"key\": \"k\"");
+    let next = daemon.send_with("a", "2", "\"key\": \"k\"");
+    let other = daemon.send_with("a", "3", "\"key\": \"other\"");
+    for endpoint in ["strict", "key"] {
+        daemon.wait_delivery(&head, endpoint, "tried", |one| one["attempt_count"] == 1);
+        comes_to_say(&daemon, &head, endpoint, "waiting", &["due time"]);
+        let found = comes_to_say(
+            &daemon,
+            &next,
+            endpoint,
+            "behind",
+            &[&head, "in order", "attempt 1", "500"],
+        );
+        assert_eq!(found["behind"], head.as_str());
+        assert_eq!(found["next_at"], Value::Null);
+    }
+    comes_to_say(&daemon, &other, "strict", "behind", &[&head]);
+    // Another key does not wait.
+    daemon.wait_delivery(&other, "key", "tried", |one| one["attempt_count"] == 1);
+    let found = comes_to_say(&daemon, &other, "key", "waiting", &["due time"]);
+    assert_eq!(found["behind"], Value::Null);
+}
+
+#[test]
 fn what_waits_for_a_pause_to_end() {
     let receiver = Receiver::answering(|_| Answer::reply(429, &[("retry-after", "600")], ""));
     let home = Home::new();

@@ -20,6 +20,8 @@ mod hosts;
 mod idempotency;
 mod intake_rate;
 mod life;
+mod ordering;
+mod rate;
 mod reading;
 mod refusals;
 mod reports;

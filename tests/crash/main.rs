@@ -12,6 +12,7 @@ mod damage;
 mod faults;
 mod files;
 mod kills;
+mod ordering;
 mod recovery;
 mod space;
 mod stock;

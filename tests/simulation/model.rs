@@ -1,11 +1,11 @@
 //! The model outbox: what is committed, what is on its way, and what the engine was told.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use outboxd::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use outboxd::domain::endpoint::EndpointNo;
-use outboxd::domain::engine::{Entry, Input, Key};
+use outboxd::domain::engine::{ENDPOINT_CHAIN, Entry, Input, Key};
 use outboxd::domain::event::EventId;
 use outboxd::domain::time::Timestamp;
 
@@ -18,6 +18,7 @@ pub enum Record {
         id: Id,
         due: Timestamp,
         exact: bool,
+        chain: u64,
     },
     Attempted {
         id: Id,
@@ -44,6 +45,7 @@ pub struct Kept {
     pub delivery: Delivery,
     deliver_at: Option<Timestamp>,
     lsn: u64,
+    chain: u64,
 }
 
 /// What the store keeps of an endpoint.
@@ -59,6 +61,8 @@ pub struct EndpointState {
 pub struct Outbox {
     pub kept: HashMap<Id, Kept>,
     index: BTreeMap<(EndpointNo, Timestamp, EventId), ()>,
+    /// What is pending by chain, once as its key's and once as the endpoint's.
+    chains: BTreeSet<(EndpointNo, u64, EventId)>,
     pub endpoints: HashMap<EndpointNo, EndpointState>,
     log: VecDeque<(Duration, Record)>,
     /// Applied, and on its way to the engine, in order.
@@ -107,12 +111,18 @@ impl Outbox {
                 Vec::new()
             }
             Record::Disabled(no) | Record::Enabled(no, _) if self.is_removed(no) => Vec::new(),
-            Record::Accepted { id, due, exact } => {
+            Record::Accepted {
+                id,
+                due,
+                exact,
+                chain,
+            } => {
                 self.lsn += 1;
                 let kept = Kept {
                     delivery: Delivery::new(due),
                     deliver_at: exact.then_some(due),
                     lsn: self.lsn,
+                    chain,
                 };
                 self.put(id, kept);
                 self.queued(id)
@@ -152,6 +162,7 @@ impl Outbox {
                 vec![Input::Withdrawn {
                     no: id.0,
                     event: id.1,
+                    chain: self.kept.get(&id).map(|kept| kept.chain),
                 }]
             }
             Record::Disabled(no) => {
@@ -191,9 +202,15 @@ impl Outbox {
     fn put(&mut self, id: Id, kept: Kept) {
         if let Some(old) = self.kept.insert(id, kept) {
             self.index.remove(&(id.0, old.delivery.due, id.1));
+            for chain in [ENDPOINT_CHAIN, old.chain] {
+                self.chains.remove(&(id.0, chain, id.1));
+            }
         }
         if kept.delivery.status == Status::Pending {
             self.index.insert((id.0, kept.delivery.due, id.1), ());
+            for chain in [ENDPOINT_CHAIN, kept.chain] {
+                self.chains.insert((id.0, chain, id.1));
+            }
         }
     }
 
@@ -219,6 +236,7 @@ impl Outbox {
             exact: kept.deliver_at == Some(delivery.due),
             tries: delivery.tries,
             budget_from: delivery.budget_from,
+            chain: kept.chain,
         })
     }
 
@@ -239,10 +257,24 @@ impl Outbox {
     }
 
     /// The answer to a refill, as of now.
-    pub fn read(&self, no: EndpointNo, from: Key, limit: usize) -> (Vec<Entry>, bool) {
+    pub fn read(&self, no: EndpointNo, from: Key, limit: usize) -> (Vec<Entry>, Option<Key>) {
         let mut entries: Vec<Entry> = self.pending_from(no, from).take(limit + 1).collect();
-        let more = entries.len() > limit;
+        let next = entries.get(limit).map(Entry::key);
         entries.truncate(limit);
-        (entries, more)
+        (entries, next)
+    }
+
+    /// The answer to a refill with heads only, which passes over some others at most.
+    pub fn read_heads(&self, no: EndpointNo, from: Key, limit: usize) -> (Vec<Entry>, Option<Key>) {
+        let (mut entries, next) = self.read(no, from, limit.min(40));
+        entries.retain(|entry| entry.chain == 0 || self.head(no, entry.chain) == Some(*entry));
+        (entries, next)
+    }
+
+    /// The oldest pending delivery of a chain.
+    pub fn head(&self, no: EndpointNo, chain: u64) -> Option<Entry> {
+        let range = (no, chain, EventId(0))..=(no, chain, EventId(u128::MAX));
+        let (_, _, event) = self.chains.range(range).next()?;
+        self.entry((no, *event))
     }
 }

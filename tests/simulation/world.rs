@@ -9,7 +9,8 @@ use outboxd::domain::backoff::probe_delay;
 use outboxd::domain::delivery::{Next, Reason, Status};
 use outboxd::domain::endpoint::{EndpointNo, Ordering, Rate};
 use outboxd::domain::engine::{
-    Command, Engine, Entry, Input, LANE_WINDOW, LanePolicy, MAX_SETTLING, Now, Outcome,
+    Command, ENDPOINT_CHAIN, Engine, Entry, Input, LANE_WINDOW, LanePolicy, MAX_SETTLING, Now,
+    Outcome,
 };
 use outboxd::domain::event::{EventId, Tenant};
 use outboxd::domain::retry::RetryPolicy;
@@ -36,6 +37,8 @@ struct Lane {
     paused_until: Duration,
     in_flight: usize,
     refilling: bool,
+    /// Chains that the index is being asked about.
+    asking: HashSet<u64>,
     excused_until: Duration,
     /// When the rate limit has all its tokens again.
     tokens_full_at: Duration,
@@ -106,8 +109,8 @@ struct Busy {
 /// An answer to a refill that takes a while.
 struct Reading {
     no: EndpointNo,
-    entries: Vec<Entry>,
-    more: bool,
+    answer: Input,
+    fails: bool,
 }
 
 pub struct World {
@@ -122,6 +125,8 @@ pub struct World {
     /// What the engine can know to be pending, and not busy.
     visible: HashMap<Id, Entry>,
     visible_by_due: BTreeSet<(EndpointNo, Timestamp, EventId)>,
+    /// Once by the chain of its key, once by that of the endpoint.
+    visible_by_chain: BTreeSet<(EndpointNo, u64, EventId)>,
     /// What the engine was told is no longer pending.
     gone: HashSet<Id>,
     /// When the present budget truly began.
@@ -155,6 +160,7 @@ impl World {
             readings: BTreeMap::new(),
             visible: HashMap::new(),
             visible_by_due: BTreeSet::new(),
+            visible_by_chain: BTreeSet::new(),
             gone: HashSet::new(),
             budgets: HashMap::new(),
             time: Duration::ZERO,
@@ -206,6 +212,7 @@ impl World {
             paused_until: Duration::ZERO,
             in_flight: 0,
             refilling: false,
+            asking: HashSet::new(),
             excused_until: Duration::ZERO,
             tokens_full_at: Duration::ZERO,
         }
@@ -231,7 +238,12 @@ impl World {
             tenant: Tenant::new(["a", "b", "c"][rng.random_range(0..3)]).unwrap(),
             max_in_flight: rng.random_range(1..20),
             retry: Arc::new(retry),
-            ordering: Ordering::None,
+            ordering: [
+                Ordering::None,
+                Ordering::None,
+                Ordering::Key,
+                Ordering::Strict,
+            ][rng.random_range(0..4)],
             rate_limit: rng.random_bool(0.3).then(|| Rate {
                 per_second: [0.2, 3.0, 20.0, 300.0][rng.random_range(0..4)],
             }),
@@ -331,9 +343,15 @@ impl World {
     }
 
     fn tell(&mut self) {
-        let Some((_, input)) = self.outbox.notices.pop_front() else {
+        let Some((_, mut input)) = self.outbox.notices.pop_front() else {
             return;
         };
+        if let Input::Withdrawn { chain, .. } = &mut input
+            && self.rng.random_bool(0.2)
+        {
+            // The event is no longer kept.
+            *chain = None;
+        }
         match input {
             Input::Queued { no, entry } => {
                 let id = (no, entry.event);
@@ -350,7 +368,7 @@ impl World {
                     }
                 }
             }
-            Input::Withdrawn { no, event } => {
+            Input::Withdrawn { no, event, .. } => {
                 let id = (no, event);
                 self.gone.insert(id);
                 self.hide(id);
@@ -398,18 +416,19 @@ impl World {
         let Some((_, reading)) = self.readings.pop_first() else {
             return;
         };
-        let Reading { no, entries, more } = reading;
-        self.give(no, entries, more);
-    }
-
-    fn give(&mut self, no: EndpointNo, entries: Vec<Entry>, more: bool) {
+        let Reading { no, answer, fails } = reading;
         let mono = self.now().mono;
         let lane = self.lanes.get_mut(&no).unwrap();
-        lane.refilling = false;
-        if more && entries.is_empty() {
+        match &answer {
+            Input::Headed { chain, .. } | Input::Unread { chain, .. } => {
+                lane.asking.remove(chain);
+            }
+            _ => lane.refilling = false,
+        }
+        if fails {
             lane.excused_until = mono + Duration::from_secs(1);
         }
-        self.handle(Input::Refilled { no, entries, more });
+        self.handle(answer);
     }
 
     // What users and accidents do.
@@ -477,15 +496,24 @@ impl World {
         } else {
             self.rng.random_range(1..6)
         };
+        let keys = [1, 2, 4, 400][self.rng.random_range(0..4)];
         for _ in 0..count {
+            let chain = self.rng.random_range(0..=keys);
             self.last_event += self.rng.random_range(1..1000);
             let exact = self.rng.random_bool(0.05);
             let wait = Duration::from_secs(self.rng.random_range(1..20_000));
             let wait = if exact { wait } else { Duration::ZERO };
             let id = (no, EventId(self.last_event));
             let due = self.now().wall + wait;
-            self.outbox
-                .append(durable_at, Record::Accepted { id, due, exact });
+            self.outbox.append(
+                durable_at,
+                Record::Accepted {
+                    id,
+                    due,
+                    exact,
+                    chain,
+                },
+            );
         }
     }
 
@@ -527,6 +555,7 @@ impl World {
         self.readings.clear();
         self.visible.clear();
         self.visible_by_due.clear();
+        self.visible_by_chain.clear();
         self.gone.clear();
         self.time += Duration::from_millis(self.rng.random_range(10..100_000));
         self.started = self.time;
@@ -560,6 +589,7 @@ impl World {
             paused_until: Duration::ZERO,
             in_flight: 0,
             refilling: false,
+            asking: HashSet::new(),
             excused_until: Duration::ZERO,
             tokens_full_at: Duration::ZERO,
         };
@@ -607,28 +637,38 @@ impl World {
                         event,
                         next,
                         disable,
+                        ..
                     } => self.store((no, event), next, disable.is_some()),
-                    Command::Refill { no, from, limit } => {
+                    Command::Refill {
+                        no,
+                        from,
+                        limit,
+                        heads,
+                    } => {
                         let lane = self.lanes.get_mut(&no).unwrap();
                         assert!(!lane.refilling && limit > 0 && limit <= LANE_WINDOW);
-                        lane.refilling = true;
-                        let (entries, more) = self.outbox.read(no, from, limit);
-                        if !self.late_readings {
-                            self.lanes.get_mut(&no).unwrap().refilling = false;
-                            inputs.push(Input::Refilled { no, entries, more });
-                            continue;
-                        }
-                        // Read now, told later; or it fails.
-                        let fails = self.rng.random_bool(0.05);
-                        let (entries, more) = if fails {
-                            (Vec::new(), true)
+                        lane.refilling = self.late_readings;
+                        let (entries, next) = if heads {
+                            self.outbox.read_heads(no, from, limit)
                         } else {
-                            (entries, more)
+                            self.outbox.read(no, from, limit)
                         };
-                        self.last_reading += 1;
-                        let at = self.time + self.delay(300);
-                        self.readings
-                            .insert((at, self.last_reading), Reading { no, entries, more });
+                        let failed = Input::Refilled {
+                            no,
+                            entries: Vec::new(),
+                            next: Some(from),
+                        };
+                        let read = Input::Refilled { no, entries, next };
+                        inputs.extend(self.read(no, read, failed));
+                    }
+                    Command::Head { no, chain } => {
+                        let late = self.late_readings;
+                        let lane = self.lanes.get_mut(&no).unwrap();
+                        assert!(!late || lane.asking.insert(chain), "asked twice at once");
+                        let head = self.outbox.head(no, chain);
+                        let read = Input::Headed { no, chain, head };
+                        let failed = Input::Unread { no, chain };
+                        inputs.extend(self.read(no, read, failed));
                     }
                     Command::BreakerChanged { no, open } => {
                         let lane = &self.lanes[&no];
@@ -639,6 +679,55 @@ impl World {
         }
     }
 
+    /// The answer to a reading, now or, or another, later.
+    fn read(&mut self, no: EndpointNo, read: Input, failed: Input) -> Option<Input> {
+        if !self.late_readings {
+            return Some(read);
+        }
+        // Read now, told later; or it fails.
+        let fails = self.rng.random_bool(0.05);
+        let answer = if fails { failed } else { read };
+        self.last_reading += 1;
+        let at = self.time + self.delay(300);
+        let reading = Reading { no, answer, fails };
+        self.readings.insert((at, self.last_reading), reading);
+        None
+    }
+
+    /// The chain that a delivery belongs to by its endpoint's ordering.
+    fn chain(&self, no: EndpointNo, chain: u64) -> Option<u64> {
+        match self.lanes[&no].policy.ordering {
+            Ordering::None => None,
+            Ordering::Key => (chain != 0).then_some(chain),
+            Ordering::Strict => Some(ENDPOINT_CHAIN),
+        }
+    }
+
+    /// Whether one of the chain is in flight or settling.
+    fn is_running(&self, no: EndpointNo, chain: u64) -> bool {
+        let mut busy = self.busy.iter().filter(|(id, _)| id.0 == no);
+        busy.any(|(_, busy)| self.chain(no, busy.entry.chain) == Some(chain))
+    }
+
+    /// Those of the chain that the engine can know of and that are older.
+    fn older(&self, id: Id, chain: u64) -> impl Iterator<Item = Id> {
+        let range = (id.0, chain, EventId(0))..(id.0, chain, id.1);
+        let older = self.visible_by_chain.range(range);
+        older.map(|&(no, _, event)| (no, event))
+    }
+
+    fn check_order(&self, id: Id, entry: &Entry) {
+        let Some(chain) = self.chain(id.0, entry.chain) else {
+            return;
+        };
+        assert!(!self.is_running(id.0, chain), "{id:?}: its chain runs");
+        // What the index knows already may be known from a reading.
+        let mut ahead = self
+            .older(id, chain)
+            .filter(|&id| self.outbox.entry(id).is_some());
+        assert_eq!(ahead.next(), None, "{id:?} is not the head of its chain");
+    }
+
     fn start(&mut self, no: EndpointNo, entry: Entry) {
         let (id, now) = ((no, entry.event), self.now());
         self.attempts += 1;
@@ -647,7 +736,7 @@ impl World {
         let known = self.visible.get(&id).copied();
         let news = self.outbox.notices.iter().any(|(_, input)| match input {
             Input::Queued { no, entry } => id == (*no, entry.event),
-            Input::Withdrawn { no, event } => id == (*no, *event),
+            Input::Withdrawn { no, event, .. } => id == (*no, *event),
             Input::Remove { no } => id.0 == *no,
             _ => false,
         });
@@ -660,6 +749,7 @@ impl World {
                 "{id:?} was told otherwise"
             );
         }
+        self.check_order(id, &entry);
         let lane = &self.lanes[&no];
         let state = self.outbox.endpoints.get(&no).copied().unwrap_or_default();
         let released = state.released_at.is_some_and(|at| entry.budget_from < at);
@@ -796,11 +886,17 @@ impl World {
         self.hide(id);
         self.visible.insert(id, entry);
         self.visible_by_due.insert((id.0, entry.due, id.1));
+        for chain in [ENDPOINT_CHAIN, entry.chain] {
+            self.visible_by_chain.insert((id.0, chain, id.1));
+        }
     }
 
     fn hide(&mut self, id: Id) {
         if let Some(entry) = self.visible.remove(&id) {
             self.visible_by_due.remove(&(id.0, entry.due, id.1));
+            for chain in [ENDPOINT_CHAIN, entry.chain] {
+                self.visible_by_chain.remove(&(id.0, chain, id.1));
+            }
         }
     }
 
@@ -831,9 +927,10 @@ impl World {
         let blocked = lane.held
             || lane.in_flight > 0
             || lane.refilling
+            || !lane.asking.is_empty()
             || lane.paused_until > now.mono
             || lane.excused_until > now.mono
-            || !lane.has_token(now.mono)
+            || !lane.has_token(now.mono.saturating_sub(GRAIN))
             || self.engine.stats().in_flight >= self.limit.div_ceil(4);
         if blocked {
             return;
@@ -848,8 +945,16 @@ impl World {
         if start >= end {
             return;
         }
-        for &(_, due, event) in self.visible_by_due.range(start..end).take(1) {
+        let due = self.visible_by_due.range(start..end);
+        let ordered = lane.policy.ordering != Ordering::None;
+        for &(_, due, event) in due.take(if ordered { 20 } else { 1 }) {
             let entry = self.visible[&(no, event)];
+            let behind = self.chain(no, entry.chain).is_some_and(|chain| {
+                self.is_running(no, chain) || self.older((no, event), chain).next().is_some()
+            });
+            if behind {
+                continue;
+            }
             // After a jump backwards a release lets go what seems to be of the future.
             let released = |at| entry.budget_from < at || self.jumped;
             let paced = state.released_at.is_some_and(released);

@@ -57,6 +57,12 @@ impl Busy {
         self.all.contains_key(&(no, event))
     }
 
+    /// An endpoint's deliveries in flight or settling.
+    pub fn of(&self, no: EndpointNo) -> impl Iterator<Item = Entry> {
+        let all = self.all.iter().filter(move |((of, _), _)| *of == no);
+        all.map(|(_, delivery)| delivery.entry)
+    }
+
     pub fn settling(&self) -> usize {
         self.all.len().saturating_sub(self.in_flight)
     }
@@ -103,15 +109,17 @@ impl Busy {
         }
     }
 
-    /// The outcome is stored: `None` if none was settling, else what is pending again.
-    pub fn stored(&mut self, no: EndpointNo, event: EventId) -> Option<Option<Entry>> {
+    /// The outcome is stored: `None` if none was settling, else the delivery as it was and
+    /// what is pending again.
+    pub fn stored(&mut self, no: EndpointNo, event: EventId) -> Option<(Entry, Option<Entry>)> {
         let delivery = self.all.get(&(no, event))?;
         let Phase::Settling(again) = delivery.phase else {
             return None;
         };
         let again = again.filter(|_| !delivery.withdrawn);
+        let entry = delivery.entry;
         self.all.remove(&(no, event));
-        Some(again)
+        Some((entry, again))
     }
 
     /// Whether a delivery of which this was told is busy; then it is noted here.

@@ -10,30 +10,27 @@ use std::time::Duration;
 use rand::Rng;
 
 use super::breaker::{Breaker, Gate};
-use super::message::{Entry, LanePolicy};
-use super::rate::{self, Bucket};
+use super::due::Due;
+use super::message::{Entry, Key, LanePolicy};
+use super::ordered::Chains;
+use super::rate::Bucket;
 use super::share::{Conduct, Turn};
 use super::window::{Waiting, Window};
 use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::Next;
-use crate::domain::endpoint::{DisabledReason, Rate};
+use crate::domain::endpoint::{DisabledReason, Ordering};
 use crate::domain::event::EventId;
 use crate::domain::schedule::{Now, WallClock};
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{Budget, Outcome, judge};
+use crate::domain::verdict::{Outcome, judge};
 
 /// An attempt that takes longer is slow.
 pub const SLOW: Duration = Duration::from_secs(1);
 /// So many attempts at once are allowed at first; each success allows one more.
 pub const FIRST_ALLOWANCE: usize = 4;
-/// How many a second a release lets go, if the endpoint has no rate limit.
-const RELEASES: Rate = Rate { per_second: 100.0 };
 /// An endpoint is disabled when all of its last so many attempts, over so long, failed.
 const FAILING_ATTEMPTS: u32 = 20;
 const FAILING_FOR: Duration = Duration::from_secs(5 * 86_400);
-/// A stored time that is later than the clock by less is not from the future.
-const CLOCK_SLACK: Duration = Duration::from_secs(1);
-
 /// What outlives a lane, for as long as the endpoint is configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Legacy {
@@ -56,6 +53,8 @@ impl Default for Legacy {
 pub struct Lane {
     pub policy: Arc<LanePolicy>,
     pub window: Window,
+    /// With an ordering: what keeps it.
+    pub chains: Option<Box<Chains>>,
     pub breaker: Breaker,
     /// No starts: the endpoint is disabled, missing or removed.
     pub held: bool,
@@ -74,11 +73,7 @@ pub struct Lane {
     allowance: usize,
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
-    released_at: Option<Timestamp>,
-    /// The next released delivery is due then.
-    pace: Duration,
-    /// All that lay past now + `retry.max` when it was first seen is due by then.
-    capped_at: Option<Duration>,
+    due: Due,
     /// Where the engine has filed the lane; the engine's alone.
     pub filed: Filed,
 }
@@ -135,9 +130,12 @@ impl Lane {
         let bucket = policy
             .rate_limit
             .map(|rate| Bucket::new(rate, legacy.bucket_full_at, mono));
+        let ordered = policy.ordering != Ordering::None;
+        let chains = ordered.then(|| Box::new(Chains::new(policy.ordering, std::iter::empty())));
         Lane {
             policy,
             bucket,
+            chains,
             window: Window::default(),
             breaker: Breaker::default(),
             held: false,
@@ -149,9 +147,7 @@ impl Lane {
             standing,
             allowance: FIRST_ALLOWANCE,
             failing: None,
-            released_at: None,
-            pace: Duration::ZERO,
-            capped_at: None,
+            due: Due::default(),
             filed: Filed {
                 conduct: standing,
                 turn: None,
@@ -166,8 +162,12 @@ impl Lane {
     /// Nothing pending and nothing to remember but the standing.
     pub fn is_idle(&self) -> bool {
         let busy = self.in_flight + self.settling > 0;
+        let asking = self
+            .chains
+            .as_ref()
+            .is_some_and(|chains| !chains.is_quiet());
         let quiet = !self.held && self.failing.is_none() && self.window.is_exhausted();
-        !busy && (quiet || self.removed)
+        !busy && !asking && (quiet || self.removed)
     }
 
     pub fn legacy(&self) -> Legacy {
@@ -183,7 +183,16 @@ impl Lane {
     }
 
     /// The endpoint is configured anew.
-    pub fn configure(&mut self, policy: Arc<LanePolicy>, mono: Duration) {
+    /// `busy` are its deliveries in flight or settling.
+    pub fn configure(
+        &mut self,
+        policy: Arc<LanePolicy>,
+        mono: Duration,
+        busy: impl Iterator<Item = Entry>,
+    ) {
+        if policy.ordering != self.policy.ordering {
+            self.reorder(policy.ordering, busy);
+        }
         let full_at = self.bucket_full_at();
         self.bucket = policy
             .rate_limit
@@ -249,14 +258,26 @@ impl Lane {
     /// A delivery is pending, whatever it was before.
     pub fn queued(&mut self, entry: Entry, now: Now, capacity: usize) {
         self.window.remove(entry.event);
-        self.enter(entry, now, capacity);
+        if self.chains.is_none() || self.may_enter(&entry) {
+            self.enter(entry, now, capacity);
+        }
+    }
+
+    /// The index was asked for the head of a chain, and this is it.
+    pub fn headed(&mut self, chain: u64, head: Option<Entry>, now: Now, capacity: usize) {
+        if self.answered(chain)
+            && let Some(head) = head
+        {
+            self.enter(head, now, capacity);
+        }
     }
 
     /// The outcome of an attempt is stored; `again` is what is pending after it.
-    pub fn stored(&mut self, event: EventId, again: Option<Entry>, now: Now, capacity: usize) {
+    pub fn stored(&mut self, entry: &Entry, again: Option<Entry>, now: Now, capacity: usize) {
         self.settling = self.settling.saturating_sub(1);
-        self.window.touch(event);
-        if let Some(entry) = again {
+        self.window.touch(entry.event);
+        let next_in_chain = self.chains.is_some() && self.next_in_chain(entry);
+        if let Some(entry) = again.filter(|_| !next_in_chain) {
             self.enter(entry, now, capacity);
         }
     }
@@ -264,7 +285,8 @@ impl Lane {
     /// Takes a delivery into the window, unless it lies past it.
     fn enter(&mut self, entry: Entry, now: Now, capacity: usize) {
         if self.window.takes(entry.key()) {
-            let deadline = self.deadline(&entry, now, self.window.is_complete());
+            let complete = self.window.is_complete();
+            let deadline = self.due.deadline(&entry, &self.policy, now, complete);
             self.window.insert(Waiting { deadline, entry }, capacity);
         }
     }
@@ -273,17 +295,18 @@ impl Lane {
     pub fn refilled(
         &mut self,
         entries: Vec<Entry>,
-        more: bool,
+        next: Option<Key>,
         now: Now,
         busy: impl Fn(EventId) -> bool,
     ) {
+        let entries = self.believed(entries);
         let mut window = std::mem::take(&mut self.window);
-        window.refilled(entries, more, now.mono, busy, |entry| {
-            self.deadline(entry, now, false)
+        window.refilled(entries, next, now.mono, busy, |entry| {
+            self.due.deadline(entry, &self.policy, now, false)
         });
         self.window = window;
         if self.window.is_complete() {
-            self.capped_at = None;
+            self.due.all_is_read();
         }
     }
 
@@ -293,6 +316,9 @@ impl Lane {
         self.breaker.started(entry.event);
         if let Some(bucket) = &mut self.bucket {
             bucket.take(mono);
+        }
+        if let Some(chains) = &mut self.chains {
+            chains.started(&entry);
         }
         self.in_flight += 1;
         Some(entry)
@@ -314,7 +340,7 @@ impl Lane {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.lingering = self.lingering.saturating_sub(usize::from(ended.lingered));
         self.note(&ended, now, rng);
-        let budget = self.budget(&ended.entry, now, clock);
+        let budget = self.due.budget(&ended.entry, now, clock);
         let verdict = judge(ended.outcome, &self.policy.retry, budget, now.wall, rng);
         if let Some(pause) = verdict.pause {
             self.paused_until = self.paused_until.max(now.mono.saturating_add(pause));
@@ -392,13 +418,16 @@ impl Lane {
         self.failing = failing.filter(|&(_, attempts)| attempts > 0);
         let failures = self.failing.map_or(0, |(_, attempts)| attempts);
         self.breaker = Breaker::after_failures(failures, mono);
-        self.released_at = released_at;
+        self.due.released(released_at);
     }
 
     /// No more starts; what waits is left to the index.
     pub fn hold(&mut self) {
         self.held = true;
-        self.window.forget();
+        self.forget();
+        if let Some(chains) = &mut self.chains {
+            chains.drop_questions();
+        }
     }
 
     /// The endpoint is deleted.
@@ -415,78 +444,13 @@ impl Lane {
         self.breaker.succeeded();
         self.failing = None;
         self.paused_until = Duration::ZERO;
-        self.released_at = Some(at);
-        self.window.forget();
+        self.due.released(Some(at));
+        self.forget();
     }
 
     /// The wall clock jumped forward.
     pub fn hasten(&mut self, now: Now) {
-        let released_at = self.released_at;
-        let paced = self.pace.max(now.mono);
-        self.window.hasten(|entry| {
-            if is_released(entry, released_at, now) {
-                paced
-            } else {
-                now.deadline(entry.due)
-            }
-        });
+        let due = &self.due;
+        self.window.hasten(|entry| due.hastened(entry, now));
     }
-
-    /// The budget that an attempt of the delivery is made under.
-    fn budget(&self, entry: &Entry, now: Now, clock: &WallClock) -> Budget {
-        let fresh = self
-            .released_at
-            .filter(|&at| started_before(entry, at, now));
-        let (from, tries) = fresh.map_or((entry.budget_from, entry.tries), |at| (at, 0));
-        let corrected = clock.corrected(from, now);
-        Budget {
-            // Stored only if correcting it once more would not change it.
-            from: if clock.corrected(corrected, now) == corrected {
-                fresh.map_or(corrected, |at| corrected.max(at))
-            } else {
-                from
-            },
-            age: now.wall.since(corrected),
-            tries,
-        }
-    }
-
-    /// `complete`: nothing is in the index only.
-    fn deadline(&mut self, entry: &Entry, now: Now, complete: bool) -> Duration {
-        if is_released(entry, self.released_at, now) {
-            return self.next_release(now.mono);
-        }
-        let deadline = now.deadline(entry.due);
-        let cap = now.mono.saturating_add(self.policy.retry.longest());
-        if entry.exact || deadline <= cap {
-            deadline
-        } else if complete {
-            cap
-        } else {
-            // One time for all of them: a cap of its own for each refill would add up.
-            *self.capped_at.get_or_insert(cap)
-        }
-    }
-
-    fn next_release(&mut self, mono: Duration) -> Duration {
-        let step = rate::step(self.policy.rate_limit.unwrap_or(RELEASES));
-        let due = self.pace.max(mono);
-        self.pace = due.saturating_add(step);
-        due
-    }
-}
-
-/// Whether a delivery is due at once because of the release at that time. One that waits
-/// for a time that was asked for goes on waiting.
-fn is_released(entry: &Entry, released_at: Option<Timestamp>, now: Now) -> bool {
-    let asked_for = entry.exact && entry.due > now.wall;
-    released_at.is_some_and(|at| started_before(entry, at, now)) && !asked_for
-}
-
-/// Whether a delivery had begun its budget before the release at that time. What is in the
-/// future is from before the wall clock was set back: such a release would match for
-/// ever, such a budget never.
-fn started_before(entry: &Entry, released_at: Timestamp, now: Now) -> bool {
-    let latest = now.wall + CLOCK_SLACK;
-    released_at <= latest && (entry.budget_from < released_at || entry.budget_from > latest)
 }

@@ -16,7 +16,6 @@ pub struct LanePolicy {
     /// At least 1.
     pub max_in_flight: usize,
     pub retry: Arc<RetryPolicy>,
-    /// Carried, not acted on.
     pub ordering: Ordering,
     /// Of attempts; also paces what a [`Input::Release`] lets go.
     pub rate_limit: Option<Rate>,
@@ -37,6 +36,8 @@ pub struct Entry {
     pub tries: u32,
     /// When the present retry budget began.
     pub budget_from: Timestamp,
+    /// That of the event's key, see [`chain_of`](super::chain_of); 0: it has none.
+    pub chain: u64,
 }
 
 /// A place in an endpoint's part of the index: (due, event).
@@ -73,16 +74,30 @@ pub enum Input {
     /// already is replaced.
     Queued { no: EndpointNo, entry: Entry },
     /// A delivery is no longer pending for a reason that is no attempt's. If it is in
-    /// flight the attempt ends as usual.
-    Withdrawn { no: EndpointNo, event: EventId },
+    /// flight the attempt ends as usual. `chain` is that of its event's key, if it is
+    /// known; only with an ordering by key is it looked at.
+    Withdrawn {
+        no: EndpointNo,
+        event: EventId,
+        chain: Option<u64>,
+    },
     /// The answer to [`Command::Refill`], now or later: the pending deliveries from `from`
-    /// on in key order, at most `limit`; `more` if the index has some after them. With
-    /// `more` and no entries the reading failed and is asked for again after a second.
+    /// on in key order, at most `limit`, and from where on the index has more. If that is
+    /// `from` the reading failed and is asked for again after a second.
     Refilled {
         no: EndpointNo,
         entries: Vec<Entry>,
-        more: bool,
+        next: Option<Key>,
     },
+    /// The answer to [`Command::Head`], now or later: the chain's oldest pending delivery.
+    Headed {
+        no: EndpointNo,
+        chain: u64,
+        head: Option<Entry>,
+    },
+    /// The answer to [`Command::Head`] if the reading failed: it is asked for again after a
+    /// second.
+    Unread { no: EndpointNo, chain: u64 },
     /// An attempt came to its end.
     Ended {
         no: EndpointNo,
@@ -121,13 +136,20 @@ pub enum Command {
         /// The endpoint is to be disabled with it. The engine holds the lane from now on;
         /// [`Input::Hold`] may follow.
         disable: Option<DisabledReason>,
+        /// Others of its chain may start only when it is stored.
+        awaited: bool,
     },
-    /// Read the index; answered by one [`Input::Refilled`].
+    /// Read the index; answered by one [`Input::Refilled`]. With `heads` all but the heads
+    /// of their chains are left out.
     Refill {
         no: EndpointNo,
         from: Key,
         limit: usize,
+        heads: bool,
     },
+    /// Read the head of a chain: [`ENDPOINT_CHAIN`](super::ENDPOINT_CHAIN) is that of all
+    /// pending deliveries of the endpoint. Answered by one [`Input::Headed`].
+    Head { no: EndpointNo, chain: u64 },
     /// For logs and metrics.
     BreakerChanged { no: EndpointNo, open: bool },
 }

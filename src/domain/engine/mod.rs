@@ -16,9 +16,11 @@
 
 mod breaker;
 mod busy;
+mod due;
 mod lane;
 mod message;
 mod number_map;
+mod ordered;
 mod rate;
 mod register;
 mod share;
@@ -41,6 +43,7 @@ use crate::domain::event::EventId;
 use crate::domain::schedule::WallClock;
 
 pub use self::message::{Command, Entry, Input, Key, LanePolicy};
+pub use self::ordered::{ENDPOINT_CHAIN, chain_of};
 pub use self::window::LANE_WINDOW;
 pub use crate::domain::schedule::Now;
 pub use crate::domain::verdict::Outcome;
@@ -178,8 +181,15 @@ impl Engine {
         match input {
             Input::Configure { no, policy } => self.configure(no, policy, now, out),
             Input::Queued { no, entry } => self.queued(no, entry, now, out),
-            Input::Withdrawn { no, event } => self.withdrawn(no, event, now, out),
-            Input::Refilled { no, entries, more } => self.refilled(no, entries, more, now, out),
+            Input::Withdrawn { no, event, chain } => self.withdrawn(no, event, chain, now, out),
+            Input::Refilled { no, entries, next } => self.refilled(no, entries, next, now, out),
+            Input::Headed { no, chain, head } => {
+                let capacity = self.register.capacity();
+                self.with(no, now, out, |lane| lane.headed(chain, head, now, capacity));
+            }
+            Input::Unread { no, chain } => {
+                self.with(no, now, out, |lane| lane.unread(chain, now.mono));
+            }
             Input::Ended { no, event, outcome } => self.ended(no, event, outcome, now, rng, out),
             Input::Stored { no, event } => self.stored(no, event, now, out),
             Input::Restored {
@@ -190,10 +200,10 @@ impl Engine {
             } => self.change(no, now, out, |lane| {
                 lane.restore(failing, released_at, now.mono);
                 if backlog {
-                    lane.window.forget();
+                    lane.forget();
                 }
             }),
-            Input::Backlog { no } => self.change(no, now, out, |lane| lane.window.forget()),
+            Input::Backlog { no } => self.change(no, now, out, Lane::forget),
             Input::Hold { no } => self.change(no, now, out, Lane::hold),
             Input::Release { no, at } => self.change(no, now, out, |lane| lane.release(at)),
             Input::Probe { no } => {
@@ -220,7 +230,11 @@ impl Engine {
             // It may belong to another tenant now.
             self.register.dequeue(lane);
         }
-        self.with(no, now, out, |lane| lane.configure(policy, now.mono));
+        let busy = std::mem::take(&mut self.busy);
+        self.with(no, now, out, |lane| {
+            lane.configure(policy, now.mono, busy.of(no));
+        });
+        self.busy = busy;
     }
 
     /// Changes a configured endpoint's lane, which is made if there is none.
@@ -265,9 +279,16 @@ impl Engine {
         self.change(no, now, out, |lane| lane.queued(entry, now, capacity));
     }
 
-    fn withdrawn(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
+    fn withdrawn(
+        &mut self,
+        no: EndpointNo,
+        event: EventId,
+        chain: Option<u64>,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
         if !self.busy.withdrawn(no, event) {
-            self.with(no, now, out, |lane| lane.window.remove(event));
+            self.with(no, now, out, |lane| lane.withdrawn(event, chain));
         }
     }
 
@@ -275,13 +296,13 @@ impl Engine {
         &mut self,
         no: EndpointNo,
         entries: Vec<Entry>,
-        more: bool,
+        next: Option<Key>,
         now: Now,
         out: &mut Vec<Command>,
     ) {
         let busy = std::mem::take(&mut self.busy);
         self.with(no, now, out, |lane| {
-            lane.refilled(entries, more, now, |event| busy.contains(no, event));
+            lane.refilled(entries, next, now, |event| busy.contains(no, event));
         });
         self.busy = busy;
     }
@@ -316,6 +337,7 @@ impl Engine {
             event,
             next: ruling.next,
             disable: ruling.disable,
+            awaited: lane.chains.is_some(),
         });
         if self.register.file(no, lane, now.mono, out) {
             self.retire(no);
@@ -323,12 +345,12 @@ impl Engine {
     }
 
     fn stored(&mut self, no: EndpointNo, event: EventId, now: Now, out: &mut Vec<Command>) {
-        let Some(again) = self.busy.stored(no, event) else {
+        let Some((entry, again)) = self.busy.stored(no, event) else {
             return;
         };
         let capacity = self.register.capacity();
         self.with(no, now, out, |lane| {
-            lane.stored(event, again, now, capacity)
+            lane.stored(&entry, again, now, capacity)
         });
     }
 

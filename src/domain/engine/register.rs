@@ -71,7 +71,7 @@ impl Register {
         }
         lane.filed.conduct = conduct;
         lane.filed.active = active;
-        let refill_at = lane.window.refill_not_before().filter(|_| !lane.held);
+        let refill_at = lane.read_again_at();
         let timer = start_at.filter(|_| !ready).or(refill_at);
         self.timers.set(no, lane.filed.timer, timer);
         lane.filed.timer = timer;
@@ -92,11 +92,23 @@ impl Register {
     }
 
     fn refill(&self, no: EndpointNo, lane: &mut Lane, mono: Duration, out: &mut Vec<Command>) {
-        if !lane.held
-            && !self.draining
+        if lane.held || self.draining {
+            return;
+        }
+        if lane.chains.is_some() {
+            while let Some(chain) = lane.question(mono) {
+                out.push(Command::Head { no, chain });
+            }
+        }
+        if let Some(heads) = lane.reads_heads()
             && let Some((from, limit)) = lane.window.wants_refill(self.capacity(), mono)
         {
-            out.push(Command::Refill { no, from, limit });
+            out.push(Command::Refill {
+                no,
+                from,
+                limit,
+                heads,
+            });
         }
     }
 

@@ -1,6 +1,7 @@
 //! Scenarios: the whole engine with receivers that do as they are told.
 
 mod limits;
+mod order;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -117,22 +118,43 @@ impl Stage {
                     event,
                     next,
                     disable,
+                    ..
                 } => {
                     self.stores.push((event, next, disable));
                     self.store(no, event, next);
                     self.tell(Input::Stored { no, event });
                 }
-                Command::Refill { no, from, limit } => {
+                Command::Refill {
+                    no,
+                    from,
+                    limit,
+                    heads,
+                } => {
                     let last = (Timestamp::MAX, EventId(u128::MAX));
                     let range = self.index.range((no, from)..=(no, last));
                     let mut entries: Vec<Entry> = range.map(|(_, &entry)| entry).collect();
-                    let more = entries.len() > limit;
+                    let next = entries.get(limit).map(Entry::key);
                     entries.truncate(limit);
-                    self.tell(Input::Refilled { no, entries, more });
+                    entries.retain(|entry| {
+                        !heads || entry.chain == 0 || self.head(no, entry.chain) == Some(*entry)
+                    });
+                    self.tell(Input::Refilled { no, entries, next });
+                }
+                Command::Head { no, chain } => {
+                    let head = self.head(no, chain);
+                    self.tell(Input::Headed { no, chain, head });
                 }
                 Command::BreakerChanged { .. } => {}
             }
         }
+    }
+
+    /// The oldest pending delivery of a chain.
+    fn head(&self, no: EndpointNo, chain: u64) -> Option<Entry> {
+        let all = self.index.iter().filter(|((of, _), _)| *of == no);
+        all.map(|(_, entry)| *entry)
+            .filter(|entry| chain == ENDPOINT_CHAIN || entry.chain == chain)
+            .min_by_key(|entry| entry.event)
     }
 
     fn store(&mut self, no: EndpointNo, event: EventId, next: Next) {
@@ -183,6 +205,7 @@ impl Stage {
             exact: false,
             tries: 0,
             budget_from: due,
+            chain: 0,
         }
     }
 
@@ -594,7 +617,8 @@ fn what_is_cancelled_in_flight_is_not_tried_again() {
     stage.answer(0..1, 10 * MS, status(500));
     let event = stage.queue(0);
     let no = EndpointNo(0);
-    stage.tell(Input::Withdrawn { no, event });
+    let chain = None;
+    stage.tell(Input::Withdrawn { no, event, chain });
     stage.run(Duration::from_secs(60));
     assert_eq!((stage.starts.len(), stage.stores.len()), (1, 1));
 }
@@ -632,6 +656,7 @@ fn without_word_of_stored_outcomes_no_more_attempts_start() {
             exact: false,
             tries: 0,
             budget_from: now.wall,
+            chain: 0,
         };
         let no = EndpointNo(event % 1000);
         tell(Input::Queued { no, entry }, &mut out);

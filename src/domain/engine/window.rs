@@ -57,6 +57,8 @@ pub struct Window {
 struct Refill {
     useless: bool,
     touched: HashSet<EventId>,
+    /// Chains of which something has changed.
+    doubted: HashSet<u64>,
     /// The least key past the horizon that was queued meanwhile and not kept.
     shed: Option<Key>,
 }
@@ -133,12 +135,47 @@ impl Window {
         }
     }
 
-    /// The delivery is no longer pending, or pending otherwise.
-    pub fn remove(&mut self, event: EventId) {
+    /// The delivery is no longer pending, or pending otherwise. As it waited here, if it did.
+    pub fn remove(&mut self, event: EventId) -> Option<Entry> {
         self.touch(event);
-        if let Some(index) = self.position(event) {
-            self.waiting.remove(index);
+        let index = self.position(event)?;
+        self.waiting.remove(index).map(|waiting| waiting.entry)
+    }
+
+    /// What was known of this chain no longer holds.
+    pub fn doubt(&mut self, chain: u64) {
+        if let Some(refill) = &mut self.refill
+            && !refill.useless
+        {
+            refill.doubted.insert(chain);
         }
+    }
+
+    /// Whether the reading under way is not to be believed about this chain.
+    pub fn doubts(&self, chain: u64) -> bool {
+        let refill = self.refill.as_ref();
+        refill.is_some_and(|refill| refill.doubted.contains(&chain))
+    }
+
+    /// The delivery waiting here that `is_it`.
+    pub fn find(&self, is_it: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        let mut entries = self.waiting.iter().map(|waiting| waiting.entry);
+        entries.find(is_it)
+    }
+
+    /// Nothing that is wanted here is in the index only.
+    pub fn complete(&mut self) {
+        self.horizon = None;
+    }
+
+    /// A reading failed: the next one is after a while.
+    pub fn wait(&mut self, mono: Duration) {
+        self.refill_not_before = mono.saturating_add(REFILL_AGAIN);
+    }
+
+    /// When the index may be read again after a failure; past if it may now.
+    pub fn not_before(&self) -> Duration {
+        self.refill_not_before
     }
 
     /// Where to read the index on from, and how many, if the window runs low.
@@ -164,7 +201,7 @@ impl Window {
     pub fn refilled(
         &mut self,
         entries: Vec<Entry>,
-        more: bool,
+        next: Option<Key>,
         mono: Duration,
         busy: impl Fn(EventId) -> bool,
         mut deadline: impl FnMut(&Entry) -> Duration,
@@ -172,22 +209,17 @@ impl Window {
         let (Some(refill), Some(from)) = (self.refill.take(), self.horizon) else {
             return;
         };
-        let failed = more && entries.is_empty();
+        let failed = next == Some(from);
         if failed {
-            self.refill_not_before = mono.saturating_add(REFILL_AGAIN);
+            self.wait(mono);
         }
         if failed || refill.useless {
             self.keep_below(from);
             return;
         }
-        let end = if more {
-            entries.last().map(after)
-        } else {
-            None
-        };
-        let horizon = match (end, refill.shed) {
-            (Some(end), Some(shed)) => Some(end.min(shed)),
-            (end, shed) => end.or(shed),
+        let horizon = match (next, refill.shed) {
+            (Some(next), Some(shed)) => Some(next.min(shed)),
+            (next, shed) => next.or(shed),
         };
         for entry in entries {
             let here = from <= entry.key() && horizon.is_none_or(|h| entry.key() < h);
@@ -273,14 +305,6 @@ impl Refill {
     }
 }
 
-/// The least key that is greater.
-fn after(entry: &Entry) -> Key {
-    match entry.event.0.checked_add(1) {
-        Some(next) => (entry.due, EventId(next)),
-        None => (entry.due + Duration::from_millis(1), EventId(0)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,6 +317,7 @@ mod tests {
             exact: false,
             tries: 0,
             budget_from: Timestamp::from_millis(due),
+            chain: 0,
         }
     }
 
@@ -304,10 +329,11 @@ mod tests {
         }
     }
 
-    fn refill(window: &mut Window, entries: Vec<Entry>, more: bool) {
+    fn refill(window: &mut Window, entries: Vec<Entry>, next: Option<u64>) {
+        let next = next.map(|due| entry(due).key());
         window.refilled(
             entries,
-            more,
+            next,
             Duration::ZERO,
             |_| false,
             |entry| Duration::from_millis(entry.due.as_millis()),
@@ -335,9 +361,9 @@ mod tests {
         assert_eq!((window.len(), window.is_complete()), (LANE_WINDOW, false));
         assert_eq!(taken(&mut window), (1..=256).collect::<Vec<u64>>());
         assert_eq!(wants(&mut window), Some((257, FIRST_REFILL)));
-        refill(&mut window, (257..=288).map(entry).collect(), true);
+        refill(&mut window, (257..=288).map(entry).collect(), Some(289));
         assert_eq!(taken(&mut window), (257..=288).collect::<Vec<u64>>());
-        assert_eq!(wants(&mut window), Some((288, 2 * FIRST_REFILL)));
+        assert_eq!(wants(&mut window), Some((289, 2 * FIRST_REFILL)));
     }
 
     #[test]
@@ -350,7 +376,7 @@ mod tests {
         queue(&mut window, entry(4));
         let due = Timestamp::from_millis(9);
         queue(&mut window, Entry { due, ..entry(3) });
-        refill(&mut window, read, false);
+        refill(&mut window, read, None);
         assert_eq!(taken(&mut window), [1, 4, 9]);
         assert!(window.is_exhausted());
     }
@@ -368,7 +394,7 @@ mod tests {
             assert_eq!(started, Some(entry(due)));
         }
         // Read before any of those was there.
-        refill(&mut window, vec![entry(1), entry(5000)], false);
+        refill(&mut window, vec![entry(1), entry(5000)], None);
         assert!(!window.is_complete(), "44 and more are in the index only");
         let all = taken(&mut window);
         assert_eq!((all.len(), all[0], all[246]), (247, 1, 1255));
@@ -383,10 +409,10 @@ mod tests {
         assert!(wants(&mut window).is_some());
         window.forget();
         assert_eq!(wants(&mut window), None, "one at a time");
-        refill(&mut window, vec![entry(5)], false);
+        refill(&mut window, vec![entry(5)], None);
         assert_eq!((window.len(), window.is_complete()), (0, false));
         assert!(wants(&mut window).is_some());
-        refill(&mut window, Vec::new(), true);
+        refill(&mut window, Vec::new(), Some(0));
         assert_eq!(wants(&mut window), None, "it failed, and waits");
         assert_eq!(window.refill_not_before(), Some(REFILL_AGAIN));
     }

@@ -7,6 +7,7 @@
 
 use crate::domain::delivery::{Delivery, Move, Status};
 use crate::domain::endpoint::EndpointNo;
+use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
 use crate::outbox::record::{
     Accepted, Acted, Attempted, DeliveryRow, ErasedRow, EventHead, JobRow, KeyKept, Moved,
@@ -25,6 +26,8 @@ struct EventFacts {
     body_len: u64,
     deliveries: u32,
     deliver_at: Option<u64>,
+    /// That of the event's key; 0: it has none.
+    chain: u64,
 }
 
 impl State {
@@ -116,6 +119,7 @@ impl State {
             body_len: head.body_len.into(),
             deliveries: deliveries as u32,
             deliver_at: head.deliver_at,
+            chain: chain_of(head.key),
         }
     }
 
@@ -223,7 +227,7 @@ impl State {
     ) -> Result<(), PagesError> {
         self.note_finish(id, false)?;
         self.count(id, no, &row, facts, false)?;
-        self.unlist(id, no, &row);
+        self.unlist(id, no, &row, facts);
         self.entries.remove(keys::delivery(id, no));
         self.note_finish(id, true)
     }
@@ -340,7 +344,7 @@ impl State {
         self.note_finish(id, false)?;
         for (no, row) in self.delivery_rows(id)? {
             self.count(id, no, &row, facts, false)?;
-            self.unlist(id, no, &row);
+            self.unlist(id, no, &row, facts);
             self.entries.remove(keys::delivery(id, no));
         }
         self.entries.remove(keys::open_count(id));
@@ -363,6 +367,7 @@ impl State {
             body_len: row.body_len.into(),
             deliveries: row.deliveries,
             deliver_at: row.deliver_at,
+            chain: chain_of(row.key),
         }))
     }
 
@@ -409,7 +414,7 @@ impl State {
             self.note_finish(id, false)?;
         }
         self.count(id, no, &old, facts, false)?;
-        self.unlist(id, no, &old);
+        self.unlist(id, no, &old, facts);
         self.entries.put(keys::delivery(id, no), rows::encode(&new));
         self.list(id, no, &new, facts);
         self.count(id, no, &new, facts, true)?;
@@ -462,9 +467,14 @@ impl State {
                 attempt_count: row.attempt_count,
                 budget_from: row.budget_from,
                 exact: row.exact,
+                chain: facts.chain,
             };
             self.entries
                 .put_new(keys::queued(no, row.due, id), rows::encode(&queued));
+            if facts.chain != 0 {
+                let key = keys::chained(no, facts.chain, id);
+                self.entries.put_new(key, Vec::new());
+            }
         }
         for list in lists_of(delivery.status) {
             self.entries
@@ -472,12 +482,15 @@ impl State {
         }
     }
 
-    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow) {
+    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
         let Some(delivery) = row.delivery() else {
             return;
         };
         if delivery.status == Status::Pending {
             self.entries.remove(keys::queued(no, row.due, id));
+            if facts.chain != 0 {
+                self.entries.remove(keys::chained(no, facts.chain, id));
+            }
         }
         for list in lists_of(delivery.status) {
             self.entries.remove(keys::listed(*list, no, id));

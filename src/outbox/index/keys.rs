@@ -9,6 +9,7 @@
 //! | `h` endpoint, event | a delivery that is held for itself (not for its endpoint) | nothing |
 //! | `i` tenant, 0, key | an idempotency key | `KeyRow` |
 //! | `j` job | a replay or purge under way | `JobRow` |
+//! | `k` endpoint, chain, event | a pending delivery whose event has a key, by key and age | nothing |
 //! | `m` | the index itself | `MetaRow` |
 //! | `n` endpoint | an endpoint's name, state and totals | `LaneRow` |
 //! | `o` event | how many of an event's deliveries are open, if it has several | `u32` |
@@ -121,6 +122,23 @@ pub fn listed(list: List, no: EndpointNo, id: EventId) -> Vec<u8> {
     build(list.tag(), &[&no.0.to_be_bytes(), &id.0.to_be_bytes()])
 }
 
+/// A pending delivery of an endpoint in the chain of its event's key.
+pub fn chained(no: EndpointNo, chain: u64, id: EventId) -> Vec<u8> {
+    build(
+        b'k',
+        &[
+            &no.0.to_be_bytes(),
+            &chain.to_be_bytes(),
+            &id.0.to_be_bytes(),
+        ],
+    )
+}
+
+/// What every key of this endpoint and chain begins with.
+pub fn chain_of(no: EndpointNo, chain: u64) -> Vec<u8> {
+    build(b'k', &[&no.0.to_be_bytes(), &chain.to_be_bytes()])
+}
+
 pub fn lane(no: EndpointNo) -> Vec<u8> {
     build(b'n', &[&no.0.to_be_bytes()])
 }
@@ -177,7 +195,7 @@ pub fn end_of(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// The event at the end of an `e`, `h`, `p`, `q`, `x` or `z` key.
+/// The event at the end of an `e`, `h`, `k`, `p`, `q`, `x` or `z` key.
 pub fn event_of(key: &[u8]) -> Option<EventId> {
     Some(EventId(u128::from_be_bytes(*key.last_chunk()?)))
 }

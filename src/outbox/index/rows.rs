@@ -30,6 +30,8 @@ pub struct QueueRow {
     pub attempt_count: u32,
     pub budget_from: u64,
     pub exact: bool,
+    /// That of the event's key; 0: it has none.
+    pub chain: u64,
 }
 
 /// What an idempotency key was used with, and the answer that was given.

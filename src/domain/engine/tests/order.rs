@@ -1,0 +1,309 @@
+//! Order within an endpoint, by key and for the whole of it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn ordered(ordering: Ordering) -> LanePolicy {
+    LanePolicy {
+        ordering,
+        ..policy("t", 16)
+    }
+}
+
+impl Stage {
+    /// A new event with a key for endpoint 0, due now.
+    fn queue_keyed(&mut self, key: u64) -> EventId {
+        let entry = Entry {
+            chain: key,
+            ..self.entry()
+        };
+        self.put(EndpointNo(0), entry);
+        let no = EndpointNo(0);
+        self.tell(Input::Queued { no, entry });
+        entry.event
+    }
+
+    /// Puts deliveries into the index, of which the engine is told only that there are some.
+    fn stock(&mut self, keys: impl Iterator<Item = u64>) {
+        for chain in keys {
+            let entry = Entry {
+                chain,
+                ..self.entry()
+            };
+            self.put(EndpointNo(0), entry);
+        }
+        self.tell(Input::Backlog { no: EndpointNo(0) });
+    }
+
+    /// Whether events start only when the attempt before has ended, in the order of their ids.
+    fn starts_in_order(&self) -> bool {
+        let events: Vec<EventId> = self.starts.iter().map(|start| start.2).collect();
+        events.is_sorted()
+    }
+}
+
+#[test]
+fn a_failing_head_holds_the_whole_strict_endpoint() {
+    let mut stage = Stage::new(64);
+    stage.configure(0..1, &ordered(Ordering::Strict));
+    stage.answer(0..1, MS, status(500));
+    let first = stage.queue(0);
+    for _ in 0..300 {
+        stage.queue(0);
+    }
+    stage.run(Duration::from_secs(30));
+    assert_eq!(stage.starts.len(), 3);
+    assert!(stage.starts.iter().all(|start| start.2 == first));
+    stage.answer(0..1, MS, status(200));
+    stage.run(Duration::from_secs(60));
+    assert_eq!(stage.starts.len(), 3 + 301);
+    assert!(stage.starts_in_order());
+    assert_eq!(stage.engine.stats(), Stats::default());
+}
+
+#[test]
+fn a_failing_head_holds_its_key_only() {
+    let mut stage = Stage::new(64);
+    stage.configure(0..1, &ordered(Ordering::Key));
+    stage.answer(0..1, MS, status(500));
+    let stuck = stage.queue_keyed(7);
+    stage.run(2 * MS);
+    stage.answer(0..1, MS, status(200));
+    let behind = stage.queue_keyed(7);
+    let other = stage.queue_keyed(8);
+    let unkeyed = stage.queue_keyed(0);
+    stage.run(Duration::from_secs(1));
+    assert!(stage.started(other).is_some() && stage.started(unkeyed).is_some());
+    assert_eq!(stage.started(behind), None);
+    stage.run(Duration::from_secs(10));
+    let again = stage
+        .starts
+        .iter()
+        .rfind(|start| start.2 == stuck)
+        .unwrap()
+        .0;
+    assert_eq!(stage.started(behind), Some(again + MS));
+}
+
+#[test]
+fn a_dead_head_lets_the_next_one_go() {
+    for ordering in [Ordering::Strict, Ordering::Key] {
+        let mut stage = Stage::new(64);
+        let mut once = ordered(ordering);
+        once.retry = Arc::new(RetryPolicy {
+            schedule: vec![Duration::from_secs(1)],
+            ..(*once.retry).clone()
+        });
+        stage.configure(0..1, &once);
+        stage.answer(0..1, MS, status(500));
+        let first = stage.queue_keyed(7);
+        let second = stage.queue_keyed(7);
+        stage.run(Duration::from_secs(2));
+        let reason = Reason::Exhausted;
+        assert!(stage.stores.contains(&(first, Next::Dead { reason }, None)));
+        assert!(stage.started(second).is_some(), "{ordering:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_head_lets_the_next_one_go() {
+    for (ordering, chain) in [
+        (Ordering::Strict, None),
+        (Ordering::Key, Some(7)),
+        (Ordering::Key, None),
+    ] {
+        let mut stage = Stage::new(64);
+        stage.configure(0..1, &ordered(ordering));
+        stage.answer(0..1, MS, status(500));
+        let event = stage.queue_keyed(7);
+        stage.run(2 * MS);
+        stage.answer(0..1, MS, status(200));
+        let second = stage.queue_keyed(7);
+        let no = EndpointNo(0);
+        let key = stage.keys.remove(&(no, event)).unwrap();
+        stage.index.remove(&(no, key));
+        stage.tell(Input::Withdrawn { no, event, chain });
+        assert!(stage.started(second).is_some(), "{ordering:?} {chain:?}");
+    }
+}
+
+#[test]
+fn a_retried_older_event_goes_before_those_that_wait() {
+    for ordering in [Ordering::Strict, Ordering::Key] {
+        let mut stage = Stage::new(64);
+        stage.configure(0..1, &ordered(ordering));
+        let oldest = stage.queue_keyed(7);
+        stage.run(Duration::from_secs(1));
+        let running = stage.queue_keyed(7);
+        let behind = stage.queue_keyed(7);
+        let entry = Entry {
+            event: oldest,
+            chain: 7,
+            ..stage.entry()
+        };
+        let no = EndpointNo(0);
+        stage.put(no, entry);
+        stage.tell(Input::Queued { no, entry });
+        stage.run(Duration::from_secs(1));
+        let order: Vec<EventId> = stage.starts.iter().map(|start| start.2).collect();
+        assert_eq!(order, [oldest, running, oldest, behind], "{ordering:?}");
+    }
+}
+
+#[test]
+fn a_delivery_that_is_due_later_holds_its_chain() {
+    let mut stage = Stage::new(64);
+    stage.configure(0..1, &ordered(Ordering::Key));
+    let entry = stage.entry();
+    let later = Entry {
+        due: entry.due + Duration::from_secs(3600),
+        exact: true,
+        chain: 7,
+        ..entry
+    };
+    let no = EndpointNo(0);
+    stage.put(no, later);
+    stage.tell(Input::Queued { no, entry: later });
+    let behind = stage.queue_keyed(7);
+    let other = stage.queue_keyed(8);
+    stage.run(Duration::from_secs(3599));
+    assert!(stage.started(behind).is_none() && stage.started(other).is_some());
+    stage.run(Duration::from_secs(2));
+    assert!(stage.started(behind).is_some());
+}
+
+/// Thousands of stuck chains, and thousands behind one of them, take nothing from others.
+#[test]
+fn stuck_chains_hide_no_other() {
+    let mut stage = Stage::new(64);
+    let mut patient = ordered(Ordering::Key);
+    patient.retry = Arc::new(RetryPolicy {
+        first: Duration::from_secs(3600),
+        ..(*patient.retry).clone()
+    });
+    stage.configure(0..1, &patient);
+    stage.answer(0..1, MS, status(500));
+    // So that no breaker opens, every fourth is delivered.
+    for key in 1..=2000u64 {
+        let outcome = status(if key % 4 == 0 { 200 } else { 500 });
+        stage.answer(0..1, MS, outcome);
+        stage.queue_keyed(key);
+        stage.run(2 * MS);
+    }
+    assert_eq!(stage.starts.len(), 2000);
+    stage.answer(0..1, MS, status(200));
+    stage.stock((0..3000).map(|_| 1).chain([5000, 0, 5001]));
+    stage.run(Duration::from_secs(1));
+    assert_eq!(stage.starts.len(), 2003);
+    assert!(stage.engine.stats().waiting <= LANE_WINDOW);
+    stage.run(Duration::from_secs(4000));
+    assert_eq!(stage.starts.len(), 2000 + 1500 + 3003, "all of them");
+}
+
+#[test]
+fn the_ordering_may_change_at_any_time() {
+    let all = [Ordering::None, Ordering::Key, Ordering::Strict];
+    for (from, to) in all.into_iter().flat_map(|from| all.map(|to| (from, to))) {
+        let mut stage = Stage::new(64);
+        stage.configure(0..1, &ordered(from));
+        stage.stock((0..1000).map(|n| n % 5));
+        stage.run(15 * MS);
+        stage.configure(0..1, &ordered(to));
+        let before = stage.starts.len();
+        stage.run(Duration::from_secs(60));
+        assert_eq!(stage.starts.len(), 1000, "{from:?} {to:?}");
+        for key in 0..5 {
+            let of_key = stage.starts[before..]
+                .iter()
+                .filter(|start| to == Ordering::Strict || key > 0 && (start.2.0 - 1) % 5 == key);
+            let in_order = of_key.map(|start| start.2).is_sorted();
+            assert!(in_order || to == Ordering::None, "{from:?} {to:?}");
+        }
+    }
+}
+
+#[test]
+fn an_open_breaker_probes_with_a_head() {
+    for ordering in [Ordering::Strict, Ordering::Key] {
+        let mut stage = Stage::new(64);
+        stage.configure(0..1, &ordered(ordering));
+        stage.answer(0..1, MS, status(500));
+        for key in 1..=7 {
+            stage.queue_keyed(key);
+            stage.queue_keyed(key);
+        }
+        stage.run(Duration::from_secs(3600));
+        assert!(
+            stage
+                .engine
+                .lane(EndpointNo(0), stage.now)
+                .unwrap()
+                .breaker_open
+        );
+        let heads = stage.starts.iter().all(|start| start.2.0 % 2 == 1);
+        assert!(heads, "{ordering:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Failures, new events, old ones again, and restarts, as they come: of a chain no two
+    /// overlap, first starts are in order, and in the end all are delivered.
+    #[test]
+    fn order_holds_whatever_happens(
+        strict in any::<bool>(),
+        steps in prop::collection::vec((0u8..10, 0u64..4, 0u64..4000), 1..60),
+    ) {
+        let ordering = if strict { Ordering::Strict } else { Ordering::Key };
+        let mut stage = Stage::new(16);
+        stage.configure(0..1, &ordered(ordering));
+        let no = EndpointNo(0);
+        let mut chains: HashMap<EventId, u64> = HashMap::new();
+        for (kind, key, millis) in steps {
+            match kind {
+                0..5 => {
+                    chains.insert(stage.queue_keyed(key), key);
+                }
+                5 => stage.answer(0..1, 7 * MS, status(500)),
+                6 => stage.answer(0..1, 11 * MS, status(200)),
+                7 => {
+                    // The process dies: what was in flight is due again.
+                    stage.engine = Engine::new(16);
+                    stage.ends.clear();
+                    stage.outcomes.clear();
+                    stage.configure(0..1, &ordered(ordering));
+                    stage.tell(Input::Backlog { no });
+                }
+                _ => {
+                    let old = EventId(u128::from(millis) % stage.last_event.max(1) + 1);
+                    let busy = stage.engine.busy.contains(no, old);
+                    if let (Some(&chain), false) = (chains.get(&old), busy) {
+                        if let Some(key) = stage.keys.remove(&(no, old)) {
+                            stage.index.remove(&(no, key));
+                        }
+                        let entry = Entry { event: old, chain, ..stage.entry() };
+                        stage.put(no, entry);
+                        stage.tell(Input::Queued { no, entry });
+                    }
+                }
+            }
+            stage.run(Duration::from_millis(millis));
+        }
+        stage.answer(0..1, 11 * MS, status(200));
+        stage.tell(Input::Release { no, at: stage.now.wall });
+        stage.run(Duration::from_secs(100_000));
+        prop_assert!(stage.index.is_empty());
+        let mut newest: HashMap<u64, EventId> = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        for &(_, _, event) in &stage.starts {
+            let chain = if strict { 99 } else { chains[&event] };
+            if seen.insert(event) && (strict || chain != 0) {
+                let last = newest.insert(chain, event);
+                prop_assert!(last < Some(event), "{last:?} {event:?}");
+            }
+        }
+        prop_assert_eq!(seen.len(), chains.len());
+    }
+}
