@@ -146,6 +146,12 @@ fn stored(out: &mut Exposition, outbox: &OutboxStatus, now: Timestamp) {
         "Age of the oldest pending delivery; 0 without any.",
         oldest,
     );
+    out.single(
+        "outboxd_held_dropped_total",
+        "counter",
+        "Held deliveries that died to make room (reason space).",
+        outbox.held_dropped,
+    );
     let gauges = [
         ("outboxd_log_bytes", "Size of the log.", outbox.log_bytes),
         (

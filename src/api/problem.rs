@@ -167,9 +167,10 @@ impl From<ActRefused> for Problem {
                 Kind::NotFound
             }
             ActRefused::Erased => Kind::Erased,
-            ActRefused::Conflict(_) | ActRefused::DisabledInFile | ActRefused::EndpointExists => {
-                Kind::Conflict
-            }
+            ActRefused::Conflict(_)
+            | ActRefused::DisabledInFile
+            | ActRefused::EndpointExists
+            | ActRefused::TooManyJobs => Kind::Conflict,
             ActRefused::ReadOnly => Kind::ReadOnly,
             ActRefused::DiskLow => Kind::DiskLow,
             ActRefused::Failed => Kind::StoreFailed,

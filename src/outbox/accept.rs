@@ -60,10 +60,18 @@ impl Writer {
             known.push(found);
         }
         let open_bytes = self.index.read().pending_bytes() + draft.open_bytes;
-        if incoming > 0
-            && let Err(refused) = self.limits.admit(open_bytes, incoming)
-        {
-            return Ok(Err(refused));
+        if incoming > 0 {
+            let admitted = match self.limits.admit(open_bytes, incoming) {
+                // What would be held takes no room from what is pending.
+                Err(Refused::Full) => match self.pending_part(events, &known, draft) {
+                    0 => Ok(()),
+                    pending => self.limits.admit(open_bytes, pending),
+                },
+                admitted => admitted,
+            };
+            if let Err(refused) = admitted {
+                return Ok(Err(refused));
+            }
         }
         let mut receipts = Vec::with_capacity(events.len());
         for (event, known) in events.iter().zip(known) {
@@ -184,6 +192,7 @@ impl Writer {
             endpoints: numbers,
         };
         let offset = self.push(&Record::Accepted(accepted), &content.body)?;
+        let held = self.beyond_share(&endpoints, content.body.len() as u64, draft);
         let receipt = Receipt {
             id,
             event_type: event.event_type.clone(),
@@ -195,7 +204,7 @@ impl Writer {
             let place = (event.tenant.as_str().to_owned(), key.as_str().to_owned());
             draft.keys.insert(place, (fingerprint, receipt.clone()));
         }
-        if !endpoints.is_empty() {
+        if held.len() < endpoints.len() {
             draft.open_bytes += content.body.len() as u64;
         }
         let exact = event.deliver_at.is_some();
@@ -209,7 +218,12 @@ impl Writer {
             chain: chain_of(event.key.as_ref().map(|key| key.as_str())),
         };
         let content = Arc::new(content);
-        for no in endpoints {
+        for no in &held {
+            draft.backlog.entry(*no).or_default().push(id.0);
+        }
+        let pending = endpoints.into_iter().filter(|no| !held.contains(no));
+        for no in pending {
+            *draft.pending.entry(no).or_default() += content.body.len() as u64;
             draft.queued.push((
                 offset,
                 Notice::Queued {
@@ -220,6 +234,45 @@ impl Writer {
             ));
         }
         Ok(receipt)
+    }
+}
+
+impl Writer {
+    /// Which of these endpoints have more than their share pending with `len` bytes more,
+    /// or a backlog already: what is new must not overtake it.
+    fn beyond_share(&self, endpoints: &[EndpointNo], len: u64, draft: &Draft) -> Vec<EndpointNo> {
+        let state = self.index.read();
+        let is_beyond = |no: &EndpointNo| {
+            if state.sums.backlogged.contains(no) || draft.backlog.contains_key(no) {
+                return true;
+            }
+            let Some(lane) = state.lanes.get(no).filter(|lane| lane.is_taking()) else {
+                return false;
+            };
+            let drafted = draft.pending.get(no).copied().unwrap_or_default();
+            let pending = lane.totals.pending_bytes.saturating_add(drafted);
+            pending.saturating_add(len) > self.limits.share
+        };
+        endpoints.iter().copied().filter(is_beyond).collect()
+    }
+
+    /// The bytes of those new events that would be pending somewhere.
+    fn pending_part(&self, events: &[NewEvent], known: &[Known], draft: &Draft) -> u64 {
+        let mut bytes = 0;
+        for (event, known) in events.iter().zip(known) {
+            if matches!(known, Known::New(_)) {
+                let endpoints = self
+                    .shared
+                    .endpoints()
+                    .subscriptions
+                    .matching(&event.tenant, &event.event_type);
+                let len = event.payload.len() as u64;
+                if self.beyond_share(&endpoints, len, draft).len() < endpoints.len() {
+                    bytes += len;
+                }
+            }
+        }
+        bytes
     }
 }
 

@@ -9,15 +9,19 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::domain::delivery::Reason;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
 use crate::outbox::Shared;
 use crate::outbox::commit::Request;
+use crate::outbox::erasing::{Walked, batches};
+use crate::outbox::held::Doomed;
 use crate::outbox::index::keys::{self, End};
-use crate::outbox::index::rows::{self, EventRow, SpecEntry};
+use crate::outbox::index::rows::{self, ErasedEntry, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{LogError, Lsn, Replayed};
 use crate::outbox::record::Record;
@@ -27,7 +31,11 @@ use crate::outbox::record::Record;
 pub struct Keep {
     pub delivered: Duration,
     pub dead: Duration,
-    /// Bytes of finished events; over it the oldest go first.
+    /// How long a delivery may be held.
+    pub held: Duration,
+    /// How long it is known that an event was erased.
+    pub erased: Duration,
+    /// Bytes of finished, dead and held events; over it the oldest go first.
     pub max_size: u64,
     pub min_free_disk: u64,
     pub segment_size: u64,
@@ -40,6 +48,10 @@ pub(super) enum Step {
     Forget(Vec<EventId>),
     /// Write these events again at the log's head.
     Rewrite(Vec<EventId>),
+    /// Overwrite the bodies of these records.
+    Overwrite(Vec<Lsn>),
+    /// Nothing is left of these erased events.
+    Erased(Vec<EventId>),
     /// Write these endpoints and idempotency keys again, then let the log begin at `start`.
     Drop {
         start: Lsn,
@@ -47,20 +59,26 @@ pub(super) enum Step {
         /// Of these the definitions too.
         specs: BTreeSet<EndpointNo>,
         keys: Vec<(String, String)>,
+        /// Erased events.
+        erased: Vec<EventId>,
     },
 }
 
 /// How many events one step takes.
 const STEP_EVENTS: usize = 256;
+/// How many rows are read under one lock.
+const ROWS: usize = 2000;
 /// The longest time between two looks.
 const LOOK_MAX: Duration = Duration::from_secs(600);
 const LOOK_MIN: Duration = Duration::from_secs(1);
+/// How long history is left alone when it is over its limit and nothing of it can go.
+const STUCK: Duration = Duration::from_secs(30);
 
 /// Some events, and the key to go on from.
 type Batch = (Vec<EventId>, Vec<u8>);
 
 /// Why a pass was cut short.
-enum Cut {
+pub(super) enum Cut {
     /// The writer is gone, or told us to stop.
     Stopped,
     Pages(PagesError),
@@ -81,10 +99,14 @@ impl From<LogError> for Cut {
 
 /// The thread that plans.
 pub(super) struct Cleaner {
-    keep: Keep,
-    shared: Arc<Shared>,
-    requests: mpsc::Sender<Request>,
+    pub keep: Keep,
+    pub shared: Arc<Shared>,
+    pub requests: mpsc::Sender<Request>,
     stop: mpsc::Receiver<()>,
+    pub doomed: Doomed,
+    walked: Walked,
+    /// Nothing more could go although history is over its limit: looked at again then.
+    stuck_until: Option<Instant>,
 }
 
 impl Cleaner {
@@ -100,6 +122,9 @@ impl Cleaner {
             shared,
             requests,
             stop,
+            doomed: Doomed::default(),
+            walked: Walked::default(),
+            stuck_until: None,
         };
         std::thread::Builder::new()
             .name("cleaner".into())
@@ -107,8 +132,8 @@ impl Cleaner {
         Ok(stopper)
     }
 
-    fn run(self) {
-        let shortest = self.keep.delivered.min(self.keep.dead);
+    fn run(mut self) {
+        let shortest = self.keep.delivered.min(self.keep.dead).min(self.keep.held);
         let every = (shortest / 20).clamp(LOOK_MIN, LOOK_MAX);
         let mut sweep_in = LOOK_MIN;
         loop {
@@ -117,13 +142,7 @@ impl Cleaner {
                 _ => return,
             }
             sweep_in = sweep_in.saturating_sub(LOOK_MIN);
-            let pass = || {
-                if sweep_in.is_zero() || self.is_short() {
-                    self.sweep()?;
-                }
-                self.trim()
-            };
-            match pass() {
+            match self.pass(sweep_in.is_zero()) {
                 Ok(()) => {}
                 Err(Cut::Stopped) => return,
                 Err(Cut::Pages(error)) => {
@@ -140,9 +159,40 @@ impl Cleaner {
         }
     }
 
-    /// Whether history must make room: by its own limit, or for want of disk.
-    fn is_short(&self) -> bool {
-        self.shared.index.read().history_bytes() > self.keep.max_size || self.is_disk_short()
+    fn pass(&mut self, sweep: bool) -> Result<(), Cut> {
+        self.forget_doomed()?;
+        if sweep {
+            self.forget_old()?;
+        }
+        let stuck = self.stuck_until.is_some_and(|until| Instant::now() < until);
+        if self.is_disk_short() || (self.excess() > 0 && !stuck) {
+            self.shrink()?;
+            self.stuck_until = (self.excess() > 0).then(|| Instant::now() + STUCK);
+        }
+        self.overwrite()?;
+        self.trim()
+    }
+
+    /// Overwrites what is left of erased events, if it is time to look.
+    fn overwrite(&mut self) -> Result<(), Cut> {
+        let Some(copies) = self.walked.walk(&self.shared)? else {
+            return Ok(());
+        };
+        for records in batches(&copies.records) {
+            self.ask(Step::Overwrite(records))?;
+        }
+        for ids in copies.events.chunks(STEP_EVENTS) {
+            self.ask(Step::Erased(ids.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    /// How much of history is over its own limit, without what is about to go anyway.
+    fn excess(&self) -> u64 {
+        let history = self.shared.index.read().history_bytes();
+        history
+            .saturating_sub(self.doomed.bytes())
+            .saturating_sub(self.keep.max_size)
     }
 
     fn is_disk_short(&self) -> bool {
@@ -157,7 +207,7 @@ impl Cleaner {
             < wanted
     }
 
-    fn ask(&self, step: Step) -> Result<(), Cut> {
+    pub fn ask(&self, step: Step) -> Result<(), Cut> {
         let (done, wait) = mpsc::sync_channel(1);
         self.requests
             .send(Request::Clean { step, done })
@@ -165,10 +215,10 @@ impl Cleaner {
         wait.recv().map_err(|_| Cut::Stopped)
     }
 
-    /// Forgets what is finished and past its retention, and then the oldest that is
-    /// finished for as long as room is wanted.
-    fn sweep(&self) -> Result<(), Cut> {
+    /// Forgets what is finished and past its retention; what was held too long is dead.
+    fn forget_old(&mut self) -> Result<(), Cut> {
         let now = clock::now();
+        self.end_old_holds(now)?;
         for (end, keep) in [
             (End::Delivered, self.keep.delivered),
             (End::Dead, self.keep.dead),
@@ -180,34 +230,101 @@ impl Cleaner {
                 from = next;
             }
         }
+        let mut from = Some(EventId(0));
+        while let Some(position) = from {
+            let (ids, next) = self.erased_before(position, now.saturating_sub(self.keep.erased))?;
+            if !ids.is_empty() {
+                self.ask(Step::Forget(ids))?;
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
+    /// Makes the oldest history go for as long as room is wanted.
+    fn shrink(&mut self) -> Result<(), Cut> {
         let start = |end| keys::finished(end, 0, EventId(0));
         let (mut delivered, mut dead) = (start(End::Delivered), start(End::Dead));
+        let (mut held, mut deaths) = (EventId(0), 0);
         // For want of disk a segment's worth at a time goes: what is forgotten gives space
         // back only once its segment is dropped.
-        let kept = || self.shared.index.read().meta.kept_bytes;
-        let enough = kept().saturating_sub(self.keep.segment_size);
-        while self.is_short() && kept() > enough {
-            let finished = self.shared.index.read().history_bytes();
-            let mut excess = finished.saturating_sub(self.keep.max_size);
-            if self.is_disk_short() {
-                excess = excess.max(kept().saturating_sub(enough));
+        let kept = self.shared.index.read().meta.kept_bytes;
+        let enough = kept.saturating_sub(self.keep.segment_size);
+        loop {
+            let (excess, kept) = (self.excess(), self.shared.index.read().meta.kept_bytes);
+            let short = if self.is_disk_short() {
+                kept.saturating_sub(enough)
+            } else {
+                0
+            };
+            if excess.max(short) == 0 {
+                break;
             }
-            // Of the two lists the one with the older beginning gives way.
-            let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess)?;
-            let b = self.oldest(&dead, End::Dead, u64::MAX, excess)?;
+            // Of the lists the one with the oldest beginning gives way.
+            let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess.max(short))?;
+            let b = self.oldest(&dead, End::Dead, u64::MAX, excess.max(short))?;
+            let c = match excess {
+                0 => None,
+                excess => self.oldest_held(held, excess)?,
+            };
             let first =
                 |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
-            let (ids, next, from) = match (first(&a), first(&b), a, b) {
-                (Some(x), y, Some((ids, next)), _) if y.is_none_or(|y| x <= y) => {
+            let finished = first(&a).into_iter().chain(first(&b)).min();
+            if let Some(oldest) = c
+                && oldest
+                    .first()
+                    .zip(finished)
+                    .is_none_or(|(held, finished)| held < finished)
+            {
+                held = oldest.next;
+                deaths += self.make_room(oldest)?;
+                continue;
+            }
+            let (ids, next, from) = match (first(&a), a, b) {
+                (Some(x), Some((ids, next)), _) if Some(x) == finished => {
                     (ids, next, &mut delivered)
                 }
-                (_, _, _, Some((ids, next))) => (ids, next, &mut dead),
-                _ => return Ok(()),
+                (_, _, Some((ids, next))) => (ids, next, &mut dead),
+                _ => break,
             };
             self.ask(Step::Forget(ids))?;
             *from = next;
         }
+        if deaths > 0 {
+            tracing::warn!(
+                deliveries = deaths,
+                reason = Reason::Space.as_str(),
+                "held deliveries are dead: history has reached retention.max_size"
+            );
+        }
         Ok(())
+    }
+
+    /// Some events that were erased before `until`, and where to go on.
+    fn erased_before(
+        &self,
+        from: EventId,
+        until: Timestamp,
+    ) -> Result<(Vec<EventId>, Option<EventId>), Cut> {
+        let state = self.shared.index.read();
+        let mut found = Vec::new();
+        let end = keys::end_of(keys::ERASED);
+        for (rows, entry) in state
+            .entries
+            .scan(&keys::erased(from), &end, false)
+            .enumerate()
+        {
+            let (key, value) = entry?;
+            let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+            if found.len() >= STEP_EVENTS || rows >= ROWS {
+                return Ok((found, Some(id)));
+            }
+            let row: ErasedEntry = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+            if row.done && row.at < until.as_millis() {
+                found.push(id);
+            }
+        }
+        Ok((found, None))
     }
 
     /// Some events of a list of finished ones, from the key `from` on and finished before
@@ -260,6 +377,7 @@ impl Cleaner {
                 lanes: survey.lanes,
                 specs: survey.specs,
                 keys: survey.keys,
+                erased: survey.erased,
             })?;
             if self.shared.log.start() < *start {
                 return Ok(());
@@ -295,7 +413,7 @@ impl Cleaner {
 }
 
 /// About what the event takes in the log.
-fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
+pub(super) fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
     let Some(bytes) = state.entries.get(&keys::event(id))? else {
         return Ok(0);
     };
@@ -311,6 +429,7 @@ struct Survey {
     lanes: BTreeSet<EndpointNo>,
     specs: BTreeSet<EndpointNo>,
     keys: Vec<(String, String)>,
+    erased: Vec<EventId>,
 }
 
 impl Survey {
@@ -334,6 +453,18 @@ impl Survey {
                     if entry.lsn == lsn.0 {
                         self.specs.insert(no);
                         self.bytes += bytes.len() as u64 + rows::SPEC_COST;
+                    }
+                }
+                return Ok(());
+            }
+            Record::Erased(row) => {
+                let id = EventId(row.id);
+                if let Some(bytes) = state.entries.get(&keys::erased(id))? {
+                    let entry: ErasedEntry =
+                        rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+                    if entry.lsn == lsn.0 {
+                        self.erased.push(id);
+                        self.bytes += rows::ERASED_COST;
                     }
                 }
                 return Ok(());

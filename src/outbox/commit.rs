@@ -10,6 +10,7 @@ use crate::domain::endpoint::{DisabledReason, EndpointNo};
 use crate::domain::engine::Entry;
 use crate::domain::event::{EventId, NewEvent};
 use crate::domain::time::Timestamp;
+use crate::outbox::bulk::{BulkStep, NewJob};
 use crate::outbox::cleaning::Step;
 use crate::outbox::view::{ActRefused, Action, Content, Receipt, Refused};
 
@@ -45,6 +46,16 @@ pub(super) enum Request {
         step: Step,
         done: std::sync::mpsc::SyncSender<()>,
     },
+    /// A batch of work on many deliveries; `done` is told whether it is durable.
+    Bulk {
+        step: BulkStep,
+        done: std::sync::mpsc::SyncSender<bool>,
+    },
+    /// A replay or purge; answered with its number.
+    Begin {
+        job: NewJob,
+        reply: oneshot::Sender<Result<u32, ActRefused>>,
+    },
     Stop,
 }
 
@@ -58,6 +69,10 @@ pub(super) enum Answer {
         oneshot::Sender<Result<(), ActRefused>>,
         Result<(), ActRefused>,
     ),
+    Begin(
+        oneshot::Sender<Result<u32, ActRefused>>,
+        Result<u32, ActRefused>,
+    ),
 }
 
 impl Answer {
@@ -66,6 +81,7 @@ impl Answer {
         match self {
             Answer::Accept(reply, answer) => drop(reply.send(answer)),
             Answer::Act(reply, answer) => drop(reply.send(answer)),
+            Answer::Begin(reply, answer) => drop(reply.send(answer)),
         }
     }
 }

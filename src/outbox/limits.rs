@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// Bytes of bodies that are still to be delivered.
     pub max_size: u64,
+    /// How much of it one endpoint may have.
+    pub share: u64,
     pub min_free_disk: u64,
     pub idempotency_window: Duration,
     data_dir: PathBuf,
@@ -34,11 +36,14 @@ impl Limits {
     pub fn new(
         data_dir: PathBuf,
         max_size: u64,
+        endpoint_share: f64,
         min_free_disk: u64,
         idempotency_window: Duration,
     ) -> Self {
         Limits {
             max_size,
+            // Between 0 and `max_size`: a double of that size loses some bytes at most.
+            share: (max_size as f64 * endpoint_share.clamp(0.0, 1.0)) as u64,
             min_free_disk,
             idempotency_window,
             data_dir,

@@ -16,10 +16,13 @@ pub mod record;
 pub mod view;
 
 mod accept;
+mod bulk;
 mod cleaning;
 mod compose;
 mod define;
 mod directory;
+mod erasing;
+mod held;
 mod lanes;
 mod limits;
 mod list;
@@ -93,6 +96,8 @@ pub(crate) struct Shared {
     /// Records that are counted as damaged: each is counted once, however often it is asked for.
     met: Mutex<BTreeSet<u64>>,
     recovery: (RecoveryKind, Duration),
+    /// How many replays and purges have ended.
+    jobs_ended: watch::Sender<u64>,
 }
 
 /// How many lanes are looked at under one lock.
@@ -106,6 +111,8 @@ struct Gauges {
     log_bytes: AtomicU64,
     free_bytes: AtomicU64,
     damaged_records: AtomicU64,
+    /// Held deliveries that had to make room, since the start.
+    space_deaths: AtomicU64,
     /// 1: outcomes may not fit.
     pressure: AtomicU8,
 }
@@ -261,6 +268,7 @@ impl Outbox {
             endpoints: self.shared.endpoints().by_no.len() as u64,
             endpoints_disabled: disabled,
             damaged_records: gauges.damaged_records.load(Relaxed),
+            held_dropped: gauges.space_deaths.load(Relaxed),
             recovery: self.shared.recovery.0,
             recovery_took: self.shared.recovery.1,
         }

@@ -15,7 +15,7 @@ use crate::outbox::compose;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{Lane, PagesError, State, keys};
 use crate::outbox::log::{Body, LogReader, Lsn, Record as Found};
-use crate::outbox::record::{Beside, DeliveryRow, EndpointStateRow, EventHead, Record, Rewritten};
+use crate::outbox::record::{Beside, DeliveryRow, EventHead, Record, Rewritten};
 use crate::outbox::view::{
     Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts,
 };
@@ -67,6 +67,15 @@ impl Summary {
         Summary::of(&bytes).map(Some)
     }
 
+    /// Like [`read`](Self::read), and why not if there is none.
+    fn known(state: &State, id: EventId) -> Result<Summary, ReadError> {
+        match Summary::read(state, id)? {
+            Some(summary) => Ok(summary),
+            None if state.entries.get(&keys::erased(id))?.is_some() => Err(ReadError::Erased),
+            None => Err(ReadError::NoSuchEvent),
+        }
+    }
+
     pub fn of(bytes: &[u8]) -> Result<Summary, ReadError> {
         let damaged = || ReadError::from(PagesError::Damaged);
         let row: EventRow<'_> = rows::decode(bytes).map_err(|_| damaged())?;
@@ -95,21 +104,19 @@ impl Summary {
     }
 }
 
-fn is_open(delivery: &Delivery) -> bool {
-    matches!(delivery.status, Status::Pending | Status::Held)
-}
-
-/// A delivery's status as it is shown: a pending one of an endpoint that takes none is held.
-fn shown(delivery: &Delivery, lane: &EndpointStateRow) -> (Status, Option<Reason>) {
-    if delivery.status != Status::Pending {
-        return (delivery.status, delivery.reason);
-    }
-    if lane.disabled.is_some() || lane.off_in_file.is_some() {
-        (Status::Held, Some(Reason::Disabled))
-    } else if lane.missing.is_some() {
-        (Status::Held, Some(Reason::EndpointMissing))
-    } else {
-        (Status::Pending, None)
+/// A delivery's status as it is shown: what is pending at an endpoint that takes nothing
+/// is held, and what is open at a deleted one is dead.
+pub(super) fn shown(delivery: &Delivery, lane: &Lane) -> (Status, Option<Reason>) {
+    let state = &lane.state;
+    match delivery.status {
+        Status::Pending | Status::Held if lane.deleted.is_some() => {
+            (Status::Dead, Some(Reason::EndpointDeleted))
+        }
+        Status::Pending if state.disabled.is_some() || state.off_in_file.is_some() => {
+            (Status::Held, Some(Reason::Disabled))
+        }
+        Status::Pending if state.missing.is_some() => (Status::Held, Some(Reason::EndpointMissing)),
+        status => (status, delivery.reason),
     }
 }
 
@@ -121,10 +128,7 @@ pub(super) fn sketch(
     event: &Summary,
 ) -> Result<Sketch, ReadError> {
     let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-    let (status, reason) = match lane.deleted {
-        Some(_) if is_open(&delivery) => (Status::Dead, Some(Reason::EndpointDeleted)),
-        _ => shown(&delivery, &lane.state),
-    };
+    let (status, reason) = shown(&delivery, lane);
     let gone_at = lane.deleted.map(Timestamp::from_millis);
     let view = DeliveryView {
         event: id,
@@ -368,7 +372,7 @@ impl Outbox {
         self.judged(twice(|wanted| {
             let (summary, sketches) = {
                 let state = self.shared.index.read();
-                let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
+                let summary = Summary::known(&state, id)?;
                 let sketches = sketches(&state, id, &summary)?;
                 (summary, sketches)
             };
@@ -399,7 +403,7 @@ impl Outbox {
         self.judged(twice(|wanted| {
             let sketch = {
                 let state = self.shared.index.read();
-                let summary = Summary::read(&state, id)?.ok_or(ReadError::NoSuchEvent)?;
+                let summary = Summary::known(&state, id)?;
                 let (no, lane) = state
                     .lane_named(endpoint)
                     .ok_or(ReadError::NoSuchEndpoint)?;
@@ -418,8 +422,9 @@ impl Outbox {
         if let Ok((content, _)) = content(&self.shared.log, id, lsn) {
             return Ok(content);
         }
-        let summary = self.judged(Summary::read(&self.shared.index.read(), id))?;
-        let lsn = summary.ok_or(ReadError::NoSuchEvent)?.lsn;
+        let lsn = self
+            .judged(Summary::known(&self.shared.index.read(), id))?
+            .lsn;
         let (content, _) = self.payload(id, lsn, Attempts::WhatIsLeft)?;
         Ok(content)
     }

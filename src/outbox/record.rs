@@ -12,22 +12,20 @@
 
 mod bulk;
 mod endpoint;
+mod states;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use bincode::{BorrowDecode, Encode};
-use bytes::Bytes;
-
-use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
-use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
-use crate::domain::endpoint::DisabledReason;
-use crate::domain::time::Timestamp;
 
 pub use bulk::{ErasedRow, JobRow, JobWork, Moved, MovedStep};
 pub use endpoint::{
     EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, KeyBytes, RetryRow, SpecRow,
+};
+pub use states::{
+    disabled_number, disabled_of, error_number, error_of, reason_number, reason_of, status_number,
+    status_of,
 };
 
 /// The bytes are no record of this kind, or the kind is unknown.
@@ -305,166 +303,6 @@ pub fn take<'a, T: BorrowDecode<'a, ()>>(kind: u8, bytes: &'a [u8]) -> Result<T,
     match bincode::borrow_decode_from_slice(bytes, SPELLING) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         _ => Err(BadRecord { kind }),
-    }
-}
-
-/// The number of a value in its enumeration's `ALL`, from 1; 0 is none.
-macro_rules! numbered {
-    ($to:ident, $from:ident, $type:ty, [$($number:literal => $variant:path),+ $(,)?]) => {
-        pub fn $to(value: $type) -> u8 {
-            match value { $($variant => $number),+ }
-        }
-
-        pub fn $from(number: u8) -> Option<$type> {
-            match number { $($number => Some($variant),)+ _ => None }
-        }
-    };
-}
-
-numbered!(status_number, status_of, Status, [
-    1 => Status::Pending, 2 => Status::Held, 3 => Status::Delivered, 4 => Status::Dead,
-]);
-
-numbered!(reason_number, reason_of, Reason, [
-    1 => Reason::Disabled, 2 => Reason::EndpointMissing, 3 => Reason::Backlog, 4 => Reason::Exhausted,
-    5 => Reason::Gone, 6 => Reason::Cancelled, 7 => Reason::EndpointDeleted, 8 => Reason::HeldTooLong,
-    9 => Reason::Space,
-]);
-
-numbered!(error_number, error_of, ErrorKind, [
-    1 => ErrorKind::Dns, 2 => ErrorKind::Connect, 3 => ErrorKind::Tls, 4 => ErrorKind::Timeout,
-    5 => ErrorKind::Blocked, 6 => ErrorKind::Protocol, 7 => ErrorKind::Status,
-]);
-
-numbered!(disabled_number, disabled_of, DisabledReason, [
-    1 => DisabledReason::Manual, 2 => DisabledReason::Gone, 3 => DisabledReason::Failing,
-]);
-
-impl DeliveryRow {
-    pub fn new(delivery: Delivery, exact: bool, last_attempt: u64) -> Self {
-        DeliveryRow {
-            status: status_number(delivery.status),
-            reason: delivery.reason.map_or(0, reason_number),
-            attempt_count: delivery.attempt_count,
-            tries: delivery.tries,
-            due: delivery.due.as_millis(),
-            budget_from: delivery.budget_from.as_millis(),
-            finished_at: delivery.finished_at.map_or(0, Timestamp::as_millis),
-            exact,
-            last_attempt,
-        }
-    }
-
-    /// The state that the row keeps; `None` if its numbers mean nothing.
-    pub fn delivery(&self) -> Option<Delivery> {
-        let reason = match self.reason {
-            0 => None,
-            number => Some(reason_of(number)?),
-        };
-        Some(Delivery {
-            status: status_of(self.status)?,
-            reason,
-            attempt_count: self.attempt_count,
-            tries: self.tries,
-            due: Timestamp::from_millis(self.due),
-            budget_from: Timestamp::from_millis(self.budget_from),
-            finished_at: (self.finished_at > 0).then(|| Timestamp::from_millis(self.finished_at)),
-        })
-    }
-}
-
-impl NextRow {
-    pub fn new(next: Next, exact: bool) -> Self {
-        match next {
-            Next::Delivered => NextRow::Delivered,
-            Next::Retry {
-                due,
-                budget_from,
-                tries,
-            } => NextRow::Retry {
-                due: due.as_millis(),
-                budget_from: budget_from.as_millis(),
-                tries,
-                exact,
-            },
-            Next::Dead { reason } => NextRow::Dead {
-                reason: reason_number(reason),
-            },
-        }
-    }
-
-    pub fn next(&self) -> Option<Next> {
-        Some(match *self {
-            NextRow::Delivered => Next::Delivered,
-            NextRow::Retry {
-                due,
-                budget_from,
-                tries,
-                ..
-            } => Next::Retry {
-                due: Timestamp::from_millis(due),
-                budget_from: Timestamp::from_millis(budget_from),
-                tries,
-            },
-            NextRow::Dead { reason } => Next::Dead {
-                reason: reason_of(reason)?,
-            },
-        })
-    }
-}
-
-impl StepRow {
-    pub fn step(&self) -> Option<Move> {
-        Some(match *self {
-            StepRow::Retry { at } => Move::Retry {
-                at: Timestamp::from_millis(at),
-            },
-            StepRow::Hold { reason } => Move::Hold {
-                reason: reason_of(reason)?,
-            },
-            StepRow::Release { at } => Move::Release {
-                at: Timestamp::from_millis(at),
-            },
-            StepRow::Die { at, reason } => Move::Die {
-                at: Timestamp::from_millis(at),
-                reason: reason_of(reason)?,
-            },
-        })
-    }
-}
-
-impl<'a> AttemptRow<'a, Beside> {
-    /// The attempt without its response body, all of which is to stand beside it.
-    pub fn new(attempt: &'a Attempt) -> Self {
-        AttemptRow {
-            at: attempt.at.as_millis(),
-            duration_ms: u32::try_from(attempt.duration.as_millis()).unwrap_or(u32::MAX),
-            status: attempt.status,
-            error: attempt
-                .error
-                .as_ref()
-                .map(|error| (error_number(error.kind), error.detail.as_str())),
-            // Within `delivery.response_body_limit`, which is far below.
-            response: u32::try_from(attempt.response_body.len()).unwrap_or(0),
-            address: attempt.address,
-        }
-    }
-}
-
-impl<R> AttemptRow<'_, R> {
-    pub fn attempt(&self, response_body: &[u8]) -> Attempt {
-        Attempt {
-            at: Timestamp::from_millis(self.at),
-            duration: Duration::from_millis(self.duration_ms.into()),
-            status: self.status,
-            error: self.error.map(|(kind, detail)| AttemptError {
-                kind: error_of(kind).unwrap_or(ErrorKind::Protocol),
-                detail: detail.to_owned(),
-            }),
-            response_body: Bytes::copy_from_slice(response_body),
-            address: self.address,
-            retry_after: None,
-        }
     }
 }
 

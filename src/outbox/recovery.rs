@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
+use crate::outbox::bulk::Bulk;
 use crate::outbox::cleaning::{Cleaner, Keep};
 use crate::outbox::commit::{Commits, Request};
 use crate::outbox::directory::{
@@ -38,6 +39,8 @@ pub struct Options {
     pub segment_size: u64,
     pub cache_size: u64,
     pub max_size: u64,
+    /// Of `max_size` for one endpoint, 0 to 1.
+    pub endpoint_share: f64,
     pub min_free_disk: u64,
     pub idempotency_window: Duration,
     pub keep: Keep,
@@ -144,12 +147,15 @@ impl Outbox {
             gauges: Gauges::default(),
             met: Mutex::new(recovered.met),
             recovery: (recovered.kind, began.elapsed()),
+            jobs_ended: watch::Sender::new(0),
         });
         shared.count_damage(recovered.damaged);
+        let (nudge, nudges) = mpsc::sync_channel(1);
         let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
         let Options {
             data_dir,
             max_size,
+            endpoint_share,
             min_free_disk,
             idempotency_window,
             keep,
@@ -163,14 +169,21 @@ impl Outbox {
             log,
             index: shared.index.clone(),
             flusher: recovered.flusher,
-            limits: Limits::new(data_dir, max_size, min_free_disk, idempotency_window),
+            limits: Limits::new(
+                data_dir,
+                max_size,
+                endpoint_share,
+                min_free_disk,
+                idempotency_window,
+            ),
             defaults,
             shared: shared.clone(),
             commits: sender,
             random,
+            nudge,
             stated_in: None,
         };
-        let started = start(writer, endpoints, keep, lock)?;
+        let started = start(writer, endpoints, keep, nudges, lock)?;
         Ok(Opened {
             outbox: started.outbox,
             commits,
@@ -191,15 +204,21 @@ fn start(
     mut writer: Writer,
     endpoints: Vec<Endpoint>,
     keep: Keep,
+    nudges: mpsc::Receiver<()>,
     lock: File,
 ) -> Result<Started, OpenError> {
     let (requests, receiver) = mpsc::channel::<Request>();
     let shared = writer.shared.clone();
+    let (share, max_size) = (writer.limits.share, writer.limits.max_size);
+    shared.index.write().share_out(share);
     writer.reconcile(endpoints)?;
     writer.flusher.in_use();
     let dir = shared.place.dir().to_owned();
     let stopper = Cleaner::start(keep, shared.clone(), requests.clone())
         .map_err(at("start the cleaner for", &dir))?;
+    let (asked, room) = (requests.clone(), (share, max_size));
+    Bulk::start(shared.clone(), asked, nudges, room)
+        .map_err(at("start the bulk thread for", &dir))?;
     let run = move || {
         // Held for as long as the store may be written to.
         let _lock = lock;

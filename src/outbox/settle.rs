@@ -44,7 +44,7 @@ impl Writer {
             )
         };
         let (Some(row), Some(lane)) = (row, lane) else {
-            tracing::warn!(%event, endpoint = no.0, "an attempt ended whose delivery is no longer kept");
+            tracing::debug!(%event, endpoint = no.0, "an attempt ended whose delivery is no longer kept");
             return Ok(());
         };
         let mut attempt = AttemptRow::new(&outcome.attempt);
@@ -117,6 +117,7 @@ impl Writer {
                 secret,
                 overlap,
             } => self.rotate_secret(endpoint, secret, *overlap, draft),
+            Action::Erase { event } => self.erase(*event, draft),
             Action::Test { endpoint } => self.test_endpoint(endpoint, draft),
         }
     }
@@ -225,7 +226,11 @@ impl Writer {
     ) -> Result<Result<Found, ActRefused>, WriterError> {
         let state = self.index.read();
         let Some(bytes) = state.entries.get(&keys::event(event))? else {
-            return Ok(Err(ActRefused::NoSuchEvent));
+            let erased = state.entries.get(&keys::erased(event))?.is_some();
+            return Ok(Err(match erased {
+                true => ActRefused::Erased,
+                false => ActRefused::NoSuchEvent,
+            }));
         };
         let row: EventRow<'_> = rows::decode(&bytes)?;
         let named = state.lane_named(endpoint);

@@ -30,12 +30,18 @@ impl Writer {
                     self.rewrite(id)?;
                 }
             }
+            Step::Overwrite(records) => self.log.erase(&records)?,
+            Step::Erased(ids) => self.erased(&ids)?,
             Step::Drop {
                 start,
                 lanes,
                 specs,
                 keys,
-            } => return self.drop_segments(start, lanes, specs, keys),
+                erased,
+            } => {
+                self.keep_erased(&erased)?;
+                return self.drop_segments(start, lanes, specs, keys);
+            }
         }
         self.commit(Draft::default())?;
         Ok(())
@@ -53,6 +59,11 @@ impl Writer {
                 })
             });
             let Some(bytes) = state.entries.get(&keys::event(id))? else {
+                if state.entries.get(&keys::erased(id))?.is_some()
+                    && !state.sums.erasing.contains(&id)
+                {
+                    finished.push(id.0);
+                }
                 continue;
             };
             if open {
@@ -72,7 +83,7 @@ impl Writer {
     }
 
     /// Adds a `KeyKept` for each key that is within its window, and forgets the others.
-    fn keep_keys(&mut self, names: Vec<(String, String)>) -> Result<(), WriterError> {
+    pub(super) fn keep_keys(&mut self, names: Vec<(String, String)>) -> Result<(), WriterError> {
         let now = self.now();
         let mut past = Vec::new();
         for (tenant, key) in &names {
@@ -133,7 +144,8 @@ impl Writer {
         };
         let body = match found.body {
             Body::Intact(body) => body,
-            Body::Erased => return self.lost(id, "its body was erased"),
+            // The record that said so was lost to damage.
+            Body::Erased => return self.erase_again(id),
             Body::Damaged => return self.lost(id, "its body is damaged"),
         };
         let head = match Record::decode(found.kind, found.head)? {
@@ -215,6 +227,7 @@ impl Writer {
             return Ok(());
         }
         self.keep_keys(keys)?;
+        self.keep_jobs()?;
         let last_id = self.index.read().meta.last_id;
         self.push(&Record::LastId(last_id), &[])?;
         let before = self.log.end();

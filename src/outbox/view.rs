@@ -81,6 +81,10 @@ pub enum Action {
         secret: Secret,
         overlap: Duration,
     },
+    /// Nobody sees the event's body or attempts any more; what is open is cancelled.
+    Erase {
+        event: EventId,
+    },
     /// One `outboxd.test` event to this endpoint alone, whatever it subscribes to.
     Test {
         endpoint: EndpointId,
@@ -117,6 +121,8 @@ pub enum ActRefused {
     ReadOnly,
     #[error("there is an endpoint with this id already")]
     EndpointExists,
+    #[error("too many replays and purges are under way; try again when some have ended")]
+    TooManyJobs,
     /// `enabled = false` in the TOML file wins.
     #[error("the endpoint is disabled by `enabled = false` in the configuration file")]
     DisabledInFile,
@@ -272,6 +278,8 @@ pub struct OutboxStatus {
     pub endpoints: u64,
     pub endpoints_disabled: u64,
     pub damaged_records: u64,
+    /// Held deliveries that died to make room (reason `space`), since the start.
+    pub held_dropped: u64,
     pub recovery: RecoveryKind,
     pub recovery_took: Duration,
 }

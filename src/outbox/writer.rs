@@ -9,10 +9,11 @@
 //! A failed write or fsync ends the process (an fsync does not forgive); so does a panic
 //! here. Recovery then decides what is true.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -65,6 +66,18 @@ pub(super) struct Draft {
     /// Outcomes in this frame: they wait if there is no room for it.
     pub outcomes: Vec<Outcome>,
     pub open_bytes: u64,
+    /// What this frame adds to the pending bodies of each endpoint, in bytes.
+    pub pending: HashMap<EndpointNo, u64>,
+    /// Events of this frame that are held for the backlog, by endpoint.
+    pub backlog: BTreeMap<EndpointNo, Vec<u128>>,
+    /// Jobs that this frame begins.
+    pub jobs: u32,
+    /// Held deliveries that die in this frame to make room.
+    pub space_deaths: u64,
+    /// Records whose bodies are overwritten once the frame is durable.
+    pub erased: Vec<Lsn>,
+    /// Events that this frame erases.
+    pub erasing: HashSet<EventId>,
     pub last_id: u128,
     /// The highest endpoint number given.
     pub last_no: u32,
@@ -87,6 +100,8 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     pub commits: UnboundedSender<Commit>,
     pub random: SmallRng,
+    /// Tells the thread for bulk work that there may be some.
+    pub nudge: SyncSender<()>,
     /// The segment in which all endpoints were stated last.
     pub stated_in: Option<Lsn>,
 }
@@ -210,6 +225,13 @@ impl Writer {
             let _ = done.send(());
             return Ok(Turn::Go);
         }
+        if let Some(Request::Bulk { .. }) = waiting.front()
+            && let Some(Request::Bulk { step, done }) = waiting.pop_front()
+        {
+            let durable = self.bulk(step)?;
+            let _ = done.send(durable);
+            return Ok(Turn::Go);
+        }
         let mut draft = self.draft();
         let mut bytes = 0;
         while bytes < FRAME_BYTES
@@ -263,7 +285,13 @@ impl Writer {
                 Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
                 None => return Ok(Err(Request::Act { action, reply })),
             },
-            other @ (Request::Clean { .. } | Request::Stop) => return Ok(Err(other)),
+            Request::Begin { job, reply } => {
+                let answer = self.begin_job(&job, draft)?;
+                draft.commit.answers.push(Answer::Begin(reply, answer));
+            }
+            other @ (Request::Clean { .. } | Request::Bulk { .. } | Request::Stop) => {
+                return Ok(Err(other));
+            }
         }
         Ok(Ok(()))
     }
@@ -283,11 +311,14 @@ impl Writer {
     /// there was no room.
     pub fn commit(&mut self, mut draft: Draft) -> Result<Vec<Outcome>, WriterError> {
         let mut kept = Vec::new();
+        self.hold_back(&mut draft)?;
         if !self.frame.is_empty() {
             match self.log.commit(&mut self.frame) {
                 Ok(placed) => {
                     self.limits.wrote();
                     self.apply(placed)?;
+                    let gauges = &self.shared.gauges;
+                    gauges.space_deaths.fetch_add(draft.space_deaths, Relaxed);
                     for (no, endpoint) in draft.in_force.drain(..) {
                         self.shared.put_in_force(no, endpoint);
                     }
@@ -300,6 +331,7 @@ impl Writer {
                 }
                 Err(LogError::NoSpace) => {
                     self.refuse(&mut draft);
+                    draft.erased.clear();
                     kept = std::mem::take(&mut draft.outcomes);
                 }
                 Err(error) => return Err(error.into()),
@@ -312,6 +344,7 @@ impl Writer {
             // The receiver is gone only at the very end of a stop.
             let _ = self.commits.send(draft.commit);
         }
+        self.log.erase(&draft.erased)?;
         self.flusher.breathe(false);
         Ok(kept)
     }
@@ -323,6 +356,10 @@ impl Writer {
             state.apply(placed.lsn(*offset).0, &Record::decode(*kind, head)?)?;
         }
         state.meta.applied = placed.end.0;
+        if std::mem::take(&mut state.sums.eased) {
+            // One nudge waits already, or the thread is gone: either will do.
+            let _ = self.nudge.try_send(());
+        }
         Ok(())
     }
 
@@ -339,6 +376,7 @@ impl Writer {
             match answer {
                 Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),
                 Answer::Act(_, answer) => *answer = Err(ActRefused::DiskLow),
+                Answer::Begin(_, answer) => *answer = Err(ActRefused::DiskLow),
             }
         }
     }

@@ -10,18 +10,19 @@ use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
 use crate::outbox::record::{
-    Accepted, Acted, Attempted, DeliveryRow, ErasedRow, EventHead, JobRow, KeyKept, Moved,
-    MovedStep, NextRow, Record, Rewritten, StepRow,
+    Accepted, Acted, Attempted, DeliveryRow, EventHead, KeyKept, NextRow, Record, Rewritten,
+    StepRow,
 };
 
-use super::keys::{self, End, List};
+use super::ends::end_of;
+use super::keys::{self, List};
 use super::pages::PagesError;
-use super::rows::{self, EVENT_COST, ErasedEntry, EventRow, KeyRow, QueueRow};
+use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
 
 /// What of an event a change to one of its deliveries needs.
 #[derive(Clone, Copy, Debug)]
-struct EventFacts {
+pub(super) struct EventFacts {
     lsn: u64,
     body_len: u64,
     deliveries: u32,
@@ -168,22 +169,8 @@ impl State {
         }
     }
 
-    fn moved(&mut self, moved: &Moved) -> Result<(), PagesError> {
-        let no = EndpointNo(moved.endpoint);
-        for id in moved.ids.iter().copied().map(EventId) {
-            let Some((row, facts)) = self.known_delivery(id, no)? else {
-                continue;
-            };
-            match moved.step {
-                MovedStep::Take(step) => self.stepped(id, no, step, row, facts)?,
-                MovedStep::Remove => self.removed(id, no, row, facts)?,
-            }
-        }
-        Ok(())
-    }
-
     /// One delivery takes a step that is no attempt's.
-    fn stepped(
+    pub(super) fn stepped(
         &mut self,
         id: EventId,
         no: EndpointNo,
@@ -214,54 +201,6 @@ impl State {
             DeliveryRow::new(new, exact, row.last_attempt),
             facts,
         )
-    }
-
-    /// One delivery goes. `EventRow.deliveries` stays as it is: it says how the event's
-    /// open deliveries are counted.
-    fn removed(
-        &mut self,
-        id: EventId,
-        no: EndpointNo,
-        row: DeliveryRow,
-        facts: EventFacts,
-    ) -> Result<(), PagesError> {
-        self.note_finish(id, false)?;
-        self.count(id, no, &row, facts, false)?;
-        self.unlist(id, no, &row, facts);
-        self.entries.remove(keys::delivery(id, no));
-        self.note_finish(id, true)
-    }
-
-    fn job(&mut self, row: &JobRow<'_>) {
-        let key = keys::job(row.no);
-        if row.done {
-            self.entries.remove(key);
-        } else {
-            self.entries.put(key, rows::encode(row));
-        }
-        self.sums.eased = true;
-    }
-
-    fn erased(&mut self, lsn: u64, row: &ErasedRow) -> Result<(), PagesError> {
-        let id = EventId(row.id);
-        self.remove_event(id)?;
-        self.meta.last_id = self.meta.last_id.max(row.id);
-        let key = keys::erased(id);
-        if self.entries.get(&key)?.is_none() {
-            self.meta.erased += 1;
-        }
-        let entry = ErasedEntry {
-            lsn,
-            at: row.at,
-            done: row.done,
-        };
-        self.entries.put(key, rows::encode(&entry));
-        if row.done {
-            self.sums.erasing.remove(&id);
-        } else {
-            self.sums.erasing.insert(id);
-        }
-        Ok(())
     }
 
     fn key_kept(&mut self, kept: &KeyKept<'_>) {
@@ -337,7 +276,7 @@ impl State {
     }
 
     /// Removes an event and its deliveries, whatever their state; its idempotency key stays.
-    fn remove_event(&mut self, id: EventId) -> Result<(), PagesError> {
+    pub(super) fn remove_event(&mut self, id: EventId) -> Result<(), PagesError> {
         let Some(facts) = self.facts(id)? else {
             return Ok(());
         };
@@ -372,7 +311,7 @@ impl State {
     }
 
     /// The delivery and its event, or `None`, counted as unknown.
-    fn known_delivery(
+    pub(super) fn known_delivery(
         &mut self,
         id: EventId,
         no: EndpointNo,
@@ -426,36 +365,6 @@ impl State {
         Ok(())
     }
 
-    /// Lists an event with nothing open by when that was, or takes it off the list. Does
-    /// nothing for an event with something open.
-    fn note_finish(&mut self, id: EventId, add: bool) -> Result<(), PagesError> {
-        let mut end = Some((End::Delivered, id.timestamp().as_millis()));
-        for (_, row) in self.delivery_rows(id)? {
-            end = match (end, end_of(&row)) {
-                (Some((End::Delivered, at)), Some((end, other))) => Some((end, at.max(other))),
-                (Some((End::Dead, at)), Some((_, other))) => Some((End::Dead, at.max(other))),
-                _ => None,
-            };
-        }
-        self.note_end(id, end, add);
-        Ok(())
-    }
-
-    fn note_end(&mut self, id: EventId, end: Option<(End, u64)>, add: bool) {
-        let Some((end, at)) = end else { return };
-        let key = keys::finished(end, at.max(id.timestamp().as_millis()), id);
-        if add {
-            self.entries.put_new(key, Vec::new());
-        } else {
-            self.entries.remove(key);
-        }
-    }
-
-    /// Whether an event with several deliveries has an open one.
-    fn is_open(&self, id: EventId) -> Result<bool, PagesError> {
-        Ok(self.entries.get(&keys::open_count(id))?.is_some())
-    }
-
     fn list(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
         let Some(delivery) = row.delivery() else {
             return;
@@ -482,7 +391,13 @@ impl State {
         }
     }
 
-    fn unlist(&mut self, id: EventId, no: EndpointNo, row: &DeliveryRow, facts: EventFacts) {
+    pub(super) fn unlist(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        row: &DeliveryRow,
+        facts: EventFacts,
+    ) {
         let Some(delivery) = row.delivery() else {
             return;
         };
@@ -498,7 +413,7 @@ impl State {
     }
 
     /// Adds a delivery to the totals, or takes it out of them.
-    fn count(
+    pub(super) fn count(
         &mut self,
         id: EventId,
         no: EndpointNo,
@@ -561,15 +476,6 @@ impl State {
             _ => self.entries.put(key, rows::encode(&now)),
         }
         Ok(open == 0 || now == 0)
-    }
-}
-
-/// How and when a delivery came to its end; `None` while it is open.
-fn end_of(row: &DeliveryRow) -> Option<(End, u64)> {
-    match row.delivery()?.status {
-        Status::Pending | Status::Held => None,
-        Status::Delivered => Some((End::Delivered, row.finished_at)),
-        Status::Dead => Some((End::Dead, row.finished_at)),
     }
 }
 

@@ -11,7 +11,9 @@ pub mod pages;
 pub mod rows;
 
 mod apply;
+mod bulk;
 mod endpoints;
+mod ends;
 mod flush;
 mod sums;
 #[cfg(test)]

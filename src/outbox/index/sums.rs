@@ -14,6 +14,8 @@ use super::{Lane, State};
 pub struct Sums {
     /// Lanes with deliveries that are held for themselves.
     pub backlogged: BTreeSet<EndpointNo>,
+    /// Lanes that are deleted and not forgotten yet.
+    pub deleted: BTreeSet<EndpointNo>,
     /// Erased events with copies in the log that may not be overwritten yet.
     pub erasing: BTreeSet<EventId>,
     /// Something that the bulk thread waits for may have come about.
@@ -31,6 +33,7 @@ impl Default for Sums {
     fn default() -> Self {
         Sums {
             backlogged: BTreeSet::new(),
+            deleted: BTreeSet::new(),
             erasing: BTreeSet::new(),
             eased: true,
             taking_bytes: 0,
@@ -73,6 +76,7 @@ impl State {
     pub(super) fn weigh(&mut self, no: EndpointNo) {
         let Some(lane) = self.lanes.get(&no) else {
             self.sums.backlogged.remove(&no);
+            self.sums.deleted.remove(&no);
             return;
         };
         let (bytes, count) = self.sums.parts(lane);
@@ -83,6 +87,10 @@ impl State {
             self.sums.eased = true;
         } else {
             self.sums.backlogged.remove(&no);
+        }
+        if lane.deleted.is_some() {
+            self.sums.deleted.insert(no);
+            self.sums.eased = true;
         }
     }
 

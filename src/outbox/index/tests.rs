@@ -8,8 +8,9 @@ use super::pages::Pages;
 use super::*;
 use crate::domain::delivery::Delivery;
 use crate::outbox::record::{
-    Accepted, Acted, AttemptRow, Attempted, EndpointRow, ErasedRow, EventHead, Idempotency, JobRow,
-    JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten, RewrittenDelivery, StepRow,
+    Accepted, Acted, AttemptRow, Attempted, EndpointDeleted, EndpointRow, ErasedRow, EventHead,
+    Idempotency, JobRow, JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten,
+    RewrittenDelivery, StepRow,
 };
 
 const STORE: [u8; 16] = [7; 16];
@@ -48,6 +49,12 @@ enum Step {
         no: u8,
         disabled: bool,
     },
+    Delete {
+        no: u8,
+    },
+    ForgetLane {
+        no: u8,
+    },
     Rewrite {
         event: usize,
     },
@@ -76,6 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4u8, any::<bool>()).prop_map(|(no, done)| Step::Job { no, done }),
         1 => (event.clone(), any::<bool>()).prop_map(|(event, done)| Step::Erase { event, done }),
         2 => (0..4u8, any::<bool>()).prop_map(|(no, disabled)| Step::Endpoint { no, disabled }),
+        1 => (0..4u8).prop_map(|no| Step::Delete { no }),
+        2 => (0..4u8).prop_map(|no| Step::ForgetLane { no }),
         2 => event.clone().prop_map(|event| Step::Rewrite { event }),
         2 => event.prop_map(|event| Step::Forget { event }),
         1 => (0..6u8).prop_map(|key| Step::KeepKey { key }),
@@ -325,6 +334,17 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                 state,
             }));
         }
+        Step::Delete { no } => world.add(&Record::EndpointDeleted(EndpointDeleted {
+            no: (*no).into(),
+            at: now,
+        })),
+        Step::ForgetLane { no } => {
+            let no = EndpointNo((*no).into());
+            let known = world.plain.lanes.get(&no);
+            if known.is_some_and(|lane| lane.totals == LaneTotals::default()) {
+                world.add(&Record::EndpointForgotten(no.0));
+            }
+        }
         Step::Rewrite { event } => {
             let Some(event) = chosen(event, heads) else {
                 return;
@@ -453,6 +473,11 @@ fn check_sums(state: &State) {
     );
     let backlogged = state.lanes.iter().filter(|(_, lane)| lane.totals.held > 0);
     assert!(backlogged.map(|(no, _)| no).eq(&state.sums.backlogged));
+    let deleted = state
+        .lanes
+        .iter()
+        .filter(|(_, lane)| lane.deleted.is_some());
+    assert!(deleted.map(|(no, _)| no).eq(&state.sums.deleted));
     assert_eq!(count(b"z") as u64, state.meta.erased);
 }
 

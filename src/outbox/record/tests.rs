@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::attempt::ErrorKind;
+use crate::domain::delivery::{Reason, Status};
 
 const HEAD: EventHead<'static> = EventHead {
     id: 0x0198_0000_0000_1234_5678_9abc_def0_1234,

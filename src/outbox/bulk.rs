@@ -1,0 +1,345 @@
+//! Work on many deliveries: replays and purges, what a deleted endpoint leaves behind,
+//! and the release of a backlog.
+//!
+//! A thread of its own looks and plans, a batch at a time; every batch is a request to
+//! the writer, which judges each delivery again and tells the dispatcher. It sleeps until
+//! the writer says that something has changed which it waits for, or a paced job is due.
+//! It changes nothing itself, and where it stands is in the log: after a crash it goes on.
+
+mod asked;
+mod choice;
+mod steps;
+
+pub(super) use asked::NewJob;
+pub(super) use choice::{Choice, status_shown};
+pub(super) use steps::BulkStep;
+
+use std::collections::HashMap;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::domain::delivery::Reason;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::Shared;
+use crate::outbox::commit::Request;
+use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::{PagesError, State};
+use crate::outbox::record::{BadRecord, JobRow, JobWork};
+
+/// The most deliveries of one batch.
+const BATCH: usize = 256;
+/// How often a paced job takes a batch.
+const TICK: Duration = Duration::from_millis(100);
+/// How long to wait when there was no room for a batch, or too much is pending already.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How many looks for something to do a job takes before others have their turn.
+const LOOKS: usize = 8;
+
+/// Why the thread ends.
+enum Cut {
+    /// The writer is gone, or told us to stop.
+    Stopped,
+    Pages(PagesError),
+}
+
+impl From<PagesError> for Cut {
+    fn from(error: PagesError) -> Self {
+        Cut::Pages(error)
+    }
+}
+
+impl From<BadRecord> for Cut {
+    fn from(_: BadRecord) -> Self {
+        Cut::Pages(PagesError::Damaged)
+    }
+}
+
+/// How long there is nothing to do, as far as time can tell; `None`: until a nudge.
+type Rest = Option<Duration>;
+
+fn sooner(a: Rest, b: Rest) -> Rest {
+    a.into_iter().chain(b).min()
+}
+
+/// What is known of a job besides its row.
+#[derive(Clone, Copy)]
+struct Pace {
+    next: Instant,
+    /// How far it has looked without finding anything.
+    position: u128,
+}
+
+/// The thread that plans.
+pub(in crate::outbox) struct Bulk {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+    nudges: mpsc::Receiver<()>,
+    /// Of the pending bytes: what one endpoint may have, and all together.
+    share: u64,
+    max_size: u64,
+    paces: HashMap<u32, Pace>,
+}
+
+impl Bulk {
+    /// Starts the thread. It looks when nudged, and ends when the sender is dropped.
+    pub fn start(
+        shared: Arc<Shared>,
+        requests: mpsc::Sender<Request>,
+        nudges: mpsc::Receiver<()>,
+        (share, max_size): (u64, u64),
+    ) -> std::io::Result<()> {
+        let bulk = Bulk {
+            shared,
+            requests,
+            nudges,
+            share,
+            max_size,
+            paces: HashMap::new(),
+        };
+        std::thread::Builder::new()
+            .name("bulk".into())
+            .spawn(move || bulk.run())?;
+        Ok(())
+    }
+
+    fn run(mut self) {
+        loop {
+            let rest = match self.round() {
+                Ok(rest) => rest,
+                Err(Cut::Stopped) => return,
+                Err(Cut::Pages(error)) => {
+                    tracing::error!(%error, "the index is damaged");
+                    return self.shared.index_failed(&error.to_string());
+                }
+            };
+            let woken = match rest {
+                Some(rest) => match self.nudges.recv_timeout(rest) {
+                    Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::RecvError),
+                    _ => Ok(()),
+                },
+                None => self.nudges.recv(),
+            };
+            if woken.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A batch of everything that there is to do.
+    fn round(&mut self) -> Result<Rest, Cut> {
+        let rest = sooner(self.bury()?, self.release()?);
+        Ok(sooner(rest, self.jobs()?))
+    }
+
+    /// Whether the step is durable: there may have been no room for it.
+    fn ask(&self, step: BulkStep) -> Result<bool, Cut> {
+        let (done, wait) = mpsc::sync_channel(1);
+        self.requests
+            .send(Request::Bulk { step, done })
+            .map_err(|_| Cut::Stopped)?;
+        wait.recv().map_err(|_| Cut::Stopped)
+    }
+
+    /// Takes some steps; when to go on.
+    fn take(&self, steps: Vec<BulkStep>) -> Result<Rest, Cut> {
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        for step in steps {
+            if !self.ask(step)? {
+                return Ok(Some(PAUSE));
+            }
+        }
+        Ok(Some(Duration::ZERO))
+    }
+
+    /// What a deleted endpoint had open is dead; when none of its deliveries is left,
+    /// nothing needs to know it any more.
+    fn bury(&self) -> Result<Rest, Cut> {
+        let mut steps = Vec::new();
+        {
+            let state = self.shared.index.read();
+            for no in &state.sums.deleted {
+                let Some(lane) = state.lanes.get(no) else {
+                    continue;
+                };
+                let totals = &lane.totals;
+                if totals.pending + totals.held > 0 {
+                    let ids = first_of(&state, List::Open, *no, BATCH)?;
+                    steps.push(BulkStep::Bury {
+                        reason: Reason::EndpointDeleted,
+                        deliveries: ids.into_iter().map(|id| (*no, id)).collect(),
+                    });
+                } else if totals.delivered + totals.dead == 0 {
+                    steps.push(BulkStep::Forget { no: *no });
+                }
+                if steps.len() >= LOOKS {
+                    break;
+                }
+            }
+        }
+        self.take(steps)
+    }
+
+    /// Lets go of backlogs, oldest first, of endpoints that have worked off half of their
+    /// share; up to the whole share, and while there is room for pending bodies at all.
+    fn release(&self) -> Result<Rest, Cut> {
+        let mut steps = Vec::new();
+        {
+            let state = self.shared.index.read();
+            let mut room = self.max_size.saturating_sub(state.pending_bytes());
+            for no in &state.sums.backlogged {
+                let Some(lane) = state.lanes.get(no).filter(|lane| lane.is_taking()) else {
+                    continue;
+                };
+                let pending = lane.totals.pending_bytes;
+                if lane.totals.pending > 0 && pending > self.share / 2 {
+                    continue;
+                }
+                // One always goes when nothing else is under way, however large it is.
+                let idle = lane.totals.pending == 0;
+                let most = self.share.saturating_sub(pending).min(room);
+                let (ids, bytes) = releasable(&state, *no, most, idle)?;
+                if !ids.is_empty() {
+                    room = room.saturating_sub(bytes);
+                    steps.push(BulkStep::Release { no: *no, ids });
+                }
+                if steps.len() >= LOOKS {
+                    break;
+                }
+            }
+        }
+        self.take(steps)
+    }
+
+    fn jobs(&mut self) -> Result<Rest, Cut> {
+        let rows: Vec<Vec<u8>> = {
+            let state = self.shared.index.read();
+            let jobs = state
+                .entries
+                .scan(keys::JOBS, &keys::end_of(keys::JOBS), false);
+            jobs.map(|entry| Ok(entry?.1.into_owned()))
+                .collect::<Result<_, PagesError>>()?
+        };
+        let mut rest = None;
+        let mut live = Vec::with_capacity(rows.len());
+        for bytes in &rows {
+            let row: JobRow<'_> = rows::decode(bytes)?;
+            live.push(row.no);
+            rest = sooner(rest, self.job(&row)?);
+        }
+        self.paces.retain(|no, _| live.contains(no));
+        Ok(rest)
+    }
+
+    /// One batch of a job, if it is due.
+    fn job(&mut self, row: &JobRow<'_>) -> Result<Rest, Cut> {
+        let now = Instant::now();
+        let known = self.paces.get(&row.no).copied();
+        let mut pace = known.unwrap_or(Pace {
+            next: now,
+            position: row.position,
+        });
+        // A number may be given again.
+        pace.position = pace.position.max(row.position);
+        if pace.next > now {
+            return Ok(Some(pace.next - now));
+        }
+        let no = EndpointNo(row.endpoint);
+        let rate = f64::from_bits(row.rate);
+        let wanted = match row.work {
+            JobWork::Purge => BATCH,
+            JobWork::Replay if self.is_over_share(no) => return Ok(Some(PAUSE)),
+            // Between 1 and 256.
+            JobWork::Replay => (rate * TICK.as_secs_f64()).ceil().clamp(1.0, BATCH as f64) as usize,
+        };
+        let choice = Choice::of(row)?;
+        let (mut ids, mut next) = (Vec::new(), Some(pace.position));
+        for _ in 0..LOOKS {
+            let state = self.shared.index.read();
+            let known = state.lanes.get(&no).filter(|lane| lane.deleted.is_none());
+            let (Some(lane), Some(position)) = (known, next) else {
+                next = None;
+                break;
+            };
+            next = choice.walk(&state, lane, position, wanted, &mut ids)?;
+            if ids.len() >= wanted {
+                break;
+            }
+        }
+        let done = next.is_none();
+        let position = next.unwrap_or(row.last);
+        let taken = ids.len();
+        if taken > 0 || done {
+            let step = BulkStep::Job {
+                no: row.no,
+                ids,
+                position,
+                done,
+            };
+            if !self.ask(step)? {
+                return Ok(Some(PAUSE));
+            }
+        }
+        if done {
+            self.paces.remove(&row.no);
+            return Ok(None);
+        }
+        if row.work == JobWork::Replay && rate > 0.0 {
+            let due = now.checked_sub(TICK).map_or(now, |by| pace.next.max(by));
+            pace.next = due + Duration::from_secs_f64((taken as f64 / rate).min(3600.0));
+        }
+        pace.position = position;
+        self.paces.insert(row.no, pace);
+        Ok(Some(pace.next.saturating_duration_since(Instant::now())))
+    }
+
+    /// Whether the endpoint has its full share pending already.
+    fn is_over_share(&self, no: EndpointNo) -> bool {
+        let state = self.shared.index.read();
+        let lane = state.lanes.get(&no).filter(|lane| lane.is_taking());
+        lane.is_some_and(|lane| lane.totals.pending_bytes >= self.share)
+    }
+}
+
+/// The oldest deliveries of a list.
+fn first_of(
+    state: &State,
+    list: List,
+    no: EndpointNo,
+    most: usize,
+) -> Result<Vec<EventId>, PagesError> {
+    let prefix = keys::list_of(list, no);
+    let entries = state.entries.scan(&prefix, &keys::end_of(&prefix), false);
+    entries
+        .take(most)
+        .map(|entry| keys::event_of(&entry?.0).ok_or(PagesError::Damaged))
+        .collect()
+}
+
+/// The oldest held deliveries whose bodies come to `most` bytes, and these bytes. With
+/// `idle` at least one.
+fn releasable(
+    state: &State,
+    no: EndpointNo,
+    most: u64,
+    idle: bool,
+) -> Result<(Vec<EventId>, u64), PagesError> {
+    let mut ids = first_of(state, List::Held, no, BATCH)?;
+    let (mut bytes, mut fits) = (0, 0);
+    for id in &ids {
+        let Some(entry) = state.entries.get(&keys::event(*id))? else {
+            break;
+        };
+        let row: EventRow<'_> = rows::decode(&entry).map_err(|_| PagesError::Damaged)?;
+        let after = bytes + u64::from(row.body_len);
+        if after > most && !(idle && fits == 0) {
+            break;
+        }
+        (bytes, fits) = (after, fits + 1);
+    }
+    ids.truncate(fits);
+    Ok((ids, bytes))
+}

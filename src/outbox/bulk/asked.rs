@@ -1,0 +1,212 @@
+//! What the rest of the daemon asks for: to count, replay, purge and erase.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::{EndpointId, EndpointNo, Rate};
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+use crate::outbox::Outbox;
+use crate::outbox::commit::Request;
+use crate::outbox::index::keys;
+use crate::outbox::record::JobWork;
+use crate::outbox::view::{ActRefused, Action, ReadError, Refused, Selection};
+
+use super::Choice;
+
+/// How long a purge is waited for: what comes after is likely to look at what it did.
+const PURGE_WAIT: Duration = Duration::from_secs(5);
+/// The rate of a replay that names none, in deliveries a second.
+const REPLAY_RATE: f64 = 100.0;
+
+/// A job that somebody wants done.
+#[derive(Clone, Debug)]
+pub(in crate::outbox) struct NewJob {
+    pub work: JobWork,
+    pub choice: Choice,
+    /// The first event that counts.
+    pub first: u128,
+    /// Deliveries in a second; 0 is as fast as it goes.
+    pub rate: f64,
+}
+
+impl Outbox {
+    /// How many deliveries of the endpoint are chosen now; without statuses all of them.
+    /// Reads the index, a piece at a time: callers on the runtime use `spawn_blocking`.
+    pub fn count(&self, endpoint: &EndpointId, selection: &Selection) -> Result<u64, ReadError> {
+        let (choice, first) = self.choice(endpoint, selection, &Status::ALL)?;
+        self.judged(self.counted(&choice, first))
+    }
+
+    /// Makes the chosen deliveries pending again, `rate` at a time (100/s if `None`), each
+    /// with a fresh retry budget: the dead ones if `selection` names no status; pending and
+    /// held ones are left alone. How many there are; it is durable that all of them will be.
+    pub async fn replay(
+        &self,
+        endpoint: &EndpointId,
+        selection: Selection,
+        rate: Option<Rate>,
+    ) -> Result<u64, ActRefused> {
+        let rate = rate.map_or(REPLAY_RATE, |rate| rate.per_second);
+        let statuses = [Status::Dead];
+        let (matched, job) = self
+            .begin(JobWork::Replay, endpoint, selection, &statuses, rate)
+            .await?;
+        if let Some(job) = job {
+            tracing::info!(%endpoint, job, matched, rate, "replay began");
+        }
+        Ok(matched)
+    }
+
+    /// Makes the chosen pending and held deliveries dead, reason `cancelled`, and lets the
+    /// dead ones go; all three if `selection` names no status. How many there are; it is
+    /// durable that all of them will be. Waits up to 5 s until they are.
+    pub async fn purge(
+        &self,
+        endpoint: &EndpointId,
+        selection: Selection,
+    ) -> Result<u64, ActRefused> {
+        let statuses = [Status::Pending, Status::Held, Status::Dead];
+        let mut ended = self.shared.jobs_ended.subscribe();
+        let (matched, job) = self
+            .begin(JobWork::Purge, endpoint, selection, &statuses, 0.0)
+            .await?;
+        let Some(job) = job else { return Ok(matched) };
+        tracing::info!(%endpoint, job, matched, "purge began");
+        let gone = async {
+            loop {
+                ended.borrow_and_update();
+                let key = keys::job(job);
+                // A damaged index is met by the thread that does the work.
+                let known = self
+                    .shared
+                    .index
+                    .read()
+                    .entries
+                    .get(&key)
+                    .map(|row| row.is_some());
+                if !known.unwrap_or(false) || ended.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Past the wait it goes on all the same.
+        let _ = tokio::time::timeout(PURGE_WAIT, gone).await;
+        Ok(matched)
+    }
+
+    /// Erases an event: from now on nobody sees its body or attempts, and its open
+    /// deliveries are cancelled. Durable when it returns; the bytes on disk are overwritten
+    /// within minutes. Again: nothing more happens.
+    pub async fn erase(&self, event: EventId) -> Result<(), ActRefused> {
+        self.act(Action::Erase { event }).await
+    }
+
+    /// Counts, and begins the job if there is something to do.
+    async fn begin(
+        &self,
+        work: JobWork,
+        endpoint: &EndpointId,
+        selection: Selection,
+        statuses: &[Status],
+        rate: f64,
+    ) -> Result<(u64, Option<u32>), ActRefused> {
+        let (mut choice, first) = self.choice(endpoint, &selection, statuses)?;
+        if work == JobWork::Replay {
+            choice
+                .statuses
+                .retain(|status| matches!(status, Status::Dead | Status::Delivered));
+        }
+        let (outbox, counted) = (self.clone(), choice.clone());
+        let matched =
+            tokio::task::spawn_blocking(move || outbox.judged(outbox.counted(&counted, first)));
+        let matched = matched.await.map_err(|_| ActRefused::ShuttingDown)??;
+        if matched == 0 {
+            return Ok((0, None));
+        }
+        let job = NewJob {
+            work,
+            choice,
+            first,
+            rate,
+        };
+        let gone = || match self.gone() {
+            Refused::Failed => ActRefused::Failed,
+            _ => ActRefused::ShuttingDown,
+        };
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Begin { job, reply })
+            .map_err(|_| gone())?;
+        let number = answer.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok((matched, Some(number)))
+    }
+
+    fn choice(
+        &self,
+        endpoint: &EndpointId,
+        selection: &Selection,
+        statuses: &[Status],
+    ) -> Result<(Choice, u128), ReadError> {
+        let state = self.shared.index.read();
+        let known = state.lane_named(endpoint);
+        let (no, _) = known
+            .filter(|(_, lane)| lane.deleted.is_none())
+            .ok_or(ReadError::NoSuchEndpoint)?;
+        let past = selection.until.map_or(u128::MAX, first_at);
+        let choice = Choice {
+            no,
+            statuses: match selection.statuses.as_slice() {
+                [] => statuses.to_vec(),
+                named => named.to_vec(),
+            },
+            types: selection.types.clone(),
+            last: past.saturating_sub(1).min(state.meta.last_id),
+        };
+        Ok((choice, selection.since.map_or(0, first_at)))
+    }
+
+    fn counted(&self, choice: &Choice, first: u128) -> Result<u64, ReadError> {
+        let (mut count, mut next) = (0, Some(first));
+        let mut found = Vec::new();
+        while let Some(position) = next {
+            let state = self.shared.index.read();
+            let Some(lane) = lane_of(&state, choice.no) else {
+                return Err(ReadError::NoSuchEndpoint);
+            };
+            next = choice.walk(&state, lane, position, usize::MAX, &mut found)?;
+            count += found.len() as u64;
+            found.clear();
+        }
+        Ok(count)
+    }
+}
+
+fn lane_of(
+    state: &crate::outbox::index::State,
+    no: EndpointNo,
+) -> Option<&crate::outbox::index::Lane> {
+    state.lanes.get(&no).filter(|lane| lane.deleted.is_none())
+}
+
+/// The lowest id of that moment.
+fn first_at(moment: Timestamp) -> u128 {
+    u128::from(moment.as_millis()) << 80
+}
+
+impl From<ReadError> for ActRefused {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NoSuchEndpoint => ActRefused::NoSuchEndpoint,
+            ReadError::NoSuchEvent => ActRefused::NoSuchEvent,
+            ReadError::NoSuchDelivery => ActRefused::NoSuchDelivery,
+            ReadError::Erased => ActRefused::Erased,
+            ReadError::ShuttingDown => ActRefused::ShuttingDown,
+            ReadError::BadCursor | ReadError::Damaged(_) | ReadError::Index(_) => {
+                ActRefused::Failed
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Which deliveries a replay or purge is about, and the walk over them by age.
+
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::{EndpointNo, TypePattern};
+use crate::domain::event::{EventId, EventType};
+use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::{Lane, PagesError, State};
+use crate::outbox::read::shown;
+use crate::outbox::record::{DeliveryRow, JobRow, status_of};
+
+/// How many rows one look reads: the writer waits for it.
+const ROWS: usize = 2000;
+
+/// Deliveries of one endpoint, by how they are shown and the types of their events.
+#[derive(Clone, Debug)]
+pub(in crate::outbox) struct Choice {
+    pub no: EndpointNo,
+    pub statuses: Vec<Status>,
+    /// Empty: all.
+    pub types: Vec<TypePattern>,
+    /// The last event that counts.
+    pub last: u128,
+}
+
+impl Choice {
+    pub fn of(row: &JobRow<'_>) -> Result<Choice, PagesError> {
+        let statuses = row.statuses.iter().map(|number| status_of(*number));
+        let types = row.types.iter().map(|text| TypePattern::parse(text).ok());
+        Ok(Choice {
+            no: EndpointNo(row.endpoint),
+            statuses: statuses.collect::<Option<_>>().ok_or(PagesError::Damaged)?,
+            types: types.collect::<Option<_>>().ok_or(PagesError::Damaged)?,
+            last: row.last,
+        })
+    }
+
+    fn wants_status(&self, status: Status) -> bool {
+        self.statuses.contains(&status)
+    }
+
+    /// Adds chosen ones to `found`, by age from `position` on, until there are `wanted`.
+    /// Where to go on; `None` at the end. Reads a bounded number of rows.
+    pub fn walk(
+        &self,
+        state: &State,
+        lane: &Lane,
+        position: u128,
+        wanted: usize,
+        found: &mut Vec<EventId>,
+    ) -> Result<Option<u128>, PagesError> {
+        let mut walks: Vec<_> = self
+            .ranges(lane, position)
+            .into_iter()
+            .map(|(list, from, to)| (list, state.entries.scan(&from, &to, false).peekable()))
+            .collect();
+        for _ in 0..ROWS {
+            let mut first: Option<(EventId, usize)> = None;
+            for (at, (_, walk)) in walks.iter_mut().enumerate() {
+                let id = match walk.peek() {
+                    None => continue,
+                    Some(Err(_)) => return Err(PagesError::Damaged),
+                    Some(Ok((key, _))) => id_of(key)?,
+                };
+                if first.is_none_or(|(least, _)| id < least) {
+                    first = Some((id, at));
+                }
+            }
+            let Some((id, at)) = first else {
+                return Ok(None);
+            };
+            if found.len() >= wanted {
+                return Ok(Some(id.0));
+            }
+            let Some((list, walk)) = walks.get_mut(at) else {
+                return Ok(None);
+            };
+            let (list, entry) = (*list, walk.next());
+            let elsewhere = match (list, entry) {
+                (None, Some(Ok((key, _)))) => keys::endpoint_of(&key) != Some(self.no),
+                _ => false,
+            };
+            if !elsewhere && self.wants(state, lane, list, id)? {
+                found.push(id);
+            }
+        }
+        let next = walks
+            .iter_mut()
+            .filter_map(|(_, walk)| match walk.peek() {
+                Some(Ok((key, _))) => Some(id_of(key)),
+                Some(Err(_)) => Some(Err(PagesError::Damaged)),
+                None => None,
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(next.into_iter().min().map(|id| id.0))
+    }
+
+    /// The lists to walk; `None` is all deliveries of all endpoints.
+    fn ranges(&self, lane: &Lane, position: u128) -> Vec<(Option<List>, Vec<u8>, Vec<u8>)> {
+        let (from, to) = (EventId(position), EventId(self.last.saturating_add(1)));
+        if self.wants_status(Status::Delivered) {
+            let all = (None, keys::deliveries(from), keys::deliveries(to));
+            return vec![all];
+        }
+        let mut lists = Vec::new();
+        if self.wants_status(Status::Pending) || !lane.is_taking() {
+            lists.push(List::Open);
+        } else if self.wants_status(Status::Held) {
+            lists.push(List::Held);
+        }
+        if self.wants_status(Status::Dead) {
+            lists.push(List::Dead);
+        }
+        let range = |list| {
+            let key = |id| keys::listed(list, self.no, id);
+            (Some(list), key(from), key(to))
+        };
+        lists.into_iter().map(range).collect()
+    }
+
+    /// Whether this delivery is among the chosen.
+    fn wants(
+        &self,
+        state: &State,
+        lane: &Lane,
+        list: Option<List>,
+        id: EventId,
+    ) -> Result<bool, PagesError> {
+        // What stands among the dead is dead, and what is held for itself is held.
+        let status = match list {
+            Some(List::Dead) => Some(Status::Dead),
+            Some(List::Held) => Some(Status::Held),
+            _ => self.status(state, lane, id)?,
+        };
+        if !status.is_some_and(|status| self.wants_status(status)) {
+            return Ok(false);
+        }
+        self.wants_type(state, id)
+    }
+
+    fn status(
+        &self,
+        state: &State,
+        lane: &Lane,
+        id: EventId,
+    ) -> Result<Option<Status>, PagesError> {
+        let Some(row) = state.delivery_row(id, self.no)? else {
+            return Ok(None);
+        };
+        status_shown(&row, lane).map(Some)
+    }
+
+    fn wants_type(&self, state: &State, id: EventId) -> Result<bool, PagesError> {
+        if self.types.is_empty() {
+            return Ok(true);
+        }
+        let Some(bytes) = state.entries.get(&keys::event(id))? else {
+            return Ok(false);
+        };
+        let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+        let name = EventType::new(row.event_type).map_err(|_| PagesError::Damaged)?;
+        Ok(self.types.iter().any(|pattern| pattern.matches(&name)))
+    }
+}
+
+/// The status that the delivery is shown with.
+pub(in crate::outbox) fn status_shown(
+    row: &DeliveryRow,
+    lane: &Lane,
+) -> Result<Status, PagesError> {
+    let delivery = row.delivery().ok_or(PagesError::Damaged)?;
+    Ok(shown(&delivery, lane).0)
+}
+
+/// The event in the key of any of the lists.
+fn id_of(key: &[u8]) -> Result<EventId, PagesError> {
+    let id = match key.first() {
+        Some(b'd') => keys::event_of_delivery(key),
+        _ => keys::event_of(key),
+    };
+    id.ok_or(PagesError::Damaged)
+}

@@ -1,0 +1,268 @@
+//! The limits of what is held: by age, and by the space that all history may take.
+//!
+//! A held delivery whose time is up is dead, reason `held_too_long`. When history is over
+//! `retention.max_size` and the oldest of it is a held delivery, that is dead, reason
+//! `space`; it can be seen so for a minute, then its event goes like other history.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::domain::delivery::{Reason, Status};
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+use crate::outbox::bulk::{BulkStep, status_shown};
+use crate::outbox::cleaning::{Cleaner, Cut, Step, bytes_of};
+use crate::outbox::commit::Request;
+use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::{Lane, PagesError, State};
+
+/// The most deliveries of one step.
+const BATCH: usize = 256;
+/// How many rows are read under one lock.
+const ROWS: usize = 2000;
+/// How long those that made room can be seen as dead.
+const SHOWN: Duration = Duration::from_secs(60);
+/// What may be over the limit meanwhile, as a part of it.
+const OVER: u64 = 16;
+
+type Deliveries = Vec<(EndpointNo, EventId)>;
+
+/// Events that died to make room and are about to go.
+#[derive(Debug, Default)]
+pub(super) struct Doomed {
+    waiting: VecDeque<(Instant, Vec<EventId>, u64)>,
+    bytes: u64,
+}
+
+impl Doomed {
+    /// What will come free by itself.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn add(&mut self, ids: Vec<EventId>, bytes: u64) {
+        self.bytes += bytes;
+        self.waiting.push_back((Instant::now(), ids, bytes));
+    }
+
+    /// The next whose time is up, or for whom there is no more room.
+    fn next(&mut self, max_size: u64) -> Option<Vec<EventId>> {
+        let (since, ..) = self.waiting.front()?;
+        if since.elapsed() < SHOWN && self.bytes <= max_size / OVER {
+            return None;
+        }
+        let (_, ids, bytes) = self.waiting.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        Some(ids)
+    }
+}
+
+/// Held deliveries that may die to make room, oldest first.
+pub(super) struct Oldest {
+    deliveries: Deliveries,
+    events: Vec<EventId>,
+    bytes: u64,
+    /// Where to go on.
+    pub next: EventId,
+}
+
+impl Oldest {
+    pub fn first(&self) -> Option<EventId> {
+        self.events.first().copied()
+    }
+}
+
+/// Since when what is pending is held for the endpoint's sake; `None`: it is not.
+fn holding_since(lane: &Lane) -> Option<u64> {
+    let state = &lane.state;
+    let disabled = state.disabled.map(|(_, at)| at);
+    let since = [disabled, state.off_in_file, state.missing];
+    since.into_iter().flatten().min()
+}
+
+/// The list that holds all that is shown as held, and maybe more.
+fn list_of(lane: &Lane) -> Option<List> {
+    let totals = &lane.totals;
+    match lane.deleted {
+        Some(_) => None,
+        None if !lane.is_taking() && totals.pending + totals.held > 0 => Some(List::Open),
+        None => (totals.held > 0).then_some(List::Held),
+    }
+}
+
+impl Cleaner {
+    /// What has been held too long is dead.
+    pub(super) fn end_old_holds(&self, now: Timestamp) -> Result<(), Cut> {
+        let cut = now.saturating_sub(self.keep.held);
+        let lanes: Vec<EndpointNo> = {
+            let state = self.shared.index.read();
+            let lanes = state.lanes.iter();
+            let held = lanes.filter(|(_, lane)| list_of(lane).is_some());
+            held.map(|(no, _)| *no).collect()
+        };
+        let (mut endpoints, mut deliveries) = (0, 0);
+        for no in lanes {
+            let mut ended = 0;
+            let mut next = Some(EventId(0));
+            while let Some(from) = next {
+                let (ids, after) = self.held_since(no, from, cut)?;
+                next = after;
+                ended += ids.len();
+                self.bury(Reason::HeldTooLong, ids)?;
+            }
+            (endpoints, deliveries) = (endpoints + usize::from(ended > 0), deliveries + ended);
+        }
+        if deliveries > 0 {
+            tracing::warn!(
+                deliveries,
+                endpoints,
+                reason = Reason::HeldTooLong.as_str(),
+                "held deliveries are dead: they were held for longer than retention.held"
+            );
+        }
+        Ok(())
+    }
+
+    /// Some deliveries of an endpoint that have been held since `cut` or longer, from an
+    /// event on, and where to go on.
+    fn held_since(
+        &self,
+        no: EndpointNo,
+        from: EventId,
+        cut: Timestamp,
+    ) -> Result<(Deliveries, Option<EventId>), Cut> {
+        let state = self.shared.index.read();
+        let mut found = Vec::new();
+        let Some(lane) = state.lanes.get(&no) else {
+            return Ok((found, None));
+        };
+        let began = holding_since(lane).map(Timestamp::from_millis);
+        // As long as the endpoint's own time is not up only those held for themselves count.
+        let list = match (list_of(lane), began) {
+            (None, _) => return Ok((found, None)),
+            (Some(_), Some(began)) if began > cut => List::Held,
+            (Some(list), _) => list,
+        };
+        let past = EventId(u128::from(cut.as_millis().saturating_add(1)) << 80);
+        let (from, to) = (keys::listed(list, no, from), keys::listed(list, no, past));
+        for (rows, entry) in state.entries.scan(&from, &to, false).enumerate() {
+            let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
+            if found.len() >= BATCH || rows >= ROWS {
+                return Ok((found, Some(id)));
+            }
+            let Some(row) = state.delivery_row(id, no)? else {
+                continue;
+            };
+            let delivery = row.delivery().ok_or(PagesError::Damaged)?;
+            let since = match (delivery.status, began) {
+                (Status::Pending, Some(began)) => delivery.budget_from.max(began),
+                _ => delivery.budget_from,
+            };
+            if since <= cut && status_shown(&row, lane)? == Status::Held {
+                found.push((no, id));
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// The oldest events from `from` on of which all that is open is held: no more than it
+    /// takes for `bytes` to come free. `None` if there are none.
+    pub(super) fn oldest_held(&self, from: EventId, bytes: u64) -> Result<Option<Oldest>, Cut> {
+        let state = self.shared.index.read();
+        let mut walks = std::collections::HashMap::new();
+        let mut heads = BinaryHeap::new();
+        for (no, lane) in &state.lanes {
+            let Some(list) = list_of(lane) else { continue };
+            let prefix = keys::list_of(list, *no);
+            let from = keys::listed(list, *no, from);
+            let mut walk = state.entries.scan(&from, &keys::end_of(&prefix), false);
+            if let Some(entry) = walk.next() {
+                let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
+                heads.push(Reverse((id, *no)));
+                walks.insert(*no, walk);
+            }
+        }
+        let mut oldest = Oldest {
+            deliveries: Vec::new(),
+            events: Vec::new(),
+            bytes: 0,
+            next: from,
+        };
+        for _ in 0..ROWS {
+            let Some(Reverse((id, no))) = heads.pop() else {
+                break;
+            };
+            if oldest.bytes >= bytes || oldest.deliveries.len() >= BATCH {
+                break;
+            }
+            if id >= oldest.next {
+                oldest.next = EventId(id.0.saturating_add(1));
+                if let Some(open) = held_everywhere(&state, id)? {
+                    oldest.bytes += bytes_of(&state, id)?;
+                    oldest.events.push(id);
+                    oldest
+                        .deliveries
+                        .extend(open.into_iter().map(|no| (no, id)));
+                }
+            }
+            if let Some(entry) = walks.get_mut(&no).and_then(Iterator::next) {
+                let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
+                heads.push(Reverse((id, no)));
+            }
+        }
+        Ok((oldest.next > from).then_some(oldest))
+    }
+
+    /// These die to make room.
+    pub(super) fn make_room(&mut self, oldest: Oldest) -> Result<u64, Cut> {
+        if oldest.events.is_empty() {
+            return Ok(0);
+        }
+        let deaths = oldest.deliveries.len() as u64;
+        self.bury(Reason::Space, oldest.deliveries)?;
+        self.doomed.add(oldest.events, oldest.bytes);
+        Ok(deaths)
+    }
+
+    /// Lets go of those that made room and were seen long enough.
+    pub(super) fn forget_doomed(&mut self) -> Result<(), Cut> {
+        while let Some(ids) = self.doomed.next(self.keep.max_size) {
+            self.ask(Step::Forget(ids))?;
+        }
+        Ok(())
+    }
+
+    fn bury(&self, reason: Reason, deliveries: Deliveries) -> Result<(), Cut> {
+        for some in deliveries.chunks(BATCH) {
+            let deliveries = some.to_vec();
+            let step = BulkStep::Bury { reason, deliveries };
+            let (done, wait) = std::sync::mpsc::sync_channel(1);
+            self.requests
+                .send(Request::Bulk { step, done })
+                .map_err(|_| Cut::Stopped)?;
+            // Without room for it the next look finds them again.
+            wait.recv().map_err(|_| Cut::Stopped)?;
+        }
+        Ok(())
+    }
+}
+
+/// The endpoints at which the event is held, if it is open nowhere else.
+fn held_everywhere(state: &State, id: EventId) -> Result<Option<BTreeSet<EndpointNo>>, PagesError> {
+    let mut held = BTreeSet::new();
+    for (no, row) in state.delivery_rows(id)? {
+        let Some(lane) = state.lanes.get(&no) else {
+            continue;
+        };
+        match status_shown(&row, lane)? {
+            Status::Held => {
+                held.insert(no);
+            }
+            Status::Pending => return Ok(None),
+            Status::Delivered | Status::Dead => {}
+        }
+    }
+    Ok(Some(held))
+}

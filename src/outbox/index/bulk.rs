@@ -1,0 +1,74 @@
+//! What records say of many deliveries at once, and of what is erased.
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::record::{DeliveryRow, ErasedRow, JobRow, Moved, MovedStep};
+
+use super::apply::EventFacts;
+use super::pages::PagesError;
+use super::rows::{self, ErasedEntry};
+use super::{State, keys};
+
+impl State {
+    pub(super) fn moved(&mut self, moved: &Moved) -> Result<(), PagesError> {
+        let no = EndpointNo(moved.endpoint);
+        for id in moved.ids.iter().copied().map(EventId) {
+            let Some((row, facts)) = self.known_delivery(id, no)? else {
+                continue;
+            };
+            match moved.step {
+                MovedStep::Take(step) => self.stepped(id, no, step, row, facts)?,
+                MovedStep::Remove => self.removed(id, no, row, facts)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One delivery goes. `EventRow.deliveries` stays as it is: it says how the event's
+    /// open deliveries are counted.
+    fn removed(
+        &mut self,
+        id: EventId,
+        no: EndpointNo,
+        row: DeliveryRow,
+        facts: EventFacts,
+    ) -> Result<(), PagesError> {
+        self.note_finish(id, false)?;
+        self.count(id, no, &row, facts, false)?;
+        self.unlist(id, no, &row, facts);
+        self.entries.remove(keys::delivery(id, no));
+        self.note_finish(id, true)
+    }
+
+    pub(super) fn job(&mut self, row: &JobRow<'_>) {
+        let key = keys::job(row.no);
+        if row.done {
+            self.entries.remove(key);
+        } else {
+            self.entries.put(key, rows::encode(row));
+        }
+        self.sums.eased = true;
+    }
+
+    pub(super) fn erased(&mut self, lsn: u64, row: &ErasedRow) -> Result<(), PagesError> {
+        let id = EventId(row.id);
+        self.remove_event(id)?;
+        self.meta.last_id = self.meta.last_id.max(row.id);
+        let key = keys::erased(id);
+        if self.entries.get(&key)?.is_none() {
+            self.meta.erased += 1;
+        }
+        let entry = ErasedEntry {
+            lsn,
+            at: row.at,
+            done: row.done,
+        };
+        self.entries.put(key, rows::encode(&entry));
+        if row.done {
+            self.sums.erasing.remove(&id);
+        } else {
+            self.sums.erasing.insert(id);
+        }
+        Ok(())
+    }
+}
