@@ -6,6 +6,7 @@
 
 mod access;
 mod body;
+mod bulk;
 mod definition;
 mod deliveries;
 mod endpoints;
