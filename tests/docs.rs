@@ -100,27 +100,3 @@ fn the_readme_uses_commands_and_options_that_exist() {
     }
     assert!(checked > 15, "only {checked} command lines were found");
 }
-
-#[test]
-fn the_readme_says_what_has_no_effect_yet() {
-    let readme = read("README.md");
-    let notes = Path::new(ROOT).join("src/config/notes.rs");
-    // It goes with the last of them.
-    let Ok(notes) = std::fs::read_to_string(notes) else {
-        return;
-    };
-    let (_, table) = notes.split_once("const LATER").unwrap();
-    let (table, _) = table.split_once("];").unwrap();
-    let keys: Vec<&str> = table
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","))
-        .filter(|text| !text.contains(' '))
-        .collect();
-    assert!(!keys.is_empty());
-    for key in keys {
-        assert!(
-            readme.contains(&format!("`{key}`")),
-            "README.md is silent on {key}"
-        );
-    }
-}

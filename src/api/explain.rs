@@ -42,6 +42,7 @@ pub async fn explain(
         (Some(delivery), Some(no)) if delivery.status == Status::Pending => Live {
             in_flight: api.questions.is_in_flight(no, event).await,
             lane: api.questions.lane(no).await,
+            out_of_space: api.outbox.is_out_of_space(),
         },
         _ => Live::default(),
     };
@@ -86,6 +87,8 @@ impl Stored {
 struct Live {
     in_flight: bool,
     lane: Option<LaneView>,
+    /// Outcomes could not be stored, so nothing is attempted.
+    out_of_space: bool,
 }
 
 /// The answer.
@@ -318,6 +321,9 @@ fn pending(
         return waiting("waiting", format!("it waits for its due time, {due}"), due);
     }
     let detail = match live.lane {
+        _ if live.out_of_space => {
+            "it is due, but the disk is full: nothing is attempted until there is room".to_owned()
+        }
         Some(lane) => format!(
             "it is due and waits for its turn: {} in flight to this endpoint, of {} that it may have now",
             lane.in_flight, lane.allowance

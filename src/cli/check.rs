@@ -60,19 +60,12 @@ fn print_toml(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
         None => writeln!(out, "# in effect without a file: the defaults")?,
     }
     write!(out, "{}", show::to_toml(&loaded.config))?;
-    if !loaded.notes.is_empty() {
-        write!(out, "\n{}", show::notes_as_comments(&loaded.notes))?;
-    }
     Ok(())
 }
 
 fn print_json(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     let config = show::to_json(&loaded.config);
-    writeln!(
-        out,
-        "{}",
-        json!({"ok": true, "config": config, "notes": loaded.notes})
-    )
+    writeln!(out, "{}", json!({"ok": true, "config": config}))
 }
 
 fn print_faults(faults: &Faults, err: &mut dyn Write) -> io::Result<()> {
@@ -109,15 +102,14 @@ mod tests {
         (status, read(out), read(err))
     }
 
-    const NOTED: &str = "[[endpoint]]\nid = \"orders\"\nurl = \"https://example.com/hook\"\n\
+    const GOOD: &str = "[[endpoint]]\nid = \"orders\"\nurl = \"https://example.com/hook\"\n\
         secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\nordering = \"key\"\n";
 
     #[test]
-    fn a_good_file_is_shown_as_toml_with_notes() {
-        let (status, out, err) = checked(Some(NOTED), &[]);
+    fn a_good_file_is_shown_as_toml() {
+        let (status, out, err) = checked(Some(GOOD), &[]);
         assert_eq!((status, &*err), (0, ""));
         assert!(out.starts_with("# in effect with \"/"), "{out}");
-        assert!(out.contains("\n# note: endpoint[0].ordering: "), "{out}");
         assert!(
             out.contains("\n# secret = (set, not shown)\n") && !out.contains("MfKQ"),
             "{out}"
@@ -135,7 +127,6 @@ mod tests {
         assert!(out.starts_with("# in effect without a file"), "{out}");
         let table: toml::Table = toml::from_str(&out).unwrap();
         assert_eq!(table["listen"]["http"].as_str(), Some("127.0.0.1:7717"));
-        assert!(!out.contains("# note"), "{out}");
     }
 
     #[test]
@@ -154,12 +145,11 @@ mod tests {
 
     #[test]
     fn json_tells_both() {
-        let (status, out, err) = checked(Some(NOTED), &["--json"]);
+        let (status, out, err) = checked(Some(GOOD), &["--json"]);
         assert_eq!((status, &*err), (0, ""));
         let json: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(json["ok"], true);
         assert_eq!(json["config"]["endpoint"][0]["id"], "orders");
-        assert_eq!(json["notes"][0]["key"], "endpoint[0].ordering");
         assert!(!out.contains("MfKQ"), "{out}");
 
         let (status, out, err) = checked(Some("[retry]\nfrist = \"5s\""), &["--json"]);

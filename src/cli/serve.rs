@@ -29,9 +29,6 @@ pub fn run(args: &Serve) -> ExitCode {
         }
     };
     start_logging(&loaded.config.log);
-    for note in &loaded.notes {
-        tracing::warn!("{note}");
-    }
     match daemon::run(loaded.config, |_| {}) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

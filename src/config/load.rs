@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::fault::{Fault, Faults, Lines};
 use super::files::read_whole;
 use super::reader::{Flaw, Reader};
-use super::{Config, Environment, Listen, Note, notes, sections};
+use super::{Config, Environment, Listen, sections};
 
 /// The largest configuration file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -20,8 +20,6 @@ pub struct Loaded {
     pub config: Config,
     /// The file it came from; `None` if there is none and all is default.
     pub path: Option<PathBuf>,
-    /// What was set and has no effect yet.
-    pub notes: Vec<Note>,
 }
 
 /// Reads and checks the configuration: from `path`, else `$OUTBOXD_CONFIG`, else the
@@ -125,12 +123,7 @@ pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
     }
     let config = sections::read(&reader, reader.root(table.get_ref()), env);
     if reader.is_sound() {
-        let notes = notes::of(&config);
-        return Ok(Loaded {
-            config,
-            path: None,
-            notes,
-        });
+        return Ok(Loaded { config, path: None });
     }
     Err(faulty())
 }

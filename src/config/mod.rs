@@ -11,7 +11,6 @@ mod environment;
 mod fault;
 mod files;
 mod load;
-mod notes;
 pub mod policy;
 mod reader;
 pub mod request;
@@ -25,7 +24,6 @@ mod values;
 pub use environment::Environment;
 pub use fault::{Fault, Faults};
 pub use load::{Loaded, load, load_listen, parse};
-pub use notes::Note;
 pub use reader::nearest;
 
 use std::net::SocketAddr;

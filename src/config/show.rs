@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::units::{show_duration, show_rate, show_size};
-use super::{Auth, Config, DeliveryLimits, LogFormat, Note, Scope};
+use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
 use crate::domain::endpoint::{Endpoint, Ordering, Rate};
 use crate::domain::retry::RetryPolicy;
 
@@ -42,14 +42,6 @@ pub fn to_toml(config: &Config) -> String {
         write_keys(&mut out, &retry_keys(&endpoint.retry));
     }
     out
-}
-
-/// Notes as comments, to follow the TOML.
-pub fn notes_as_comments(notes: &[Note]) -> String {
-    notes.iter().fold(String::new(), |mut out, note| {
-        let _ = writeln!(out, "# note: {note}"); // Writing to a String cannot fail.
-        out
-    })
 }
 
 /// The same keys as in TOML; units as texts.

@@ -123,7 +123,7 @@ fn nothing_said_gives_the_defaults() {
         Some("127.0.0.1:7717".parse().unwrap())
     );
     assert_eq!(loaded.config.data_dir, Path::new("./outboxd-data"));
-    assert!(loaded.notes.is_empty() && loaded.path.is_none());
+    assert!(loaded.path.is_none());
 }
 
 #[test]
@@ -157,7 +157,6 @@ fn the_example_is_valid_as_it_is_and_uncommented() {
     let text =
         uncommented_example().replace("outboxd/VERSION", &Config::default().delivery.user_agent);
     let mut whole = good(&text);
-    assert_eq!(whole.notes, []);
     let orders = whole.config.endpoints.pop().unwrap();
     assert_eq!(
         format!("{:?}", whole.config),
@@ -1246,27 +1245,6 @@ fn clients_learn_where_the_daemon_listens_without_its_secrets() {
     assert_eq!(
         load_listen(None, &bare()).unwrap().http,
         Listen::default().http
-    );
-}
-
-#[test]
-fn what_has_no_effect_yet_is_noted_when_set() {
-    let text = format!(
-        "outbox.endpoint_share = 0.6\n{}{}",
-        endpoint(""),
-        endpoint("ordering = \"key\"\nrate_limit = \"1/s\"").replace("orders", "o2"),
-    );
-    let loaded = good(&text);
-    let keys: BTreeSet<_> = loaded.notes.iter().map(|note| &*note.key).collect();
-    let expected = ["outbox.endpoint_share"];
-    assert_eq!(keys, BTreeSet::from(expected));
-    let comments = show::notes_as_comments(&loaded.notes);
-    assert_eq!(
-        comments
-            .lines()
-            .filter(|line| line.starts_with("# note: "))
-            .count(),
-        1
     );
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::outbox::log::{Log, LogError, SpareState};
+use crate::outbox::recovery::Options;
 use crate::outbox::view::Refused;
 
 /// Below so many bytes of certain room nothing is attempted: what is in flight still fits.
@@ -33,20 +34,15 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(
-        data_dir: PathBuf,
-        max_size: u64,
-        endpoint_share: f64,
-        min_free_disk: u64,
-        idempotency_window: Duration,
-    ) -> Self {
+    pub fn new(options: &Options) -> Self {
+        let share = options.endpoint_share.clamp(0.0, 1.0);
         Limits {
-            max_size,
+            max_size: options.max_size,
             // Between 0 and `max_size`: a double of that size loses some bytes at most.
-            share: (max_size as f64 * endpoint_share.clamp(0.0, 1.0)) as u64,
-            min_free_disk,
-            idempotency_window,
-            data_dir,
+            share: (options.max_size as f64 * share) as u64,
+            min_free_disk: options.min_free_disk,
+            idempotency_window: options.idempotency_window,
+            data_dir: options.data_dir.clone(),
             free_bytes: u64::MAX,
             looked: None,
             no_spare: false,

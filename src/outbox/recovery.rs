@@ -152,38 +152,21 @@ impl Outbox {
         shared.count_damage(recovered.damaged);
         let (nudge, nudges) = mpsc::sync_channel(1);
         let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
-        let Options {
-            data_dir,
-            max_size,
-            endpoint_share,
-            min_free_disk,
-            idempotency_window,
-            keep,
-            endpoints,
-            defaults,
-            ..
-        } = options;
         let writer = Writer {
             frame: log.frame(),
             heads: Heads::default(),
             log,
             index: shared.index.clone(),
             flusher: recovered.flusher,
-            limits: Limits::new(
-                data_dir,
-                max_size,
-                endpoint_share,
-                min_free_disk,
-                idempotency_window,
-            ),
-            defaults,
+            limits: Limits::new(&options),
+            defaults: options.defaults,
             shared: shared.clone(),
             commits: sender,
             random,
             nudge,
             stated_in: None,
         };
-        let started = start(writer, endpoints, keep, nudges, lock)?;
+        let started = start(writer, options.endpoints, options.keep, nudges, lock)?;
         Ok(Opened {
             outbox: started.outbox,
             commits,

@@ -200,6 +200,21 @@ fn what_is_held() {
 }
 
 #[test]
+fn what_is_beyond_the_endpoints_share() {
+    let receiver = Receiver::statuses(&[500]);
+    let home = Home::new();
+    let outbox = "[outbox]\nsegment_size = \"4MiB\"\ncache_size = \"4MiB\"\nmax_size = \"64KiB\"\nendpoint_share = 0.25\n";
+    let config = LATER.to_owned() + outbox + &endpoint("one", &receiver.url("/"), "");
+    let daemon = home.start(&config);
+    let body = format!("\"{}\"", "x".repeat(10_000));
+    daemon.send("a", &body);
+    daemon.send("a", &body);
+    let beyond = daemon.send("a", &body);
+    let found = says(&daemon, &beyond, "one", "held", &["outbox.endpoint_share"]);
+    assert_eq!(found["delivery"]["reason"], "backlog");
+}
+
+#[test]
 fn what_waits_for_its_time() {
     let receiver = Receiver::statuses(&[500]);
     let home = Home::new();

@@ -192,20 +192,20 @@ impl Writer {
             ..row
         };
         if done {
-            let endpoint = self.index.read().lanes.get(&no).map(|lane| lane.id.clone());
-            let work = match row.work {
-                JobWork::Replay => "replay",
-                JobWork::Purge => "purge",
-            };
-            tracing::info!(
-                endpoint = endpoint.as_ref().map(|id| id.as_str()),
-                job = number,
-                work,
-                "job ended"
-            );
+            self.note_job_ended(no, number, row.work);
         }
         self.push(&Record::Job(row), &[])?;
         Ok(())
+    }
+
+    fn note_job_ended(&self, no: EndpointNo, job: u32, work: JobWork) {
+        let endpoint = self.index.read().lanes.get(&no).map(|lane| lane.id.clone());
+        let endpoint = endpoint.as_ref().map(|id| id.as_str());
+        let work = match work {
+            JobWork::Replay => "replay",
+            JobWork::Purge => "purge",
+        };
+        tracing::info!(endpoint, job, work, "job ended");
     }
 
     fn release(
