@@ -197,7 +197,7 @@ fn a_wrong_method_is_405_and_names_the_right_ones() {
     let event = daemon.send("a", "1");
     for (method, path, allow) in [
         ("DELETE", "/v1/events", "GET,HEAD,POST"),
-        ("PUT", "/v1/events/a.b", "GET,HEAD,POST"),
+        ("PUT", "/v1/events/a.b", "DELETE,GET,HEAD,POST"),
         ("POST", "/v1/deliveries", "GET,HEAD"),
         ("POST", "/v1/status", "GET,HEAD"),
         ("POST", "/healthz", "GET,HEAD"),
