@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::event::EventId;
 use crate::outbox::Content;
@@ -10,8 +11,12 @@ use crate::outbox::Content;
 /// What a kept body costs besides itself, in bytes.
 const COST: usize = 256;
 
-/// Bodies by event. Over the budget the oldest go: they have waited longest, and will
-/// most likely wait on.
+/// One that has waited so much longer than the newest will most likely wait on.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Bodies by event. Over the budget those go that have waited for long. If there are none
+/// a new one is not kept: deliveries mostly go out in the order in which they came, so it
+/// is the last that will be wanted.
 #[derive(Debug)]
 pub struct Bodies {
     kept: BTreeMap<EventId, Kept>,
@@ -41,13 +46,16 @@ impl Bodies {
             kept.wanted += 1;
             return;
         }
-        self.bytes += COST + content.body.len();
-        self.kept.insert(id, Kept { content, wanted: 1 });
-        while self.bytes > self.budget
-            && let Some((_, oldest)) = self.kept.pop_first()
-        {
-            self.bytes -= COST + oldest.content.body.len();
+        let size = COST + content.body.len();
+        while self.bytes + size > self.budget {
+            let oldest = self.kept.first_entry();
+            let Some(oldest) = oldest.filter(|oldest| is_stuck(*oldest.key(), id)) else {
+                return;
+            };
+            self.bytes -= COST + oldest.remove().content.body.len();
         }
+        self.bytes += size;
+        self.kept.insert(id, Kept { content, wanted: 1 });
     }
 
     pub fn get(&self, id: EventId) -> Option<Arc<Content>> {
@@ -64,6 +72,10 @@ impl Bodies {
             }
         }
     }
+}
+
+fn is_stuck(id: EventId, newest: EventId) -> bool {
+    newest.timestamp().since(id.timestamp()) >= STUCK
 }
 
 #[cfg(test)]
@@ -89,14 +101,18 @@ mod tests {
         bodies.keep(EventId(3), content(1000));
         assert!(bodies.get(EventId(1)).is_some());
         bodies.keep(EventId(4), content(1000));
-        assert!(bodies.get(EventId(1)).is_none(), "the oldest goes");
+        assert!(bodies.get(EventId(4)).is_none(), "it comes last");
+        let later = EventId((60_000 << 80) + 5);
+        bodies.keep(later, content(1000));
+        assert!(bodies.get(EventId(1)).is_none(), "it is stuck");
+        assert!(bodies.get(later).is_some());
         bodies.release(EventId(3));
         assert!(
             bodies.get(EventId(3)).is_some(),
             "another delivery wants it"
         );
-        for id in [1, 2, 3, 4] {
-            bodies.release(EventId(id));
+        for id in [EventId(1), EventId(2), EventId(3), EventId(4), later] {
+            bodies.release(id);
         }
         assert_eq!((bodies.bytes, bodies.kept.len()), (0, 0));
     }

@@ -5,6 +5,7 @@ mod harness;
 
 mod access;
 mod acting;
+mod adaptive;
 mod answers;
 mod batch;
 mod breaker;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use super::allowance::{self, Allowance};
 use super::breaker::{Breaker, Gate};
 use super::due::Due;
 use super::message::{Entry, Key, LanePolicy};
@@ -26,8 +27,6 @@ use crate::domain::verdict::{Outcome, judge};
 
 /// An attempt that takes longer is slow.
 pub const SLOW: Duration = Duration::from_secs(1);
-/// So many attempts at once are allowed at first; each success allows one more.
-pub const FIRST_ALLOWANCE: usize = 4;
 /// An endpoint is disabled when all of its last so many attempts, over so long, failed.
 const FAILING_ATTEMPTS: u32 = 20;
 const FAILING_FOR: Duration = Duration::from_secs(5 * 86_400);
@@ -38,6 +37,8 @@ pub struct Legacy {
     pub standing: Conduct,
     /// When the rate limit is as if nothing had been attempted.
     pub bucket_full_at: Duration,
+    /// How many attempts at once it was trusted with.
+    pub allowance: usize,
 }
 
 impl Default for Legacy {
@@ -45,6 +46,7 @@ impl Default for Legacy {
         Legacy {
             standing: Conduct::New,
             bucket_full_at: Duration::ZERO,
+            allowance: allowance::FIRST,
         }
     }
 }
@@ -69,8 +71,7 @@ pub struct Lane {
     standing: Conduct,
     /// The rate limit, if there is one.
     bucket: Option<Bucket>,
-    /// How many attempts at once it has earned; at most `policy.max_in_flight` count.
-    allowance: usize,
+    allowance: Allowance,
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
     due: Due,
@@ -145,7 +146,7 @@ impl Lane {
             settling: 0,
             lingering: 0,
             standing,
-            allowance: FIRST_ALLOWANCE,
+            allowance: Allowance::new(legacy.allowance),
             failing: None,
             due: Due::default(),
             filed: Filed {
@@ -174,6 +175,7 @@ impl Lane {
         Legacy {
             standing: self.standing,
             bucket_full_at: self.bucket_full_at(),
+            allowance: self.allowance.now(),
         }
     }
 
@@ -241,7 +243,7 @@ impl Lane {
         let earned = if self.breaker.is_open() {
             most
         } else {
-            self.allowance.min(share)
+            self.allowance.now().min(share)
         };
         self.in_flight < most.min(earned)
     }
@@ -251,7 +253,7 @@ impl Lane {
         if self.breaker.is_open() {
             1
         } else {
-            self.allowance.min(self.policy.max_in_flight.max(1))
+            self.allowance.now().min(self.policy.max_in_flight.max(1))
         }
     }
 
@@ -390,16 +392,25 @@ impl Lane {
         if ended.outcome.is_success() {
             self.breaker.succeeded();
             self.failing = None;
-            self.allowance = (self.allowance + 1).min(self.policy.max_in_flight.max(1));
+            self.note_allowance(ended, now);
             return;
         }
         let (since, attempts) = self.failing.unwrap_or((now.wall, 0));
         self.failing = Some((since, attempts.saturating_add(1)));
         self.breaker
             .failed(ended.entry.event, &self.policy.retry, now.mono, rng);
-        if timed_out || self.breaker.is_open() {
-            self.allowance = 1;
+        if self.breaker.is_open() {
+            self.allowance.restart(now.mono);
+        } else {
+            self.note_allowance(ended, now);
         }
+    }
+
+    fn note_allowance(&mut self, ended: &Ended, now: Now) {
+        let since = now.mono.saturating_sub(ended.took);
+        let (in_flight, most) = (self.in_flight + 1, self.policy.max_in_flight.max(1));
+        self.allowance
+            .ended(&ended.outcome, since, now.mono, in_flight, most);
     }
 
     fn failing(&self, now: Now, clock: &WallClock) -> Option<DisabledReason> {
@@ -439,8 +450,9 @@ impl Lane {
     }
 
     /// The endpoint was enabled at `at`.
-    pub fn release(&mut self, at: Timestamp) {
+    pub fn release(&mut self, at: Timestamp, mono: Duration) {
         self.held = false;
+        self.allowance.restart(mono);
         self.breaker.succeeded();
         self.failing = None;
         self.paused_until = Duration::ZERO;

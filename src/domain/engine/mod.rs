@@ -14,6 +14,7 @@
 //! flight and settling. With too much unsettled no attempt starts: a crash would repeat
 //! all of it. An endpoint without work costs its policy only.
 
+mod allowance;
 mod breaker;
 mod busy;
 mod due;
@@ -205,7 +206,9 @@ impl Engine {
             }),
             Input::Backlog { no } => self.change(no, now, out, Lane::forget),
             Input::Hold { no } => self.change(no, now, out, Lane::hold),
-            Input::Release { no, at } => self.change(no, now, out, |lane| lane.release(at)),
+            Input::Release { no, at } => {
+                self.change(no, now, out, |lane| lane.release(at, now.mono))
+            }
             Input::Probe { no } => {
                 self.change(no, now, out, |lane| lane.breaker.probe_now(now.mono));
             }

@@ -40,3 +40,73 @@ fn the_bucket_outlives_the_lane() {
     stage.run(Duration::from_secs(5));
     assert_eq!(stage.started(second), Some(Duration::from_secs(2)));
 }
+
+/// How many were in flight at once, at most, in each span of so long from `from` on.
+fn most_at_once(stage: &Stage, took: Duration, from: Duration, span: Duration) -> Vec<usize> {
+    let mut most = Vec::new();
+    let starts: Vec<Duration> = stage.starts.iter().map(|start| start.0).collect();
+    for at in starts.iter().copied().filter(|&at| at >= from) {
+        let index = ((at - from).as_nanos() / span.as_nanos()) as usize;
+        most.resize(most.len().max(index + 1), 0);
+        let under_way = starts.iter().filter(|&&one| one <= at && at < one + took);
+        most[index] = most[index].max(under_way.count());
+    }
+    most
+}
+
+#[test]
+fn after_the_breaker_closes_there_is_a_ramp_and_no_burst() {
+    let mut stage = Stage::new(512);
+    stage.configure(0..1, &policy("t", 64));
+    let took = 100 * MS;
+    stage.answer(0..1, took, status(500));
+    for _ in 0..2000 {
+        stage.queue(0);
+    }
+    let open = |stage: &Stage| {
+        let lane = stage.engine.lane(EndpointNo(0), stage.now);
+        lane.is_some_and(|lane| lane.breaker_open)
+    };
+    stage.run(Duration::from_secs(4));
+    assert!(open(&stage));
+    stage.answer(0..1, took, status(200));
+    while open(&stage) {
+        stage.run(MS);
+    }
+    let closed_at = stage.now.mono;
+    stage.run(Duration::from_secs(2));
+    let most = most_at_once(&stage, took, closed_at, took);
+    assert!(most[0] <= 2, "{most:?}");
+    for two in most.windows(2) {
+        assert!(two[1] <= 2 * two[0], "{most:?}");
+    }
+    assert_eq!(
+        most.iter().max(),
+        Some(&64),
+        "all that it may have, in the end"
+    );
+}
+
+#[test]
+fn what_is_released_begins_with_one_at_a_time() {
+    let quick = LanePolicy {
+        rate_limit: Some(Rate { per_second: 1000.0 }),
+        ..policy("t", 64)
+    };
+    let mut stage = Stage::new(512);
+    stage.configure(0..1, &quick);
+    let no = EndpointNo(0);
+    stage.tell(Input::Hold { no });
+    for _ in 0..500 {
+        stage.queue(0);
+    }
+    let took = 100 * MS;
+    stage.answer(0..1, took, status(200));
+    let at = stage.now.wall;
+    stage.tell(Input::Release { no, at });
+    stage.run(Duration::from_secs(3));
+    let most = most_at_once(&stage, took, Duration::ZERO, took);
+    assert_eq!(most[0], 1, "{most:?}");
+    assert!(most[1] <= 2 && most[2] <= 4, "{most:?}");
+    assert_eq!(stage.starts.len(), 500);
+}

@@ -307,3 +307,46 @@ proptest! {
         prop_assert_eq!(seen.len(), chains.len());
     }
 }
+
+/// A reading says that a delivery is a head. Before it is told of, an older one of its
+/// chain comes, which the window then sheds: nothing but the doubt is left of it.
+#[test]
+fn a_reading_older_than_what_was_told_is_not_believed() {
+    let mut engine = Engine::new(8);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let now = Stage::new(1).now;
+    let no = EndpointNo(0);
+    let entry = |event: u32, due: Timestamp, chain: u64| Entry {
+        event: EventId(event.into()),
+        lsn: 0,
+        due,
+        exact: true,
+        tries: 0,
+        budget_from: due,
+        chain,
+    };
+    let mut tell = |input| {
+        let mut out = Vec::new();
+        engine.handle(input, now, &mut rng, &mut out);
+        out
+    };
+    let policy = ordered(Ordering::Key);
+    tell(Input::Configure { no, policy });
+    let asked = tell(Input::Backlog { no });
+    assert!(matches!(asked[..], [Command::Refill { heads: true, .. }]));
+    let read = vec![entry(10, now.wall, 7)];
+
+    let older = entry(5, now.wall + Duration::from_secs(3600), 7);
+    let asked = tell(Input::Queued { no, entry: older });
+    assert_eq!(asked, [Command::Head { no, chain: 7 }]);
+    let head = Some(older);
+    tell(Input::Headed { no, chain: 7, head });
+    for event in 0..LANE_WINDOW as u32 + 16 {
+        let due = now.wall + Duration::from_secs(60);
+        let entry = entry(1000 + event, due, 0);
+        tell(Input::Queued { no, entry });
+    }
+    let (entries, next) = (read, None);
+    let asked = tell(Input::Refilled { no, entries, next });
+    assert_eq!(asked, [Command::Head { no, chain: 7 }]);
+}

@@ -1,0 +1,368 @@
+//! How many attempts at once an endpoint is trusted with, within its `max_in_flight`.
+//!
+//! As with TCP, nobody says what the other side can take; it is found out. The allowance
+//! doubles with every round trip until the first sign of congestion, and then grows by
+//! about one a round trip. A timeout, a 429 or 503, or a latency that has clearly risen
+//! halves it, at most once a round trip: what started before the last halving says
+//! nothing new. Where an endpoint refused is remembered: for a while it is not tried with
+//! as many again, so that a receiver with a fixed limit is not run into it all the time.
+//!
+//! It grows only while it is in use: an endpoint with one event a second has not shown
+//! that it takes sixteen at once.
+
+use std::time::Duration;
+
+use crate::domain::attempt::ErrorKind;
+use crate::domain::verdict::Outcome;
+
+/// So many attempts at once are allowed at first.
+pub const FIRST: usize = 4;
+/// The smoothed latency is about that of the last round trip, and of so many at least
+/// and at most.
+const SMOOTHED: std::ops::RangeInclusive<usize> = 2..=8;
+/// A rise by less says nothing: it may be this machine that is busy.
+const LEAST_RISE: Duration = Duration::from_millis(100);
+/// The lowest latency is that of the last one to two such spans.
+const SPAN: Duration = Duration::from_secs(30);
+/// For so long no more are tried than were refused.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub struct Allowance {
+    /// At least 1.
+    now: usize,
+    /// No sign of congestion yet.
+    doubling: bool,
+    /// Successes towards the next one more.
+    progress: usize,
+    /// When it was last taken back; attempts from before say nothing new.
+    halved_at: Duration,
+    /// So many were refused then.
+    refused: Option<(usize, Duration)>,
+    latency: Latency,
+}
+
+/// The latency of late, and the lowest of the recent past.
+#[derive(Debug, Default)]
+struct Latency {
+    smoothed: Duration,
+    samples: u32,
+    lowest: Option<Duration>,
+    /// Of the span before.
+    lowest_before: Option<Duration>,
+    span_ends: Duration,
+}
+
+impl Allowance {
+    /// What an endpoint begins with that had this allowance when it was last busy.
+    pub fn new(before: usize) -> Allowance {
+        Allowance {
+            now: before.clamp(1, FIRST),
+            doubling: true,
+            progress: 0,
+            halved_at: Duration::ZERO,
+            refused: None,
+            latency: Latency::default(),
+        }
+    }
+
+    pub fn now(&self) -> usize {
+        self.now
+    }
+
+    /// From one on again: after the breaker opened, and when held deliveries are released.
+    pub fn restart(&mut self, mono: Duration) {
+        *self = Allowance {
+            halved_at: mono,
+            ..Allowance::new(1)
+        };
+    }
+
+    /// An attempt ended that began at `since`, one of `in_flight`; never more than `most`.
+    pub fn ended(
+        &mut self,
+        outcome: &Outcome,
+        since: Duration,
+        mono: Duration,
+        in_flight: usize,
+        most: usize,
+    ) {
+        let refused = matches!(outcome.status, Some(429 | 503)) && !outcome.is_success();
+        if refused || outcome.error == Some(ErrorKind::Timeout) {
+            if refused && since >= self.halved_at {
+                self.refused = Some((self.now.min(in_flight), mono.saturating_add(REFUSED_FOR)));
+            }
+            self.halve(since, mono);
+            return;
+        }
+        if outcome.status.is_some() && since >= self.halved_at {
+            let took = mono.saturating_sub(since);
+            let round = self.now.clamp(*SMOOTHED.start(), *SMOOTHED.end());
+            if self.latency.rises(took, round as u32, mono) {
+                if self.now <= 2 {
+                    // So few at once are not the cause: the endpoint is slower now.
+                    self.latency.accept();
+                } else {
+                    self.halve(since, mono);
+                    return;
+                }
+            }
+        }
+        if outcome.is_success() && in_flight * 2 >= self.now {
+            self.grow(mono, most);
+        }
+    }
+
+    fn halve(&mut self, since: Duration, mono: Duration) {
+        if since < self.halved_at {
+            return;
+        }
+        self.now = (self.now / 2).max(1);
+        self.doubling = false;
+        self.progress = 0;
+        self.halved_at = mono;
+        self.latency.begin_anew();
+    }
+
+    fn grow(&mut self, mono: Duration, most: usize) {
+        let refused = self.refused.filter(|&(_, until)| until > mono);
+        let most = refused.map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
+        self.progress += 1;
+        if self.doubling || self.progress >= self.now {
+            self.progress = 0;
+            if self.now < most {
+                self.now += 1;
+            }
+        }
+    }
+}
+
+impl Latency {
+    /// Takes in one more: whether that of about a round trip of so many has clearly risen.
+    fn rises(&mut self, took: Duration, round: u32, mono: Duration) -> bool {
+        if mono >= self.span_ends {
+            self.span_ends = mono.saturating_add(SPAN);
+            self.lowest_before = self.lowest.take();
+        }
+        self.lowest = Some(self.lowest.map_or(took, |lowest| lowest.min(took)));
+        self.samples = self.samples.saturating_add(1);
+        let part = self.samples.min(round);
+        self.smoothed = (self.smoothed * (part - 1)).saturating_add(took) / part;
+        let lowest = self.lowest.into_iter().chain(self.lowest_before).min();
+        let lowest = lowest.unwrap_or(took);
+        let usual = lowest.saturating_add(lowest / 2).saturating_add(LEAST_RISE);
+        self.samples >= round && self.smoothed > usual
+    }
+
+    /// What it is now is the lowest.
+    fn accept(&mut self) {
+        self.lowest = Some(self.smoothed);
+        self.lowest_before = None;
+    }
+
+    /// What was measured is of more at once than there are from now on.
+    fn begin_anew(&mut self) {
+        self.smoothed = Duration::ZERO;
+        self.samples = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn status(status: u16) -> Outcome {
+        Outcome {
+            status: Some(status),
+            error: (status != 200).then_some(ErrorKind::Status),
+            retry_after: None,
+        }
+    }
+
+    fn timeout() -> Outcome {
+        Outcome {
+            status: None,
+            error: Some(ErrorKind::Timeout),
+            retry_after: None,
+        }
+    }
+
+    /// What a receiver does beyond what it can take at once.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Beyond {
+        Refuses,
+        Queues,
+    }
+
+    struct Line {
+        allowance: Allowance,
+        mono: Duration,
+        /// Those under way: when they end, since when, and what with.
+        ends: BinaryHeap<Reverse<(Duration, Duration, u16)>>,
+    }
+
+    /// What came of a while.
+    #[derive(Debug)]
+    struct Tally {
+        served: usize,
+        refused: usize,
+        /// In flight, in the middle.
+        usual: usize,
+    }
+
+    impl Line {
+        fn new() -> Line {
+            Line {
+                allowance: Allowance::new(FIRST),
+                mono: Duration::ZERO,
+                ends: BinaryHeap::new(),
+            }
+        }
+
+        /// Always as many as are allowed, at a receiver that takes `capacity` at once.
+        fn run(
+            &mut self,
+            span: Duration,
+            capacity: usize,
+            service: Duration,
+            beyond: Beyond,
+        ) -> Tally {
+            let end = self.mono + span;
+            let (mut served, mut refused, mut seen) = (0, 0, Vec::new());
+            while self.mono < end {
+                while self.ends.len() < self.allowance.now() {
+                    let working = self.ends.iter().filter(|Reverse(one)| one.2 == 200);
+                    let mut working: Vec<Duration> = working.map(|Reverse(one)| one.0).collect();
+                    working.sort();
+                    let free_at = working
+                        .len()
+                        .checked_sub(capacity)
+                        .map(|last| working[last]);
+                    let (at, code) = match (free_at, beyond) {
+                        (None, _) => (self.mono + service, 200),
+                        (Some(_), Beyond::Refuses) => (self.mono + MS, 503),
+                        (Some(free_at), Beyond::Queues) => (free_at + service, 200),
+                    };
+                    self.ends.push(Reverse((at, self.mono, code)));
+                }
+                let in_flight = self.ends.len();
+                seen.push(in_flight);
+                let Some(Reverse((at, since, code))) = self.ends.pop() else {
+                    break;
+                };
+                self.mono = self.mono.max(at);
+                served += usize::from(code == 200);
+                refused += usize::from(code != 200);
+                self.allowance
+                    .ended(&status(code), since, self.mono, in_flight, 64);
+            }
+            seen.sort();
+            let usual = seen[seen.len() / 2];
+            Tally {
+                served,
+                refused,
+                usual,
+            }
+        }
+    }
+
+    #[test]
+    fn it_doubles_until_the_first_sign_of_congestion_and_then_grows_by_one() {
+        let mut allowance = Allowance::new(FIRST);
+        let mut mono = Duration::ZERO;
+        let mut round = |allowance: &mut Allowance, outcome: Outcome| {
+            let since = mono;
+            mono += MS;
+            for _ in 0..allowance.now() {
+                let in_flight = allowance.now();
+                allowance.ended(&outcome, since, mono, in_flight, 64);
+            }
+            allowance.now()
+        };
+        assert_eq!(round(&mut allowance, status(200)), 8);
+        assert_eq!(round(&mut allowance, status(200)), 16);
+        assert_eq!(round(&mut allowance, timeout()), 8, "once a round trip");
+        assert_eq!(round(&mut allowance, status(200)), 9);
+        assert_eq!(round(&mut allowance, status(429)), 4);
+        assert_eq!(round(&mut allowance, status(500)), 4, "says nothing");
+        for _ in 0..9 {
+            round(&mut allowance, timeout());
+        }
+        assert_eq!(allowance.now(), 1, "never less");
+        allowance.restart(Duration::from_millis(14));
+        assert_eq!(round(&mut allowance, status(200)), 2);
+        assert_eq!(round(&mut allowance, status(200)), 4);
+    }
+
+    #[test]
+    fn it_grows_only_while_it_is_used_and_to_its_bound() {
+        let mut allowance = Allowance::new(FIRST);
+        for n in 0..100 {
+            allowance.ended(&status(200), n * MS, (n + 1) * MS, 1, 64);
+        }
+        assert_eq!(allowance.now(), FIRST);
+        for n in 100..200 {
+            allowance.ended(&status(200), n * MS, (n + 1) * MS, 16, 7);
+        }
+        assert_eq!(allowance.now(), 7);
+    }
+
+    #[test]
+    fn it_converges_to_what_the_receiver_takes_whatever_that_is() {
+        for beyond in [Beyond::Refuses, Beyond::Queues] {
+            for capacity in [1, 2, 5, 12, 30] {
+                for service in [200 * MS, 700 * MS] {
+                    let mut line = Line::new();
+                    line.run(Duration::from_secs(60), capacity, service, beyond);
+                    let tally = line.run(Duration::from_secs(120), capacity, service, beyond);
+                    let usual = tally.usual;
+                    let about = capacity.div_ceil(2)..=2 * capacity + 4;
+                    assert!(about.contains(&usual), "{beyond:?} {capacity}: {tally:?}");
+                    let most = capacity as f64 * 120.0 / service.as_secs_f64();
+                    let part = tally.served as f64 / most;
+                    assert!(
+                        part > 0.7,
+                        "{beyond:?} {capacity} {service:?}: {tally:?} of {most}"
+                    );
+                    let few = tally.served / 20 + 13;
+                    assert!(tally.refused <= few, "{beyond:?} {capacity}: {tally:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_recovers_when_the_receiver_gets_faster() {
+        for beyond in [Beyond::Refuses, Beyond::Queues] {
+            let mut line = Line::new();
+            line.run(Duration::from_secs(60), 3, 300 * MS, beyond);
+            let slow = line.allowance.now();
+            line.run(Duration::from_secs(60), 40, 200 * MS, beyond);
+            let fast = line.allowance.now();
+            assert!(slow <= 8 && fast >= 20, "{beyond:?}: {slow}, {fast}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_is_slower_whatever_is_sent_is_not_throttled_for_good() {
+        let mut line = Line::new();
+        line.run(Duration::from_secs(3), 1000, 20 * MS, Beyond::Queues);
+        assert_eq!(line.allowance.now(), 64);
+        line.run(Duration::from_secs(60), 1000, 500 * MS, Beyond::Queues);
+        assert!(line.allowance.now() >= 32, "{:?}", line.allowance);
+    }
+
+    #[test]
+    fn a_busy_machine_does_not_throttle_itself() {
+        let mut line = Line::new();
+        for n in 0..40 {
+            let service = MS * if n % 2 == 0 { 1 } else { 90 };
+            line.run(service * 20, 1000, service, Beyond::Queues);
+        }
+        assert_eq!(line.allowance.now(), 64);
+    }
+}

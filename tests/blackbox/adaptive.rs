@@ -1,0 +1,68 @@
+//! The number of attempts at once follows what the endpoint can take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::harness::{Answer, Home, Receiver, Seen, endpoint};
+
+/// Takes so many at once and refuses what is more.
+fn limited(capacity: Arc<AtomicUsize>) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
+    let working = AtomicUsize::new(0);
+    move |_| {
+        let before = working.fetch_add(1, Ordering::SeqCst);
+        let taken = before < capacity.load(Ordering::SeqCst);
+        if taken {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        working.fetch_sub(1, Ordering::SeqCst);
+        Answer::status(if taken { 200 } else { 503 })
+    }
+}
+
+#[test]
+fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
+    let capacity = Arc::new(AtomicUsize::new(4));
+    let receiver = Receiver::answering(limited(capacity.clone()));
+    let home = Home::new();
+    let wide = endpoint("e", &receiver.url("/"), "max_in_flight = 64\n");
+    let daemon = home.start(&wide);
+    let lines: String = (0..600)
+        .map(|n| format!("{{\"type\": \"a\", \"data\": {n}}}\n"))
+        .collect();
+    let headers = [("content-type", "application/x-ndjson")];
+    let send = || {
+        let answer = daemon
+            .tcp
+            .request("POST", "/v1/events", &headers, lines.as_bytes());
+        answer.expect(202);
+    };
+    let all_ids = |seen: &[Seen]| {
+        let ids: std::collections::HashSet<&str> = seen.iter().map(Seen::id).collect();
+        ids.len()
+    };
+    send();
+    let pending = || daemon.status()["backlog"]["pending"].as_u64();
+    crate::harness::wait_for(
+        || (pending() == Some(0)).then_some(()),
+        || format!("{:#}", daemon.status()),
+    );
+    let seen = receiver.seen();
+    assert_eq!(all_ids(&seen), 600);
+    let refused = seen.len() - 600;
+    assert!(refused <= 30, "{refused} refusals for 600 deliveries");
+
+    // It gets wider, and is used.
+    capacity.store(64, Ordering::SeqCst);
+    let begun = std::time::Instant::now();
+    for _ in 0..4 {
+        send();
+    }
+    crate::harness::wait_for(
+        || (pending() == Some(0)).then_some(()),
+        || format!("{:#}", daemon.status()),
+    );
+    // With four at once 2400 would take twelve seconds.
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(9), "{took:?}");
+}
