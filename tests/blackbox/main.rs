@@ -21,6 +21,7 @@ mod hostile_receivers;
 mod hosts;
 mod idempotency;
 mod intake_rate;
+mod isolation;
 mod life;
 mod ordering;
 mod rate;
