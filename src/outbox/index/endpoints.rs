@@ -16,6 +16,14 @@ impl State {
             self.unknown += 1;
             return;
         };
+        self.meta.last_no = self.meta.last_no.max(no.0);
+        // Most such records only say again what is known.
+        let same = self.lanes.get(&no).is_some_and(|lane| {
+            (lane.id == id) && (lane.tenant == tenant) && lane.state == row.state
+        });
+        if same && self.by_id.get(&id) == Some(&no) {
+            return;
+        }
         self.by_id.insert(id.clone(), no);
         self.unweigh(no);
         let lane = self.lanes.entry(no).or_insert_with(|| {
@@ -28,7 +36,6 @@ impl State {
             })
         });
         (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
-        self.meta.last_no = self.meta.last_no.max(no.0);
         self.weigh(no);
         self.touched.insert(no);
     }
