@@ -110,9 +110,10 @@ async fn serve_until_stopped(
         gauges.clone(),
     );
     dispatch.begin(&lanes);
+    let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let api = Api::new(outbox.clone(), &config, gauges, is_ready.clone());
+    let api = Api::new(outbox.clone(), &config, gauges, questions, is_ready.clone());
     let mut intake = stopping;
     let closing = async move {
         // The sender lives until the end.

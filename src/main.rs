@@ -22,6 +22,9 @@ enum Command {
     Events(cli::events::Args),
     Deliveries(cli::deliveries::Args),
     Endpoints(cli::endpoints::Args),
+    Dead(cli::dead::Args),
+    Replay(cli::replay::Args),
+    Explain(cli::explain::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
         Command::Events(args) => cli::wait(cli::events::run(args, cli::configured)),
         Command::Deliveries(args) => cli::wait(cli::deliveries::run(args, cli::configured)),
         Command::Endpoints(args) => cli::wait(cli::endpoints::run(args, cli::configured)),
+        Command::Dead(args) => cli::wait(cli::dead::run(args, cli::configured)),
+        Command::Replay(args) => cli::wait(cli::replay::run(args, cli::configured)),
+        Command::Explain(args) => cli::wait(cli::explain::run(args, cli::configured)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

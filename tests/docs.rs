@@ -82,7 +82,7 @@ fn the_readme_uses_commands_and_options_that_exist() {
         }
         let rest: Vec<&str> = words.collect();
         let sub = rest.first().filter(|word| {
-            let has_subcommands = ["events", "deliveries", "endpoints"].contains(&command);
+            let has_subcommands = ["events", "deliveries", "endpoints", "dead"].contains(&command);
             has_subcommands && word.chars().all(char::is_alphabetic)
         });
         let help = Command::new(env!("CARGO_BIN_EXE_outboxd"))

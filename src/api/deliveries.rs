@@ -48,7 +48,7 @@ fn status(text: &str) -> Result<Status, Problem> {
 }
 
 /// The delivery that a path names.
-fn from_path((event, endpoint): (String, String)) -> Result<(EventId, EndpointId), Problem> {
+pub fn from_path((event, endpoint): (String, String)) -> Result<(EventId, EndpointId), Problem> {
     Ok((named(&event)?, named(&endpoint)?))
 }
 

@@ -196,7 +196,7 @@ struct Shown<'a> {
 }
 
 #[derive(Serialize)]
-struct ShownRetry {
+pub struct ShownRetry {
     first: String,
     factor: f64,
     max: String,

@@ -254,6 +254,18 @@ pub async fn show(
     .await
 }
 
+/// `DELETE /v1/events/{id}`: 204; nobody sees its body and attempts from then on. 204 also
+/// if it was erased before.
+pub async fn erase(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    Query::parse(request.uri(), &[])?;
+    api.outbox.erase(named(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 #[derive(Serialize)]
 struct AcceptedBatch<'a> {
     accepted: usize,

@@ -82,18 +82,21 @@ pub async fn body_of(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes
     Ok(received.bytes)
 }
 
-/// A JSON object, field by field, in the order of its text.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// A JSON object.
+struct Object<'a>(Members<'a>);
+
+/// The members of an object, in the order of its text.
+pub type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 impl<'de> de::Deserialize<'de> for Object<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }
 
-struct Members;
+struct ObjectVisitor;
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for ObjectVisitor {
     type Value = Object<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -256,10 +259,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The members of an object whose names are free.
-    pub fn members(
-        &self,
-        name: &'static str,
-    ) -> Result<Given<Vec<(Cow<'a, str>, &'a RawValue)>>, Problem> {
+    pub fn members(&self, name: &'static str) -> Result<Given<Members<'a>>, Problem> {
         self.raw(name).map(|raw| {
             let object: Result<Object<'a>, _> = serde_json::from_str(raw.get());
             object

@@ -6,10 +6,12 @@
 
 mod access;
 mod body;
+mod bulk;
 mod definition;
 mod deliveries;
 mod endpoints;
 mod events;
+mod explain;
 mod fields;
 mod hosts;
 mod incoming;
@@ -34,7 +36,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::config::{Config, Ingest};
-use crate::dispatch::DispatchGauges;
+use crate::dispatch::{DispatchGauges, Questions};
 use crate::domain::retry::RetryPolicy;
 use crate::outbox::{Outbox, Refused};
 use access::Access;
@@ -59,6 +61,7 @@ pub struct Api {
     /// `None`: as many events as there is room for.
     intake: Option<Mutex<Intake>>,
     gauges: Arc<DispatchGauges>,
+    questions: Questions,
     /// Set once the outbox is recovered and listening; unset when shutdown begins.
     ready: Arc<AtomicBool>,
     started: Instant,
@@ -97,6 +100,7 @@ impl Api {
         outbox: Outbox,
         config: &Config,
         gauges: Arc<DispatchGauges>,
+        questions: Questions,
         ready: Arc<AtomicBool>,
     ) -> Arc<Self> {
         let ingest = config.ingest.clone();
@@ -110,6 +114,7 @@ impl Api {
             ingest,
             intake: intake.map(Mutex::new),
             gauges,
+            questions,
             ready,
             started,
             bodies: Budget::new(usize::try_from(room).unwrap_or(usize::MAX)),

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::{Api, deliveries, endpoints, events, metrics, secrets, status};
+use super::{Api, bulk, deliveries, endpoints, events, explain, metrics, secrets, status};
 
 /// Request line and headers, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -28,11 +28,14 @@ pub fn router(api: Arc<Api>) -> Router {
         // GET reads an event by its id; POST hands in an opaque event of a type.
         .route(
             "/v1/events/{name}",
-            get(events::show).post(events::post_opaque),
+            get(events::show)
+                .post(events::post_opaque)
+                .delete(events::erase),
         )
         .route(delivery, get(deliveries::show))
         .route(&format!("{delivery}/retry"), post(deliveries::retry))
         .route(&format!("{delivery}/cancel"), post(deliveries::cancel))
+        .route(&format!("{delivery}/explain"), get(explain::explain))
         .route("/v1/deliveries", get(deliveries::list))
         .route(
             "/v1/endpoints",
@@ -47,6 +50,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/endpoints/{id}/secret", get(secrets::show))
         .route("/v1/endpoints/{id}/rotate", post(secrets::rotate))
         .route("/v1/endpoints/{id}/test", post(endpoints::test))
+        .route("/v1/endpoints/{id}/replay", post(bulk::replay))
+        .route("/v1/endpoints/{id}/purge", post(bulk::purge))
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
         .route("/v1/status", get(status::status))

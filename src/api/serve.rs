@@ -202,7 +202,7 @@ async fn connection<D: Door>(stream: D::Stream, house: House) {
 mod tests {
     use super::*;
     use crate::config::{Config, Ingest, Listen};
-    use crate::dispatch::DispatchGauges;
+    use crate::dispatch::{DispatchGauges, Questions};
     use crate::outbox::{Keep, Options, Outbox};
     use std::net::SocketAddr;
     use std::sync::atomic::AtomicBool;
@@ -267,7 +267,13 @@ mod tests {
             ingest,
             ..Config::default()
         };
-        let api = Api::new(store(dir.path()), &config, gauges, ready.clone());
+        let api = Api::new(
+            store(dir.path()),
+            &config,
+            gauges,
+            Questions::default(),
+            ready.clone(),
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));

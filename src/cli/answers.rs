@@ -100,6 +100,11 @@ pub struct Endpoint {
     pub backlog: EndpointBacklog,
 }
 
+#[derive(Deserialize)]
+pub struct Secret {
+    pub secret: String,
+}
+
 #[derive(Debug, Deserialize)]
 pub struct Retry {
     pub first: String,

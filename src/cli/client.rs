@@ -14,8 +14,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use url::Url;
@@ -225,6 +225,34 @@ impl Client {
     /// The body of the answer to a `POST`.
     pub async fn post(&self, path: &str, headers: HeaderMap, body: Bytes) -> Result<Bytes, Fault> {
         self.ask(Method::POST, path, headers, body).await
+    }
+
+    /// The body of the answer to a `POST` of JSON.
+    pub async fn post_json(&self, path: &str, body: &impl Serialize) -> Result<Bytes, Fault> {
+        self.ask_json(Method::POST, path, body).await
+    }
+
+    /// The body of the answer to a `PATCH` with JSON.
+    pub async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Bytes, Fault> {
+        self.ask_json(Method::PATCH, path, body).await
+    }
+
+    /// Asks for something to be deleted.
+    pub async fn delete(&self, path: &str) -> Result<(), Fault> {
+        let asked = self.ask(Method::DELETE, path, HeaderMap::new(), Bytes::new());
+        asked.await.map(drop)
+    }
+
+    async fn ask_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Bytes, Fault> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broke_off(&error))?;
+        let json = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, json)]);
+        self.ask(method, path, headers, body.into()).await
     }
 
     /// Reads an answer as a `T`.

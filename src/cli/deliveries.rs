@@ -58,7 +58,7 @@ enum Command {
 }
 
 #[derive(Clone, Debug, clap::Args)]
-struct Named {
+pub struct Named {
     /// The event's id: evt_…
     event: EventId,
     /// The endpoint's id
@@ -66,7 +66,7 @@ struct Named {
 }
 
 impl Named {
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         format!("/v1/events/{}/deliveries/{}", self.event, self.endpoint)
     }
 }
@@ -118,7 +118,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     }
 }
 
-async fn post(client: &Client, named: &Named, action: &str) -> Result<Bytes, Fault> {
+pub(super) async fn post(client: &Client, named: &Named, action: &str) -> Result<Bytes, Fault> {
     let path = format!("{}/{action}", named.path());
     client.post(&path, HeaderMap::new(), Bytes::new()).await
 }
@@ -153,7 +153,7 @@ fn listed(list: &List<Delivery>, now: Timestamp, paint: Paint) -> String {
 }
 
 /// What an attempt came to, in a word: `200`, `503`, `timeout`.
-fn outcome(attempt: &Attempt) -> String {
+pub(super) fn outcome(attempt: &Attempt) -> String {
     match (attempt.status, &attempt.error) {
         (Some(status), _) => status.to_string(),
         (None, Some(error)) => error.kind.clone(),
@@ -161,7 +161,7 @@ fn outcome(attempt: &Attempt) -> String {
     }
 }
 
-fn shown(delivery: &Delivery, now: Timestamp, paint: Paint) -> String {
+pub(super) fn shown(delivery: &Delivery, now: Timestamp, paint: Paint) -> String {
     let head = format!(
         "{}  {}\n\n",
         paint.paint(BOLD, &plain(&delivery.event)),
@@ -172,6 +172,16 @@ fn shown(delivery: &Delivery, now: Timestamp, paint: Paint) -> String {
 
 /// A delivery's line and its timeline.
 pub(super) fn block(delivery: &Delivery, now: Timestamp, paint: Paint) -> String {
+    block_with(delivery, now, paint, &|_| String::new())
+}
+
+/// The same; `before` says something about each attempt, or nothing.
+pub(super) fn block_with(
+    delivery: &Delivery,
+    now: Timestamp,
+    paint: Paint,
+    before: &dyn Fn(&Attempt) -> String,
+) -> String {
     let reason = match &delivery.reason {
         Some(reason) => format!(" ({})", plain(reason)),
         None => String::new(),
@@ -187,11 +197,15 @@ pub(super) fn block(delivery: &Delivery, now: Timestamp, paint: Paint) -> String
         paint.paint(of_status(&delivery.status), &plain(&delivery.status)),
         paint.paint(DIM, &attempts),
     );
-    head + &timeline::render(&moments(delivery, now), delivery.accepted_at, paint)
+    head + &timeline::render(&moments(delivery, now, before), delivery.accepted_at, paint)
 }
 
 /// From acceptance to what comes next.
-fn moments(delivery: &Delivery, now: Timestamp) -> Vec<Moment> {
+fn moments(
+    delivery: &Delivery,
+    now: Timestamp,
+    before: &dyn Fn(&Attempt) -> String,
+) -> Vec<Moment> {
     let kept = delivery.attempts.len() as u64;
     let dropped = delivery.attempt_count.saturating_sub(kept);
     let mut moments = vec![Moment {
@@ -205,7 +219,12 @@ fn moments(delivery: &Delivery, now: Timestamp) -> Vec<Moment> {
         },
     }];
     for (number, attempt) in (dropped.saturating_add(1)..).zip(&delivery.attempts) {
-        moments.push(of_attempt(number, attempt));
+        let mut moment = of_attempt(number, attempt);
+        let steps = before(attempt);
+        if !steps.is_empty() {
+            moment.remark = format!("{steps}, {}", moment.remark);
+        }
+        moments.push(moment);
     }
     if let (Some(at), "dead") = (delivery.finished_at, delivery.status.as_str()) {
         moments.push(Moment {

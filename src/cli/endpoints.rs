@@ -1,20 +1,26 @@
-//! `outboxd endpoints`: list, show, enable, disable.
+//! `outboxd endpoints`: list and show them, and all that can be done with one.
+//!
+//! A secret is printed by `add`, `rotate` and `secret` alone: where it is asked for.
 
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::answers::{Endpoint, List};
+use serde_json::{Map, Value, json};
+
+use super::answers::{Endpoint, List, Retry, Secret};
 use super::client::{Client, Configured, Fault, Reach};
+use super::define::Fields;
 use super::filter::{Part, QueryString, more};
 use super::paint::{BAD, BOLD, DIM, GOOD, Paint, plain};
+use super::selection::{self, Selection, counted};
 use super::table::{Cell, Table};
 use super::when;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::clock;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
 
-/// List endpoints, look at one, switch it on or off
+/// List endpoints; make, change, test, empty or remove one; rotate its secret
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -38,44 +44,223 @@ enum Command {
     },
     /// Show an endpoint with its policy
     Show { endpoint: EndpointId },
+    /// Make an endpoint; prints its id and its secret
+    Add {
+        /// Where its events go
+        #[arg(value_name = "URL")]
+        to: String,
+        /// The tenant whose events it gets [default: default]
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Take no deliveries yet: hold them
+        #[arg(long)]
+        disabled: bool,
+        #[command(flatten)]
+        fields: Box<Fields>,
+    },
+    /// Change what is given, and nothing else
+    Set {
+        endpoint: EndpointId,
+        /// Where its events go
+        #[arg(long = "to", value_name = "URL")]
+        to: Option<String>,
+        /// Back to the default: types, headers, max_in_flight, …; may be given again
+        #[arg(long = "default", value_name = "FIELD", value_delimiter = ',')]
+        defaults: Vec<String>,
+        #[command(flatten)]
+        fields: Box<Fields>,
+    },
+    /// Make a new secret and print it; the old one signs too while they overlap
+    Rotate {
+        endpoint: EndpointId,
+        /// How long the old one signs too, such as 1h [default: 24h]
+        #[arg(long, value_name = "DURATION")]
+        overlap: Option<String>,
+    },
+    /// Print the secret
+    Secret { endpoint: EndpointId },
     /// Take deliveries again; what was held is released
     Enable { endpoint: EndpointId },
     /// Take no deliveries; they are held, not lost
     Disable { endpoint: EndpointId },
+    /// Send it one outboxd.test event
+    Test { endpoint: EndpointId },
+    /// Delete it; its open deliveries are dead
+    Remove { endpoint: EndpointId },
+    /// Give up pending and held deliveries, and forget dead ones
+    Purge {
+        endpoint: EndpointId,
+        /// Only those that are pending, held or dead
+        #[arg(long, value_parser = ["pending", "held", "dead"])]
+        status: Option<String>,
+        #[command(flatten)]
+        selection: Selection,
+    },
 }
 
 pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     let client = args.reach.client(configured)?;
-    let paint = Paint::for_stdout();
+    let json = args.json;
     match args.command {
-        Command::List { tenant, part } => {
-            let mut query = QueryString::default();
-            query.add("tenant", tenant.as_deref());
-            part.add_to(&mut query);
-            let path = format!("/v1/endpoints{}", query.as_str());
-            let answer = client.get(&path).await?;
-            if args.json {
-                return print(&format!("{}\n", String::from_utf8_lossy(&answer)));
-            }
-            let list: List<Endpoint> = client.read(&answer)?;
-            print(&listed(&list, paint))
-        }
+        Command::List { tenant, part } => list(&client, tenant.as_deref(), &part, json).await,
         Command::Show { endpoint } => {
-            let answer = client.get(&format!("/v1/endpoints/{endpoint}")).await?;
-            if args.json {
-                return print(&format!("{}\n", String::from_utf8_lossy(&answer)));
-            }
-            let endpoint: Endpoint = client.read(&answer)?;
-            print(&shown(&endpoint, clock::now(), paint))
+            let answer = client.get(&path_of(&endpoint)).await?;
+            answered(json, &answer, || readable(&client, &answer))
+        }
+        Command::Add {
+            to,
+            tenant,
+            disabled,
+            fields,
+        } => {
+            let definition = definition(&fields, to, tenant, disabled)?;
+            let answer = client.post_json("/v1/endpoints", &definition).await?;
+            answered(json, &answer, || readable(&client, &answer))
+        }
+        Command::Set {
+            endpoint,
+            to,
+            defaults,
+            fields,
+        } => {
+            let change = change(&fields, to, defaults)?;
+            let answer = client.patch(&path_of(&endpoint), &change).await?;
+            answered(json, &answer, || readable(&client, &answer))
+        }
+        Command::Rotate { endpoint, overlap } => {
+            let overlap = overlap.map(|overlap| ("overlap".to_owned(), Value::from(overlap)));
+            let body: Map<String, Value> = overlap.into_iter().collect();
+            let path = format!("{}/rotate", path_of(&endpoint));
+            let answer = client.post_json(&path, &body).await?;
+            answered(json, &answer, || secret(&client, &answer))
+        }
+        Command::Secret { endpoint } => {
+            let path = format!("{}/secret", path_of(&endpoint));
+            let answer = client.get(&path).await?;
+            answered(json, &answer, || secret(&client, &answer))
         }
         Command::Enable { endpoint } => {
             switch(&client, &endpoint, "enable").await?;
-            done(&endpoint, "enabled", args.json)
+            done(json, &endpoint, "enabled", true, "is enabled")
         }
         Command::Disable { endpoint } => {
             switch(&client, &endpoint, "disable").await?;
-            done(&endpoint, "disabled", args.json)
+            done(json, &endpoint, "enabled", false, "is disabled")
         }
+        Command::Test { endpoint } => {
+            switch(&client, &endpoint, "test").await?;
+            done(json, &endpoint, "tested", true, "gets a test event")
+        }
+        Command::Remove { endpoint } => {
+            client.delete(&path_of(&endpoint)).await?;
+            done(json, &endpoint, "deleted", true, "is deleted")
+        }
+        Command::Purge {
+            endpoint,
+            status,
+            selection,
+        } => purge(&client, &endpoint, status.as_deref(), &selection, json).await,
+    }
+}
+
+async fn list(
+    client: &Client,
+    tenant: Option<&str>,
+    part: &Part,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut query = QueryString::default();
+    query.add("tenant", tenant);
+    part.add_to(&mut query);
+    let path = format!("/v1/endpoints{}", query.as_str());
+    let answer = client.get(&path).await?;
+    let paint = Paint::for_stdout();
+    answered(json, &answer, || Ok(listed(&client.read(&answer)?, paint)))
+}
+
+async fn purge(
+    client: &Client,
+    endpoint: &EndpointId,
+    status: Option<&str>,
+    selection: &Selection,
+    json: bool,
+) -> Result<(), Failure> {
+    let body = selection.object(status, clock::now())?;
+    let matched = selection::ask(client, endpoint, "purge", &body).await?;
+    let dry_run = selection.dry_run;
+    if json {
+        let answer = json!({"id": endpoint, "matched": matched, "dry_run": dry_run});
+        return print_json(&answer);
+    }
+    let verb = if dry_run { "would go" } else { "to go" };
+    print(&format!("{endpoint}  {} {verb}\n", counted(matched)))
+}
+
+/// The body that makes an endpoint.
+fn definition(
+    fields: &Fields,
+    url: String,
+    tenant: Option<String>,
+    disabled: bool,
+) -> Result<Map<String, Value>, Failure> {
+    let mut definition = fields.object()?;
+    definition.insert("url".to_owned(), url.into());
+    if let Some(tenant) = tenant {
+        definition.insert("tenant".to_owned(), tenant.into());
+    }
+    if disabled {
+        definition.insert("enabled".to_owned(), false.into());
+    }
+    Ok(definition)
+}
+
+fn path_of(endpoint: &EndpointId) -> String {
+    format!("/v1/endpoints/{endpoint}")
+}
+
+/// The answer as it came, or as `readable` has it.
+fn answered(
+    json: bool,
+    answer: &Bytes,
+    readable: impl FnOnce() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    match json {
+        true => print(&format!("{}\n", String::from_utf8_lossy(answer))),
+        false => print(&readable()?),
+    }
+}
+
+fn readable(client: &Client, answer: &[u8]) -> Result<String, Failure> {
+    let endpoint: Endpoint = client.read(answer)?;
+    Ok(shown(&endpoint, clock::now(), Paint::for_stdout()))
+}
+
+fn secret(client: &Client, answer: &[u8]) -> Result<String, Failure> {
+    let Secret { secret } = client.read(answer)?;
+    Ok(format!("{}\n", plain(&secret)))
+}
+
+/// The body of a change: what was given, and `null` for what goes back to its default.
+fn change(
+    fields: &Fields,
+    to: Option<String>,
+    defaults: Vec<String>,
+) -> Result<Map<String, Value>, Failure> {
+    let mut change = fields.object()?;
+    if let Some(url) = to {
+        change.insert("url".to_owned(), url.into());
+    }
+    for field in defaults {
+        let field = field.replace('-', "_");
+        if change.insert(field.clone(), Value::Null).is_some() {
+            return Err(Failure::Usage(format!(
+                "--default {field} and a value for it"
+            )));
+        }
+    }
+    match change.is_empty() {
+        true => Err(Failure::Usage("say what to change, see --help".to_owned())),
+        false => Ok(change),
     }
 }
 
@@ -86,14 +271,16 @@ async fn switch(client: &Client, endpoint: &EndpointId, action: &str) -> Result<
 }
 
 /// The API answers 204; scripts get an object all the same.
-fn done(endpoint: &EndpointId, state: &str, json: bool) -> Result<(), Failure> {
-    if json {
-        let enabled = state == "enabled";
-        print(&format!(
-            "{{\"id\":\"{endpoint}\",\"enabled\":{enabled}}}\n"
-        ))
-    } else {
-        print(&format!("{endpoint} is {state}\n"))
+fn done(
+    json: bool,
+    endpoint: &EndpointId,
+    name: &str,
+    value: bool,
+    told: &str,
+) -> Result<(), Failure> {
+    match json {
+        true => print_json(&json!({"id": endpoint, name: value})),
+        false => print(&format!("{endpoint} {told}\n")),
     }
 }
 
@@ -145,14 +332,6 @@ fn shown(endpoint: &Endpoint, now: Timestamp, paint: Paint) -> String {
         paint.paint(BOLD, &plain(&endpoint.id)),
         paint.paint(style, &plain(&state))
     );
-    let retry = &endpoint.retry;
-    let retried = match retry.schedule.is_empty() {
-        true => format!(
-            "{}, then times {} up to {}; given up after {}",
-            retry.first, retry.factor, retry.max, retry.give_up_after
-        ),
-        false => format!("after {}", retry.schedule.join(", ")),
-    };
     let backlog = &endpoint.backlog;
     let secret = endpoint.secret.as_deref().unwrap_or("none: unsigned");
     let facts = [
@@ -175,7 +354,7 @@ fn shown(endpoint: &Endpoint, now: Timestamp, paint: Paint) -> String {
         ),
         ("ordering", endpoint.ordering.clone()),
         ("timeout", endpoint.timeout.clone()),
-        ("retry", retried),
+        ("retry", retried(&endpoint.retry)),
         ("source", endpoint.source.clone()),
     ];
     let headers = endpoint.headers.iter();
@@ -187,6 +366,17 @@ fn shown(endpoint: &Endpoint, now: Timestamp, paint: Paint) -> String {
         }
     }
     out
+}
+
+/// A retry rule in words.
+pub(super) fn retried(retry: &Retry) -> String {
+    match retry.schedule.is_empty() {
+        true => format!(
+            "{}, then times {} up to {}; given up after {}",
+            retry.first, retry.factor, retry.max, retry.give_up_after
+        ),
+        false => format!("after {}", retry.schedule.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `outboxd events`: list and show.
+//! `outboxd events`: list, show, erase.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use super::filter::{Filter, Part, QueryString, more};
 use super::paint::{BOLD, DIM, Paint, WARN, excerpt, plain};
 use super::table::{Cell, Table};
 use super::when;
-use super::{Failure, print};
+use super::{Failure, print, print_json};
 use crate::clock;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 /// How much of a body is shown, in characters. All of it comes with `--json`.
 const MAX_BODY: usize = 2000;
 
-/// List events, or look at one and where it went
+/// List events, look at one and where it went, or erase it
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -44,6 +44,11 @@ enum Command {
         /// The event's id: evt_…
         event: EventId,
     },
+    /// Erase an event for good: its body and attempts; pending deliveries are cancelled
+    Erase {
+        /// The event's id: evt_…
+        event: EventId,
+    },
 }
 
 pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
@@ -58,6 +63,13 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
             client.get(&format!("/v1/events{}", query.as_str())).await?
         }
         Command::Show { event } => client.get(&format!("/v1/events/{event}")).await?,
+        Command::Erase { event } => {
+            client.delete(&format!("/v1/events/{event}")).await?;
+            return match args.json {
+                true => print_json(&serde_json::json!({"id": event, "erased": true})),
+                false => print(&format!("{event} is erased\n")),
+            };
+        }
     };
     if args.json {
         return print(&format!("{}\n", String::from_utf8_lossy(&answer)));
@@ -67,7 +79,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
             let list: List<Event> = client.read(&answer)?;
             print(&listed(&list, now, paint))
         }
-        Command::Show { .. } => {
+        Command::Show { .. } | Command::Erase { .. } => {
             let event: Event = client.read(&answer)?;
             print(&shown(&event, now, paint))
         }

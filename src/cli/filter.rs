@@ -54,18 +54,24 @@ impl QueryString {
     }
 }
 
+/// What an option such as `--since` means, as the API takes it.
+pub(super) fn moment(
+    flag: &str,
+    text: &Option<String>,
+    now: Timestamp,
+) -> Result<Option<String>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    when::parse_past(text, now)
+        .map(|at| Some(at.to_string()))
+        .map_err(|why| Failure::Usage(format!("{flag} {text:?} is {why}")))
+}
+
 impl Filter {
     pub fn add_to(&self, query: &mut QueryString, now: Timestamp) -> Result<(), Failure> {
-        let moment = |flag: &str, text: &Option<String>| {
-            let Some(text) = text else { return Ok(None) };
-            when::parse_past(text, now)
-                .map(|at| Some(at.to_string()))
-                .map_err(|why| Failure::Usage(format!("{flag} {text:?} is {why}")))
-        };
         query.add("type", self.event_type.as_deref());
         query.add("tenant", self.tenant.as_deref());
-        query.add("since", moment("--since", &self.since)?.as_deref());
-        query.add("until", moment("--until", &self.until)?.as_deref());
+        query.add("since", moment("--since", &self.since, now)?.as_deref());
+        query.add("until", moment("--until", &self.until, now)?.as_deref());
         Ok(())
     }
 }

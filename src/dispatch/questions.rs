@@ -43,6 +43,13 @@ pub(super) enum Question {
     InFlight(EndpointNo, EventId, oneshot::Sender<bool>),
 }
 
+impl Default for Questions {
+    /// Nobody to ask: no lane is known.
+    fn default() -> Questions {
+        Questions::new().0
+    }
+}
+
 impl Questions {
     pub(super) fn new() -> (Questions, mpsc::Receiver<Question>) {
         let (asking, asked) = mpsc::channel(WAITING);

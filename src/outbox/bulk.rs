@@ -14,6 +14,9 @@ pub(super) use asked::NewJob;
 pub(super) use choice::{Choice, status_shown};
 pub(super) use steps::BulkStep;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -244,10 +247,11 @@ impl Bulk {
         });
         // A number may be given again.
         pace.position = pace.position.max(row.position);
-        if pace.next > now {
+        let no = EndpointNo(row.endpoint);
+        let is_there = self.is_there(no);
+        if pace.next > now && is_there {
             return Ok(Some(pace.next - now));
         }
-        let no = EndpointNo(row.endpoint);
         let rate = f64::from_bits(row.rate);
         let wanted = match row.work {
             JobWork::Purge => BATCH,
@@ -294,6 +298,12 @@ impl Bulk {
         pace.position = position;
         self.paces.insert(row.no, pace);
         Ok(Some(pace.next.saturating_duration_since(Instant::now())))
+    }
+
+    fn is_there(&self, no: EndpointNo) -> bool {
+        let state = self.shared.index.read();
+        let lane = state.lanes.get(&no);
+        lane.is_some_and(|lane| lane.deleted.is_none())
     }
 
     /// Whether the endpoint has its full share pending already.

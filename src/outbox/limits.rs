@@ -19,7 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Limits {
     /// Bytes of bodies that are still to be delivered.
     pub max_size: u64,
-    /// How much of it one endpoint may have.
+    /// How much of it one endpoint may have. With a share of 1 none is held back: the
+    /// outbox is full before.
     pub share: u64,
     pub min_free_disk: u64,
     pub idempotency_window: Duration,
@@ -35,11 +36,14 @@ pub struct Limits {
 
 impl Limits {
     pub fn new(options: &Options) -> Self {
-        let share = options.endpoint_share.clamp(0.0, 1.0);
         Limits {
             max_size: options.max_size,
-            // Between 0 and `max_size`: a double of that size loses some bytes at most.
-            share: (options.max_size as f64 * share) as u64,
+            share: if options.endpoint_share < 1.0 {
+                // A double of that size loses some bytes at most.
+                (options.max_size as f64 * options.endpoint_share.max(0.0)) as u64
+            } else {
+                u64::MAX
+            },
             min_free_disk: options.min_free_disk,
             idempotency_window: options.idempotency_window,
             data_dir: options.data_dir.clone(),

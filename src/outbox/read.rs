@@ -391,6 +391,13 @@ impl Outbox {
         }))
     }
 
+    /// The event without its body, and without its deliveries' counts.
+    pub fn summary(&self, id: EventId) -> Result<EventSummary, ReadError> {
+        let summary = self.judged(Summary::read(&self.shared.index.read(), id))?;
+        let summary = summary.ok_or(ReadError::NoSuchEvent)?;
+        Ok(summary.with(id, StatusCounts::default()))
+    }
+
     /// One delivery with its last 50 attempts.
     pub fn delivery(&self, id: EventId, endpoint: &EndpointId) -> Result<DeliveryView, ReadError> {
         self.judged(twice(|wanted| {

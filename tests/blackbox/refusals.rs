@@ -197,7 +197,7 @@ fn a_wrong_method_is_405_and_names_the_right_ones() {
     let event = daemon.send("a", "1");
     for (method, path, allow) in [
         ("DELETE", "/v1/events", "GET,HEAD,POST"),
-        ("PUT", "/v1/events/a.b", "GET,HEAD,POST"),
+        ("PUT", "/v1/events/a.b", "DELETE,GET,HEAD,POST"),
         ("POST", "/v1/deliveries", "GET,HEAD"),
         ("POST", "/v1/status", "GET,HEAD"),
         ("POST", "/healthz", "GET,HEAD"),
@@ -354,7 +354,7 @@ fn a_full_outbox_is_503_and_drains() {
     let held = gate.clone();
     let receiver = Receiver::answering(move |_| crate::harness::Answer::status(200).behind(&held));
     let home = Home::new();
-    let config = "[outbox]\nsegment_size = \"4MiB\"\nmax_size = \"10KiB\"\n";
+    let config = "[outbox]\nsegment_size = \"4MiB\"\nmax_size = \"10KiB\"\nendpoint_share = 1.0\n";
     let daemon = home.start(&(config.to_owned() + &endpoint("slow", &receiver.url("/"), "")));
     let data = format!("\"{}\"", "x".repeat(4000));
     let first = [daemon.send("a", &data), daemon.send("a", &data)];

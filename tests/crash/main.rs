@@ -7,6 +7,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bulk;
 mod cleaning;
 mod damage;
 mod faults;

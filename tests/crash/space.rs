@@ -256,7 +256,7 @@ fn over_max_size_of_open_bodies_nothing_is_accepted_until_it_drains() {
     let receiver = Receiver::answering(move |_| Answer::status(200).behind(&held_back));
     let home = Home::new();
     let config = endpoint("ok", &receiver.url("/"), "")
-        + "[outbox]\nsegment_size = \"4MiB\"\ncache_size = \"4MiB\"\nmax_size = \"1MiB\"\n";
+        + "[outbox]\nsegment_size = \"4MiB\"\ncache_size = \"4MiB\"\nmax_size = \"1MiB\"\nendpoint_share = 1.0\n";
     let daemon = home.start(&config);
     let mut ids = Vec::new();
     let last = loop {

@@ -54,6 +54,8 @@ impl Choice {
             .into_iter()
             .map(|(list, from, to)| (list, state.entries.scan(&from, &to, false).peekable()))
             .collect();
+        // Of one event the rows of other endpoints may still come: it is done with all the same.
+        let mut done = position;
         for _ in 0..ROWS {
             let mut first: Option<(EventId, usize)> = None;
             for (at, (_, walk)) in walks.iter_mut().enumerate() {
@@ -70,7 +72,7 @@ impl Choice {
                 return Ok(None);
             };
             if found.len() >= wanted {
-                return Ok(Some(id.0));
+                return Ok(Some(id.0.max(done)));
             }
             let Some((list, walk)) = walks.get_mut(at) else {
                 return Ok(None);
@@ -80,8 +82,11 @@ impl Choice {
                 (None, Some(Ok((key, _)))) => keys::endpoint_of(&key) != Some(self.no),
                 _ => false,
             };
-            if !elsewhere && self.wants(state, lane, list, id)? {
-                found.push(id);
+            if !elsewhere {
+                done = id.0.saturating_add(1);
+                if self.wants(state, lane, list, id)? {
+                    found.push(id);
+                }
             }
         }
         let next = walks
@@ -92,7 +97,7 @@ impl Choice {
                 None => None,
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(next.into_iter().min().map(|id| id.0))
+        Ok(next.into_iter().min().map(|id| id.0.max(done)))
     }
 
     /// The lists to walk; `None` is all deliveries of all endpoints.

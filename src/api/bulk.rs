@@ -1,0 +1,209 @@
+//! Many deliveries of one endpoint at once: replay and purge.
+//!
+//! Here it is only said which; the outbox counts them, and does the work in its own time.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+
+use super::Api;
+use super::fields::{Fields, body_of};
+use super::problem::Problem;
+use super::query::Query;
+use super::router::{Named, json, named};
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::{EndpointId, Rate};
+use crate::domain::time::Timestamp;
+use crate::outbox::Selection;
+
+/// What a request chooses.
+#[derive(Debug)]
+struct Chosen {
+    selection: Selection,
+    rate: Option<Rate>,
+    dry_run: bool,
+}
+
+/// Which work, and so which deliveries it can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Replay,
+    Purge,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    matched: u64,
+}
+
+/// `POST /v1/endpoints/{id}/replay`: 202, or 200 for a dry run.
+pub async fn replay(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (endpoint, chosen) = chosen(&api, &id, request, Work::Replay).await?;
+    if chosen.dry_run {
+        return counted(&api, endpoint, chosen.selection).await;
+    }
+    let replayed = api.outbox.replay(&endpoint, chosen.selection, chosen.rate);
+    let matched = replayed.await?;
+    json(StatusCode::ACCEPTED, &Shown { matched })
+}
+
+/// `POST /v1/endpoints/{id}/purge`: 202, or 200 for a dry run.
+pub async fn purge(
+    State(api): State<Arc<Api>>,
+    Named(id): Named<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (endpoint, chosen) = chosen(&api, &id, request, Work::Purge).await?;
+    if chosen.dry_run {
+        return counted(&api, endpoint, chosen.selection).await;
+    }
+    let matched = api.outbox.purge(&endpoint, chosen.selection).await?;
+    json(StatusCode::ACCEPTED, &Shown { matched })
+}
+
+async fn counted(
+    api: &Api,
+    endpoint: EndpointId,
+    selection: Selection,
+) -> Result<Response, Problem> {
+    let matched = api
+        .read(move |outbox| outbox.count(&endpoint, &selection))
+        .await?;
+    json(StatusCode::OK, &Shown { matched })
+}
+
+async fn chosen(
+    api: &Api,
+    id: &str,
+    request: Request,
+    work: Work,
+) -> Result<(EndpointId, Chosen), Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let endpoint = named(id)?;
+    let body = body_of(api, &parts.headers, body).await?;
+    Ok((endpoint, Chosen::read(&body, work)?))
+}
+
+impl Chosen {
+    fn read(body: &[u8], work: Work) -> Result<Chosen, Problem> {
+        let all = ["status", "since", "until", "types", "dry_run", "rate"];
+        let known = match work {
+            Work::Replay => &all[..],
+            // It goes as fast as it can.
+            Work::Purge => all.split_last().map_or(&[][..], |(_, rest)| rest),
+        };
+        let fields = Fields::parse(body, known)?;
+        let time = |name| Ok::<_, Problem>(fields.text(name, str::parse::<Timestamp>)?.value());
+        let status = fields.text("status", |text| work.status(text))?.value();
+        let rate = match work {
+            Work::Replay => fields.rate("rate")?.value().flatten(),
+            Work::Purge => None,
+        };
+        Ok(Chosen {
+            selection: Selection {
+                statuses: status.map_or_else(|| work.statuses(), |status| vec![status]),
+                types: fields.patterns("types")?.value().unwrap_or_default(),
+                since: time("since")?,
+                until: time("until")?,
+            },
+            rate,
+            dry_run: fields.flag("dry_run")?.value().unwrap_or(false),
+        })
+    }
+}
+
+impl Work {
+    /// Those that are meant when nothing is said.
+    fn statuses(self) -> Vec<Status> {
+        match self {
+            Work::Replay => vec![Status::Dead],
+            Work::Purge => vec![Status::Pending, Status::Held, Status::Dead],
+        }
+    }
+
+    fn status(self, text: &str) -> Result<Status, &'static str> {
+        let status = Status::ALL.into_iter().find(|one| one.as_str() == text);
+        match (self, status) {
+            (Work::Replay, Some(status @ (Status::Dead | Status::Delivered))) => Ok(status),
+            (Work::Replay, Some(_)) => Err(
+                "not \"dead\" or \"delivered\"; what is pending goes out by itself, and what is held when the endpoint is enabled",
+            ),
+            (Work::Replay, None) => Err("not \"dead\" or \"delivered\""),
+            (Work::Purge, Some(status)) if status != Status::Delivered => Ok(status),
+            (Work::Purge, _) => Err("not \"pending\", \"held\" or \"dead\""),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_chosen_is_read() {
+        let body = br#"{"status": "delivered", "since": "2026-01-01T00:00:00Z", "until": null,
+            "types": ["a.*"], "rate": "20/s", "dry_run": true}"#;
+        let chosen = Chosen::read(body, Work::Replay).unwrap();
+        assert_eq!(chosen.selection.statuses, [Status::Delivered]);
+        assert_eq!(
+            chosen.selection.since.unwrap().to_string(),
+            "2026-01-01T00:00:00.000Z"
+        );
+        assert_eq!(
+            (chosen.selection.until, chosen.selection.types.len()),
+            (None, 1)
+        );
+        assert_eq!(chosen.rate, Some(Rate { per_second: 20.0 }));
+        assert!(chosen.dry_run);
+        let nothing = Chosen::read(b"", Work::Purge).unwrap();
+        assert_eq!(
+            nothing.selection.statuses,
+            [Status::Pending, Status::Held, Status::Dead]
+        );
+        assert!(!nothing.dry_run && nothing.rate.is_none());
+        assert_eq!(
+            Chosen::read(b"{}", Work::Replay)
+                .unwrap()
+                .selection
+                .statuses,
+            [Status::Dead]
+        );
+    }
+
+    #[test]
+    fn faults_name_the_field() {
+        for (work, body, expected) in [
+            (
+                Work::Replay,
+                r#"{"status": "held"}"#,
+                "`status`: not \"dead\"",
+            ),
+            (Work::Replay, r#"{"status": "late"}"#, "`status`"),
+            (
+                Work::Purge,
+                r#"{"status": "delivered"}"#,
+                "`status`: not \"pending\"",
+            ),
+            (Work::Purge, r#"{"rate": "1/s"}"#, "unknown field `rate`"),
+            (Work::Replay, r#"{"rate": "fast"}"#, "`rate`"),
+            (Work::Replay, r#"{"since": "yesterday"}"#, "`since`"),
+            (Work::Replay, r#"{"types": ["*.a"]}"#, "`types[0]`"),
+            (
+                Work::Replay,
+                r#"{"dry-run": true}"#,
+                "did you mean `dry_run`?",
+            ),
+        ] {
+            let detail = Chosen::read(body.as_bytes(), work).unwrap_err().detail;
+            assert!(detail.contains(expected), "{body}: {detail}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `outboxd replay`: deliveries back to pending, many at once.
+
+use serde_json::{Value, json};
+
+use super::answers::{Endpoint, List};
+use super::client::{Client, Configured, Reach};
+use super::filter::QueryString;
+use super::selection::{Selection, ask, counted};
+use super::{Failure, print, print_json};
+use crate::clock;
+use crate::domain::endpoint::EndpointId;
+
+/// Deliver again what is dead, or was delivered already
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Of this endpoint; may be given again
+    #[arg(
+        long,
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    endpoint: Vec<EndpointId>,
+    /// Of all endpoints
+    #[arg(long)]
+    all: bool,
+    /// With --all: only those of this tenant
+    #[arg(long, requires = "all")]
+    tenant: Option<String>,
+    /// dead or delivered
+    #[arg(long, value_parser = ["dead", "delivered"], default_value = "dead")]
+    status: String,
+    #[command(flatten)]
+    selection: Selection,
+    /// How fast for each endpoint, such as 20/s [default: 100/s]
+    #[arg(long)]
+    rate: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
+    let mut body = args.selection.object(Some(&args.status), clock::now())?;
+    if let Some(rate) = &args.rate {
+        body.insert("rate".to_owned(), Value::from(rate.as_str()));
+    }
+    let client = args.reach.client(configured)?;
+    let endpoints = match args.all {
+        true => all(&client, args.tenant.as_deref()).await?,
+        false => args.endpoint,
+    };
+    let (mut found, mut sum) = (Vec::new(), 0_u64);
+    for endpoint in endpoints {
+        let matched = ask(&client, &endpoint, "replay", &body).await?;
+        sum = sum.saturating_add(matched);
+        found.push((endpoint, matched));
+    }
+    let dry_run = args.selection.dry_run;
+    if args.json {
+        let found: Vec<Value> = found
+            .iter()
+            .map(|(endpoint, matched)| json!({"endpoint": endpoint, "matched": matched}))
+            .collect();
+        return print_json(&json!({"matched": sum, "dry_run": dry_run, "endpoints": found}));
+    }
+    print(&told(&found, sum, dry_run))
+}
+
+/// The ids of all endpoints, list by list.
+async fn all(client: &Client, tenant: Option<&str>) -> Result<Vec<EndpointId>, Failure> {
+    let (mut ids, mut cursor) = (Vec::new(), None);
+    loop {
+        let mut query = QueryString::default();
+        query.add("limit", Some("1000"));
+        query.add("tenant", tenant);
+        query.add("cursor", cursor.as_deref());
+        let path = format!("/v1/endpoints{}", query.as_str());
+        let list: List<Endpoint> = client.read(&client.get(&path).await?)?;
+        for endpoint in &list.data {
+            let id = EndpointId::new(&endpoint.id);
+            ids.push(id.map_err(|error| Failure::Failed(error.to_string()))?);
+        }
+        cursor = list.next;
+        if cursor.is_none() {
+            return Ok(ids);
+        }
+    }
+}
+
+fn told(found: &[(EndpointId, u64)], sum: u64, dry_run: bool) -> String {
+    let verb = if dry_run {
+        "would be replayed"
+    } else {
+        "to be replayed"
+    };
+    let some = found.iter().filter(|(_, matched)| *matched > 0);
+    let mut out: String = some
+        .map(|(endpoint, matched)| format!("{endpoint}  {} {verb}\n", counted(*matched)))
+        .collect();
+    if out.is_empty() || found.len() > 1 {
+        out.push_str(&format!("{} {verb}\n", counted(sum)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_by_endpoint_and_in_all() {
+        let id = |text| EndpointId::new(text).unwrap();
+        assert_eq!(
+            told(&[(id("a"), 1)], 1, false),
+            "a  1 delivery to be replayed\n"
+        );
+        assert_eq!(
+            told(&[(id("a"), 0)], 0, true),
+            "0 deliveries would be replayed\n"
+        );
+        assert_eq!(
+            told(&[(id("a"), 2), (id("b"), 0), (id("c"), 5)], 7, true),
+            "a  2 deliveries would be replayed\nc  5 deliveries would be replayed\n7 deliveries would be replayed\n"
+        );
+    }
+}

@@ -1,0 +1,658 @@
+//! Bulk work on a store of its own, with nobody who delivers: what is attempted is said
+//! here.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
+use crate::domain::delivery::{Next, Status};
+use crate::domain::endpoint::{
+    DisabledReason, EndpointId, EndpointSpec, Ordering, Rate, TypePattern,
+};
+use crate::domain::event::{EventType, Key, NewEvent, Payload, Tenant};
+use crate::domain::retry::RetryOverrides;
+use crate::outbox::commit::{Notice, Outcome};
+use crate::outbox::{
+    ActRefused, Action, DeliveryFilter, Keep, Options, Outbox, ReadError, Receipt, Refused,
+    Selection,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Store {
+    outbox: Outbox,
+    notices: Arc<Mutex<Vec<Notice>>>,
+    writer: std::thread::JoinHandle<()>,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn options(dir: &Path) -> Options {
+    Options {
+        data_dir: dir.to_owned(),
+        segment_size: 4 << 20,
+        cache_size: 1 << 20,
+        max_size: 1 << 30,
+        endpoint_share: 1.0,
+        min_free_disk: 0,
+        idempotency_window: HOUR,
+        keep: Keep {
+            delivered: HOUR,
+            dead: HOUR,
+            held: HOUR,
+            erased: HOUR,
+            max_size: 1 << 30,
+            min_free_disk: 0,
+            segment_size: 4 << 20,
+        },
+        boot_id: Some("boot".into()),
+        defaults: Default::default(),
+        endpoints: Vec::new(),
+    }
+}
+
+impl Store {
+    fn open(options: Options) -> Store {
+        let opened = Outbox::open(options).unwrap();
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let (seen, mut commits) = (notices.clone(), opened.commits);
+        std::thread::spawn(move || {
+            while let Some(mut commit) = commits.blocking_recv() {
+                commit.answer();
+                seen.lock().unwrap().append(&mut commit.notices);
+            }
+        });
+        Store {
+            outbox: opened.outbox,
+            notices,
+            writer: opened.writer,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap(),
+        }
+    }
+
+    fn stop(self) {
+        self.outbox.stop();
+        self.writer.join().unwrap();
+    }
+
+    fn act(&self, action: Action) -> Result<(), ActRefused> {
+        self.runtime.block_on(self.outbox.act(action))
+    }
+
+    fn create(&self, name: &str) -> EndpointId {
+        let endpoint = EndpointId::new(name).unwrap();
+        let spec = Box::new(EndpointSpec {
+            tenant: Tenant::default(),
+            url: "https://example.com/".parse().unwrap(),
+            types: vec![TypePattern::parse(&format!("{name}.*")).unwrap()],
+            secrets: Vec::new(),
+            headers: http::HeaderMap::new(),
+            max_in_flight: 16,
+            rate_limit: None,
+            ordering: Ordering::None,
+            timeout: None,
+            retry: RetryOverrides::default(),
+            description: String::new(),
+        });
+        let create = Action::Create {
+            endpoint: endpoint.clone(),
+            spec,
+            enabled: true,
+        };
+        self.act(create).unwrap();
+        endpoint
+    }
+
+    fn try_accept(&self, event: NewEvent) -> Result<Receipt, Refused> {
+        let answer = self.runtime.block_on(self.outbox.accept(vec![event]));
+        answer.map(|mut receipts| receipts.remove(0))
+    }
+
+    fn accept(&self, name: &str, body: &str) -> EventId {
+        self.try_accept(event(name, body)).unwrap().id
+    }
+
+    fn fill(&self, name: &str, count: usize) -> Vec<EventId> {
+        let events = (0..count).map(|n| event(name, &format!("{{\"n\":{n}}}")));
+        let accepted = self.outbox.accept(events.collect());
+        let receipts = self.runtime.block_on(accepted).unwrap();
+        receipts.iter().map(|receipt| receipt.id).collect()
+    }
+
+    fn no(&self, endpoint: &EndpointId) -> EndpointNo {
+        self.outbox.shared.index.read().by_id[endpoint]
+    }
+
+    fn settle(&self, event: EventId, endpoint: &EndpointId, next: Next, answer: &str) {
+        let now = crate::clock::now();
+        self.outbox.settle(Outcome {
+            event,
+            no: self.no(endpoint),
+            attempt: Attempt {
+                at: now,
+                duration: Duration::from_millis(1),
+                status: Some(500),
+                error: Some(AttemptError {
+                    kind: ErrorKind::Status,
+                    detail: "500".into(),
+                }),
+                response_body: answer.as_bytes().to_vec().into(),
+                address: None,
+                retry_after: None,
+            },
+            ended_at: now,
+            next,
+            exact: false,
+            disable: None,
+            awaited: false,
+        });
+    }
+
+    fn kill(&self, event: EventId, endpoint: &EndpointId) {
+        let reason = Reason::Exhausted;
+        self.settle(event, endpoint, Next::Dead { reason }, "no");
+    }
+
+    fn status(&self, event: EventId, endpoint: &EndpointId) -> (Status, Option<Reason>) {
+        let view = self.outbox.delivery(event, endpoint).unwrap();
+        (view.status, view.reason)
+    }
+
+    fn count(&self, endpoint: &EndpointId, statuses: &[Status]) -> u64 {
+        let selection = Selection {
+            statuses: statuses.to_vec(),
+            ..Selection::default()
+        };
+        self.outbox.count(endpoint, &selection).unwrap()
+    }
+
+    fn wait(&self, what: &str, mut is_so: impl FnMut(&Store) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the dispatcher was told is pending, in order.
+    fn queued(&self) -> Vec<EventId> {
+        let notices = self.notices.lock().unwrap();
+        let queued = notices.iter().filter_map(|notice| match notice {
+            Notice::Queued { entry, .. } => Some(entry.event),
+            _ => None,
+        });
+        queued.collect()
+    }
+
+    fn withdrawn(&self) -> usize {
+        let notices = self.notices.lock().unwrap();
+        let gone = |notice: &&Notice| matches!(notice, Notice::Withdrawn { .. });
+        notices.iter().filter(gone).count()
+    }
+
+    fn replay(&self, endpoint: &EndpointId, selection: Selection, rate: f64) -> u64 {
+        let rate = Some(Rate { per_second: rate });
+        let asked = self.outbox.replay(endpoint, selection, rate);
+        self.runtime.block_on(asked).unwrap()
+    }
+
+    fn purge(&self, endpoint: &EndpointId, selection: Selection) -> u64 {
+        let asked = self.outbox.purge(endpoint, selection);
+        self.runtime.block_on(asked).unwrap()
+    }
+}
+
+fn event(name: &str, body: &str) -> NewEvent {
+    NewEvent {
+        tenant: Tenant::default(),
+        event_type: EventType::new(name).unwrap(),
+        payload: Payload::Json(body.as_bytes().to_vec().into()),
+        key: None,
+        idempotency_key: None,
+        deliver_at: None,
+    }
+}
+
+fn only(statuses: &[Status]) -> Selection {
+    Selection {
+        statuses: statuses.to_vec(),
+        ..Selection::default()
+    }
+}
+
+#[test]
+fn a_replay_makes_the_chosen_pending_paced_and_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let (dead, kept) = (store.fill("a.x", 40), store.fill("a.y", 5));
+    for id in dead.iter().chain(&kept) {
+        store.kill(*id, &a);
+    }
+    store.wait("all are dead", |store| {
+        store.count(&a, &[Status::Dead]) == 45
+    });
+    let types = vec![TypePattern::parse("a.x").unwrap()];
+    let selection = Selection {
+        types: types.clone(),
+        ..Selection::default()
+    };
+    let before = store.queued().len();
+    let began = Instant::now();
+    assert_eq!(store.replay(&a, selection, 50.0), 40);
+    store.wait("some are pending", |store| {
+        store.count(&a, &[Status::Pending]) >= 5
+    });
+    store.stop();
+    let store = Store::open(options(dir.path()));
+    store.wait("all are pending", |store| {
+        store.count(&a, &[Status::Pending]) == 40
+    });
+    assert!(began.elapsed() > Duration::from_millis(600), "it is paced");
+    assert_eq!(store.count(&a, &[Status::Dead]), 5);
+    assert!(before >= 45 && store.queued().len() < 40);
+    let view = store.outbox.delivery(dead[0], &a).unwrap();
+    assert_eq!((view.attempt_count, view.attempts.len()), (1, 1));
+    store.wait("the job ends", |store| {
+        let state = store.outbox.shared.index.read();
+        let end = keys::end_of(keys::JOBS);
+        state.entries.scan(keys::JOBS, &end, false).count() == 0
+    });
+    store.stop();
+}
+
+#[test]
+fn a_purge_cancels_what_is_open_and_lets_go_of_what_is_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let ids = store.fill("a.x", 600);
+    for id in &ids[..300] {
+        store.kill(*id, &a);
+    }
+    store.wait("half is dead", |store| {
+        store.count(&a, &[Status::Dead]) == 300
+    });
+    assert_eq!(store.purge(&a, Selection::default()), 600);
+    assert!(matches!(
+        store.outbox.delivery(ids[0], &a),
+        Err(ReadError::NoSuchDelivery)
+    ));
+    assert_eq!(store.outbox.event(ids[0]).unwrap().deliveries.len(), 0);
+    let cancelled = (Status::Dead, Some(Reason::Cancelled));
+    assert_eq!(store.status(ids[599], &a), cancelled);
+    store.wait("the dispatcher knows", |store| store.withdrawn() == 300);
+    assert_eq!(store.purge(&a, only(&[Status::Pending])), 0);
+    assert_eq!(store.purge(&a, only(&[Status::Dead])), 300);
+    assert_eq!(store.count(&a, &[]), 0);
+    store.stop();
+}
+
+#[test]
+fn what_is_beyond_the_share_is_held_and_released_in_order_and_others_are_not_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    (options.max_size, options.endpoint_share) = (20_000, 0.5);
+    let store = Store::open(options);
+    let (a, b) = (store.create("a"), store.create("b"));
+    let body = format!("{:?}", "x".repeat(1000));
+    let ids: Vec<EventId> = (0..40).map(|_| store.accept("a.x", &body)).collect();
+    let pending = store.queued();
+    assert!((5..10).contains(&pending.len()), "{}", pending.len());
+    assert_eq!(ids[..pending.len()], pending);
+    let held = (Status::Held, Some(Reason::Backlog));
+    assert_eq!(store.status(ids[39], &a), held);
+    let other = store.accept("b.x", &body);
+    assert_eq!(store.status(other, &b), (Status::Pending, None));
+    // As they are delivered those that wait follow, in order, and never past the share.
+    let mut done = 0;
+    while done < ids.len() {
+        store.wait("the next is released", |store| {
+            store.queued().iter().filter(|id| ids.contains(id)).count() > done
+        });
+        let queued = store.queued();
+        let queued: Vec<EventId> = queued.into_iter().filter(|id| ids.contains(id)).collect();
+        assert_eq!(queued, ids[..queued.len()]);
+        assert!((queued.len() - done) * 1000 < 10_000);
+        for id in &queued[done..] {
+            store.settle(*id, &a, Next::Delivered, "");
+        }
+        done = queued.len();
+    }
+    // Two drowning endpoints fill the outbox; what would be held only is taken even then.
+    for _ in 0..20 {
+        store.accept("a.x", &body);
+        let _ = store.try_accept(event("b.x", &body));
+    }
+    assert!(store.count(&a, &[Status::Held]) > 5);
+    store.stop();
+}
+
+#[test]
+fn a_deleted_endpoint_leaves_dead_deliveries_and_then_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let (a, b) = (store.create("a"), store.create("b"));
+    let ids = store.fill("a.x", 700);
+    store.fill("b.x", 3);
+    let no = store.no(&a);
+    store
+        .act(Action::Delete {
+            endpoint: a.clone(),
+        })
+        .unwrap();
+    let dead = || DeliveryFilter {
+        status: Some(Status::Dead),
+        ..DeliveryFilter::default()
+    };
+    let shown = store.outbox.deliveries(&dead(), None, 1000).unwrap();
+    assert!(
+        shown
+            .items
+            .iter()
+            .all(|view| view.reason == Some(Reason::EndpointDeleted))
+    );
+    store.wait("all are dead", |store| {
+        store.outbox.shared.index.read().lanes[&no].totals.dead == 700
+    });
+    assert_eq!(store.outbox.status().deliveries.pending, 3);
+    assert!(matches!(
+        store.outbox.count(&a, &Selection::default()),
+        Err(ReadError::NoSuchEndpoint)
+    ));
+    drop(store.outbox.event(ids[0]).unwrap());
+    // When nothing is left of its deliveries the endpoint is forgotten.
+    for id in &ids {
+        store.runtime.block_on(store.outbox.erase(*id)).unwrap();
+    }
+    store.wait("it is forgotten", |store| {
+        !store.outbox.shared.index.read().lanes.contains_key(&no)
+    });
+    assert_eq!(store.count(&b, &[]), 3);
+    store.stop();
+}
+
+#[test]
+fn what_is_held_for_too_long_is_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.keep.held = Duration::from_secs(2);
+    let store = Store::open(options);
+    let a = store.create("a");
+    let early = store.accept("a.x", "1");
+    let later = NewEvent {
+        deliver_at: Some(crate::clock::now() + HOUR),
+        ..event("a.x", "2")
+    };
+    let later = store.try_accept(later).unwrap().id;
+    let reason = DisabledReason::Manual;
+    let endpoint = a.clone();
+    store.act(Action::Disable { endpoint, reason }).unwrap();
+    let began = Instant::now();
+    assert_eq!(store.status(early, &a).0, Status::Held);
+    store.wait("it is dead", |store| {
+        store.status(early, &a) == (Status::Dead, Some(Reason::HeldTooLong))
+    });
+    assert!(began.elapsed() > Duration::from_millis(1900));
+    assert_eq!(store.status(later, &a).0, Status::Held, "it is not due yet");
+    store.stop();
+}
+
+#[test]
+fn held_ones_make_room_oldest_first_and_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    (options.max_size, options.keep.max_size) = (100_000, 50_000);
+    let store = Store::open(options);
+    let (a, b) = (store.create("a"), store.create("b"));
+    let reason = DisabledReason::Manual;
+    let endpoint = a.clone();
+    store.act(Action::Disable { endpoint, reason }).unwrap();
+    let body = format!("{:?}", "x".repeat(1000));
+    let mut ids = Vec::new();
+    while store.outbox.shared.index.read().history_bytes() <= 50_000 {
+        ids.push(store.accept("a.x", &body));
+    }
+    // What just made room can be seen for a while.
+    store.wait("one has made room", |store| {
+        store.outbox.status().held_dropped > 0
+    });
+    let space = (Status::Dead, Some(Reason::Space));
+    assert_eq!(store.status(ids[0], &a), space);
+    assert_eq!(store.status(ids[5], &a).0, Status::Held);
+    while ids.len() < 300 {
+        ids.push(store.accept("a.x", &body));
+    }
+    store.wait("history is within its limit", |store| {
+        store.outbox.shared.index.read().history_bytes() < 55_000
+    });
+    let dropped = store.outbox.status().held_dropped;
+    assert!((200..270).contains(&dropped), "{dropped}");
+    let held = store.count(&a, &[Status::Held]);
+    assert_eq!(held + dropped, 300);
+    assert_eq!(store.status(ids[299], &a).0, Status::Held);
+    store.wait("the dispatcher knows", |store| {
+        store.withdrawn() as u64 == dropped
+    });
+    assert!(
+        store.outbox.delivery(ids[0], &a).is_err(),
+        "the oldest are gone"
+    );
+    store.accept("b.x", &body);
+    assert_eq!(store.count(&b, &[Status::Pending]), 1);
+    store.stop();
+}
+
+/// Whether any file below holds these bytes.
+fn holds(dir: &Path, needle: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, needle);
+        }
+        // A file of sled's may go between the look and the reading.
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        bytes
+            .windows(needle.len())
+            .any(|part| part == needle.as_bytes())
+    })
+}
+
+#[test]
+fn nothing_is_left_of_what_was_erased_but_that_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let secret = NewEvent {
+        idempotency_key: Some(Key::new("once").unwrap()),
+        ..event("a.x", "\"SESAME-BODY\"")
+    };
+    let receipt = store.try_accept(secret.clone()).unwrap();
+    let id = receipt.id;
+    for n in 1..4 {
+        let now = crate::clock::now();
+        let next = Next::Retry {
+            due: now + HOUR,
+            budget_from: now,
+            tries: n,
+        };
+        store.settle(id, &a, next, &format!("SESAME-ANSWER {n}"));
+    }
+    store.wait("the attempts are stored", |store| {
+        store.outbox.delivery(id, &a).unwrap().attempt_count == 3
+    });
+    // Written again by cleaning, so that there are copies of everything; then once more.
+    let rewrite = || {
+        let (done, wait) = mpsc::sync_channel(1);
+        let step = crate::outbox::cleaning::Step::Rewrite(vec![id]);
+        store
+            .outbox
+            .requests
+            .send(Request::Clean { step, done })
+            .unwrap();
+        wait.recv().unwrap();
+    };
+    rewrite();
+    store.settle(id, &a, Next::Delivered, "SESAME-LAST");
+    store.wait("it is delivered", |store| {
+        store.status(id, &a).0 == Status::Delivered
+    });
+    let bodies = |view: crate::outbox::DeliveryView| {
+        let attempts = view.attempts.into_iter();
+        attempts
+            .map(|attempt| String::from_utf8(attempt.response_body.to_vec()).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let all = [
+        "SESAME-ANSWER 1",
+        "SESAME-ANSWER 2",
+        "SESAME-ANSWER 3",
+        "SESAME-LAST",
+    ];
+    assert_eq!(bodies(store.outbox.delivery(id, &a).unwrap()), all);
+    rewrite();
+    assert_eq!(bodies(store.outbox.delivery(id, &a).unwrap()), all);
+    assert!(holds(dir.path(), "SESAME"));
+
+    store.runtime.block_on(store.outbox.erase(id)).unwrap();
+    assert!(matches!(store.outbox.event(id), Err(ReadError::Erased)));
+    assert!(matches!(
+        store.outbox.delivery(id, &a),
+        Err(ReadError::Erased)
+    ));
+    assert_eq!(store.runtime.block_on(store.outbox.erase(id)), Ok(()));
+    let (event, endpoint) = (id, a.clone());
+    assert_eq!(
+        store.act(Action::Retry { event, endpoint }),
+        Err(ActRefused::Erased)
+    );
+    assert_eq!(store.count(&a, &[]), 0);
+    let again = store.try_accept(secret.clone()).unwrap();
+    assert_eq!((again.id, again.deliveries, again.duplicate), (id, 1, true));
+    let walked = |store: &Store| store.outbox.shared.index.read().sums.erasing.is_empty();
+    store.wait("every copy is overwritten", walked);
+    assert!(!holds(dir.path(), "SESAME"));
+    store.stop();
+
+    // Another boot: the index is built anew from the log, and erased is no damage.
+    let mut later = options(dir.path());
+    later.boot_id = Some("later".into());
+    let store = Store::open(later);
+    assert!(matches!(store.outbox.event(id), Err(ReadError::Erased)));
+    assert_eq!(store.outbox.status().damaged_records, 0);
+    assert!(store.try_accept(secret).unwrap().duplicate);
+    assert!(!holds(dir.path(), "SESAME"));
+    store.stop();
+}
+
+#[test]
+fn an_erased_event_is_forgotten_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.keep.erased = Duration::from_secs(1);
+    options.keep.dead = Duration::from_secs(1);
+    let store = Store::open(options);
+    let id = store.accept("a.x", "1");
+    store.runtime.block_on(store.outbox.erase(id)).unwrap();
+    store.wait("nothing knows it any more", |store| {
+        matches!(store.outbox.event(id), Err(ReadError::NoSuchEvent))
+    });
+    assert_eq!(store.outbox.shared.index.read().meta.erased, 0);
+    store.stop();
+}
+
+#[test]
+fn no_more_jobs_than_a_hundred_and_none_outlives_its_endpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    for id in store.fill("a.x", 300) {
+        store.kill(id, &a);
+    }
+    store.wait("all are dead", |store| {
+        store.count(&a, &[Status::Dead]) == 300
+    });
+    // Each takes one at once, and the next in a quarter of an hour.
+    let begin = || {
+        let slow = Some(Rate { per_second: 0.001 });
+        let asked = store.outbox.replay(&a, only(&[Status::Dead]), slow);
+        store.runtime.block_on(asked)
+    };
+    for n in 0..100 {
+        assert!(begin().is_ok(), "{n}");
+    }
+    assert_eq!(begin(), Err(ActRefused::TooManyJobs));
+    store.act(Action::Delete { endpoint: a }).unwrap();
+    store.wait("the jobs are gone", |store| {
+        let state = store.outbox.shared.index.read();
+        let end = keys::end_of(keys::JOBS);
+        state.entries.scan(keys::JOBS, &end, false).count() == 0
+    });
+    store.stop();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However small its pieces, a walk finds what is chosen, each once and in order.
+    #[test]
+    fn a_walk_in_pieces_finds_what_one_look_finds(
+        statuses in proptest::collection::vec(0..4usize, 1..4),
+        steps in proptest::collection::vec(0..5u8, 0..40),
+        holding in any::<bool>(),
+        wanted in 1..5usize,
+        from in 0..20u128,
+    ) {
+        use crate::outbox::record::{Accepted, Acted, EndpointRow, EndpointStateRow, EventHead, Record, StepRow};
+        let mut state = State::new(None, [0; 16]);
+        let disabled = holding.then_some((1, 5));
+        let row = EndpointRow {
+            no: 1,
+            id: "a",
+            tenant: "t",
+            state: EndpointStateRow { disabled, ..EndpointStateRow::default() },
+        };
+        state.apply(1, &Record::Endpoint(row)).unwrap();
+        for (n, step) in steps.iter().enumerate() {
+            let id = n as u128 + 1;
+            let event = EventHead {
+                id, tenant: "t", event_type: "x", key: None, idempotency: None,
+                deliver_at: None, content_type: None, data_at: 0, body_len: 1,
+            };
+            let endpoints = vec![1, 2];
+            state.apply(9, &Record::Accepted(Accepted { event, due: 1, endpoints })).unwrap();
+            let step = match step {
+                0 => StepRow::Hold { reason: 3 },
+                1 => StepRow::Die { at: 5, reason: 6 },
+                _ => continue,
+            };
+            state.apply(10, &Record::Acted(Acted { id, endpoint: 1, step })).unwrap();
+        }
+        let choice = Choice {
+            no: EndpointNo(1),
+            statuses: statuses.iter().map(|at| Status::ALL[*at]).collect(),
+            types: Vec::new(),
+            last: u128::MAX,
+        };
+        let lane = &state.lanes[&EndpointNo(1)];
+        let expected: Vec<EventId> = (from.max(1)..=steps.len() as u128).map(EventId).filter(|id| {
+            let row = state.delivery_row(*id, EndpointNo(1)).unwrap().unwrap();
+            choice.statuses.contains(&status_shown(&row, lane).unwrap())
+        }).collect();
+        let (mut found, mut next) = (Vec::new(), Some(from));
+        while let Some(position) = next {
+            let mut some = Vec::new();
+            next = choice.walk(&state, lane, position, wanted, &mut some).unwrap();
+            prop_assert!(some.len() <= wanted);
+            prop_assert!(next.is_none_or(|next| next > position || some.is_empty()));
+            found.append(&mut some);
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
