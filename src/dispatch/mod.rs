@@ -10,7 +10,7 @@ mod gauges;
 mod questions;
 mod readings;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -65,8 +65,8 @@ pub struct Dispatch {
     random: SmallRng,
     started: Instant,
     ended: mpsc::UnboundedSender<Ended>,
-    /// Attempts that ended and whose outcome the engine is about to decide.
-    judged: HashMap<(EventId, EndpointNo), Attempt>,
+    /// An attempt that ended and whose outcome the engine is deciding.
+    judged: Option<Ended>,
     asking: Questions,
     asked: mpsc::Receiver<Question>,
     /// Readings of heads that are still to be made.
@@ -96,7 +96,7 @@ impl Dispatch {
             random: rand::make_rng(),
             started: Instant::now(),
             ended,
-            judged: HashMap::new(),
+            judged: None,
             asking,
             asked,
             walks: VecDeque::new(),
@@ -143,6 +143,7 @@ impl Dispatch {
         let mut drain_until: Option<tokio::time::Instant> = None;
         let mut stopped = false;
         loop {
+            self.show();
             let wake = self.wake_at();
             tokio::select! {
                 biased;
@@ -232,7 +233,11 @@ impl Dispatch {
 
     /// One input, and all that follows from it.
     fn tell(&mut self, input: Input) {
-        let now = self.now();
+        self.tell_at(self.now(), input);
+    }
+
+    /// The same for one of many inputs that come together.
+    fn tell_at(&mut self, now: Now, input: Input) {
         let mut inputs = VecDeque::new();
         let mut next = Some(input);
         while let Some(input) = next {
@@ -247,6 +252,9 @@ impl Dispatch {
             }
             next = inputs.pop_front();
         }
+    }
+
+    fn show(&self) {
         let stats = self.engine.stats();
         self.gauges.in_flight.store(stats.in_flight as u64, Relaxed);
         self.gauges
@@ -323,11 +331,13 @@ impl Dispatch {
 
     fn ended(&mut self, first: Ended, attempts: &mut Attempts) {
         let mut next = Some(first);
-        while let Some(Ended { no, event, attempt }) = next.take() {
-            self.gauges.count(&attempt);
-            let outcome = (&attempt).into();
-            self.judged.insert((event, no), attempt);
-            self.tell(Input::Ended { no, event, outcome });
+        let now = self.now();
+        while let Some(ended) = next.take() {
+            self.gauges.count(&ended.attempt);
+            let outcome = (&ended.attempt).into();
+            let (no, event) = (ended.no, ended.event);
+            self.judged = Some(ended);
+            self.tell_at(now, Input::Ended { no, event, outcome });
             next = attempts.0.try_recv().ok();
         }
     }
@@ -340,9 +350,11 @@ impl Dispatch {
         disable: Option<DisabledReason>,
         awaited: bool,
     ) {
-        let Some(attempt) = self.judged.remove(&(event, no)) else {
+        let judged = self.judged.take();
+        let Some(ended) = judged.filter(|ended| (ended.no, ended.event) == (no, event)) else {
             return;
         };
+        let attempt = ended.attempt;
         self.report(no, event, &attempt, next);
         if !matches!(next, Next::Retry { .. }) {
             self.bodies.release(event);
@@ -362,6 +374,10 @@ impl Dispatch {
     }
 
     fn report(&self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
+        let dead = matches!(next, Next::Dead { .. });
+        if !dead && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
         let known = self.outbox.in_force(no);
         let endpoint = known
             .as_ref()
@@ -387,37 +403,38 @@ impl Dispatch {
         let mut next = Some(first);
         while let Some(mut commit) = next.take() {
             commit.answer();
+            let now = self.now();
             for notice in commit.notices {
-                self.noticed(notice);
+                self.noticed(notice, now);
             }
             next = commits.try_recv().ok();
         }
     }
 
-    fn noticed(&mut self, notice: Notice) {
+    fn noticed(&mut self, notice: Notice, now: Now) {
         match notice {
             Notice::Queued { no, entry, content } => {
                 if let Some(content) = content {
                     self.bodies.keep(entry.event, content);
                 }
-                self.tell(Input::Queued { no, entry });
+                self.tell_at(now, Input::Queued { no, entry });
             }
             Notice::Withdrawn { no, event } => {
                 self.bodies.release(event);
                 let chain = readings::chain_of(&self.outbox, no, event);
-                self.tell(Input::Withdrawn { no, event, chain });
+                self.tell_at(now, Input::Withdrawn { no, event, chain });
             }
-            Notice::Stored { no, event } => self.tell(Input::Stored { no, event }),
+            Notice::Stored { no, event } => self.tell_at(now, Input::Stored { no, event }),
             Notice::Configured { no } => {
                 if let Some(endpoint) = self.outbox.in_force(no) {
                     let policy = policy(&endpoint);
-                    self.tell(Input::Configure { no, policy });
+                    self.tell_at(now, Input::Configure { no, policy });
                 }
             }
-            Notice::Removed { no } => self.tell(Input::Remove { no }),
-            Notice::Held { no } => self.tell(Input::Hold { no }),
-            Notice::Released { no, at } => self.tell(Input::Release { no, at }),
-            Notice::Wanted { no } => self.tell(Input::Probe { no }),
+            Notice::Removed { no } => self.tell_at(now, Input::Remove { no }),
+            Notice::Held { no } => self.tell_at(now, Input::Hold { no }),
+            Notice::Released { no, at } => self.tell_at(now, Input::Release { no, at }),
+            Notice::Wanted { no } => self.tell_at(now, Input::Probe { no }),
         }
     }
 }

@@ -1,7 +1,12 @@
 //! Which endpoints want an event: an index by tenant and type, so that the cost of a
 //! match follows the number of endpoints that want it and not of those there are.
+//!
+//! A pattern costs a hash and a number: a hundred thousand endpoints of as many tenants
+//! are a few megabytes. What has the hash that is looked for is checked against the
+//! endpoint itself, so that a collision gives no tenant another one's events.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
 use super::endpoint::{EndpointNo, TypePattern};
 use super::event::{EventType, RESERVED_PREFIX, Tenant};
@@ -10,91 +15,142 @@ use super::event::{EventType, RESERVED_PREFIX, Tenant};
 /// thousand new endpoints would cost the square of that.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    tenants: HashMap<Tenant, Wanted>,
+    patterns: BTreeSet<(u64, EndpointNo)>,
+    hash: RandomState,
 }
 
-#[derive(Debug, Default)]
-struct Wanted {
-    any: Vec<EndpointNo>,
-    exact: HashMap<Box<str>, Vec<EndpointNo>>,
-    /// By prefix, its dot included.
-    prefix: HashMap<Box<str>, Vec<EndpointNo>>,
-}
+const ANY: (u8, &str) = (0, "");
+const EXACT: u8 = 1;
+/// With its dot.
+const PREFIX: u8 = 2;
 
 impl Subscriptions {
-    /// Takes in an endpoint's patterns; the endpoint is not in here yet.
+    /// Takes in an endpoint's patterns.
     pub fn add(&mut self, no: EndpointNo, tenant: &Tenant, types: &[TypePattern]) {
-        let wanted = self.tenants.entry(tenant.clone()).or_default();
         for pattern in types {
-            match pattern {
-                TypePattern::Any => wanted.any.push(no),
-                TypePattern::Prefix(prefix) => {
-                    wanted
-                        .prefix
-                        .entry((&**prefix).into())
-                        .or_default()
-                        .push(no);
-                }
-                TypePattern::Exact(name) => {
-                    wanted
-                        .exact
-                        .entry(name.as_str().into())
-                        .or_default()
-                        .push(no);
-                }
-            }
+            let hash = self.hash_of(tenant, spelled(pattern));
+            self.patterns.insert((hash, no));
         }
     }
 
     /// Takes out an endpoint that was added with these patterns.
     pub fn remove(&mut self, no: EndpointNo, tenant: &Tenant, types: &[TypePattern]) {
-        let Some(wanted) = self.tenants.get_mut(tenant) else {
-            return;
-        };
         for pattern in types {
-            match pattern {
-                TypePattern::Any => wanted.any.retain(|other| *other != no),
-                TypePattern::Prefix(prefix) => take_out(&mut wanted.prefix, prefix, no),
-                TypePattern::Exact(name) => take_out(&mut wanted.exact, name.as_str(), no),
-            }
-        }
-        if wanted.any.is_empty() && wanted.exact.is_empty() && wanted.prefix.is_empty() {
-            self.tenants.remove(tenant);
+            let hash = self.hash_of(tenant, spelled(pattern));
+            self.patterns.remove(&(hash, no));
         }
     }
 
-    /// The endpoints of `tenant` that want `event_type`, each once, in order of their numbers.
-    pub fn matching(&self, tenant: &Tenant, event_type: &EventType) -> Vec<EndpointNo> {
-        let Some(wanted) = self.tenants.get(tenant) else {
+    /// The endpoints of `tenant` that want `event_type`, each once, in order of their
+    /// numbers. `wants` says whether an endpoint that may want it really does.
+    pub fn matching(
+        &self,
+        tenant: &Tenant,
+        event_type: &EventType,
+        wants: impl Fn(EndpointNo) -> bool,
+    ) -> Vec<EndpointNo> {
+        if self.patterns.is_empty() {
             return Vec::new();
-        };
+        }
         let name = event_type.as_str();
         let reserved = event_type.is_reserved();
-        let mut found = if reserved {
-            Vec::new()
-        } else {
-            wanted.any.clone()
+        let mut found = Vec::new();
+        let mut look_up = |pattern| {
+            let hash = self.hash_of(tenant, pattern);
+            let range = (hash, EndpointNo(0))..=(hash, EndpointNo(u32::MAX));
+            let numbers = self.patterns.range(range).map(|(_, no)| *no);
+            found.extend(numbers.filter(|no| wants(*no)));
         };
-        found.extend(wanted.exact.get(name).into_iter().flatten());
-        if !wanted.prefix.is_empty() {
-            for (dot, _) in name.match_indices('.') {
-                let prefix = &name[..=dot];
-                if !reserved || prefix.starts_with(RESERVED_PREFIX) {
-                    found.extend(wanted.prefix.get(prefix).into_iter().flatten());
-                }
+        if !reserved {
+            look_up(ANY);
+        }
+        look_up((EXACT, name));
+        for (dot, _) in name.match_indices('.') {
+            let prefix = &name[..=dot];
+            if !reserved || prefix.starts_with(RESERVED_PREFIX) {
+                look_up((PREFIX, prefix));
             }
         }
         found.sort_unstable();
         found.dedup();
         found
     }
+
+    fn hash_of(&self, tenant: &Tenant, pattern: (u8, &str)) -> u64 {
+        self.hash.hash_one((tenant.as_str(), pattern))
+    }
 }
 
-fn take_out(from: &mut HashMap<Box<str>, Vec<EndpointNo>>, name: &str, no: EndpointNo) {
-    if let Some(numbers) = from.get_mut(name) {
-        numbers.retain(|other| *other != no);
-        if numbers.is_empty() {
-            from.remove(name);
+fn spelled(pattern: &TypePattern) -> (u8, &str) {
+    match pattern {
+        TypePattern::Any => ANY,
+        TypePattern::Prefix(prefix) => (PREFIX, prefix),
+        TypePattern::Exact(name) => (EXACT, name.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Known = HashMap<EndpointNo, (Tenant, Vec<TypePattern>)>;
+
+    fn wants(known: &Known, no: EndpointNo, tenant: &Tenant, event_type: &EventType) -> bool {
+        let (own, types) = &known[&no];
+        own == tenant && types.iter().any(|pattern| pattern.matches(event_type))
+    }
+
+    fn tenant() -> impl Strategy<Value = Tenant> {
+        "[ab]".prop_map(|text| Tenant::new(&text).unwrap())
+    }
+
+    fn pattern() -> impl Strategy<Value = TypePattern> {
+        let text = "\\*|(outboxd|a|b)(\\.(a|b)){0,2}(\\.\\*)?";
+        text.prop_map(|text| TypePattern::parse(&text).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The index finds what asking every endpoint would find.
+        #[test]
+        fn matching_is_asking_everyone(
+            steps in proptest::collection::vec(
+                (0..8u32, proptest::option::of((tenant(), proptest::collection::vec(pattern(), 1..4)))),
+                0..30,
+            ),
+            asked in tenant(),
+            name in "(outboxd|a|b)(\\.(a|b)){0,3}",
+        ) {
+            let mut subscriptions = Subscriptions::default();
+            let mut known = Known::default();
+            for (no, step) in steps {
+                let no = EndpointNo(no);
+                if let Some((tenant, types)) = known.remove(&no) {
+                    subscriptions.remove(no, &tenant, &types);
+                }
+                if let Some((tenant, types)) = step {
+                    subscriptions.add(no, &tenant, &types);
+                    known.insert(no, (tenant, types));
+                }
+            }
+            let event_type = EventType::new(&name).unwrap();
+            let wanted = |no: EndpointNo| wants(&known, no, &asked, &event_type);
+            let mut expected: Vec<EndpointNo> =
+                known.keys().copied().filter(|no| wanted(*no)).collect();
+            expected.sort_unstable();
+            // The check must not do the index's work, but for collisions.
+            let found = subscriptions.matching(&asked, &event_type, |_| true);
+            prop_assert_eq!(&found, &expected);
+            prop_assert_eq!(subscriptions.matching(&asked, &event_type, |_| false), vec![]);
+            for (no, (tenant, types)) in known {
+                subscriptions.remove(no, &tenant, &types);
+            }
+            prop_assert!(subscriptions.patterns.is_empty());
         }
     }
 }

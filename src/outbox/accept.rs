@@ -166,7 +166,6 @@ impl Writer {
         let endpoints = self
             .shared
             .endpoints()
-            .subscriptions
             .matching(&event.tenant, &event.event_type);
         self.store(event, fingerprint, now, endpoints, draft)
     }
@@ -264,7 +263,6 @@ impl Writer {
                 let endpoints = self
                     .shared
                     .endpoints()
-                    .subscriptions
                     .matching(&event.tenant, &event.event_type);
                 let len = event.payload.len() as u64;
                 if self.beyond_share(&endpoints, len, draft).len() < endpoints.len() {

@@ -137,16 +137,15 @@ impl Writer {
     /// puts them and the API's in force.
     pub(super) fn reconcile(&mut self, configured: Vec<Endpoint>) -> Result<(), WriterError> {
         let now = self.now();
-        let (lanes, by_id, mut last_no) = {
-            let state = self.index.read();
-            (state.lanes.clone(), state.by_id.clone(), state.meta.last_no)
-        };
+        let mut last_no = self.index.read().meta.last_no;
         let mut in_force = self.defined()?;
         let mut switched = Vec::new();
         for endpoint in configured {
-            let known = by_id
-                .get(&endpoint.id)
-                .and_then(|no| lanes.get(no).map(|lane| (*no, lane)));
+            let known = {
+                let state = self.index.read();
+                let found = state.lane_named(&endpoint.id);
+                found.map(|(no, lane)| (no, lane.clone()))
+            };
             let (no, old) = match known {
                 Some((no, lane)) => (no, Some(lane)),
                 None => {
@@ -154,8 +153,8 @@ impl Writer {
                     (EndpointNo(last_no), None)
                 }
             };
-            let state = reconciled(old.map(|lane| lane.state), endpoint.enabled, now);
-            if let Some(old) = old
+            let state = reconciled(old.as_ref().map(|lane| lane.state), endpoint.enabled, now);
+            if let Some(old) = &old
                 && old.state.off_in_file.is_some() != state.off_in_file.is_some()
             {
                 switched.push((old.clone(), state));
@@ -177,18 +176,24 @@ impl Writer {
             in_force.push((no, Arc::new(endpoint)));
         }
         let present: HashSet<EndpointNo> = in_force.iter().map(|(no, _)| *no).collect();
-        for (no, lane) in &lanes {
-            let gone = !present.contains(no) && lane.deleted.is_none();
-            if gone && lane.state.missing.is_none() {
-                tracing::warn!(endpoint = %lane.id, "endpoint is gone from the configuration; its open deliveries are held until it is back");
-                let missing = Some(now.as_millis());
-                let state = EndpointStateRow {
-                    missing,
-                    ..lane.state
-                };
-                self.push_endpoint(*no, lane, state)?;
-                self.commit_if_long()?;
-            }
+        let gone: Vec<(EndpointNo, Lane)> = {
+            let state = self.index.read();
+            let lanes = state.lanes.iter();
+            lanes
+                .filter(|(no, lane)| !present.contains(no) && lane.deleted.is_none())
+                .filter(|(_, lane)| lane.state.missing.is_none())
+                .map(|(no, lane)| (*no, Lane::clone(lane)))
+                .collect()
+        };
+        for (no, lane) in gone {
+            tracing::warn!(endpoint = %lane.id, "endpoint is gone from the configuration; its open deliveries are held until it is back");
+            let missing = Some(now.as_millis());
+            let state = EndpointStateRow {
+                missing,
+                ..lane.state
+            };
+            self.push_endpoint(no, &lane, state)?;
+            self.commit_if_long()?;
         }
         self.commit(Draft::default())?;
         self.limits.refresh(&mut self.log)?;

@@ -43,7 +43,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
-use crate::domain::event::{NewEvent, Tenant};
+use crate::domain::event::{EventType, NewEvent, Tenant};
 use crate::domain::subscription::Subscriptions;
 use crate::domain::time::Timestamp;
 use commit::{Outcome, Request};
@@ -65,6 +65,16 @@ struct Endpoints {
 }
 
 impl Endpoints {
+    /// The endpoints that want an event of this type, in order of their numbers.
+    fn matching(&self, tenant: &Tenant, event_type: &EventType) -> Vec<EndpointNo> {
+        self.subscriptions.matching(tenant, event_type, |no| {
+            self.by_no.get(&no).is_some_and(|endpoint| {
+                let mut types = endpoint.types.iter();
+                endpoint.tenant == *tenant && types.any(|pattern| pattern.matches(event_type))
+            })
+        })
+    }
+
     /// Puts an endpoint in force as it is now, or takes it out.
     fn put(&mut self, no: EndpointNo, endpoint: Option<Arc<Endpoint>>) {
         if let Some(old) = self.by_no.remove(&no) {
@@ -301,7 +311,7 @@ impl Outbox {
             let lane = state.lanes.get(no);
             items.push((
                 endpoint.clone(),
-                lane.map(endpoint_state).unwrap_or_default(),
+                lane.map(|lane| endpoint_state(lane)).unwrap_or_default(),
             ));
         }
         Page { items, next: None }

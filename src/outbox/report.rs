@@ -128,8 +128,7 @@ impl Writer {
 
     fn is_wanted(&self, name: &str, tenant: &Tenant) -> bool {
         let endpoints = self.shared.endpoints();
-        EventType::new(name)
-            .is_ok_and(|name| !endpoints.subscriptions.matching(tenant, &name).is_empty())
+        EventType::new(name).is_ok_and(|name| !endpoints.matching(tenant, &name).is_empty())
     }
 
     fn type_of(&self, event: EventId) -> Result<Option<String>, WriterError> {

@@ -319,9 +319,7 @@ impl Writer {
                     self.apply(placed)?;
                     let gauges = &self.shared.gauges;
                     gauges.space_deaths.fetch_add(draft.space_deaths, Relaxed);
-                    for (no, endpoint) in draft.in_force.drain(..) {
-                        self.shared.put_in_force(no, endpoint);
-                    }
+                    self.enforce(&mut draft);
                     for (offset, mut notice) in draft.queued.drain(..) {
                         if let Notice::Queued { entry, .. } = &mut notice {
                             entry.lsn = placed.lsn(offset).0;
@@ -361,6 +359,19 @@ impl Writer {
             let _ = self.nudge.try_send(());
         }
         Ok(())
+    }
+
+    /// What the frame defines is in force from now on.
+    fn enforce(&self, draft: &mut Draft) {
+        for (no, mut endpoint) in draft.in_force.drain(..) {
+            if let Some(endpoint) = endpoint.as_mut().and_then(Arc::get_mut)
+                && let Some(lane) = self.index.read().lanes.get(&no)
+            {
+                // The same names, kept once.
+                (endpoint.id, endpoint.tenant) = (lane.id.clone(), lane.tenant.clone());
+            }
+            self.shared.put_in_force(no, endpoint);
+        }
     }
 
     /// There was no room for the frame: nothing of it was written. Whoever waits is told.

@@ -188,7 +188,8 @@ fn lane_of(
     state: &crate::outbox::index::State,
     no: EndpointNo,
 ) -> Option<&crate::outbox::index::Lane> {
-    state.lanes.get(&no).filter(|lane| lane.deleted.is_none())
+    let lane = state.lanes.get(&no)?;
+    lane.deleted.is_none().then_some(lane)
 }
 
 /// The lowest id of that moment.

@@ -11,7 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::bulk::{Choice, NewJob, status_shown};
 use crate::outbox::commit::Notice;
 use crate::outbox::index::rows::{self, EventRow};
-use crate::outbox::index::{Lane, PagesError, keys};
+use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::{
     self, JobRow, JobWork, Moved, MovedStep, Record, StepRow, reason_number,
 };
@@ -219,7 +219,7 @@ impl Writer {
             .read()
             .lanes
             .get(&no)
-            .is_some_and(Lane::is_taking);
+            .is_some_and(|lane| lane.is_taking());
         if !taking {
             return Ok(());
         }

@@ -331,7 +331,9 @@ impl State {
         row: DeliveryRow,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
-        self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
+        self.lanes
+            .entry(no)
+            .or_insert_with(|| Box::new(Lane::nameless(no)));
         self.entries
             .put_new(keys::delivery(id, no), rows::encode(&row));
         self.list(id, no, &row, facts);

@@ -16,17 +16,26 @@ impl State {
             self.unknown += 1;
             return;
         };
+        self.meta.last_no = self.meta.last_no.max(no.0);
+        // Most such records only say again what is known.
+        let same = self.lanes.get(&no).is_some_and(|lane| {
+            (lane.id == id) && (lane.tenant == tenant) && lane.state == row.state
+        });
+        if same && self.by_id.get(&id) == Some(&no) {
+            return;
+        }
         self.by_id.insert(id.clone(), no);
         self.unweigh(no);
-        let lane = self.lanes.entry(no).or_insert_with(|| Lane {
-            id: id.clone(),
-            tenant: tenant.clone(),
-            state: row.state,
-            deleted: None,
-            totals: Default::default(),
+        let lane = self.lanes.entry(no).or_insert_with(|| {
+            Box::new(Lane {
+                id: id.clone(),
+                tenant: tenant.clone(),
+                state: row.state,
+                deleted: None,
+                totals: Default::default(),
+            })
         });
         (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
-        self.meta.last_no = self.meta.last_no.max(no.0);
         self.weigh(no);
         self.touched.insert(no);
     }
@@ -47,7 +56,9 @@ impl State {
         });
         self.meta.spec_bytes += entry.len() as u64 + SPEC_COST;
         self.entries.put(keys::spec(no), entry);
-        self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
+        self.lanes
+            .entry(no)
+            .or_insert_with(|| Box::new(Lane::nameless(no)));
         self.touched.insert(no);
         Ok(())
     }
@@ -66,7 +77,10 @@ impl State {
         let no = EndpointNo(deleted.no);
         self.drop_spec(no)?;
         self.unweigh(no);
-        let lane = self.lanes.entry(no).or_insert_with(|| Lane::nameless(no));
+        let lane = self
+            .lanes
+            .entry(no)
+            .or_insert_with(|| Box::new(Lane::nameless(no)));
         lane.deleted = Some(deleted.at);
         self.weigh(no);
         self.meta.last_no = self.meta.last_no.max(no.0);

@@ -64,7 +64,8 @@ impl Lane {
 #[derive(Default)]
 pub struct State {
     pub entries: Overlay,
-    pub lanes: BTreeMap<EndpointNo, Lane>,
+    /// Boxed: most of a tree's places are empty, and there may be a hundred thousand lanes.
+    pub lanes: BTreeMap<EndpointNo, Box<Lane>>,
     pub by_id: HashMap<EndpointId, EndpointNo>,
     pub meta: MetaRow,
     /// Records that spoke of something unknown, since the start.

@@ -236,13 +236,13 @@ pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> 
         };
         lanes.push((
             no,
-            Lane {
+            Box::new(Lane {
                 id,
                 tenant,
                 state: row.state,
                 deleted: row.deleted,
                 totals: row.totals,
-            },
+            }),
         ));
     }
     state.by_id = lanes
