@@ -9,7 +9,7 @@ use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::domain::event::EventId;
-use crate::outbox::{Content, Outbox};
+use crate::outbox::{Content, Outbox, ReadError};
 use crate::transport::{Outgoing, Transport};
 
 /// An attempt that came to its end.
@@ -85,6 +85,10 @@ pub(super) async fn of_stored(
         Ok(Ok(content)) => {
             let attempt = attempt(&transport, &endpoint, event, &content).await;
             return guard.end(attempt);
+        }
+        Ok(Err(ReadError::Erased | ReadError::NoSuchEvent)) => {
+            tracing::debug!(%event, endpoint = %endpoint.id, "the event was erased before this attempt");
+            return guard.end(unsent("the event was erased"));
         }
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),

@@ -37,6 +37,8 @@ const BATCH: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 /// How long to wait when there was no room for a batch, or too much is pending already.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The longest rest of a slow job, in seconds.
+const REST_MAX: f64 = 30.0 * 86_400.0;
 /// How many looks for something to do a job takes before others have their turn.
 const LOOKS: usize = 8;
 
@@ -256,8 +258,11 @@ impl Bulk {
         let wanted = match row.work {
             JobWork::Purge => BATCH,
             JobWork::Replay if self.is_over_share(no) => return Ok(Some(PAUSE)),
-            // Between 1 and 256.
-            JobWork::Replay => (rate * TICK.as_secs_f64()).ceil().clamp(1.0, BATCH as f64) as usize,
+            // Between 1 and 256, also for a rate that is no number.
+            JobWork::Replay => {
+                let wanted = (rate * TICK.as_secs_f64()).ceil() as usize;
+                wanted.clamp(1, BATCH)
+            }
         };
         let choice = Choice::of(row)?;
         let (mut ids, mut next) = (Vec::new(), Some(pace.position));
@@ -293,7 +298,7 @@ impl Bulk {
         }
         if row.work == JobWork::Replay && rate > 0.0 {
             let due = now.checked_sub(TICK).map_or(now, |by| pace.next.max(by));
-            pace.next = due + Duration::from_secs_f64((taken as f64 / rate).min(3600.0));
+            pace.next = due + Duration::from_secs_f64((taken as f64 / rate).min(REST_MAX));
         }
         pace.position = position;
         self.paces.insert(row.no, pace);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
@@ -12,7 +13,7 @@ use crate::outbox::index::rows::{self, EventRow, KeyRow};
 use crate::outbox::log::{Body, LogError, Lsn};
 use crate::outbox::read;
 use crate::outbox::record::{
-    AttemptRow, EventHead, Idempotency, KeyKept, Record, Rewritten, RewrittenDelivery,
+    AttemptRow, DeliveryRow, EventHead, Idempotency, KeyKept, Record, Rewritten, RewrittenDelivery,
 };
 use crate::outbox::writer::{Draft, Writer, WriterError};
 
@@ -162,21 +163,7 @@ impl Writer {
         let Some(mut body) = body.get(..head.body_len as usize).map(<[u8]>::to_vec) else {
             return self.lost(id, "its body is too short");
         };
-        let mut kept = Vec::with_capacity(rows.len());
-        let mut bodies = 0;
-        for (no, row) in rows {
-            let left = read::Attempts::WhatIsLeft;
-            let mut attempts =
-                read::attempts(&log, id, no, row.last_attempt, left).unwrap_or_default();
-            for attempt in &mut attempts {
-                bodies += attempt.response_body.len();
-                if bodies > REWRITTEN_BODIES {
-                    attempt.response_body.clear();
-                }
-                body.extend_from_slice(&attempt.response_body);
-            }
-            kept.push((no, row, attempts));
-        }
+        let kept = self.kept_attempts(id, rows, &mut body);
         let deliveries = kept.iter().map(|(no, state, attempts)| RewrittenDelivery {
             endpoint: no.0,
             state: *state,
@@ -186,8 +173,58 @@ impl Writer {
             event: head,
             deliveries: deliveries.collect(),
         };
+        let left = rewritten.deliveries.len();
+        let key = rewritten.event.idempotency.as_ref().map(|kept| kept.key);
+        let key = key.map(|key| (rewritten.event.tenant.to_owned(), key.to_owned()));
         self.push(&Record::Rewritten(rewritten), &body)?;
-        Ok(())
+        // The record counts the deliveries that are left; the answer that was given for the
+        // key counted all of them.
+        match key {
+            Some(key)
+                if self
+                    .answered(&key)?
+                    .is_some_and(|count| count as usize != left) =>
+            {
+                self.keep_keys(vec![key])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many deliveries the answer counted that a key stands for.
+    fn answered(&self, (tenant, key): &(String, String)) -> Result<Option<u32>, WriterError> {
+        let state = self.index.read();
+        let bytes = state.entries.get(&keys::idempotency(tenant, key))?;
+        let row = bytes
+            .as_deref()
+            .map(rows::decode::<KeyRow<'_>>)
+            .transpose()?;
+        Ok(row.map(|row| row.deliveries))
+    }
+
+    /// The attempts of these deliveries as far as they can be read. Their response bodies
+    /// are added to `body`, and those that would be too many are left out.
+    fn kept_attempts(
+        &self,
+        id: EventId,
+        rows: Vec<(EndpointNo, DeliveryRow)>,
+        body: &mut Vec<u8>,
+    ) -> Vec<(EndpointNo, DeliveryRow, Vec<Attempt>)> {
+        let mut bodies = 0;
+        let mut read = |(no, row): (EndpointNo, DeliveryRow)| {
+            let (log, left) = (&self.shared.log, read::Attempts::WhatIsLeft);
+            let mut attempts =
+                read::attempts(log, id, no, row.last_attempt, left).unwrap_or_default();
+            for attempt in &mut attempts {
+                bodies += attempt.response_body.len();
+                if bodies > REWRITTEN_BODIES {
+                    attempt.response_body.clear();
+                }
+                body.extend_from_slice(&attempt.response_body);
+            }
+            (no, row, attempts)
+        };
+        rows.into_iter().map(&mut read).collect()
     }
 
     fn lost(&mut self, id: EventId, reason: &str) -> Result<(), WriterError> {

@@ -202,6 +202,15 @@ impl Store {
         self.runtime.block_on(asked).unwrap()
     }
 
+    /// As cleaning does before a segment goes.
+    fn rewrite(&self, id: EventId) {
+        let (done, wait) = mpsc::sync_channel(1);
+        let step = crate::outbox::cleaning::Step::Rewrite(vec![id]);
+        let request = Request::Clean { step, done };
+        self.outbox.requests.send(request).unwrap();
+        wait.recv().unwrap();
+    }
+
     fn purge(&self, endpoint: &EndpointId, selection: Selection) -> u64 {
         let asked = self.outbox.purge(endpoint, selection);
         self.runtime.block_on(asked).unwrap()
@@ -449,6 +458,97 @@ fn held_ones_make_room_oldest_first_and_are_counted() {
     store.stop();
 }
 
+#[test]
+fn jobs_and_what_was_erased_outlive_the_segments_that_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut brief = options(dir.path());
+    brief.keep.delivered = Duration::from_millis(1);
+    let store = Store::open(brief.clone());
+    let a = store.create("a");
+    let keyed = NewEvent {
+        idempotency_key: Some(Key::new("once").unwrap()),
+        ..event("a.x", "1")
+    };
+    let [first, erased] = [keyed.clone(), event("a.x", "2")].map(|e| store.try_accept(e).unwrap());
+    let dead = store.fill("a.y", 3);
+    for id in [first.id].iter().chain(&dead) {
+        store.kill(*id, &a);
+    }
+    store.wait("they are dead", |store| {
+        store.count(&a, &[Status::Dead]) == 4
+    });
+    // The event stays without the delivery, and what its key stands for stays as it was.
+    let one = Selection {
+        types: vec![TypePattern::parse("a.x").unwrap()],
+        ..only(&[Status::Dead])
+    };
+    assert_eq!(store.purge(&a, one), 1);
+    store
+        .runtime
+        .block_on(store.outbox.erase(erased.id))
+        .unwrap();
+    assert_eq!(store.replay(&a, only(&[Status::Dead]), 0.001), 3);
+    store.wait("one is replayed", |store| {
+        store.count(&a, &[Status::Dead]) == 2
+    });
+    let body = format!("{:?}", "x".repeat(1 << 20));
+    // Twice around, so that what was written again is written again.
+    for _ in 0..2 {
+        let end = store.outbox.shared.log.end();
+        store.wait("the segments go", |store| {
+            store.accept("c.x", &body);
+            store.outbox.shared.log.start() > end
+        });
+        for id in [first.id, dead[0]] {
+            store.rewrite(id);
+        }
+    }
+    store.stop();
+    brief.boot_id = Some("later".into());
+    let store = Store::open(brief);
+    assert!(matches!(
+        store.outbox.event(erased.id),
+        Err(ReadError::Erased)
+    ));
+    let again = store.try_accept(keyed);
+    // Forgotten as finished by now, the key is known all the same.
+    let again = again.unwrap();
+    assert_eq!(
+        (again.id, again.deliveries, again.duplicate),
+        (first.id, 1, true)
+    );
+    store.wait("the job goes on", |store| {
+        store.count(&a, &[Status::Dead]) == 1
+    });
+    store.stop();
+}
+
+#[test]
+fn a_key_keeps_its_answer_when_deliveries_are_gone_and_the_event_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let keyed = NewEvent {
+        idempotency_key: Some(Key::new("once").unwrap()),
+        ..event("a.x", "1")
+    };
+    let id = store.try_accept(keyed.clone()).unwrap().id;
+    store.kill(id, &a);
+    store.wait("it is dead", |store| store.count(&a, &[Status::Dead]) == 1);
+    assert_eq!(store.purge(&a, Selection::default()), 1);
+    for _ in 0..2 {
+        store.rewrite(id);
+        let again = store.try_accept(keyed.clone()).unwrap();
+        assert_eq!((again.id, again.deliveries), (id, 1));
+    }
+    store.stop();
+    let mut later = options(dir.path());
+    later.boot_id = Some("later".into());
+    let store = Store::open(later);
+    assert_eq!(store.try_accept(keyed).unwrap().deliveries, 1);
+    store.stop();
+}
+
 /// Whether any file below holds these bytes.
 fn holds(dir: &Path, needle: &str) -> bool {
     std::fs::read_dir(dir).unwrap().any(|entry| {
@@ -488,16 +588,7 @@ fn nothing_is_left_of_what_was_erased_but_that_it_was() {
         store.outbox.delivery(id, &a).unwrap().attempt_count == 3
     });
     // Written again by cleaning, so that there are copies of everything; then once more.
-    let rewrite = || {
-        let (done, wait) = mpsc::sync_channel(1);
-        let step = crate::outbox::cleaning::Step::Rewrite(vec![id]);
-        store
-            .outbox
-            .requests
-            .send(Request::Clean { step, done })
-            .unwrap();
-        wait.recv().unwrap();
-    };
+    let rewrite = || store.rewrite(id);
     rewrite();
     store.settle(id, &a, Next::Delivered, "SESAME-LAST");
     store.wait("it is delivered", |store| {
