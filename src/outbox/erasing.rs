@@ -140,7 +140,7 @@ pub(super) struct Walked {
 
 /// What a walk found.
 pub(super) struct Copies {
-    /// Every copy with bodies in it that are still there.
+    /// Every copy with bodies in it.
     pub records: Vec<Lsn>,
     /// The events of which these are all.
     pub events: Vec<EventId>,
@@ -170,7 +170,8 @@ impl Walked {
         if let Some((first, _)) = shared.log.segments().first() {
             let _ = shared.log.replay(*first, end, |replayed| {
                 if let Replayed::Record(found) = replayed
-                    && !matches!(found.body, Body::Erased | Body::Intact([]))
+                    // One that is sealed may have been cut short before its bytes went.
+                    && !matches!(found.body, Body::Intact([]))
                     && is_copy(&wanted, found.kind, found.head)
                 {
                     records.push(found.lsn);
