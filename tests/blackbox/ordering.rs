@@ -51,8 +51,8 @@ fn a_failing_head_holds_the_rest_of_a_strict_endpoint() {
 fn one_at_a_time_is_under_way_at_a_strict_endpoint() {
     let gate = Gate::new();
     let held = gate.clone();
-    let receiver = Receiver::answering(move |seen| match seen.number {
-        0 => Answer::status(200).behind(&held),
+    let receiver = Receiver::answering(move |seen| match seen.path.as_str() {
+        "/" => Answer::status(200).behind(&held),
         _ => Answer::status(200),
     });
     let home = Home::new();

@@ -947,7 +947,7 @@ impl World {
         }
         let due = self.visible_by_due.range(start..end);
         let ordered = lane.policy.ordering != Ordering::None;
-        for &(_, due, event) in due.take(if ordered { 20 } else { 1 }) {
+        for &(_, due, event) in due.take(if ordered { 5 } else { 1 }) {
             let entry = self.visible[&(no, event)];
             let behind = self.chain(no, entry.chain).is_some_and(|chain| {
                 self.is_running(no, chain) || self.older((no, event), chain).next().is_some()
