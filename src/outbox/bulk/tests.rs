@@ -27,6 +27,7 @@ struct Store {
     outbox: Outbox,
     notices: Arc<Mutex<Vec<Notice>>>,
     writer: std::thread::JoinHandle<()>,
+    listener: std::thread::JoinHandle<()>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -59,7 +60,7 @@ impl Store {
         let opened = Outbox::open(options).unwrap();
         let notices = Arc::new(Mutex::new(Vec::new()));
         let (seen, mut commits) = (notices.clone(), opened.commits);
-        std::thread::spawn(move || {
+        let listener = std::thread::spawn(move || {
             while let Some(mut commit) = commits.blocking_recv() {
                 commit.answer();
                 seen.lock().unwrap().append(&mut commit.notices);
@@ -69,6 +70,7 @@ impl Store {
             outbox: opened.outbox,
             notices,
             writer: opened.writer,
+            listener,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -76,9 +78,12 @@ impl Store {
         }
     }
 
-    fn stop(self) {
+    /// Gives how many were queued in its time.
+    fn stop(self) -> usize {
         self.outbox.stop();
         self.writer.join().unwrap();
+        self.listener.join().unwrap();
+        queued(&self.notices).len()
     }
 
     fn act(&self, action: Action) -> Result<(), ActRefused> {
@@ -182,12 +187,7 @@ impl Store {
 
     /// What the dispatcher was told is pending, in order.
     fn queued(&self) -> Vec<EventId> {
-        let notices = self.notices.lock().unwrap();
-        let queued = notices.iter().filter_map(|notice| match notice {
-            Notice::Queued { entry, .. } => Some(entry.event),
-            _ => None,
-        });
-        queued.collect()
+        queued(&self.notices)
     }
 
     fn withdrawn(&self) -> usize {
@@ -215,6 +215,15 @@ impl Store {
         let asked = self.outbox.purge(endpoint, selection);
         self.runtime.block_on(asked).unwrap()
     }
+}
+
+fn queued(notices: &Mutex<Vec<Notice>>) -> Vec<EventId> {
+    let notices = notices.lock().unwrap();
+    let queued = notices.iter().filter_map(|notice| match notice {
+        Notice::Queued { entry, .. } => Some(entry.event),
+        _ => None,
+    });
+    queued.collect()
 }
 
 fn event(name: &str, body: &str) -> NewEvent {
@@ -277,6 +286,42 @@ fn a_replay_makes_the_chosen_pending_paced_and_goes_on_after_a_restart() {
 }
 
 #[test]
+fn a_replay_of_what_was_delivered_sends_each_once_more_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let ids = store.fill("a.x", 60);
+    for id in &ids {
+        store.settle(*id, &a, Next::Delivered, "");
+    }
+    store.wait("all are delivered", |store| {
+        store.count(&a, &[Status::Delivered]) == 60
+    });
+    assert_eq!(store.replay(&a, only(&[Status::Delivered]), 60.0), 60);
+    // Each is delivered again as it comes, and not taken up a second time for that.
+    let deliver = |store: &Store, from: usize, until: usize| {
+        let mut done = from;
+        while done < until {
+            store.wait("more come", |store| store.queued().len() > done);
+            for id in &store.queued()[done..] {
+                store.settle(*id, &a, Next::Delivered, "");
+                done += 1;
+            }
+        }
+    };
+    deliver(&store, 60, 80);
+    let before = store.stop() - 60;
+    let store = Store::open(options(dir.path()));
+    deliver(&store, 0, 60 - before);
+    store.wait("the job ends", |store| {
+        let state = store.outbox.shared.index.read();
+        let end = keys::end_of(keys::JOBS);
+        state.entries.scan(keys::JOBS, &end, false).count() == 0
+    });
+    assert_eq!(before + store.stop(), 60);
+}
+
+#[test]
 fn a_purge_cancels_what_is_open_and_lets_go_of_what_is_dead() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(options(dir.path()));
@@ -317,6 +362,10 @@ fn what_is_beyond_the_share_is_held_and_released_in_order_and_others_are_not_ref
     assert_eq!(ids[..pending.len()], pending);
     let held = (Status::Held, Some(Reason::Backlog));
     assert_eq!(store.status(ids[39], &a), held);
+    // It would fit, and would overtake those that wait.
+    let small = store.accept("a.x", "1");
+    assert_eq!(store.status(small, &a), held);
+    let ids: Vec<EventId> = ids.into_iter().chain([small]).collect();
     let other = store.accept("b.x", &body);
     assert_eq!(store.status(other, &b), (Status::Pending, None));
     // As they are delivered those that wait follow, in order, and never past the share.
@@ -469,7 +518,11 @@ fn jobs_and_what_was_erased_outlive_the_segments_that_said_so() {
         idempotency_key: Some(Key::new("once").unwrap()),
         ..event("a.x", "1")
     };
-    let [first, erased] = [keyed.clone(), event("a.x", "2")].map(|e| store.try_accept(e).unwrap());
+    let secret = NewEvent {
+        idempotency_key: Some(Key::new("other").unwrap()),
+        ..event("a.x", "2")
+    };
+    let [first, erased] = [keyed.clone(), secret.clone()].map(|e| store.try_accept(e).unwrap());
     let dead = store.fill("a.y", 3);
     for id in [first.id].iter().chain(&dead) {
         store.kill(*id, &a);
@@ -510,6 +563,8 @@ fn jobs_and_what_was_erased_outlive_the_segments_that_said_so() {
         store.outbox.event(erased.id),
         Err(ReadError::Erased)
     ));
+    let again = store.try_accept(secret).unwrap();
+    assert_eq!((again.id, again.duplicate), (erased.id, true));
     let again = store.try_accept(keyed);
     // Forgotten as finished by now, the key is known all the same.
     let again = again.unwrap();
