@@ -176,6 +176,7 @@ delivered = "{kept}"
         self.loads = [Load(f"{args.workload}{args.seed}-{i}", args.seed, cleaning)
                       for i in range(CLIENTS)]
         self.first_tries, self.lock = set(), threading.Lock()
+        self.made, self.erased = self.known_endpoints(), set()
         self.phase_end = 0
 
     def verdict(self, endpoint, event):
@@ -254,7 +255,15 @@ delivered = "{kept}"
             self.action(client, "POST", f"/v1/events/{row['event']}/deliveries/broken/retry",
                         (202, 409, 404),
                         {"kind": "act", "act": "retry", "event": row["event"], "endpoint": "broken"})
+        self.own_endpoints(client)
+        done = [e for e in events if e["id"] not in self.erased]
+        if done:
+            event = self.random.choice(done)["id"]
+            self.erased.add(event)
+            self.action(client, "DELETE", f"/v1/events/{event}", (204, 404),
+                        {"kind": "erase", "event": event})
         seen = []
+        events = [e for e in events if e["id"] not in self.erased]
         for event in self.random.sample(events, min(12, len(events))):
             status, body = client.call("GET", f"/v1/events/{event['id']}")
             if status == 404 and self.args.workload == "cleaning":
@@ -265,13 +274,57 @@ delivered = "{kept}"
                 seen.append([row["event"], row["endpoint"], row["status"], row["attempt_count"]])
         manifest.add([{"kind": "seen", "seen": seen}])
 
-    def action(self, client, method, target, wanted, entry):
+    def action(self, client, method, target, wanted, entry, body=None):
+        """One action and its line in the manifest, if it was done: the answer."""
         begun = self.manifest.count
-        status, body = client.call(method, target)
+        headers = {} if body is None else {"content-type": "application/json"}
+        status, answer = client.call(method, target, None if body is None else json.dumps(body).encode(),
+                                     headers)
         if status not in wanted:
-            raise Broken(f"{entry['act']} gives {status}: {body[:200]}")
-        if status < 300:
-            self.manifest.add([dict(entry, begun=begun)])
+            raise Broken(f"{entry} gives {status}: {answer[:200]}")
+        if status >= 300:
+            return None
+        answer = json.loads(answer) if answer else {}
+        if entry["kind"] == "own" and entry["act"] in ("make", "rotate"):
+            entry = dict(entry, id=entry["id"] or answer["id"], secret=answer["secret"])
+        self.manifest.add([dict(entry, begun=begun)])
+        return entry
+
+    def known_endpoints(self):
+        """Those of an earlier recording that are certainly there."""
+        made, doubtful = {}, set()
+        if os.path.exists(self.manifest.path):
+            with open(self.manifest.path) as f:
+                for entry in map(json.loads, f):
+                    if entry["kind"] != "own":
+                        continue
+                    if entry["n"] is None:
+                        doubtful.add(entry["id"])
+                    elif entry["act"] == "delete":
+                        made.pop(entry["id"], None)
+                    else:
+                        made[entry["id"]] = True
+        return [i for i in made if i not in doubtful]
+
+    def own_endpoints(self, client):
+        """Endpoints made, changed and deleted through the API. Nothing is sent to them."""
+        def own(act, i=None, **more):
+            return dict({"kind": "own", "act": act, "id": i}, **more)
+        number = self.manifest.count
+        path = "/v1/endpoints"
+        body = {"url": "http://127.0.0.1:9/never", "tenant": "own", "types": ["own.never"],
+                "description": f"made {number}"}
+        made = self.action(client, "POST", path, (201,), own("make", description=f"made {number}"), body)
+        self.made.append(made["id"])
+        chosen = self.random.choice(self.made)
+        text = f"changed {number}"
+        self.action(client, "PATCH", f"{path}/{chosen}", (200,), own("change", chosen, description=text),
+                    {"description": text, "headers": {"x-long": "h" * self.random.randrange(2000)}})
+        chosen = self.random.choice(self.made)
+        self.action(client, "POST", f"{path}/{chosen}/rotate", (200,), own("rotate", chosen), {"overlap": "1h"})
+        if len(self.made) > 3:
+            chosen = self.made.pop(self.random.randrange(len(self.made)))
+            self.action(client, "DELETE", f"{path}/{chosen}", (204,), own("delete", chosen))
 
     def large(self):
         """One event that needs a segment of its own."""

@@ -32,6 +32,8 @@ class Promised:
     def __init__(self, side, acked):
         self.events, self.cancelled, self.cancels, self.retries = {}, set(), set(), set()
         self.statuses, self.off, self.keys = {}, {"enable"}, {}
+        # What each API endpoint may be by now: the last that was told, and what was begun after.
+        self.endpoints, self.erased, self.erasing = {}, set(), set()
         with open(os.path.join(side, "manifest")) as f:
             for entry in map(json.loads, f):
                 told = entry["n"] is not None and entry["n"] <= acked
@@ -61,6 +63,16 @@ class Promised:
         (self.cancels if entry["act"] == "cancel" else self.retries).add(subject)
         if told and entry["act"] == "cancel":
             self.cancelled.add(subject)
+
+    def erase(self, entry, told):
+        (self.erased if told else self.erasing).add(entry["event"])
+
+    def own(self, entry, told):
+        before = self.endpoints.get(entry["id"]) or [{}]
+        after = [dict(state, deleted=entry["act"] == "delete",
+                      **{key: entry[key] for key in ("description", "secret") if key in entry})
+                 for state in before]
+        self.endpoints[entry["id"]] = after if told else before + after
 
     def seen(self, entry, _):
         for event, endpoint, status, count in entry["seen"]:
@@ -105,11 +117,35 @@ max = "100ms"
         """Everything of it was delivered while its short retention was in force."""
         return self.args.forgets and all((event["id"], i) in self.promised.taken for i in event["endpoints"])
 
+    def own_endpoints(self, client):
+        """Endpoints of the API are as they were told to be."""
+        for i, states in self.promised.endpoints.items():
+            status, body = client.call("GET", f"/v1/endpoints/{i}")
+            if status == 404:
+                if not any(state.get("deleted", True) for state in states):
+                    raise Broken(f"an endpoint is gone ({i})")
+                continue
+            if status != 200:
+                raise Broken(f"an endpoint gives {status} ({i})")
+            secret = client.get(f"/v1/endpoints/{i}/secret")["secret"]
+            found = {"deleted": False, "description": json.loads(body)["description"], "secret": secret}
+            if found not in states:
+                raise Broken(f"an endpoint is as it never was told to be ({i}: {found} not in {states})")
+
+    def erased(self, client):
+        """What was erased shows neither body nor attempts."""
+        for event in self.promised.erased:
+            status, _ = client.call("GET", f"/v1/events/{event}")
+            if status != 410:
+                raise Broken(f"an erased event gives {status} ({event})")
+
     def listed(self, client):
         """All acknowledged events are there, with what the list says of them."""
         rows = {row["id"]: row for row in client.every("/v1/events")}
         for event in list(self.promised.events.values()) + list(self.own.values()):
             row = rows.get(event["id"])
+            if event["id"] in self.promised.erased | self.promised.erasing:
+                continue
             if row is None:
                 if self.forgettable(event) and event["id"] not in self.own:
                     continue
@@ -121,7 +157,7 @@ max = "100ms"
         return rows
 
     def whole(self, client, event, rows):
-        if event["id"] not in rows:
+        if event["id"] not in rows or event["id"] in self.promised.erased | self.promised.erasing:
             return
         status, body = client.call("GET", f"/v1/events/{event['id']}")
         if status != 200:
@@ -232,6 +268,8 @@ max = "100ms"
         status = self.status(client)
         rows = self.listed(client)
         off = self.endpoint(client)
+        self.own_endpoints(client)
+        self.erased(client)
         events = list(self.promised.events.values())
         chosen = events[-NEWEST:] + self.random.sample(events, min(OTHERS, len(events)))
         for event in chosen:
