@@ -220,7 +220,10 @@ impl Writer {
         for no in &held {
             draft.backlog.entry(*no).or_default().push(id.0);
         }
-        let pending = endpoints.into_iter().filter(|no| !held.contains(no));
+        // Both are in order.
+        let pending = endpoints
+            .into_iter()
+            .filter(|no| held.binary_search(no).is_err());
         for no in pending {
             *draft.pending.entry(no).or_default() += content.body.len() as u64;
             draft.queued.push((
