@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use outboxd::cli::{self, Failure};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A durable webhook outbox: accepts events, signs them, delivers them, retries for days.
 #[derive(Parser)]
 #[command(name = "outboxd", version, arg_required_else_help = true)]

@@ -279,7 +279,7 @@ mod tests {
             url: "https://example.com/hook".parse().unwrap(),
             types: vec![TypePattern::parse("order.*").unwrap(), TypePattern::Any],
             secrets: vec![Secret::from_bytes(&[7; 24]).unwrap().into()],
-            headers,
+            headers: headers.into(),
             max_in_flight: 16,
             rate_limit: Some(Rate { per_second: 50.0 }),
             ordering: Ordering::Key,

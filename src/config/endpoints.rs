@@ -125,7 +125,7 @@ fn read_one(
         url: url?,
         types,
         secrets: secrets.into_iter().map(SigningSecret::from).collect(),
-        headers,
+        headers: Arc::new(headers),
         max_in_flight: max_in_flight.unwrap_or(ENDPOINT_MAX_IN_FLIGHT),
         rate_limit,
         ordering: ordering.unwrap_or_default(),

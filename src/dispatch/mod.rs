@@ -42,6 +42,9 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the disk is looked at again while nothing is attempted for want of space.
 const SPACE_WAIT: Duration = Duration::from_secs(1);
 
+/// A reading of heads goes before all else once in so many turns.
+const TURNS_A_WALK: u32 = 16;
+
 /// How far a stop has come. It only ever goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
@@ -142,8 +145,14 @@ impl Dispatch {
     ) {
         let mut drain_until: Option<tokio::time::Instant> = None;
         let mut stopped = false;
+        let mut turns = 0_u32;
         loop {
             self.show();
+            turns = turns.wrapping_add(1);
+            // Under load there is always something else to do.
+            if turns.is_multiple_of(TURNS_A_WALK) {
+                self.walk();
+            }
             let wake = self.wake_at();
             tokio::select! {
                 biased;

@@ -136,8 +136,9 @@ pub struct Endpoint {
     pub types: Vec<TypePattern>,
     /// Newest first; those that are not past their time sign. Empty: unsigned.
     pub secrets: Vec<SigningSecret>,
-    /// Static headers, already checked against the ones that outboxd sets.
-    pub headers: http::HeaderMap,
+    /// Static headers, already checked against the ones that outboxd sets. Most endpoints
+    /// have none, and share that.
+    pub headers: Arc<http::HeaderMap>,
     /// At least 1.
     pub max_in_flight: usize,
     pub rate_limit: Option<Rate>,
@@ -189,7 +190,7 @@ impl EndpointSpec {
             url: self.url.clone(),
             types: self.types.clone(),
             secrets: self.secrets.clone(),
-            headers: self.headers.clone(),
+            headers: shared(&self.headers),
             max_in_flight: self.max_in_flight.max(1),
             rate_limit: self.rate_limit,
             ordering: self.ordering,
@@ -212,6 +213,15 @@ impl EndpointSpec {
         self.secrets.retain(|old| old.signs(now));
         self.secrets.insert(0, secret.into());
         self.secrets.truncate(Self::MAX_SECRETS);
+    }
+}
+
+fn shared(headers: &http::HeaderMap) -> Arc<http::HeaderMap> {
+    static NONE: std::sync::OnceLock<Arc<http::HeaderMap>> = std::sync::OnceLock::new();
+    if headers.is_empty() {
+        NONE.get_or_init(Arc::default).clone()
+    } else {
+        Arc::new(headers.clone())
     }
 }
 

@@ -188,6 +188,11 @@ impl Bulk {
         self.take(steps)
     }
 
+    /// Half of the room for pending bodies is taken.
+    fn is_full(&self) -> bool {
+        self.shared.index.read().pending_bytes() > self.max_size / 2
+    }
+
     /// Lets go of backlogs, oldest first, of endpoints that have worked off half of their
     /// share; up to the whole share, and while there is room for pending bodies at all.
     fn release(&self) -> Result<Rest, Cut> {
@@ -257,7 +262,10 @@ impl Bulk {
         let rate = f64::from_bits(row.rate);
         let wanted = match row.work {
             JobWork::Purge => BATCH,
-            JobWork::Replay if self.is_over_share(no) => return Ok(Some(PAUSE)),
+            // What is replayed is pending, and must leave room for what is handed in.
+            JobWork::Replay if self.is_over_share(no) || self.is_full() => {
+                return Ok(Some(PAUSE));
+            }
             // Between 1 and 256, also for a rate that is no number.
             JobWork::Replay => {
                 let wanted = (rate * TICK.as_secs_f64()).ceil() as usize;

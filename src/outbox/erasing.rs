@@ -47,6 +47,10 @@ impl Writer {
                 .map(|key| (row.tenant.to_owned(), key.to_owned()));
             (row.lsn, state.delivery_rows(id)?, key)
         };
+        if key.as_ref().is_some_and(|key| draft.keys.contains_key(key)) {
+            // Past its window, and used again earlier in this frame: it is the later event's.
+            return Ok(None);
+        }
         if !draft.erasing.insert(id) {
             return Ok(Some(Ok(())));
         }

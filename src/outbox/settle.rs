@@ -43,8 +43,15 @@ impl Writer {
                 state.lanes.get(&no).cloned(),
             )
         };
-        let (Some(row), Some(lane)) = (row, lane) else {
-            tracing::debug!(%event, endpoint = no.0, "an attempt ended whose delivery is no longer kept");
+        let Some(lane) = lane else {
+            tracing::debug!(%event, endpoint = no.0, "an attempt ended whose endpoint is forgotten");
+            return Ok(());
+        };
+        let Some(row) = row else {
+            tracing::debug!(%event, endpoint = %lane.id, "an attempt ended whose delivery is no longer kept");
+            // The engine holds the lane: what the answer says of the endpoint holds all the same.
+            self.disabled_by(outcome, &lane, draft)?;
+            draft.lanes.insert(no);
             return Ok(());
         };
         let mut attempt = AttemptRow::new(&outcome.attempt);
@@ -68,18 +75,7 @@ impl Writer {
             response,
         )?;
         draft.touched.insert((event, no));
-        if let Some(reason) = outcome.disable
-            && lane.state.disabled.is_none()
-        {
-            let state = lane
-                .state
-                .after_attempt(ended_at, next == NextRow::Delivered);
-            let disabled = Some((record::disabled_number(reason), ended_at));
-            self.push_endpoint(no, &lane, EndpointStateRow { disabled, ..state })?;
-            draft.commit.notices.push(Notice::Held { no });
-            self.report_disabled(&lane, reason, Some(event), draft)?;
-            tracing::warn!(endpoint = %lane.id, %event, reason = reason.as_str(), "endpoint disabled; its deliveries are held until it is enabled");
-        }
+        self.disabled_by(outcome, &lane, draft)?;
         draft.lanes.insert(no);
         let pending = row.status == record::status_number(Status::Pending);
         if let Next::Dead { reason } = outcome.next
@@ -95,6 +91,30 @@ impl Writer {
             };
             self.report_dead(death, draft)?;
         }
+        Ok(())
+    }
+
+    /// Disables the endpoint if the outcome says so.
+    fn disabled_by(
+        &mut self,
+        outcome: &Outcome,
+        lane: &Lane,
+        draft: &mut Draft,
+    ) -> Result<(), WriterError> {
+        let (event, no) = (outcome.event, outcome.no);
+        let Some(reason) = outcome.disable else {
+            return Ok(());
+        };
+        if lane.state.disabled.is_some() || lane.deleted.is_some() {
+            return Ok(());
+        }
+        let ended_at = outcome.ended_at.as_millis();
+        let state = lane.state.after_attempt(ended_at, false);
+        let disabled = Some((record::disabled_number(reason), ended_at));
+        self.push_endpoint(no, lane, EndpointStateRow { disabled, ..state })?;
+        draft.commit.notices.push(Notice::Held { no });
+        self.report_disabled(lane, reason, Some(event), draft)?;
+        tracing::warn!(endpoint = %lane.id, %event, reason = reason.as_str(), "endpoint disabled; its deliveries are held until it is enabled");
         Ok(())
     }
 

@@ -52,7 +52,7 @@ fn headers(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> HeaderMap
     if outgoing.opaque {
         headers.insert(EVENT_TYPE, value(outgoing.event_type.as_str().to_owned()));
     }
-    for (name, value) in &endpoint.headers {
+    for (name, value) in endpoint.headers.iter() {
         headers.append(name, value.clone());
     }
     headers

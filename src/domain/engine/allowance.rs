@@ -17,9 +17,11 @@ use crate::domain::verdict::Outcome;
 
 /// So many attempts at once are allowed at first.
 pub const FIRST: usize = 4;
-/// The smoothed latency is about that of the last round trip, and of so many at least
-/// and at most.
-const SMOOTHED: std::ops::RangeInclusive<usize> = 2..=8;
+/// The usual latency is the median of the last so many: some slow requests among quick
+/// ones are no congestion, and do not move it.
+const RECENT: usize = 16;
+/// It is believed after a round trip, and so many at least.
+const LEAST_SAMPLES: usize = 5;
 /// A rise by less says nothing: it may be this machine that is busy.
 const LEAST_RISE: Duration = Duration::from_millis(100);
 /// The lowest latency is that of the last one to two such spans.
@@ -45,8 +47,9 @@ pub struct Allowance {
 /// The latency of late, and the lowest of the recent past.
 #[derive(Debug, Default)]
 struct Latency {
-    smoothed: Duration,
-    samples: u32,
+    /// In milliseconds, the last one behind the one before it, in a ring.
+    recent: [u32; RECENT],
+    samples: usize,
     lowest: Option<Duration>,
     /// Of the span before.
     lowest_before: Option<Duration>,
@@ -97,9 +100,9 @@ impl Allowance {
         }
         if outcome.status.is_some() && since >= self.halved_at {
             let took = mono.saturating_sub(since);
-            let round = self.now.clamp(*SMOOTHED.start(), *SMOOTHED.end());
-            if self.latency.rises(took, round as u32, mono) {
-                if self.now <= 2 {
+            let round = self.now.clamp(LEAST_SAMPLES, RECENT);
+            if self.latency.rises(took, round, mono) {
+                if self.now <= FIRST {
                     // So few at once are not the cause: the endpoint is slower now.
                     self.latency.accept();
                 } else {
@@ -138,31 +141,46 @@ impl Allowance {
 }
 
 impl Latency {
-    /// Takes in one more: whether that of about a round trip of so many has clearly risen.
-    fn rises(&mut self, took: Duration, round: u32, mono: Duration) -> bool {
+    /// Takes in one more: whether the latency has clearly risen, over a round trip of so
+    /// many at least.
+    fn rises(&mut self, took: Duration, round: usize, mono: Duration) -> bool {
         if mono >= self.span_ends {
             self.span_ends = mono.saturating_add(SPAN);
             self.lowest_before = self.lowest.take();
         }
         self.lowest = Some(self.lowest.map_or(took, |lowest| lowest.min(took)));
-        self.samples = self.samples.saturating_add(1);
-        let part = self.samples.min(round);
-        self.smoothed = (self.smoothed * (part - 1)).saturating_add(took) / part;
+        let millis = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        if let Some(place) = self.recent.get_mut(self.samples % RECENT) {
+            *place = millis;
+        }
+        self.samples += 1;
         let lowest = self.lowest.into_iter().chain(self.lowest_before).min();
         let lowest = lowest.unwrap_or(took);
         let usual = lowest.saturating_add(lowest / 2).saturating_add(LEAST_RISE);
-        self.samples >= round && self.smoothed > usual
+        // The median is looked for only if this one is above it.
+        self.samples >= round && took > usual && self.median() > usual
+    }
+
+    /// Of an even number the lower one of the two in the middle.
+    fn median(&self) -> Duration {
+        let mut recent = self.recent;
+        let known = self.samples.min(RECENT);
+        let recent = recent.get_mut(..known).unwrap_or_default();
+        if recent.is_empty() {
+            return Duration::ZERO;
+        }
+        let (_, median, _) = recent.select_nth_unstable((known - 1) / 2);
+        Duration::from_millis((*median).into())
     }
 
     /// What it is now is the lowest.
     fn accept(&mut self) {
-        self.lowest = Some(self.smoothed);
+        self.lowest = Some(self.median());
         self.lowest_before = None;
     }
 
     /// What was measured is of more at once than there are from now on.
     fn begin_anew(&mut self) {
-        self.smoothed = Duration::ZERO;
         self.samples = 0;
     }
 }
@@ -364,5 +382,38 @@ mod tests {
             line.run(service * 20, 1000, service, Beyond::Queues);
         }
         assert_eq!(line.allowance.now(), 64);
+    }
+
+    #[test]
+    fn some_slow_requests_among_quick_ones_are_no_congestion() {
+        for (slow_ms, one_in) in [(500, 5), (1000, 5), (1000, 10), (2000, 10), (3000, 20)] {
+            let mut allowance = Allowance::new(FIRST);
+            let mut ends: BinaryHeap<Reverse<(Duration, u64, Duration)>> = BinaryHeap::new();
+            let (mut mono, mut n, mut sum) = (Duration::ZERO, 0_u64, 0);
+            let mut dice: u64 = 88_172_645_463_325_252;
+            let mut ended = 0;
+            while mono < Duration::from_secs(300) {
+                while ends.len() < allowance.now() {
+                    // A xorshift: the same each time.
+                    dice ^= dice << 13;
+                    dice ^= dice >> 7;
+                    dice ^= dice << 17;
+                    let service = if dice.is_multiple_of(one_in) { slow_ms } else { 30 };
+                    n += 1;
+                    ends.push(Reverse((mono + Duration::from_millis(service), n, mono)));
+                }
+                let in_flight = ends.len();
+                let Reverse((at, _, since)) = ends.pop().unwrap();
+                mono = mono.max(at);
+                ended += 1;
+                allowance.ended(&status(200), since, mono, in_flight, 64);
+                sum += allowance.now();
+            }
+            let mean = sum / ended;
+            assert!(
+                mean >= 48,
+                "1 in {one_in} takes {slow_ms} ms: {mean} of 64 at once"
+            );
+        }
     }
 }

@@ -30,6 +30,13 @@ impl Due {
         self.released_at = at;
     }
 
+    /// What waited is read again, the first of it was due then: its turns are free again.
+    pub fn forgotten(&mut self, first: Option<Duration>) {
+        if let Some(first) = first {
+            self.pace = self.pace.min(first);
+        }
+    }
+
     /// Nothing is in the index only.
     pub fn all_is_read(&mut self) {
         self.capped_at = None;

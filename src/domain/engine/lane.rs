@@ -74,7 +74,7 @@ pub struct Lane {
     allowance: Allowance,
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
-    due: Due,
+    pub due: Due,
     /// Where the engine has filed the lane; the engine's alone.
     pub filed: Filed,
 }

@@ -194,6 +194,7 @@ impl Lane {
 
     /// The index may have anything.
     pub fn forget(&mut self) {
+        self.due.forgotten(self.window.first());
         self.window.forget();
         if let Some(chains) = &mut self.chains {
             chains.doubt_all();

@@ -78,15 +78,16 @@ impl Choice {
                 return Ok(None);
             };
             let (list, entry) = (*list, walk.next());
-            let elsewhere = match (list, entry) {
-                (None, Some(Ok((key, _)))) => keys::endpoint_of(&key) != Some(self.no),
-                _ => false,
+            let whose = match (list, entry) {
+                (None, Some(Ok((key, _)))) => keys::endpoint_of(&key).ok_or(PagesError::Damaged)?,
+                _ => self.no,
             };
-            if !elsewhere {
+            // Past its own place there is nothing of it in this event.
+            if whose >= self.no {
                 done = id.0.saturating_add(1);
-                if self.wants(state, lane, list, id)? {
-                    found.push(id);
-                }
+            }
+            if whose == self.no && self.wants(state, lane, list, id)? {
+                found.push(id);
             }
         }
         let next = walks
@@ -104,7 +105,8 @@ impl Choice {
     fn ranges(&self, lane: &Lane, position: u128) -> Vec<(Option<List>, Vec<u8>, Vec<u8>)> {
         let (from, to) = (EventId(position), EventId(self.last.saturating_add(1)));
         if self.wants_status(Status::Delivered) {
-            let all = (None, keys::deliveries(from), keys::deliveries(to));
+            // Of the first event not before its own place, so that any fan-out is passed.
+            let all = (None, keys::delivery(from, self.no), keys::deliveries(to));
             return vec![all];
         }
         let mut lists = Vec::new();

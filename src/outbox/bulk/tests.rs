@@ -802,3 +802,162 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+impl Store {
+    fn create_wide(&self, name: &str) -> EndpointId {
+        let endpoint = EndpointId::new(name).unwrap();
+        let spec = Box::new(EndpointSpec {
+            tenant: Tenant::default(),
+            url: "https://example.com/".parse().unwrap(),
+            types: vec![TypePattern::parse("wide.*").unwrap()],
+            secrets: Vec::new(),
+            headers: http::HeaderMap::new(),
+            max_in_flight: 16,
+            rate_limit: None,
+            ordering: Ordering::None,
+            timeout: None,
+            retry: RetryOverrides::default(),
+            description: String::new(),
+        });
+        self.act(Action::Create {
+            endpoint: endpoint.clone(),
+            spec,
+            enabled: true,
+        })
+        .unwrap();
+        endpoint
+    }
+}
+
+#[test]
+fn a_walk_past_the_deliveries_of_a_wide_fan_out_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let mut last = None;
+    for n in 0..2100 {
+        last = Some(store.create_wide(&format!("w{n}")));
+    }
+    let last = last.unwrap();
+    let id = store.accept("wide.x", "{}");
+    store.settle(id, &last, Next::Delivered, "ok");
+    store.wait("delivered", |s| s.status(id, &last).0 == Status::Delivered);
+    let (outbox, sel, l) = (
+        store.outbox.clone(),
+        only(&[Status::Delivered]),
+        last.clone(),
+    );
+    let (tx, rx) = mpsc::channel();
+    std::thread::spawn(move || tx.send(outbox.count(&l, &sel).unwrap()));
+    assert_eq!(rx.recv_timeout(Duration::from_secs(10)), Ok(1));
+    store.stop();
+}
+
+#[test]
+fn a_410_to_an_event_that_was_erased_meanwhile_disables_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let id = store.accept("a.x", "{}");
+    store.act(Action::Erase { event: id }).unwrap();
+    let now = crate::clock::now();
+    store.outbox.settle(Outcome {
+        event: id,
+        no: store.no(&a),
+        attempt: Attempt {
+            at: now,
+            duration: Duration::from_millis(1),
+            status: Some(410),
+            error: Some(AttemptError {
+                kind: ErrorKind::Status,
+                detail: "410".into(),
+            }),
+            response_body: Default::default(),
+            address: None,
+            retry_after: None,
+        },
+        ended_at: now,
+        next: Next::Dead {
+            reason: Reason::Gone,
+        },
+        exact: false,
+        disable: Some(DisabledReason::Gone),
+        awaited: false,
+    });
+    store.wait("disabled", |store| {
+        let (_, state) = store.outbox.endpoint(&a).unwrap();
+        state.disabled.is_some()
+    });
+    let notices = store.notices.lock().unwrap().clone();
+    assert!(
+        notices
+            .iter()
+            .any(|notice| matches!(notice, Notice::Held { .. }))
+    );
+    store.stop();
+}
+
+#[test]
+fn what_is_held_and_a_wide_fan_out_make_no_others_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options {
+        max_size: 1 << 20,
+        endpoint_share: 0.5,
+        ..options(dir.path())
+    });
+    let a = store.create("a");
+    store
+        .act(Action::Disable {
+            endpoint: a.clone(),
+            reason: DisabledReason::Manual,
+        })
+        .unwrap();
+    let body = format!("\"{}\"", "x".repeat(60_000));
+    for _ in 0..30 {
+        store.try_accept(event("a.x", &body)).unwrap();
+    }
+    for n in 0..20 {
+        store.create_wide(&format!("w{n}"));
+    }
+    // 60 kB each, to twenty endpoints: 300 kB of bodies pending in all.
+    for _ in 0..5 {
+        store.try_accept(event("wide.x", &body)).unwrap();
+    }
+    store.stop();
+}
+
+#[test]
+fn a_key_used_again_outlives_the_erasing_of_its_first_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options {
+        idempotency_window: Duration::from_millis(400),
+        ..options(dir.path())
+    });
+    let keyed = |name: &str, key: &str| NewEvent {
+        idempotency_key: Some(Key::new(key).unwrap()),
+        ..event(name, "1")
+    };
+    let mut lost = 0;
+    for n in 0..20 {
+        let key = format!("k{n}");
+        let old = store.try_accept(keyed("a.x", &key)).unwrap().id;
+        std::thread::sleep(Duration::from_millis(420));
+        let (first, again) = store.runtime.block_on(async {
+            let warm = store.outbox.accept(vec![event("b.x", "2")]);
+            let accepted = store.outbox.accept(vec![keyed("a.x", &key)]);
+            let erased = store.outbox.act(Action::Erase { event: old });
+            let (_, a, e) = tokio::join!(warm, accepted, erased);
+            e.unwrap();
+            let first = a.unwrap().remove(0);
+            let again = store
+                .outbox
+                .accept(vec![keyed("a.x", &key)])
+                .await
+                .unwrap()
+                .remove(0);
+            (first, again)
+        });
+        lost += usize::from(!again.duplicate || again.id != first.id);
+    }
+    assert_eq!(lost, 0, "of 20 keys stored twice within the window");
+    store.stop();
+}

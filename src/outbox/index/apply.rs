@@ -437,12 +437,21 @@ impl State {
         self.unweigh(no);
         if let Some(lane) = self.lanes.get_mut(&no) {
             let totals = &mut lane.totals;
+            let sole = if facts.deliveries < 2 {
+                facts.body_len
+            } else {
+                0
+            };
             match delivery.status {
                 Status::Pending => {
                     step(&mut totals.pending, 1);
                     step(&mut totals.pending_bytes, facts.body_len);
+                    step(&mut totals.sole_pending_bytes, sole);
                 }
-                Status::Held => step(&mut totals.held, 1),
+                Status::Held => {
+                    step(&mut totals.held, 1);
+                    step(&mut totals.sole_held_bytes, sole);
+                }
                 Status::Delivered => step(&mut totals.delivered, 1),
                 Status::Dead => step(&mut totals.dead, 1),
             }

@@ -71,6 +71,10 @@ pub struct LaneTotals {
     pub dead: u64,
     /// The bodies of pending deliveries, in bytes.
     pub pending_bytes: u64,
+    /// Of these the ones of events that go nowhere else.
+    pub sole_pending_bytes: u64,
+    /// The bodies of held deliveries of events that go nowhere else, in bytes.
+    pub sole_held_bytes: u64,
 }
 
 /// An event that was erased.

@@ -25,6 +25,8 @@ pub struct Sums {
     taking_bytes: u64,
     /// How many deliveries these are.
     taking: u64,
+    /// The bodies that are open and held, or of lanes that take none, and go nowhere else.
+    aside_bytes: u64,
     /// The most that one lane counts for.
     share: u64,
 }
@@ -38,18 +40,21 @@ impl Default for Sums {
             eased: true,
             taking_bytes: 0,
             taking: 0,
+            aside_bytes: 0,
             share: u64::MAX,
         }
     }
 }
 
 impl Sums {
-    fn parts(&self, lane: &Lane) -> (u64, u64) {
+    /// What a lane adds to the bytes and deliveries that go out, and to the bytes aside.
+    fn parts(&self, lane: &Lane) -> (u64, u64, u64) {
+        let totals = &lane.totals;
         if lane.is_taking() {
-            let totals = &lane.totals;
-            (totals.pending_bytes.min(self.share), totals.pending)
+            let bytes = totals.pending_bytes.min(self.share);
+            (bytes, totals.pending, totals.sole_held_bytes)
         } else {
-            (0, 0)
+            (0, 0, totals.sole_held_bytes + totals.sole_pending_bytes)
         }
     }
 }
@@ -67,9 +72,10 @@ impl State {
         let Some(lane) = self.lanes.get(&no) else {
             return;
         };
-        let (bytes, count) = self.sums.parts(lane);
+        let (bytes, count, aside) = self.sums.parts(lane);
         self.sums.taking_bytes = self.sums.taking_bytes.saturating_sub(bytes);
         self.sums.taking = self.sums.taking.saturating_sub(count);
+        self.sums.aside_bytes = self.sums.aside_bytes.saturating_sub(aside);
     }
 
     /// The lane has changed, or is new.
@@ -79,9 +85,10 @@ impl State {
             self.sums.deleted.remove(&no);
             return;
         };
-        let (bytes, count) = self.sums.parts(lane);
+        let (bytes, count, aside) = self.sums.parts(lane);
         self.sums.taking_bytes += bytes;
         self.sums.taking += count;
+        self.sums.aside_bytes += aside;
         if lane.totals.held > 0 {
             self.sums.backlogged.insert(no);
             self.sums.eased = true;
@@ -97,15 +104,19 @@ impl State {
     /// Counts all lanes anew, each for no more than `share` bytes.
     pub fn share_out(&mut self, share: u64) {
         (self.sums.taking_bytes, self.sums.taking) = (0, 0);
+        self.sums.aside_bytes = 0;
         self.sums.share = share;
         let lanes: Vec<EndpointNo> = self.lanes.keys().copied().collect();
         lanes.into_iter().for_each(|no| self.weigh(no));
     }
 
-    /// The bytes that count for `outbox.max_size`: bodies that are pending, each once at
-    /// most, without those that are held.
+    /// The bytes that count for `outbox.max_size`: bodies that are pending, without those
+    /// that are held. The lesser of two figures, neither of which is ever too low: open
+    /// bodies, each once, without those that are held and go nowhere else; and the bodies
+    /// that are pending, once for each endpoint.
     pub fn pending_bytes(&self) -> u64 {
-        self.meta.open_bytes.min(self.sums.taking_bytes)
+        let open = self.meta.open_bytes.saturating_sub(self.sums.aside_bytes);
+        open.min(self.sums.taking_bytes)
     }
 
     /// The bytes that count for `retention.max_size`: what is finished, dead or held. Each

@@ -91,10 +91,10 @@ async fn each_secret_signs_and_the_receiver_verifies() {
 #[tokio::test]
 async fn an_opaque_event_keeps_its_bytes_and_an_endpoint_its_headers() {
     let mut own = endpoint("http://127.0.0.1/");
-    own.headers.insert("x-team", "blue".parse().unwrap());
-    own.headers.append("x-team", "green".parse().unwrap());
-    own.headers
-        .insert("authorization", "Bearer T".parse().unwrap());
+    let headers = Arc::make_mut(&mut own.headers);
+    headers.insert("x-team", "blue".parse().unwrap());
+    headers.append("x-team", "green".parse().unwrap());
+    headers.insert("authorization", "Bearer T".parse().unwrap());
     let opaque = Outgoing {
         content_type: "text/xml; charset=iso-8859-1".into(),
         opaque: true,

@@ -48,7 +48,7 @@ fn endpoint(url: impl AsRef<str>) -> Endpoint {
         url: url.as_ref().parse().unwrap(),
         types: vec![TypePattern::Any],
         secrets: Vec::new(),
-        headers: http::HeaderMap::new(),
+        headers: Arc::default(),
         max_in_flight: 16,
         rate_limit: None,
         ordering: Ordering::None,

@@ -350,3 +350,34 @@ fn a_reading_older_than_what_was_told_is_not_believed() {
     let asked = tell(Input::Refilled { no, entries, next });
     assert_eq!(asked, [Command::Head { no, chain: 7 }]);
 }
+
+#[test]
+fn a_release_keeps_its_pace_when_the_window_is_forgotten() {
+    let per_second = 10.0;
+    let policy = LanePolicy {
+        rate_limit: Some(Rate { per_second }),
+        ..ordered(Ordering::Key)
+    };
+    let mut stage = Stage::new(64);
+    stage.configure(0..1, &policy);
+    let no = EndpointNo(0);
+    stage.tell(Input::Hold { no });
+    for n in 0..400 {
+        stage.queue_keyed(1000 + n);
+    }
+    stage.run(Duration::from_secs(1));
+    let at = stage.now.wall;
+    stage.tell(Input::Release { no, at });
+    stage.run(Duration::from_secs(1));
+    for n in 0..50 {
+        // Erased events of this endpoint: their chain is not known any more.
+        let event = EventId(1_000_000 + n);
+        let chain = None;
+        stage.tell(Input::Withdrawn { no, event, chain });
+        stage.run(Duration::from_millis(10));
+    }
+    let before = stage.starts.len();
+    stage.run(Duration::from_secs(20));
+    let started = stage.starts.len() - before;
+    assert!((190..=201).contains(&started), "{started} in 20 s at 10/s");
+}
