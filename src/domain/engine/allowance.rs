@@ -20,7 +20,9 @@ pub const FIRST: usize = 4;
 /// The usual latency is the median of the last so many: some slow requests among quick
 /// ones are no congestion, and do not move it.
 const RECENT: usize = 16;
-/// It is believed after a round trip, and so many at least.
+/// So few at once are never the cause of a latency.
+const FEW: usize = 2;
+/// With more it is believed after a round trip, and so many at least.
 const LEAST_SAMPLES: usize = 5;
 /// A rise by less says nothing: it may be this machine that is busy.
 const LEAST_RISE: Duration = Duration::from_millis(100);
@@ -100,9 +102,12 @@ impl Allowance {
         }
         if outcome.status.is_some() && since >= self.halved_at {
             let took = mono.saturating_sub(since);
-            let round = self.now.clamp(LEAST_SAMPLES, RECENT);
+            let round = match self.now {
+                ..=FEW => FEW,
+                more => more.clamp(LEAST_SAMPLES, RECENT),
+            };
             if self.latency.rises(took, round, mono) {
-                if self.now <= FIRST {
+                if self.now <= FEW {
                     // So few at once are not the cause: the endpoint is slower now.
                     self.latency.accept();
                 } else {
@@ -398,7 +403,11 @@ mod tests {
                     dice ^= dice << 13;
                     dice ^= dice >> 7;
                     dice ^= dice << 17;
-                    let service = if dice.is_multiple_of(one_in) { slow_ms } else { 30 };
+                    let service = if dice.is_multiple_of(one_in) {
+                        slow_ms
+                    } else {
+                        30
+                    };
                     n += 1;
                     ends.push(Reverse((mono + Duration::from_millis(service), n, mono)));
                 }
