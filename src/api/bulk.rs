@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::Api;
+use super::endpoints::find;
 use super::fields::{Fields, body_of};
 use super::problem::Problem;
 use super::query::Query;
@@ -49,6 +50,7 @@ pub async fn replay(
     if chosen.dry_run {
         return counted(&api, endpoint, chosen.selection).await;
     }
+    find(&api, endpoint.clone()).await?;
     let replayed = api.outbox.replay(&endpoint, chosen.selection, chosen.rate);
     let matched = replayed.await?;
     json(StatusCode::ACCEPTED, &Shown { matched })

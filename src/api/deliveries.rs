@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::events::event_filter;
+use super::fields::nothing_more;
 use super::problem::Problem;
 use super::query::{Query, malformed};
 use super::router::{Named, json, named};
@@ -69,7 +70,7 @@ pub async fn retry(
     Named(path): Named<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::parse(request.uri(), &[])?;
+    nothing_more(&api, request).await?;
     let (event, endpoint) = from_path(path)?;
     let action = Action::Retry {
         event,
@@ -85,7 +86,7 @@ pub async fn cancel(
     Named(path): Named<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    Query::parse(request.uri(), &[])?;
+    nothing_more(&api, request).await?;
     let (event, endpoint) = from_path(path)?;
     let action = Action::Cancel {
         event,

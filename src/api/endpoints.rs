@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use super::definition::Definition;
-use super::fields::body_of;
+use super::fields::{body_of, nothing_more};
 use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
 use super::router::{Named, json, named};
@@ -34,17 +36,29 @@ pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     let query = Query::parse(request.uri(), &["tenant", "limit", "cursor"])?;
     let limit = query.limit()?;
     let tenant: Option<Tenant> = query.read("tenant")?;
-    let after = match query.cursor()? {
-        Some(Cursor(text)) => Some(
-            EndpointId::new(&text).map_err(|_| malformed("cursor", "not one that a list gave"))?,
-        ),
-        None => None,
-    };
+    let after = query.cursor()?.as_ref().map(place).transpose()?;
     api.read(move |outbox| {
-        let page = outbox.endpoints(tenant.as_ref(), after.as_ref(), limit);
+        let mut page = outbox.endpoints(tenant.as_ref(), after.as_ref(), limit);
+        page.next = page.next.map(|Cursor(id)| cursor(&id));
         list::page(&page, Shown::from)
     })
     .await
+}
+
+/// What a cursor of this list begins with, before it is encoded: other text is none.
+const CURSOR: &str = "endpoint/";
+
+fn cursor(id: &str) -> Cursor {
+    Cursor(URL_SAFE_NO_PAD.encode(format!("{CURSOR}{id}")))
+}
+
+/// The id that the list goes on after.
+fn place(Cursor(text): &Cursor) -> Result<EndpointId, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let id = text.strip_prefix(CURSOR).map(EndpointId::new);
+    id.and_then(Result::ok)
+        .ok_or_else(|| malformed("cursor", "not one that a list gave"))
 }
 
 /// `GET /v1/endpoints/{id}`
@@ -136,7 +150,7 @@ pub async fn test(
     Named(id): Named<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    Query::parse(request.uri(), &[])?;
+    nothing_more(&api, request).await?;
     let endpoint = named(&id)?;
     taken(api.outbox.act(Action::Test { endpoint }).await)
 }
@@ -147,7 +161,7 @@ pub async fn enable(
     Named(id): Named<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    Query::parse(request.uri(), &[])?;
+    nothing_more(&api, request).await?;
     let endpoint = named(&id)?;
     taken(api.outbox.act(Action::Enable { endpoint }).await)
 }
@@ -158,7 +172,7 @@ pub async fn disable(
     Named(id): Named<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    Query::parse(request.uri(), &[])?;
+    nothing_more(&api, request).await?;
     let action = Action::Disable {
         endpoint: named(&id)?,
         reason: DisabledReason::Manual,

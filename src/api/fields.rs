@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -16,6 +17,7 @@ use super::Api;
 use super::body::{self, Limit};
 use super::media::{content_type, is_media_type};
 use super::problem::{Kind, Problem};
+use super::query::Query;
 use crate::config::nearest;
 use crate::config::units::{parse_duration, parse_rate, show_duration};
 use crate::domain::endpoint::{Rate, TypePattern};
@@ -80,6 +82,14 @@ pub async fn body_of(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }
     Ok(received.bytes)
+}
+
+/// A request that says all in its path: no query, and no body or an empty object.
+pub async fn nothing_more(api: &Api, request: Request) -> Result<(), Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let body = body_of(api, &parts.headers, body).await?;
+    Fields::parse(&body, &[]).map(drop)
 }
 
 /// A JSON object.
@@ -289,6 +299,7 @@ pub fn short(name: &str) -> Cow<'_, str> {
 fn unknown(prefix: &str, name: &str, known: &[&str]) -> Problem {
     let meant = match nearest(name, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
+        None if known.is_empty() => "this request takes no fields".to_owned(),
         None => format!("expected one of `{}`", known.join("`, `")),
     };
     let name = short(name);

@@ -42,7 +42,17 @@ fn essence(content_type: &str) -> &str {
     content_type.get(..end).unwrap_or_default().trim()
 }
 
-/// Whether `content_type` is that media type, whatever its parameters.
+/// Whether `content_type` is that media type, in UTF-8 if it says in what.
 pub fn is_media_type(content_type: &str, expected: &str) -> bool {
-    essence(content_type).eq_ignore_ascii_case(expected)
+    essence(content_type).eq_ignore_ascii_case(expected) && is_utf_8(content_type)
+}
+
+fn is_utf_8(content_type: &str) -> bool {
+    content_type.split(';').skip(1).all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        let utf_8 = ["utf-8", "utf8", "us-ascii"];
+        !name.trim().eq_ignore_ascii_case("charset")
+            || utf_8.iter().any(|known| value.eq_ignore_ascii_case(known))
+    })
 }

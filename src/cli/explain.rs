@@ -69,13 +69,17 @@ fn told(explained: &Explained, now: Timestamp, paint: Paint) -> String {
         _ => WARN,
     };
     let answer = explained.answer.replace('_', " ");
+    // The detail is a sentence of its own for those who read JSON.
+    let rest = explained.detail.strip_prefix(&answer);
+    let rest = rest.and_then(|rest| rest.strip_prefix(": ").or(rest.strip_prefix(' ')));
+    let detail = rest.unwrap_or(&explained.detail);
     let mut out = format!(
         "{}  {}  to {}\n{}: {}\n\n",
         paint.paint(BOLD, &plain(&explained.event)),
         plain(&explained.r#type),
         paint.paint(BOLD, &plain(&explained.endpoint)),
         paint.paint(style, &plain(&answer)),
-        plain(&explained.detail),
+        plain(detail),
     );
     let mut fact = |name: &str, text: &str| {
         if !text.is_empty() {

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     all: bool,
     /// With --all: only those of this tenant
-    #[arg(long, requires = "all")]
+    #[arg(long, requires = "all", conflicts_with = "endpoint")]
     tenant: Option<String>,
     /// dead or delivered
     #[arg(long, value_parser = ["dead", "delivered"], default_value = "dead")]
@@ -52,6 +52,12 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
         true => all(&client, args.tenant.as_deref()).await?,
         false => args.endpoint,
     };
+    if endpoints.len() > 1 && !args.all {
+        // A name that is wrong is told before anything was done.
+        for endpoint in &endpoints {
+            client.get(&format!("/v1/endpoints/{endpoint}")).await?;
+        }
+    }
     let (mut found, mut sum) = (Vec::new(), 0_u64);
     for endpoint in endpoints {
         let matched = ask(&client, &endpoint, "replay", &body).await?;

@@ -64,7 +64,15 @@ pub fn parse_url(text: &str) -> Result<Url, BadUrl> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(BadUrl::Scheme);
     }
-    if !url.username().is_empty() || url.password().is_some() {
+    // The URL standard would mend what is no URL by RFC 3986, and drop empty user info.
+    let Some((_, rest)) = text.split_once("://") else {
+        return Err(BadUrl::Syntax);
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if text.contains('\\') || authority.is_empty() {
+        return Err(BadUrl::Syntax);
+    }
+    if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
         return Err(BadUrl::UserInfo);
     }
     if url.fragment().is_some() {
@@ -187,6 +195,11 @@ mod tests {
             ("ftp://example.com", BadUrl::Scheme),
             ("localhost:9000", BadUrl::Scheme),
             ("https://user@example.com", BadUrl::UserInfo),
+            ("https://@example.com", BadUrl::UserInfo),
+            ("https://:@example.com/", BadUrl::UserInfo),
+            ("https:example.com", BadUrl::Syntax),
+            ("https:\\\\example.com\\a", BadUrl::Syntax),
+            ("https:///example.com", BadUrl::Syntax),
             ("https://:pass@example.com", BadUrl::UserInfo),
             ("https://example.com/#a", BadUrl::Fragment),
             ("https://example.com:0/", BadUrl::Port),

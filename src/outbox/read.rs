@@ -112,10 +112,10 @@ pub(super) fn shown(delivery: &Delivery, lane: &Lane) -> (Status, Option<Reason>
         Status::Pending | Status::Held if lane.deleted.is_some() => {
             (Status::Dead, Some(Reason::EndpointDeleted))
         }
+        Status::Pending if state.missing.is_some() => (Status::Held, Some(Reason::EndpointMissing)),
         Status::Pending if state.disabled.is_some() || state.off_in_file.is_some() => {
             (Status::Held, Some(Reason::Disabled))
         }
-        Status::Pending if state.missing.is_some() => (Status::Held, Some(Reason::EndpointMissing)),
         status => (status, delivery.reason),
     }
 }

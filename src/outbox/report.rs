@@ -3,8 +3,8 @@
 //! Each stands in the frame of what it tells of, in the tenant's own stream, and is
 //! delivered like any other. No limit refuses them, and they never cause further ones:
 //! neither the death of their own deliveries nor what an endpoint answers to them is
-//! reported. Deaths that somebody asked for (cancel, purge, a deleted endpoint) are not
-//! reported either.
+//! reported. Of deaths that somebody asked for (cancel, purge, a deleted endpoint), and
+//! of those that make room, only tenants hear that want to: there may be a million.
 
 use crate::domain::delivery::Reason;
 use crate::domain::endpoint::{DisabledReason, EndpointId, EndpointNo};
@@ -77,8 +77,7 @@ impl Writer {
         self.report(ENDPOINT_ENABLED, &lane.tenant, &data, draft)
     }
 
-    /// A delivery is dead for a reason that nobody asked for. One that makes room is
-    /// reported to those who want it only: it should not take the room itself.
+    /// A delivery is dead.
     pub(super) fn report_dead(
         &mut self,
         death: Death,
@@ -89,7 +88,11 @@ impl Writer {
         };
         let lane = self.index.read().lanes.get(&death.no).cloned();
         let Some(lane) = lane else { return Ok(()) };
-        if death.reason == Reason::Space && !self.is_wanted(DELIVERY_DEAD, &lane.tenant) {
+        let only_if_wanted = matches!(
+            death.reason,
+            Reason::Space | Reason::Cancelled | Reason::EndpointDeleted
+        );
+        if only_if_wanted && !self.is_wanted(DELIVERY_DEAD, &lane.tenant) {
             return Ok(());
         }
         let data = Died {

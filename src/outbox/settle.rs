@@ -210,6 +210,14 @@ impl Writer {
         )? {
             return Ok(None);
         }
+        let attempt_count = found.delivery.attempt_count;
+        let death = Death {
+            event,
+            no: found.no,
+            reason: Reason::Cancelled,
+            attempt_count,
+        };
+        self.report_dead(death, draft)?;
         draft.commit.notices.push(Notice::Withdrawn {
             no: found.no,
             event,
@@ -350,11 +358,12 @@ impl Writer {
         Ok(())
     }
 
-    /// An endpoint that is not deleted.
+    /// An endpoint that is in force: neither deleted nor gone from the file.
     pub(super) fn lane_named(&self, endpoint: &EndpointId) -> Option<(EndpointNo, Lane)> {
         let state = self.index.read();
         let (no, lane) = state.lane_named(endpoint)?;
-        lane.deleted.is_none().then(|| (no, lane.clone()))
+        let there = lane.deleted.is_none() && self.shared.endpoints().by_no.contains_key(&no);
+        there.then(|| (no, Lane::clone(lane)))
     }
 
     /// Adds an endpoint's new state to the frame.

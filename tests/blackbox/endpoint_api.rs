@@ -463,3 +463,53 @@ fn a_test_event_goes_to_the_one_endpoint_whatever_it_wants() {
     );
     assert!(receiver.seen().iter().all(|seen| seen.path == "/mine"));
 }
+
+#[test]
+fn what_says_all_in_its_path_takes_no_more() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let daemon = home.start(&endpoint("one", &receiver.url("/"), ""));
+    for action in ["enable", "disable", "test"] {
+        let path = format!("/v1/endpoints/one/{action}");
+        let detail = daemon.tcp.post_json(&path, r#"{"x": 1}"#).problem(400);
+        assert!(
+            detail.contains("`x`: this request takes no")
+                || detail.contains("`x`, this request takes no"),
+            "{action}: {detail}"
+        );
+        daemon.tcp.post_json(&path, "garbage").problem(400);
+        for empty in ["", "{}"] {
+            assert_eq!(daemon.tcp.post_json(&path, empty).status, 204, "{action}");
+        }
+    }
+    let detail = daemon.tcp.get("/v1/endpoints?cursor=zzz").problem(400);
+    assert!(detail.contains("cursor"), "{detail}");
+    let latin = [("content-type", "application/json; charset=latin1")];
+    let body = br#"{"url": "https://example.com/"}"#;
+    let refused = daemon.tcp.request("POST", "/v1/endpoints", &latin, body);
+    refused.problem(415);
+}
+
+#[test]
+fn an_endpoint_that_is_gone_from_the_file_is_there_for_no_call() {
+    let receiver = Receiver::statuses(&[500]);
+    let home = Home::new();
+    let config = "[retry]\nfirst = \"1h\"\n".to_owned() + &endpoint("one", &receiver.url("/"), "");
+    let daemon = home.start(&config);
+    let event = daemon.send("a", "1");
+    receiver.wait(1);
+    assert!(daemon.stop().success());
+    let daemon = home.start("");
+    daemon.tcp.get("/v1/endpoints/one").problem(404);
+    for action in ["enable", "disable", "test", "replay", "rotate"] {
+        let answer = daemon.tcp.post(&format!("/v1/endpoints/one/{action}"));
+        assert_eq!(answer.status, 404, "{action}: {}", answer.text());
+    }
+    patch(&daemon.tcp, "one", &json!({"description": "x"})).problem(404);
+    delete(&daemon.tcp, "one").problem(404);
+    let held = daemon.delivery(&event, "one");
+    assert_eq!(
+        (&held["status"], &held["reason"]),
+        (&json!("held"), &json!("endpoint_missing"))
+    );
+}

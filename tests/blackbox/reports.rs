@@ -183,3 +183,56 @@ fn switching_off_in_the_file_is_told_at_the_next_start() {
     );
     drop(daemon);
 }
+
+#[test]
+fn deaths_that_somebody_asked_for_are_told_to_those_who_want_to_hear() {
+    let receiver = Receiver::answering(|seen| match seen.path.as_str() {
+        "/watch" => Answer::status(200),
+        _ => Answer::status(500),
+    });
+    let home = Home::new();
+    let later = "[retry]\nfirst = \"1h\"\njitter = 0.0\n";
+    let watch = endpoint("watch", &receiver.url("/watch"), "types = [\"outboxd.*\"]");
+    let daemon = home.start(&(later.to_owned() + &watch));
+    let make = |tenant: &str| {
+        let body = serde_json::json!({"url": receiver.url("/sick"), "tenant": tenant});
+        let made = daemon.tcp.post_json("/v1/endpoints", body.to_string());
+        made.expect(201)["id"].as_str().unwrap().to_owned()
+    };
+    let (mine, quiet) = (make("default"), make("quiet"));
+    let cancelled = daemon.send("a", "1");
+    let path = format!("/v1/events/{cancelled}/deliveries/{mine}/cancel");
+    daemon.tcp.post(&path).expect(200);
+    let purged = daemon.send("a", "2");
+    let purge = format!("/v1/endpoints/{mine}/purge");
+    daemon
+        .tcp
+        .post_json(&purge, r#"{"status": "pending"}"#)
+        .expect(202);
+    let orphan = daemon.send("a", "3");
+    let unheard = daemon.send_with("a", "4", "\"tenant\": \"quiet\"");
+    for id in [&quiet, &mine] {
+        let path = format!("/v1/endpoints/{id}");
+        assert_eq!(daemon.tcp.request("DELETE", &path, &[], b"").status, 204);
+    }
+    let seen = receiver.wait_until("three deaths", |seen| told(seen, "/watch").len() >= 3);
+    let mut deaths: Vec<(String, String)> = told(&seen, "/watch")
+        .into_iter()
+        .map(|(_, data)| {
+            let text = |key: &str| data[key].as_str().unwrap().to_owned();
+            (text("event"), text("reason"))
+        })
+        .collect();
+    deaths.sort();
+    let of = |event: &str, reason: &str| (event.to_owned(), reason.to_owned());
+    let expected = [
+        of(&cancelled, "cancelled"),
+        of(&purged, "cancelled"),
+        of(&orphan, "endpoint_deleted"),
+    ];
+    assert_eq!(deaths, expected);
+    // Nobody in the other tenant wants to hear of it: nothing is stored.
+    daemon.wait_status(&unheard, &quiet, "dead");
+    let list = daemon.unix.get("/v1/events?tenant=quiet").expect(200);
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+}

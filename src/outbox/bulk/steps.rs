@@ -156,6 +156,7 @@ impl Writer {
         let no = choice.no;
         let now = self.now();
         let (mut retried, mut cancelled, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut deaths = Vec::new();
         for id in ids {
             let Some(held) = self.in_hand(no, *id)? else {
                 continue;
@@ -172,6 +173,12 @@ impl Writer {
                 }
                 (JobWork::Purge, Status::Pending | Status::Held) => {
                     cancelled.push(id.0);
+                    deaths.push(Death {
+                        event: *id,
+                        no,
+                        reason: Reason::Cancelled,
+                        attempt_count: held.delivery.attempt_count,
+                    });
                     draft
                         .commit
                         .notices
@@ -186,6 +193,7 @@ impl Writer {
         self.push_moved(no, MovedStep::Take(StepRow::Retry { at }), retried)?;
         self.push_moved(no, MovedStep::Take(StepRow::Die { at, reason }), cancelled)?;
         self.push_moved(no, MovedStep::Remove, removed)?;
+        self.report_all(deaths, draft)?;
         let row = JobRow {
             position,
             done,
@@ -290,12 +298,12 @@ impl Writer {
         if reason == Reason::Space {
             draft.space_deaths = deaths.len() as u64;
         }
-        if reason != Reason::EndpointDeleted {
-            for death in deaths {
-                self.report_dead(death, draft)?;
-            }
-        }
-        Ok(())
+        self.report_all(deaths, draft)
+    }
+
+    fn report_all(&mut self, deaths: Vec<Death>, draft: &mut Draft) -> Result<(), WriterError> {
+        let mut deaths = deaths.into_iter();
+        deaths.try_for_each(|death| self.report_dead(death, draft))
     }
 
     fn forget_endpoint(&mut self, no: EndpointNo) -> Result<(), WriterError> {
