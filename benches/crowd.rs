@@ -98,7 +98,7 @@ fn main() {
         limit: Some(("bare HTTP server", base.as_secs_f64())),
     });
     report.row(&Row {
-        measure: "memory for an idle endpoint".to_owned(),
+        measure: "memory for an endpoint after its first events".to_owned(),
         value: (resident(&daemon, "VmRSS:") - start_bytes) / size.endpoints as f64 * 1024.0,
         unit: "KiB",
         limit: None,
