@@ -59,6 +59,9 @@ impl Doomed {
     }
 }
 
+/// How many lanes are looked at under one lock.
+const WALKS: usize = 64;
+
 /// Held deliveries that may die to make room, oldest first.
 pub(super) struct Oldest {
     deliveries: Deliveries,
@@ -170,11 +173,17 @@ impl Cleaner {
     /// The oldest events from `from` on of which all that is open is held: no more than it
     /// takes for `bytes` to come free. `None` if there are none.
     pub(super) fn oldest_held(&self, from: EventId, bytes: u64) -> Result<Option<Oldest>, Cut> {
+        let mut firsts = self.first_held(from)?;
+        // The lanes from there on have nothing older.
+        let beyond = firsts.get(WALKS).map(|(id, _)| *id);
+        firsts.truncate(WALKS);
         let state = self.shared.index.read();
         let mut walks = std::collections::HashMap::new();
         let mut heads = BinaryHeap::new();
-        for (no, lane) in &state.lanes {
-            let Some(list) = list_of(lane) else { continue };
+        for (_, no) in &firsts {
+            let Some(list) = state.lanes.get(no).and_then(|lane| list_of(lane)) else {
+                continue;
+            };
             let prefix = keys::list_of(list, *no);
             let from = keys::listed(list, *no, from);
             let mut walk = state.entries.scan(&from, &keys::end_of(&prefix), false);
@@ -194,7 +203,8 @@ impl Cleaner {
             let Some(Reverse((id, no))) = heads.pop() else {
                 break;
             };
-            if oldest.bytes >= bytes || oldest.deliveries.len() >= BATCH {
+            let enough = oldest.bytes >= bytes || oldest.deliveries.len() >= BATCH;
+            if enough || beyond.is_some_and(|beyond| id > beyond) {
                 break;
             }
             if id >= oldest.next {
@@ -213,6 +223,35 @@ impl Cleaner {
             }
         }
         Ok((oldest.next > from).then_some(oldest))
+    }
+
+    /// The first held delivery from an event on of each lane that has one, oldest first. A
+    /// piece at a time: the writer must not wait for thousands of lanes.
+    fn first_held(&self, from: EventId) -> Result<Vec<(EventId, EndpointNo)>, Cut> {
+        let lanes: Vec<EndpointNo> = {
+            let state = self.shared.index.read();
+            let held = state.lanes.iter();
+            held.filter(|(_, lane)| list_of(lane).is_some())
+                .map(|(no, _)| *no)
+                .collect()
+        };
+        let mut firsts = Vec::new();
+        for some in lanes.chunks(WALKS) {
+            let state = self.shared.index.read();
+            for no in some {
+                let Some(list) = state.lanes.get(no).and_then(|lane| list_of(lane)) else {
+                    continue;
+                };
+                let end = keys::end_of(&keys::list_of(list, *no));
+                let begin = keys::listed(list, *no, from);
+                if let Some(entry) = state.entries.scan(&begin, &end, false).next() {
+                    let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
+                    firsts.push((id, *no));
+                }
+            }
+        }
+        firsts.sort_unstable();
+        Ok(firsts)
     }
 
     /// These die to make room.

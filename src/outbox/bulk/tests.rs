@@ -508,6 +508,46 @@ fn held_ones_make_room_oldest_first_and_are_counted() {
 }
 
 #[test]
+fn of_many_endpoints_the_oldest_held_make_room_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    (options.max_size, options.keep.max_size) = (10_000_000, 100_000);
+    let store = Store::open(options);
+    let reason = DisabledReason::Manual;
+    let endpoints: Vec<EndpointId> = (0..150).map(|n| store.create(&format!("e{n}"))).collect();
+    for endpoint in &endpoints {
+        let endpoint = endpoint.clone();
+        store.act(Action::Disable { endpoint, reason }).unwrap();
+    }
+    let body = format!("{:?}", "x".repeat(1000));
+    // One each, in turns: no endpoint's are older than the others'.
+    let mut ids = Vec::new();
+    for round in 0..2 {
+        for (n, endpoint) in endpoints.iter().enumerate() {
+            let id = store.accept(&format!("e{n}.x"), &body);
+            ids.push((round, id, endpoint.clone()));
+        }
+    }
+    store.wait("history is within its limit", |store| {
+        store.outbox.shared.index.read().history_bytes() < 107_000
+    });
+    let is_held = |(_, id, endpoint): &(i32, EventId, EndpointId)| {
+        let found = store.outbox.delivery(*id, endpoint);
+        found.is_ok_and(|delivery| delivery.status == Status::Held)
+    };
+    let first_held = ids.iter().position(is_held).unwrap();
+    assert!(
+        first_held > 150,
+        "the first of each endpoint went: {first_held}"
+    );
+    assert!(
+        ids[first_held..].iter().all(is_held),
+        "none that is newer went"
+    );
+    store.stop();
+}
+
+#[test]
 fn jobs_and_what_was_erased_outlive_the_segments_that_said_so() {
     let dir = tempfile::tempdir().unwrap();
     let mut brief = options(dir.path());
