@@ -45,6 +45,7 @@ const STRIDE: u64 = 7919;
 struct Size {
     endpoints: u64,
     hanging: u64,
+    idle: u64,
     /// Before events are counted: connections are made, breakers open.
     warm_up: Duration,
     settle: Duration,
@@ -57,6 +58,7 @@ fn main() {
         Size {
             endpoints: 200,
             hanging: 20,
+            idle: 1_000,
             warm_up: Duration::from_secs(1),
             settle: Duration::from_secs(3),
             measure: Duration::from_secs(2),
@@ -65,6 +67,7 @@ fn main() {
         Size {
             endpoints: 10_000,
             hanging: 1_000,
+            idle: 100_000,
             warm_up: Duration::from_secs(10),
             settle: Duration::from_secs(60),
             measure: Duration::from_secs(30),
@@ -124,6 +127,35 @@ fn main() {
         value: resident(&daemon, "VmHWM:"),
         unit: "MiB",
         limit: None,
+    });
+    drop(daemon);
+    idle(&runtime, &report, size.idle, sink);
+}
+
+/// What endpoints cost that nothing is ever sent to, and what they cost the matching of
+/// an event that one of them wants.
+fn idle(runtime: &tokio::runtime::Runtime, report: &Report, count: u64, sink: SocketAddr) {
+    let home = daemon::home();
+    let daemon = daemon::start(home.path(), "");
+    let before = resident(&daemon, "VmRSS:");
+    let events = |n: u64| {
+        let body = move |_| Bytes::from(format!(r#"{{"type":"crowd.n{n}","data":1}}"#));
+        let posting = load::post(daemon.address, EVENT, 1, (500, Duration::MAX), body);
+        runtime.block_on(posting).1.as_secs_f64() * 1e3 / 500.0
+    };
+    let alone = events(count);
+    runtime.block_on(create(daemon.address, 0, count, sink));
+    report.row(&Row {
+        measure: format!("memory of {count} idle endpoints"),
+        value: resident(&daemon, "VmRSS:") - before,
+        unit: "MiB",
+        limit: None,
+    });
+    report.row(&Row {
+        measure: format!("an event accepted beside {count} endpoints"),
+        value: events(count),
+        unit: "ms",
+        limit: Some(("beside none", alone)),
     });
 }
 
