@@ -70,14 +70,8 @@ pub async fn retry(
     Named(path): Named<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    nothing_more(&api, request).await?;
-    let (event, endpoint) = from_path(path)?;
-    let action = Action::Retry {
-        event,
-        endpoint: endpoint.clone(),
-    };
-    api.outbox.act(action).await?;
-    answer(&api, StatusCode::ACCEPTED, event, endpoint).await
+    let action = |event, endpoint| Action::Retry { event, endpoint };
+    act(&api, path, request, action, StatusCode::ACCEPTED).await
 }
 
 /// `POST /v1/events/{id}/deliveries/{endpoint}/cancel`: 200 with the delivery.
@@ -86,14 +80,22 @@ pub async fn cancel(
     Named(path): Named<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    nothing_more(&api, request).await?;
+    let action = |event, endpoint| Action::Cancel { event, endpoint };
+    act(&api, path, request, action, StatusCode::OK).await
+}
+
+/// An action that the path says all about; answered with the delivery.
+async fn act(
+    api: &Api,
+    path: (String, String),
+    request: Request,
+    action: impl FnOnce(EventId, EndpointId) -> Action,
+    status: StatusCode,
+) -> Result<Response, Problem> {
+    nothing_more(api, request).await?;
     let (event, endpoint) = from_path(path)?;
-    let action = Action::Cancel {
-        event,
-        endpoint: endpoint.clone(),
-    };
-    api.outbox.act(action).await?;
-    answer(&api, StatusCode::OK, event, endpoint).await
+    api.outbox.act(action(event, endpoint.clone())).await?;
+    answer(api, status, event, endpoint).await
 }
 
 async fn answer(

@@ -23,7 +23,7 @@ use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId};
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
-use crate::outbox::{ActRefused, Action, Cursor, EndpointState, ReadError};
+use crate::outbox::{Action, Cursor, EndpointState, ReadError};
 
 type Known = (Arc<Endpoint>, EndpointState);
 
@@ -141,7 +141,8 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     Query::parse(request.uri(), &[])?;
     let endpoint = named(&id)?;
-    taken(api.outbox.act(Action::Delete { endpoint }).await)
+    api.outbox.act(Action::Delete { endpoint }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /v1/endpoints/{id}/test`: 204; one `outboxd.test` event goes to it.
@@ -150,9 +151,7 @@ pub async fn test(
     Named(id): Named<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    nothing_more(&api, request).await?;
-    let endpoint = named(&id)?;
-    taken(api.outbox.act(Action::Test { endpoint }).await)
+    act(&api, &id, request, |endpoint| Action::Test { endpoint }).await
 }
 
 /// `POST /v1/endpoints/{id}/enable`: 204, also if it was enabled.
@@ -161,9 +160,7 @@ pub async fn enable(
     Named(id): Named<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    nothing_more(&api, request).await?;
-    let endpoint = named(&id)?;
-    taken(api.outbox.act(Action::Enable { endpoint }).await)
+    act(&api, &id, request, |endpoint| Action::Enable { endpoint }).await
 }
 
 /// `POST /v1/endpoints/{id}/disable`: 204, also if it was disabled.
@@ -172,16 +169,20 @@ pub async fn disable(
     Named(id): Named<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    nothing_more(&api, request).await?;
-    let action = Action::Disable {
-        endpoint: named(&id)?,
-        reason: DisabledReason::Manual,
-    };
-    taken(api.outbox.act(action).await)
+    let reason = DisabledReason::Manual;
+    let action = |endpoint| Action::Disable { endpoint, reason };
+    act(&api, &id, request, action).await
 }
 
-fn taken(result: Result<(), ActRefused>) -> Result<StatusCode, Problem> {
-    result?;
+/// An action that the path says all about.
+async fn act(
+    api: &Api,
+    id: &str,
+    request: Request,
+    action: impl FnOnce(EndpointId) -> Action,
+) -> Result<StatusCode, Problem> {
+    nothing_more(api, request).await?;
+    api.outbox.act(action(named(id)?)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

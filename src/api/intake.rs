@@ -7,30 +7,21 @@
 use std::time::{Duration, Instant};
 
 use crate::domain::endpoint::Rate;
-
-/// How long the rate may be saved up for a burst.
-const BURST: f64 = 0.1;
+use crate::domain::rate::Bucket;
 
 /// What is left to take.
 #[derive(Debug)]
 pub struct Intake {
-    per_second: f64,
-    burst: f64,
-    /// Below 0: in debt.
-    level: f64,
-    /// When the level was right.
-    at: Instant,
+    bucket: Bucket,
+    began: Instant,
 }
 
 impl Intake {
     /// Full, at `now`.
     pub fn new(rate: Rate, now: Instant) -> Self {
-        let burst = (rate.per_second * BURST).max(1.0);
         Intake {
-            per_second: rate.per_second,
-            burst,
-            level: burst,
-            at: now,
+            bucket: Bucket::new(rate, Duration::ZERO, Duration::ZERO),
+            began: now,
         }
     }
 
@@ -39,16 +30,13 @@ impl Intake {
     /// # Errors
     /// How long until something can be taken again; nothing was taken.
     pub fn take(&mut self, events: usize, now: Instant) -> Result<(), Duration> {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = (self.level + passed * self.per_second).min(self.burst);
-        self.at = self.at.max(now);
-        // A rounding error must not make it wait once more for what has come.
-        let missing = 1.0 - 1e-9 - self.level;
-        if missing > 0.0 {
-            let seconds = missing / self.per_second;
-            return Err(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+        let mono = now.saturating_duration_since(self.began);
+        let wait = self.bucket.ready_at().saturating_sub(mono);
+        if !wait.is_zero() {
+            return Err(wait);
         }
-        self.level -= events as f64;
+        let events = u32::try_from(events).unwrap_or(u32::MAX);
+        self.bucket.take_many(events, mono);
         Ok(())
     }
 }

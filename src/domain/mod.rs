@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod engine;
 pub mod event;
+pub mod rate;
 pub mod retry;
 pub mod schedule;
 pub mod signature;

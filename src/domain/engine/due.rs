@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::message::{Entry, LanePolicy};
-use super::rate;
 use crate::domain::endpoint::Rate;
+use crate::domain::rate;
 use crate::domain::schedule::{Now, WallClock};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Budget;

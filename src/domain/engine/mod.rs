@@ -22,7 +22,6 @@ mod lane;
 mod message;
 mod number_map;
 mod ordered;
-mod rate;
 mod register;
 mod share;
 #[cfg(test)]

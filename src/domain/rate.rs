@@ -1,8 +1,9 @@
-//! An endpoint's rate limit: a bucket of tokens, one for each attempt.
+//! A rate limit: a bucket of tokens, one for each attempt of an endpoint or each event
+//! that is handed in.
 //!
-//! Over any span of T seconds at most `rate * T + burst` attempts start, where the burst
-//! is `max(1, rate * 100 ms)`; and a lane with enough to do reaches the rate: what a late
-//! timer puts off within the burst is caught up on.
+//! Over any span of T seconds at most `rate * T + burst` are taken one by one, where the
+//! burst is `max(1, rate * 100 ms)`; and who has enough to do reaches the rate: what a
+//! late timer puts off within the burst is caught up on.
 
 use std::time::Duration;
 
@@ -45,7 +46,14 @@ impl Bucket {
 
     /// Takes a token, which [is there](Self::ready_at).
     pub fn take(&mut self, mono: Duration) {
-        self.full_at = self.full_at.max(mono).saturating_add(self.step);
+        self.take_many(1, mono);
+    }
+
+    /// Takes so many at once where there [is one](Self::ready_at): what there is not is a
+    /// debt, and those after wait until it is made up for.
+    pub fn take_many(&mut self, tokens: u32, mono: Duration) {
+        let taken = self.step.saturating_mul(tokens);
+        self.full_at = self.full_at.max(mono).saturating_add(taken);
     }
 }
 
