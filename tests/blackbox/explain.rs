@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::endpoint_api::{delete, id_of, made, patch};
-use crate::harness::{Answer, Daemon, Gate, Home, Receiver, endpoint, wait_for};
+use crate::harness::{Answer, Daemon, Gate, Home, Receiver, endpoint, next_millisecond, wait_for};
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1/";
@@ -85,7 +85,7 @@ fn what_does_not_go_there() {
     );
     // It wants the type now, and did not then.
     let changed = id_of(&made(&daemon, json!({"url": NOWHERE, "types": ["x"]})));
-    std::thread::sleep(std::time::Duration::from_millis(5));
+    next_millisecond();
     let event = daemon.send("y", "1");
     says(
         &daemon,

@@ -1,8 +1,7 @@
 //! The address guard, counted at the sockets: in a network namespace of its own every
 //! address is local, so whatever the daemon dials arrives here, and nowhere else.
 //!
-//! The outer test makes the namespaces and runs the inner one in them. Where that is not
-//! allowed (it takes `unshare`, `ip` and user namespaces) it says so and is skipped; the
+//! The test makes the namespaces and runs itself in them. Where that is not allowed (it takes `unshare`, `ip` and user namespaces) it says so and is skipped; the
 //! transport's own tests count connections on loopback all the same.
 
 use std::collections::BTreeMap;
@@ -17,7 +16,7 @@ use crate::harness::{Daemon, Home, endpoint, wait_for};
 
 /// Names the file that stands for `/etc/hosts` inside.
 const HOSTS: &str = "OUTBOXD_TEST_HOSTS";
-const INSIDE: &str = "guard::inside_no_address_of_the_table_is_dialled";
+const THIS: &str = "guard::no_address_of_the_table_is_dialled";
 /// Everything is local: what is dialled is accepted by whoever listens on all addresses.
 const NETWORK: &str = "ip link set lo up && ip route add local 0.0.0.0/0 dev lo \
     && ip -6 route add local ::/0 dev lo && mount --bind \"$OUTBOXD_TEST_HOSTS\" /etc/hosts";
@@ -134,17 +133,20 @@ const NAMES: &str = "127.0.0.1 localhost\n::1 localhost\n10.0.0.1 in.guard.test\
 
 #[test]
 fn no_address_of_the_table_is_dialled() {
+    if let Ok(hosts) = std::env::var(HOSTS) {
+        return inside(Path::new(&hosts));
+    }
     let home = Home::new();
     let hosts = home.path("hosts");
     std::fs::write(&hosts, NAMES).unwrap();
-    let inside = |script: &str| {
+    let in_namespaces = |script: &str| {
         let mut command = Command::new("unshare");
         command
             .args(["-rnm", "sh", "-c", script])
             .env(HOSTS, &hosts);
         command.output()
     };
-    let possible = inside(NETWORK).is_ok_and(|tried| tried.status.success());
+    let possible = in_namespaces(NETWORK).is_ok_and(|tried| tried.status.success());
     if !possible {
         // Not through the macros, whose output a passing test hides.
         let _ = writeln!(
@@ -154,8 +156,8 @@ fn no_address_of_the_table_is_dialled() {
         return;
     }
     let test = std::env::current_exe().unwrap();
-    let script = format!("{NETWORK} && exec {test:?} --exact {INSIDE} --ignored --nocapture");
-    let ran = inside(&script).unwrap();
+    let script = format!("{NETWORK} && exec {test:?} --exact {THIS} --nocapture");
+    let ran = in_namespaces(&script).unwrap();
     let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success() && said.contains("1 passed"), "{said}");
 }
@@ -199,10 +201,8 @@ fn answer(mut stream: std::net::TcpStream) {
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
 }
 
-#[test]
-#[ignore = "runs in the namespaces that the test above makes"]
-fn inside_no_address_of_the_table_is_dialled() {
-    let hosts = std::env::var(HOSTS).expect("run by the test above");
+/// In the namespaces.
+fn inside(hosts: &Path) {
     let (dialled, port) = Dialled::listen();
     let home = Home::new();
     let mut config = "[delivery]\nallow_http = true\n[retry]\nfirst = \"1h\"\n".to_owned();
@@ -241,7 +241,7 @@ fn inside_no_address_of_the_table_is_dialled() {
         .collect();
     assert_eq!(dialled.all(), expected, "only public addresses, each once");
 
-    changing_names(&daemon, Path::new(&hosts), &dialled);
+    changing_names(&daemon, hosts, &dialled);
 }
 
 /// A name that is good, then bad, then both, then good again.

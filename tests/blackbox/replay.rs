@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Daemon, Home, Receiver, endpoint, wait_for};
+use crate::harness::{Answer, Daemon, Home, Receiver, endpoint, next_millisecond, wait_for};
 
 /// One attempt and no more.
 const ONCE: &str = "[retry]\ngive_up_after = \"0s\"\nfirst = \"1ms\"\nmax = \"1ms\"\n";
@@ -56,7 +56,7 @@ fn what_is_dead_is_replayed_by_type_and_time() {
     let daemon = home.start(&(ONCE.to_owned() + &endpoint("one", &receiver.url("/"), "")));
     let first = send_many(&daemon, "a.x", 3);
     wait_backlog(&daemon, "one", "dead", 3);
-    std::thread::sleep(Duration::from_millis(20));
+    next_millisecond();
     let second = send_many(&daemon, "b", 4);
     wait_backlog(&daemon, "one", "dead", 7);
     let shown = daemon

@@ -47,3 +47,17 @@ pub fn wait_for<T>(mut what: impl FnMut() -> Option<T>, stuck: impl FnOnce() -> 
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Waits until the wall clock shows a later millisecond than now: what happens next is
+/// told apart from what happened before.
+pub fn next_millisecond() {
+    let millis = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.expect("it is past 1970").as_millis()
+    };
+    let now = millis();
+    wait_for(
+        || (millis() > now).then_some(()),
+        || "the clock stands still".to_owned(),
+    );
+}

@@ -90,12 +90,17 @@ impl Store {
         self.runtime.block_on(self.outbox.act(action))
     }
 
+    /// An endpoint that wants the types that begin with its own name.
     fn create(&self, name: &str) -> EndpointId {
+        self.create_for(name, &format!("{name}.*"))
+    }
+
+    fn create_for(&self, name: &str, types: &str) -> EndpointId {
         let endpoint = EndpointId::new(name).unwrap();
         let spec = Box::new(EndpointSpec {
             tenant: Tenant::default(),
             url: "https://example.com/".parse().unwrap(),
-            types: vec![TypePattern::parse(&format!("{name}.*")).unwrap()],
+            types: vec![TypePattern::parse(types).unwrap()],
             secrets: Vec::new(),
             headers: http::HeaderMap::new(),
             max_in_flight: 16,
@@ -175,6 +180,12 @@ impl Store {
             ..Selection::default()
         };
         self.outbox.count(endpoint, &selection).unwrap()
+    }
+
+    fn disable(&self, endpoint: &EndpointId) {
+        let endpoint = endpoint.clone();
+        let reason = DisabledReason::Manual;
+        self.act(Action::Disable { endpoint, reason }).unwrap();
     }
 
     fn wait(&self, what: &str, mut is_so: impl FnMut(&Store) -> bool) {
@@ -449,9 +460,7 @@ fn what_is_held_for_too_long_is_dead() {
         ..event("a.x", "2")
     };
     let later = store.try_accept(later).unwrap().id;
-    let reason = DisabledReason::Manual;
-    let endpoint = a.clone();
-    store.act(Action::Disable { endpoint, reason }).unwrap();
+    store.disable(&a);
     let began = Instant::now();
     assert_eq!(store.status(early, &a).0, Status::Held);
     store.wait("it is dead", |store| {
@@ -469,9 +478,7 @@ fn held_ones_make_room_oldest_first_and_are_counted() {
     (options.max_size, options.keep.max_size) = (100_000, 50_000);
     let store = Store::open(options);
     let (a, b) = (store.create("a"), store.create("b"));
-    let reason = DisabledReason::Manual;
-    let endpoint = a.clone();
-    store.act(Action::Disable { endpoint, reason }).unwrap();
+    store.disable(&a);
     let body = format!("{:?}", "x".repeat(1000));
     let mut ids = Vec::new();
     while store.outbox.shared.index.read().history_bytes() <= 50_000 {
@@ -843,39 +850,13 @@ proptest! {
     }
 }
 
-impl Store {
-    fn create_wide(&self, name: &str) -> EndpointId {
-        let endpoint = EndpointId::new(name).unwrap();
-        let spec = Box::new(EndpointSpec {
-            tenant: Tenant::default(),
-            url: "https://example.com/".parse().unwrap(),
-            types: vec![TypePattern::parse("wide.*").unwrap()],
-            secrets: Vec::new(),
-            headers: http::HeaderMap::new(),
-            max_in_flight: 16,
-            rate_limit: None,
-            ordering: Ordering::None,
-            timeout: None,
-            retry: RetryOverrides::default(),
-            description: String::new(),
-        });
-        self.act(Action::Create {
-            endpoint: endpoint.clone(),
-            spec,
-            enabled: true,
-        })
-        .unwrap();
-        endpoint
-    }
-}
-
 #[test]
 fn a_walk_past_the_deliveries_of_a_wide_fan_out_ends() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(options(dir.path()));
     let mut last = None;
     for n in 0..2100 {
-        last = Some(store.create_wide(&format!("w{n}")));
+        last = Some(store.create_for(&format!("w{n}"), "wide.*"));
     }
     let last = last.unwrap();
     let id = store.accept("wide.x", "{}");
@@ -956,7 +937,7 @@ fn what_is_held_and_a_wide_fan_out_make_no_others_refused() {
         store.try_accept(event("a.x", &body)).unwrap();
     }
     for n in 0..20 {
-        store.create_wide(&format!("w{n}"));
+        store.create_for(&format!("w{n}"), "wide.*");
     }
     // 60 kB each, to twenty endpoints: 300 kB of bodies pending in all.
     for _ in 0..5 {
@@ -976,11 +957,14 @@ fn a_key_used_again_outlives_the_erasing_of_its_first_event() {
         idempotency_key: Some(Key::new(key).unwrap()),
         ..event(name, "1")
     };
+    let olds: Vec<EventId> = (0..20)
+        .map(|n| store.try_accept(keyed("a.x", &format!("k{n}"))).unwrap().id)
+        .collect();
+    let over = olds[19].timestamp() + Duration::from_millis(400);
+    store.wait("the window is over", |_| crate::clock::now() > over);
     let mut lost = 0;
-    for n in 0..20 {
+    for (n, old) in olds.into_iter().enumerate() {
         let key = format!("k{n}");
-        let old = store.try_accept(keyed("a.x", &key)).unwrap().id;
-        std::thread::sleep(Duration::from_millis(420));
         let (first, again) = store.runtime.block_on(async {
             let warm = store.outbox.accept(vec![event("b.x", "2")]);
             let accepted = store.outbox.accept(vec![keyed("a.x", &key)]);
