@@ -326,7 +326,7 @@ fn pending(
         }
         Some(lane) => format!(
             "it is due and waits for its turn: {} in flight to this endpoint, of {} that it may have now",
-            lane.in_flight, lane.allowance
+            lane.in_flight, lane.concurrency_limit
         ),
         None => "it is due and about to be tried".to_owned(),
     };
@@ -416,7 +416,7 @@ impl From<LaneView> for Lane {
     fn from(lane: LaneView) -> Self {
         Lane {
             in_flight: lane.in_flight,
-            allowance: lane.allowance,
+            allowance: lane.concurrency_limit,
             breaker_open: lane.breaker_open,
             probe_at: lane.probe_at,
             paused_until: lane.paused_until,

@@ -25,7 +25,7 @@ pub struct LaneView {
     /// Attempts under way.
     pub in_flight: usize,
     /// How many at once the endpoint may have now, were all slots free.
-    pub allowance: usize,
+    pub concurrency_limit: usize,
     /// No attempts: the endpoint is disabled, missing or removed.
     pub held: bool,
     pub breaker_open: bool,
@@ -77,7 +77,7 @@ impl LaneView {
         let wall = |mono: Duration| now.wall + mono.saturating_sub(now.mono);
         LaneView {
             in_flight: lane.in_flight,
-            allowance: lane.allowance,
+            concurrency_limit: lane.concurrency_limit,
             held: lane.held,
             breaker_open: lane.breaker_open,
             probe_at: lane.probe_at.map(wall),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use super::allowance::{self, Allowance};
 use super::breaker::{Breaker, Gate};
+use super::concurrency_limit::{self, ConcurrencyLimit};
 use super::due::Due;
 use super::message::{Entry, Key, LanePolicy};
 use super::ordered::Chains;
@@ -38,7 +38,7 @@ pub struct Legacy {
     /// When the rate limit is as if nothing had been attempted.
     pub bucket_full_at: Duration,
     /// How many attempts at once it was trusted with.
-    pub allowance: usize,
+    pub concurrency_limit: usize,
 }
 
 impl Default for Legacy {
@@ -46,7 +46,7 @@ impl Default for Legacy {
         Legacy {
             standing: Conduct::New,
             bucket_full_at: Duration::ZERO,
-            allowance: allowance::FIRST,
+            concurrency_limit: concurrency_limit::FIRST,
         }
     }
 }
@@ -71,7 +71,7 @@ pub struct Lane {
     standing: Conduct,
     /// The rate limit, if there is one.
     bucket: Option<Bucket>,
-    allowance: Allowance,
+    concurrency_limit: ConcurrencyLimit,
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
     pub due: Due,
@@ -146,7 +146,7 @@ impl Lane {
             settling: 0,
             lingering: 0,
             standing,
-            allowance: Allowance::new(legacy.allowance),
+            concurrency_limit: ConcurrencyLimit::new(legacy.concurrency_limit),
             failing: None,
             due: Due::default(),
             filed: Filed {
@@ -175,7 +175,7 @@ impl Lane {
         Legacy {
             standing: self.standing,
             bucket_full_at: self.bucket_full_at(),
-            allowance: self.allowance.now(),
+            concurrency_limit: self.concurrency_limit.now(),
         }
     }
 
@@ -243,17 +243,19 @@ impl Lane {
         let earned = if self.breaker.is_open() {
             most
         } else {
-            self.allowance.now().min(share)
+            self.concurrency_limit.now().min(share)
         };
         self.in_flight < most.min(earned)
     }
 
     /// How many attempts at once it may have; one while the breaker is open.
-    pub fn allowance(&self) -> usize {
+    pub fn concurrency_limit(&self) -> usize {
         if self.breaker.is_open() {
             1
         } else {
-            self.allowance.now().min(self.policy.max_in_flight.max(1))
+            self.concurrency_limit
+                .now()
+                .min(self.policy.max_in_flight.max(1))
         }
     }
 
@@ -392,7 +394,7 @@ impl Lane {
         if ended.outcome.is_success() {
             self.breaker.succeeded();
             self.failing = None;
-            self.note_allowance(ended, now);
+            self.adjust_concurrency_limit(ended, now);
             return;
         }
         let (since, attempts) = self.failing.unwrap_or((now.wall, 0));
@@ -400,16 +402,16 @@ impl Lane {
         self.breaker
             .failed(ended.entry.event, &self.policy.retry, now.mono, rng);
         if self.breaker.is_open() {
-            self.allowance.restart(now.mono);
+            self.concurrency_limit.restart(now.mono);
         } else {
-            self.note_allowance(ended, now);
+            self.adjust_concurrency_limit(ended, now);
         }
     }
 
-    fn note_allowance(&mut self, ended: &Ended, now: Now) {
+    fn adjust_concurrency_limit(&mut self, ended: &Ended, now: Now) {
         let since = now.mono.saturating_sub(ended.took);
         let (in_flight, most) = (self.in_flight + 1, self.policy.max_in_flight.max(1));
-        self.allowance
+        self.concurrency_limit
             .ended(&ended.outcome, since, now.mono, in_flight, most);
     }
 
@@ -452,7 +454,7 @@ impl Lane {
     /// The endpoint was enabled at `at`.
     pub fn release(&mut self, at: Timestamp, mono: Duration) {
         self.held = false;
-        self.allowance.restart(mono);
+        self.concurrency_limit.restart(mono);
         self.breaker.succeeded();
         self.failing = None;
         self.paused_until = Duration::ZERO;

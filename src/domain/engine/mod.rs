@@ -14,9 +14,9 @@
 //! flight and settling. With too much unsettled no attempt starts: a crash would repeat
 //! all of it. An endpoint without work costs its policy only.
 
-mod allowance;
 mod breaker;
 mod busy;
+mod concurrency_limit;
 mod due;
 mod lane;
 mod message;
@@ -97,7 +97,7 @@ pub struct LaneView {
     /// The rate limit lets no attempt start before.
     pub rate_limited_until: Option<Duration>,
     /// How many attempts at once it may have now, were all slots free.
-    pub allowance: usize,
+    pub concurrency_limit: usize,
     /// The next attempt may start then; past: it waits for a slot. `None`: nothing to
     /// attempt, held, or a probe is under way.
     pub next: Option<Duration>,
@@ -167,7 +167,7 @@ impl Engine {
             probe_at: lane.breaker.probe_at(),
             paused_until: later(lane.paused_until),
             rate_limited_until: later(lane.rate_allows_at()),
-            allowance: lane.allowance(),
+            concurrency_limit: lane.concurrency_limit(),
             next: lane.start_at(),
         })
     }

@@ -19,7 +19,7 @@
 //! So a quarter of the slots is always left to those known to be prompt. What this cannot
 //! do is to learn of a thousand new hanging endpoints in less time than three quarters of
 //! the slots take to time out on each of them once; meanwhile other *new* ones wait.
-//! A standing is kept for as long as the endpoint is configured, and a lane's allowance
+//! A standing is kept for as long as the endpoint is configured, and a lane's concurrency limit
 //! (see [`lane`](super::lane)) doubles with every round trip, so neither costs an endpoint
 //! that behaves more than its first round trips.
 //!

@@ -1,6 +1,7 @@
-//! How many attempts at once an endpoint is trusted with, within its `max_in_flight`.
+//! The adaptive concurrency limit of an endpoint (AIMD, RFC 5681): how many attempts it may
+//! have at once, within its `max_in_flight`.
 //!
-//! As with TCP, nobody says what the other side can take; it is found out. The allowance
+//! As with TCP, nobody says what the other side can take; it is found out. The limit
 //! doubles with every round trip until the first sign of congestion, and then grows by
 //! about one a round trip. A timeout, a 429 or 503, or a latency that has clearly risen
 //! halves it, at most once a round trip: what started before the last halving says
@@ -32,7 +33,7 @@ const SPAN: Duration = Duration::from_secs(30);
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub struct Allowance {
+pub struct ConcurrencyLimit {
     /// At least 1.
     now: usize,
     /// No sign of congestion yet.
@@ -58,10 +59,10 @@ struct Latency {
     span_ends: Duration,
 }
 
-impl Allowance {
-    /// What an endpoint begins with that had this allowance when it was last busy.
-    pub fn new(before: usize) -> Allowance {
-        Allowance {
+impl ConcurrencyLimit {
+    /// What an endpoint begins with that had this limit when it was last busy.
+    pub fn new(before: usize) -> ConcurrencyLimit {
+        ConcurrencyLimit {
             now: before.clamp(1, FIRST),
             doubling: true,
             progress: 0,
@@ -77,9 +78,9 @@ impl Allowance {
 
     /// From one on again: after the breaker opened, and when held deliveries are released.
     pub fn restart(&mut self, mono: Duration) {
-        *self = Allowance {
+        *self = ConcurrencyLimit {
             halved_at: mono,
-            ..Allowance::new(1)
+            ..ConcurrencyLimit::new(1)
         };
     }
 
@@ -222,7 +223,7 @@ mod tests {
     }
 
     struct Line {
-        allowance: Allowance,
+        concurrency_limit: ConcurrencyLimit,
         mono: Duration,
         /// Those under way: when they end, since when, and what with.
         ends: BinaryHeap<Reverse<(Duration, Duration, u16)>>,
@@ -240,7 +241,7 @@ mod tests {
     impl Line {
         fn new() -> Line {
             Line {
-                allowance: Allowance::new(FIRST),
+                concurrency_limit: ConcurrencyLimit::new(FIRST),
                 mono: Duration::ZERO,
                 ends: BinaryHeap::new(),
             }
@@ -257,7 +258,7 @@ mod tests {
             let end = self.mono + span;
             let (mut served, mut refused, mut seen) = (0, 0, Vec::new());
             while self.mono < end {
-                while self.ends.len() < self.allowance.now() {
+                while self.ends.len() < self.concurrency_limit.now() {
                     let working = self.ends.iter().filter(|Reverse(one)| one.2 == 200);
                     let mut working: Vec<Duration> = working.map(|Reverse(one)| one.0).collect();
                     working.sort();
@@ -280,7 +281,7 @@ mod tests {
                 self.mono = self.mono.max(at);
                 served += usize::from(code == 200);
                 refused += usize::from(code != 200);
-                self.allowance
+                self.concurrency_limit
                     .ended(&status(code), since, self.mono, in_flight, 64);
             }
             seen.sort();
@@ -295,43 +296,43 @@ mod tests {
 
     #[test]
     fn it_doubles_until_the_first_sign_of_congestion_and_then_grows_by_one() {
-        let mut allowance = Allowance::new(FIRST);
+        let mut limit = ConcurrencyLimit::new(FIRST);
         let mut mono = Duration::ZERO;
-        let mut round = |allowance: &mut Allowance, outcome: Outcome| {
+        let mut round = |limit: &mut ConcurrencyLimit, outcome: Outcome| {
             let since = mono;
             mono += MS;
-            for _ in 0..allowance.now() {
-                let in_flight = allowance.now();
-                allowance.ended(&outcome, since, mono, in_flight, 64);
+            for _ in 0..limit.now() {
+                let in_flight = limit.now();
+                limit.ended(&outcome, since, mono, in_flight, 64);
             }
-            allowance.now()
+            limit.now()
         };
-        assert_eq!(round(&mut allowance, status(200)), 8);
-        assert_eq!(round(&mut allowance, status(200)), 16);
-        assert_eq!(round(&mut allowance, timeout()), 8, "once a round trip");
-        assert_eq!(round(&mut allowance, status(200)), 9);
-        assert_eq!(round(&mut allowance, status(429)), 4);
-        assert_eq!(round(&mut allowance, status(500)), 4, "says nothing");
+        assert_eq!(round(&mut limit, status(200)), 8);
+        assert_eq!(round(&mut limit, status(200)), 16);
+        assert_eq!(round(&mut limit, timeout()), 8, "once a round trip");
+        assert_eq!(round(&mut limit, status(200)), 9);
+        assert_eq!(round(&mut limit, status(429)), 4);
+        assert_eq!(round(&mut limit, status(500)), 4, "says nothing");
         for _ in 0..9 {
-            round(&mut allowance, timeout());
+            round(&mut limit, timeout());
         }
-        assert_eq!(allowance.now(), 1, "never less");
-        allowance.restart(Duration::from_millis(14));
-        assert_eq!(round(&mut allowance, status(200)), 2);
-        assert_eq!(round(&mut allowance, status(200)), 4);
+        assert_eq!(limit.now(), 1, "never less");
+        limit.restart(Duration::from_millis(14));
+        assert_eq!(round(&mut limit, status(200)), 2);
+        assert_eq!(round(&mut limit, status(200)), 4);
     }
 
     #[test]
     fn it_grows_only_while_it_is_used_and_to_its_bound() {
-        let mut allowance = Allowance::new(FIRST);
+        let mut limit = ConcurrencyLimit::new(FIRST);
         for n in 0..100 {
-            allowance.ended(&status(200), n * MS, (n + 1) * MS, 1, 64);
+            limit.ended(&status(200), n * MS, (n + 1) * MS, 1, 64);
         }
-        assert_eq!(allowance.now(), FIRST);
+        assert_eq!(limit.now(), FIRST);
         for n in 100..200 {
-            allowance.ended(&status(200), n * MS, (n + 1) * MS, 16, 7);
+            limit.ended(&status(200), n * MS, (n + 1) * MS, 16, 7);
         }
-        assert_eq!(allowance.now(), 7);
+        assert_eq!(limit.now(), 7);
     }
 
     #[test]
@@ -363,9 +364,9 @@ mod tests {
         for beyond in [Beyond::Refuses, Beyond::Queues] {
             let mut line = Line::new();
             line.run(Duration::from_secs(60), 3, 300 * MS, beyond);
-            let slow = line.allowance.now();
+            let slow = line.concurrency_limit.now();
             line.run(Duration::from_secs(60), 40, 200 * MS, beyond);
-            let fast = line.allowance.now();
+            let fast = line.concurrency_limit.now();
             assert!(slow <= 8 && fast >= 20, "{beyond:?}: {slow}, {fast}");
         }
     }
@@ -374,9 +375,13 @@ mod tests {
     fn a_receiver_that_is_slower_whatever_is_sent_is_not_throttled_for_good() {
         let mut line = Line::new();
         line.run(Duration::from_secs(3), 1000, 20 * MS, Beyond::Queues);
-        assert_eq!(line.allowance.now(), 64);
+        assert_eq!(line.concurrency_limit.now(), 64);
         line.run(Duration::from_secs(60), 1000, 500 * MS, Beyond::Queues);
-        assert!(line.allowance.now() >= 32, "{:?}", line.allowance);
+        assert!(
+            line.concurrency_limit.now() >= 32,
+            "{:?}",
+            line.concurrency_limit
+        );
     }
 
     #[test]
@@ -386,19 +391,19 @@ mod tests {
             let service = MS * if n % 2 == 0 { 1 } else { 90 };
             line.run(service * 20, 1000, service, Beyond::Queues);
         }
-        assert_eq!(line.allowance.now(), 64);
+        assert_eq!(line.concurrency_limit.now(), 64);
     }
 
     #[test]
     fn some_slow_requests_among_quick_ones_are_no_congestion() {
         for (slow_ms, one_in) in [(500, 5), (1000, 5), (1000, 10), (2000, 10), (3000, 20)] {
-            let mut allowance = Allowance::new(FIRST);
+            let mut limit = ConcurrencyLimit::new(FIRST);
             let mut ends: BinaryHeap<Reverse<(Duration, u64, Duration)>> = BinaryHeap::new();
             let (mut mono, mut n, mut sum) = (Duration::ZERO, 0_u64, 0);
             let mut dice: u64 = 88_172_645_463_325_252;
             let mut ended = 0;
             while mono < Duration::from_secs(300) {
-                while ends.len() < allowance.now() {
+                while ends.len() < limit.now() {
                     // A xorshift: the same each time.
                     dice ^= dice << 13;
                     dice ^= dice >> 7;
@@ -415,8 +420,8 @@ mod tests {
                 let Reverse((at, _, since)) = ends.pop().unwrap();
                 mono = mono.max(at);
                 ended += 1;
-                allowance.ended(&status(200), since, mono, in_flight, 64);
-                sum += allowance.now();
+                limit.ended(&status(200), since, mono, in_flight, 64);
+                sum += limit.now();
             }
             let mean = sum / ended;
             assert!(
