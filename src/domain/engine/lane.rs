@@ -75,11 +75,11 @@ pub struct Lane {
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
     pub due: Due,
-    /// Where the engine has filed the lane; the engine's alone.
+    /// Where the scheduler has filed the lane; only the scheduler changes it.
     pub filed: Filed,
 }
 
-/// Where a lane stands in the engine's registers.
+/// Where a lane stands in the scheduler.
 #[derive(Debug)]
 pub struct Filed {
     pub conduct: Conduct,

@@ -22,7 +22,7 @@ mod lane;
 mod message;
 mod number_map;
 mod ordered;
-mod register;
+mod scheduler;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -36,7 +36,7 @@ use rand::Rng;
 use self::busy::Busy;
 use self::lane::{Ended, Lane, Legacy};
 use self::number_map::NumberMap;
-use self::register::Register;
+use self::scheduler::Scheduler;
 use self::share::Conduct;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
@@ -56,7 +56,7 @@ pub struct Engine {
     endpoints: NumberMap<EndpointNo, Seat>,
     lanes: NumberMap<EndpointNo, Lane>,
     busy: Busy,
-    register: Register,
+    scheduler: Scheduler,
     clock: WallClock,
 }
 
@@ -110,7 +110,7 @@ impl Engine {
             endpoints: NumberMap::default(),
             lanes: NumberMap::default(),
             busy: Busy::default(),
-            register: Register::new(max_in_flight),
+            scheduler: Scheduler::new(max_in_flight),
             clock: WallClock::default(),
         }
     }
@@ -123,7 +123,7 @@ impl Engine {
         while let Some(no) = self.busy.pop_slow(now.mono) {
             self.with(no, now, out, Lane::lingers);
         }
-        while let Some(no) = self.register.timers.pop(now.mono) {
+        while let Some(no) = self.scheduler.timers.pop(now.mono) {
             self.with(no, now, out, |lane| lane.filed.timer = None);
         }
         self.take(input, now, rng, out);
@@ -133,25 +133,30 @@ impl Engine {
     /// When [`Input::Wake`] is due, on the monotonic clock. Exact: earlier there is
     /// nothing to do, later something would be late.
     pub fn next_wake(&self) -> Option<Duration> {
-        if self.register.draining {
+        if self.scheduler.draining {
             return None;
         }
         // That a lane turns slow matters only to those who wait for a slot.
         let slow_at = self
             .busy
             .next_slow()
-            .filter(|_| self.register.shares.is_wanted());
-        self.register.timers.next().into_iter().chain(slow_at).min()
+            .filter(|_| self.scheduler.shares.is_wanted());
+        self.scheduler
+            .timers
+            .next()
+            .into_iter()
+            .chain(slow_at)
+            .min()
     }
 
     pub fn stats(&self) -> Stats {
         Stats {
-            in_flight: self.register.shares.total(),
-            slow_in_flight: self.register.shares.in_flight(Conduct::Slow),
+            in_flight: self.scheduler.shares.total(),
+            slow_in_flight: self.scheduler.shares.in_flight(Conduct::Slow),
             settling: self.busy.settling(),
-            waiting: self.register.waiting,
+            waiting: self.scheduler.waiting,
             lanes: self.lanes.len(),
-            breakers_open: self.register.breakers_open,
+            breakers_open: self.scheduler.breakers_open,
         }
     }
 
@@ -184,7 +189,7 @@ impl Engine {
             Input::Withdrawn { no, event, chain } => self.withdrawn(no, event, chain, now, out),
             Input::Refilled { no, entries, next } => self.refilled(no, entries, next, now, out),
             Input::Headed { no, chain, head } => {
-                let capacity = self.register.capacity();
+                let capacity = self.scheduler.capacity();
                 self.with(no, now, out, |lane| lane.headed(chain, head, now, capacity));
             }
             Input::Unread { no, chain } => {
@@ -215,9 +220,9 @@ impl Engine {
                 self.change(no, now, out, Lane::remove);
                 self.endpoints.remove(&no);
             }
-            Input::Limits { max_in_flight } => self.register.shares.set_limit(max_in_flight),
+            Input::Limits { max_in_flight } => self.scheduler.shares.set_limit(max_in_flight),
             Input::Wake => {}
-            Input::Drain => self.register.draining = true,
+            Input::Drain => self.scheduler.draining = true,
         }
     }
 
@@ -230,7 +235,7 @@ impl Engine {
         seat.policy = Arc::clone(&policy);
         if let Some(lane) = self.lanes.get_mut(&no) {
             // It may belong to another tenant now.
-            self.register.dequeue(lane);
+            self.scheduler.dequeue(lane);
         }
         let busy = std::mem::take(&mut self.busy);
         self.with(no, now, out, |lane| {
@@ -267,7 +272,7 @@ impl Engine {
     ) {
         if let Some(lane) = self.lanes.get_mut(&no) {
             change(lane);
-            if self.register.file(no, lane, now.mono, out) {
+            if self.scheduler.file(no, lane, now.mono, out) {
                 self.retire(no);
             }
         }
@@ -277,7 +282,7 @@ impl Engine {
         if self.busy.queued(no, entry) {
             return;
         }
-        let capacity = self.register.capacity();
+        let capacity = self.scheduler.capacity();
         self.change(no, now, out, |lane| lane.queued(entry, now, capacity));
     }
 
@@ -333,7 +338,7 @@ impl Engine {
         let ruling = lane.ended(ended, now, &self.clock, rng);
         lane.settling += 1;
         self.busy.settle(no, event, ruling.again);
-        self.register.shares.ended(lane.filed.conduct);
+        self.scheduler.shares.ended(lane.filed.conduct);
         out.push(Command::Store {
             no,
             event,
@@ -341,7 +346,7 @@ impl Engine {
             disable: ruling.disable,
             awaited: lane.chains.is_some(),
         });
-        if self.register.file(no, lane, now.mono, out) {
+        if self.scheduler.file(no, lane, now.mono, out) {
             self.retire(no);
         }
     }
@@ -350,7 +355,7 @@ impl Engine {
         let Some((entry, again)) = self.busy.stored(no, event) else {
             return;
         };
-        let capacity = self.register.capacity();
+        let capacity = self.scheduler.capacity();
         self.with(no, now, out, |lane| {
             lane.stored(&entry, again, now, capacity)
         });
@@ -366,7 +371,7 @@ impl Engine {
 
     fn retire(&mut self, no: EndpointNo) {
         if let Some(lane) = self.lanes.remove(&no) {
-            self.register.strike(no, &lane);
+            self.scheduler.strike(no, &lane);
             if let Some(seat) = self.endpoints.get_mut(&no) {
                 seat.legacy = lane.legacy();
             }
@@ -375,8 +380,8 @@ impl Engine {
 
     /// Starts attempts while there are slots and lanes that may have them.
     fn fill_slots(&mut self, now: Now, out: &mut Vec<Command>) {
-        while !self.register.draining && self.busy.settling() < MAX_SETTLING {
-            let Some(no) = self.register.shares.next() else {
+        while !self.scheduler.draining && self.busy.settling() < MAX_SETTLING {
+            let Some(no) = self.scheduler.shares.next() else {
                 return;
             };
             self.start(no, now, out);
@@ -387,16 +392,16 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(&no) else {
             return;
         };
-        self.register.dequeue(lane);
+        self.scheduler.dequeue(lane);
         // Its share may have shrunk since it took its place.
-        let shares = &mut self.register.shares;
+        let shares = &mut self.scheduler.shares;
         let room = lane.has_room(shares.of_one(lane.filed.conduct));
         if room && let Some(entry) = lane.start(now.mono) {
             shares.started(lane.filed.conduct);
             self.busy.start(no, entry, now.mono);
             out.push(Command::Start { no, entry });
         }
-        if self.register.file(no, lane, now.mono, out) {
+        if self.scheduler.file(no, lane, now.mono, out) {
             self.retire(no);
         }
     }

@@ -1,4 +1,4 @@
-//! Where every lane is filed: its place in the turns or its timer, and the totals.
+//! The scheduler: each lane has its place in the turns or its timer; the totals over all lanes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const MANY_WAITING: usize = 256 * 1024;
 const SHORT_WINDOW: usize = 16;
 
 #[derive(Debug)]
-pub struct Register {
+pub struct Scheduler {
     pub shares: Shares,
     pub timers: Timers,
     /// Deliveries in all windows.
@@ -25,9 +25,9 @@ pub struct Register {
     pub draining: bool,
 }
 
-impl Register {
-    pub fn new(max_in_flight: usize) -> Register {
-        Register {
+impl Scheduler {
+    pub fn new(max_in_flight: usize) -> Scheduler {
+        Scheduler {
             shares: Shares::new(max_in_flight),
             timers: Timers::default(),
             waiting: 0,
