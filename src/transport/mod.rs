@@ -13,7 +13,7 @@
 
 mod answer;
 mod fault;
-mod kept;
+mod idle_budget;
 mod profile;
 mod request;
 mod resolve;
@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use self::answer::End;
-use self::kept::Kept;
+use self::idle_budget::IdleBudget;
 use self::profile::{Profile, Profiles};
 pub use self::request::Outgoing;
 use self::stage::Phase;
@@ -72,7 +72,7 @@ pub struct Transport(Arc<Inner>);
 
 struct Inner {
     profiles: Profiles,
-    kept: Kept,
+    idle_budget: IdleBudget,
     connect_timeout: Duration,
     response_body_limit: usize,
 }
@@ -104,7 +104,7 @@ impl Transport {
         let budget = (descriptors / 4).clamp(16, 16_384);
         Ok(Transport(Arc::new(Inner {
             profiles: Profiles::new(limits)?,
-            kept: Kept::new(usize::try_from(budget).unwrap_or(usize::MAX)),
+            idle_budget: IdleBudget::new(usize::try_from(budget).unwrap_or(usize::MAX)),
             connect_timeout: limits.connect_timeout,
             response_body_limit: usize::try_from(limits.response_body_limit).unwrap_or(usize::MAX),
         })))
@@ -144,8 +144,10 @@ impl Inner {
         if let Err(reason) = self.may_send(&endpoint.url, &profile) {
             return Outcome::fault(ErrorKind::Blocked, &reason);
         }
-        let leave = self.kept.leave(&endpoint.url, profile.id, Instant::now());
-        let client = match leave {
+        let reserved = self
+            .idle_budget
+            .reserve(&endpoint.url, profile.id, Instant::now());
+        let client = match reserved {
             Some(_) => &profile.keeping,
             None => &profile.closing,
         };

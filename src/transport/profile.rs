@@ -16,7 +16,7 @@ use reqwest::{Client, Proxy};
 use rustls::ClientConfig;
 
 use super::TransportError;
-use super::kept::IDLE_TIMEOUT;
+use super::idle_budget::IDLE_TIMEOUT;
 use super::resolve::{Lookups, Resolver};
 use super::stage::Staged;
 use super::tls;
@@ -145,7 +145,7 @@ impl Mould {
     /// A client that keeps at most `idle` connections a host. For the keeping one that is
     /// `max_in_flight`, which is no bound of its own: with less, a host that is sent to
     /// as fast as that allows would have its connections closed and opened all the time.
-    /// What bounds them over all hosts is [`super::kept`].
+    /// What bounds them over all hosts is [`super::idle_budget`].
     fn client(&self, rule: &Arc<DialRule>, idle: usize) -> Result<Client, TransportError> {
         let limits = &self.limits;
         let resolver = Resolver {

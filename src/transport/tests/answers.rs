@@ -432,7 +432,7 @@ async fn a_name_that_does_not_resolve_is_a_dns_fault() {
 async fn attempts_beyond_the_budget_use_connections_that_close() {
     let server = Server::answering(OK).await;
     let mut inner = Arc::into_inner(transport().0).unwrap();
-    inner.kept = super::super::kept::Kept::new(0);
+    inner.idle_budget = super::super::idle_budget::IdleBudget::new(0);
     let transport = Transport(Arc::new(inner));
     for n in 1..=3 {
         let attempt = transport.attempt(&endpoint(server.url()), &event()).await;

@@ -1,4 +1,4 @@
-//! How many connections may be kept for later, over all hosts together.
+//! The budget of idle connections: how many may be kept open, over all hosts together.
 //!
 //! reqwest bounds idle connections for one host, never for all: ten thousand endpoints
 //! with an event a minute would hold ten thousand sockets, and a daemon without file
@@ -24,14 +24,14 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The connections that are kept or may come to be.
-pub(super) struct Kept {
+pub(super) struct IdleBudget {
     budget: usize,
     hash: RandomState,
     state: Mutex<State>,
 }
 
 struct State {
-    /// By hash of scheme, host, port and profile. Two hosts with one hash share a charge.
+    /// By hash of scheme, host, port and pool. Two hosts with one hash share a charge.
     hosts: HashMap<u64, Host>,
     /// The sum over `hosts`; at most `budget`, but for hosts that are in use.
     charged: usize,
@@ -46,16 +46,16 @@ struct Host {
     charged: usize,
 }
 
-/// An attempt's leave to use kept connections.
-pub(super) struct Leave<'a> {
-    kept: &'a Kept,
+/// A reservation: the attempt may use a connection that is kept afterwards.
+pub(super) struct Reservation<'a> {
+    owner: &'a IdleBudget,
     host: u64,
 }
 
-impl Kept {
+impl IdleBudget {
     /// At most `budget` connections are kept over all hosts.
     pub(super) fn new(budget: usize) -> Self {
-        Kept {
+        IdleBudget {
             budget,
             hash: RandomState::new(),
             state: Mutex::new(State {
@@ -66,10 +66,10 @@ impl Kept {
         }
     }
 
-    /// Leave to use, and leave behind, a kept connection to the host of `url`; `None` if
-    /// there is no room for one more. `profile` tells apart pools that are not shared.
-    pub(super) fn leave(&self, url: &Url, profile: u64, now: Instant) -> Option<Leave<'_>> {
-        let key = (url.scheme(), url.host_str(), url.port(), profile);
+    /// Reserves a kept connection to the host of `url`, to use and to leave open; `None` if
+    /// there is no room for one more. `pool` tells apart pools that are not shared.
+    pub(super) fn reserve(&self, url: &Url, pool: u64, now: Instant) -> Option<Reservation<'_>> {
+        let key = (url.scheme(), url.host_str(), url.port(), pool);
         let host = self.hash.hash_one(key);
         let mut state = self.state();
         state.turn_window(now);
@@ -85,7 +85,7 @@ impl Kept {
                 state.charged += 1;
             }
         }
-        Some(Leave { kept: self, host })
+        Some(Reservation { owner: self, host })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,9 +116,9 @@ impl State {
     }
 }
 
-impl Drop for Leave<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        if let Some(host) = self.kept.state().hosts.get_mut(&self.host) {
+        if let Some(host) = self.owner.state().hosts.get_mut(&self.host) {
             host.in_use = host.in_use.saturating_sub(1);
         }
     }
@@ -134,47 +134,55 @@ mod tests {
 
     #[test]
     fn hosts_share_a_budget_that_idle_ones_give_back() {
-        let (kept, mut now) = (Kept::new(3), Instant::now());
-        let first: Vec<_> = (0..2).map(|_| kept.leave(&url(1), 0, now)).collect();
+        let (budget, mut now) = (IdleBudget::new(3), Instant::now());
+        let first: Vec<_> = (0..2).map(|_| budget.reserve(&url(1), 0, now)).collect();
         assert!(first.iter().all(Option::is_some));
         drop(first);
-        assert!(kept.leave(&url(2), 0, now).is_some());
-        assert!(kept.leave(&url(3), 0, now).is_none(), "three are charged");
+        assert!(budget.reserve(&url(2), 0, now).is_some());
+        assert!(
+            budget.reserve(&url(3), 0, now).is_none(),
+            "three are charged"
+        );
         // What a host has been charged for it may use again.
-        let again = [kept.leave(&url(1), 0, now), kept.leave(&url(1), 0, now)];
+        let again = [
+            budget.reserve(&url(1), 0, now),
+            budget.reserve(&url(1), 0, now),
+        ];
         assert!(again.iter().all(Option::is_some));
-        assert!(kept.leave(&url(1), 0, now).is_none(), "but no more");
+        assert!(budget.reserve(&url(1), 0, now).is_none(), "but no more");
         drop(again);
         now += WINDOW;
         assert!(
-            kept.leave(&url(3), 0, now).is_none(),
-            "their connections may still be kept"
+            budget.reserve(&url(3), 0, now).is_none(),
+            "their connections may still be open"
         );
         now += WINDOW;
-        assert!(kept.leave(&url(3), 0, now).is_some());
-        assert_eq!(kept.state().hosts.len(), 1);
+        assert!(budget.reserve(&url(3), 0, now).is_some());
+        assert_eq!(budget.state().hosts.len(), 1);
     }
 
     #[test]
     fn a_host_in_use_stays_charged() {
-        let (kept, mut now) = (Kept::new(1), Instant::now());
-        let held = kept.leave(&url(1), 0, now);
+        let (budget, mut now) = (IdleBudget::new(1), Instant::now());
+        let held = budget.reserve(&url(1), 0, now);
         for _ in 0..3 {
             now += WINDOW;
-            assert!(kept.leave(&url(2), 0, now).is_none());
+            assert!(budget.reserve(&url(2), 0, now).is_none());
         }
         drop(held);
         for _ in 0..2 {
             now += WINDOW;
-            let _ = kept.leave(&url(1), 0, now);
+            let _ = budget.reserve(&url(1), 0, now);
         }
-        assert_eq!(kept.state().charged, 1);
+        assert_eq!(budget.state().charged, 1);
     }
 
     #[test]
-    fn profiles_do_not_share_connections() {
-        let (kept, now) = (Kept::new(2), Instant::now());
-        assert!(kept.leave(&url(1), 0, now).is_some() && kept.leave(&url(1), 1, now).is_some());
-        assert_eq!(kept.state().hosts.len(), 2);
+    fn pools_do_not_share_connections() {
+        let (budget, now) = (IdleBudget::new(2), Instant::now());
+        assert!(
+            budget.reserve(&url(1), 0, now).is_some() && budget.reserve(&url(1), 1, now).is_some()
+        );
+        assert_eq!(budget.state().hosts.len(), 2);
     }
 }
