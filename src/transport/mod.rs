@@ -12,9 +12,9 @@
 //! its body does.
 
 mod answer;
+mod clients;
 mod fault;
 mod idle_budget;
-mod profile;
 mod request;
 mod resolve;
 mod stage;
@@ -35,8 +35,8 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 use self::answer::End;
+use self::clients::{ClientPair, Clients};
 use self::idle_budget::IdleBudget;
-use self::profile::{Profile, Profiles};
 pub use self::request::Outgoing;
 use self::stage::Phase;
 use crate::clock;
@@ -71,7 +71,7 @@ impl TransportError {
 pub struct Transport(Arc<Inner>);
 
 struct Inner {
-    profiles: Profiles,
+    clients: Clients,
     idle_budget: IdleBudget,
     connect_timeout: Duration,
     response_body_limit: usize,
@@ -103,7 +103,7 @@ impl Transport {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let budget = (descriptors / 4).clamp(16, 16_384);
         Ok(Transport(Arc::new(Inner {
-            profiles: Profiles::new(limits)?,
+            clients: Clients::new(limits)?,
             idle_budget: IdleBudget::new(usize::try_from(budget).unwrap_or(usize::MAX)),
             connect_timeout: limits.connect_timeout,
             response_body_limit: usize::try_from(limits.response_body_limit).unwrap_or(usize::MAX),
@@ -137,19 +137,19 @@ impl Inner {
         at: crate::domain::time::Timestamp,
         deadline: Instant,
     ) -> Outcome {
-        let profile = match self.profiles.of(endpoint) {
-            Ok(profile) => profile,
+        let pair = match self.clients.of(endpoint) {
+            Ok(pair) => pair,
             Err(error) => return Outcome::fault(ErrorKind::Connect, &error.to_string()),
         };
-        if let Err(reason) = self.may_send(&endpoint.url, &profile) {
+        if let Err(reason) = self.may_send(&endpoint.url, &pair) {
             return Outcome::fault(ErrorKind::Blocked, &reason);
         }
         let reserved = self
             .idle_budget
-            .reserve(&endpoint.url, profile.id, Instant::now());
+            .reserve(&endpoint.url, pair.id, Instant::now());
         let client = match reserved {
-            Some(_) => &profile.keeping,
-            None => &profile.closing,
+            Some(_) => &pair.keeping,
+            None => &pair.closing,
         };
         let sending = client.execute(request::build(endpoint, outgoing, at));
         match tokio::time::timeout_at(deadline, sending).await {
@@ -162,7 +162,7 @@ impl Inner {
     /// What can be judged before a name is resolved: the URL itself, and IP literals,
     /// which never meet the resolver. (`url` has read `0x7f.1` and the like as what they
     /// are by now.)
-    fn may_send(&self, url: &Url, profile: &Profile) -> Result<(), String> {
+    fn may_send(&self, url: &Url, pair: &ClientPair) -> Result<(), String> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err("only http and https URLs are dialled".to_owned());
         }
@@ -170,11 +170,8 @@ impl Inner {
             return Err("URLs with user info are refused".to_owned());
         }
         match literal(url) {
-            Some(ip) => profile
-                .rule
-                .judge(ip)
-                .map_err(|refusal| refusal.to_string()),
-            None if self.profiles.proxied() && !profile.rule.public => {
+            Some(ip) => pair.rule.judge(ip).map_err(|refusal| refusal.to_string()),
+            None if self.clients.proxied() && !pair.rule.public => {
                 Err("plain http through the proxy needs delivery.allow_http".to_owned())
             }
             None => Ok(()),
@@ -281,7 +278,7 @@ impl Inner {
 
     /// The address that this attempt dials or dialled, if there is only one it can be.
     fn dialled(&self, url: &Url) -> Option<SocketAddr> {
-        if self.profiles.proxied() {
+        if self.clients.proxied() {
             return None;
         }
         let ip = literal(url).or_else(stage::dialled)?;

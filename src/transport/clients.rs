@@ -24,17 +24,17 @@ use crate::config::DeliveryLimits;
 use crate::domain::address::DialRule;
 use crate::domain::endpoint::Endpoint;
 
-/// Profiles of endpoints with grants of their own that are kept; the one that was not
+/// How many pairs of clients are kept for endpoints with grants of their own; the one not
 /// used for longest goes first.
-const OWN_PROFILES: usize = 64;
+const MAX_GRANTED: usize = 64;
 
 /// Bytes of the headers of an HTTP/2 answer. HTTP/1 has hyper's bounds: 100 headers
 /// within a buffer of about 400 KiB.
 const HTTP2_HEADER_BYTES: u32 = 64 * 1024;
 
-/// A rule and the clients that keep to it.
+/// A rule and the two clients that keep to it.
 #[derive(Clone)]
-pub(super) struct Profile {
+pub(super) struct ClientPair {
     /// Tells pools apart.
     pub(super) id: u64,
     pub(super) rule: Arc<DialRule>,
@@ -44,24 +44,24 @@ pub(super) struct Profile {
     pub(super) closing: Client,
 }
 
-/// Everything that clients are made from.
-struct Mould {
+/// What clients are built from.
+struct Builder {
     tls: ClientConfig,
     lookups: Arc<Lookups>,
     limits: DeliveryLimits,
 }
 
-/// The profiles in use.
-pub(super) struct Profiles {
-    mould: Mould,
-    https: Profile,
-    http: Profile,
-    own: Mutex<Own>,
+/// The clients in use.
+pub(super) struct Clients {
+    builder: Builder,
+    https: ClientPair,
+    http: ClientPair,
+    granted: Mutex<Granted>,
 }
 
-struct Own {
+struct Granted {
     /// The last used last.
-    profiles: Vec<(Key, Profile)>,
+    pairs: Vec<(Key, ClientPair)>,
     next_id: u64,
 }
 
@@ -71,70 +71,70 @@ struct Key {
     plain: bool,
 }
 
-impl Profiles {
+impl Clients {
     pub(super) fn new(limits: &DeliveryLimits) -> Result<Self, TransportError> {
-        let mould = Mould {
+        let builder = Builder {
             tls: tls::client_config(limits.ca_file.as_deref())?,
             lookups: Arc::new(Lookups::new()),
             limits: limits.clone(),
         };
-        Ok(Profiles {
-            https: mould.cast(0, &[], false)?,
-            http: mould.cast(1, &[], true)?,
-            own: Mutex::new(Own {
-                profiles: Vec::new(),
+        Ok(Clients {
+            https: builder.build(0, &[], false)?,
+            http: builder.build(1, &[], true)?,
+            granted: Mutex::new(Granted {
+                pairs: Vec::new(),
                 next_id: 2,
             }),
-            mould,
+            builder,
         })
     }
 
-    /// The profile of an endpoint: what its scheme, the configuration's grants and its
+    /// The clients of an endpoint: what its scheme, the configuration's grants and its
     /// own allow.
-    pub(super) fn of(&self, endpoint: &Endpoint) -> Result<Profile, TransportError> {
+    pub(super) fn of(&self, endpoint: &Endpoint) -> Result<ClientPair, TransportError> {
         let plain = endpoint.url.scheme() != "https";
         let grants = endpoint.allow_networks.as_slice();
         if grants.is_empty() {
             let common = if plain { &self.http } else { &self.https };
             return Ok(common.clone());
         }
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(key, _): &(Key, Profile)| key.plain == plain && key.grants == grants;
-        let entry = match own.profiles.iter().position(is_it) {
-            Some(at) => own.profiles.remove(at),
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(key, _): &(Key, ClientPair)| key.plain == plain && key.grants == grants;
+        let entry = match granted.pairs.iter().position(is_it) {
+            Some(at) => granted.pairs.remove(at),
             None => {
-                let id = own.next_id;
+                let id = granted.next_id;
                 let key = Key {
                     grants: grants.to_vec(),
                     plain,
                 };
-                let entry = (key, self.mould.cast(id, grants, plain)?);
-                own.next_id = id.wrapping_add(1);
-                if own.profiles.len() >= OWN_PROFILES {
-                    own.profiles.remove(0);
+                let entry = (key, self.builder.build(id, grants, plain)?);
+                granted.next_id = id.wrapping_add(1);
+                if granted.pairs.len() >= MAX_GRANTED {
+                    granted.pairs.remove(0);
                 }
                 entry
             }
         };
-        let profile = entry.1.clone();
-        own.profiles.push(entry);
-        Ok(profile)
+        let pair = entry.1.clone();
+        granted.pairs.push(entry);
+        Ok(pair)
     }
 
     /// Whether a proxy does the dialling.
     pub(super) fn proxied(&self) -> bool {
-        self.mould.limits.proxy.is_some()
+        self.builder.limits.proxy.is_some()
     }
 }
 
-impl Mould {
-    fn cast(&self, id: u64, own: &[IpNet], plain: bool) -> Result<Profile, TransportError> {
+impl Builder {
+    fn build(&self, id: u64, own: &[IpNet], plain: bool) -> Result<ClientPair, TransportError> {
         let common = &self.limits.allow_networks;
         let rule = Arc::new(DialRule {
             grants: common.iter().chain(own).copied().collect(),
             public: !plain || self.limits.allow_http,
         });
-        Ok(Profile {
+        Ok(ClientPair {
             id,
             keeping: self.client(&rule, self.limits.max_in_flight)?,
             closing: self.client(&rule, 0)?,
