@@ -17,8 +17,8 @@ use rustls::ClientConfig;
 
 use super::TransportError;
 use super::idle_budget::IDLE_TIMEOUT;
+use super::progress::ProgressLayer;
 use super::resolve::{Lookups, Resolver};
-use super::stage::Staged;
 use super::tls;
 use crate::config::DeliveryLimits;
 use crate::domain::address::DialRule;
@@ -155,7 +155,7 @@ impl Builder {
         let mut client = Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .dns_resolver(resolver)
-            .connector_layer(Staged)
+            .connector_layer(ProgressLayer)
             .connect_timeout(limits.connect_timeout)
             .redirect(Policy::none())
             .referer(false)

@@ -15,9 +15,9 @@ mod answer;
 mod clients;
 mod fault;
 mod idle_budget;
+mod progress;
 mod request;
 mod resolve;
-mod stage;
 pub mod tls;
 
 #[cfg(test)]
@@ -37,8 +37,8 @@ use url::{Host, Url};
 use self::answer::End;
 use self::clients::{ClientPair, Clients};
 use self::idle_budget::IdleBudget;
+use self::progress::Phase;
 pub use self::request::Outgoing;
-use self::stage::Phase;
 use crate::clock;
 use crate::config::DeliveryLimits;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
@@ -116,7 +116,7 @@ impl Transport {
         let (at, began) = (clock::now(), Instant::now());
         let deadline = began.checked_add(endpoint.timeout).unwrap_or(began);
         let exchange = self.0.exchange(endpoint, request, at, deadline);
-        let outcome = stage::track(exchange).await;
+        let outcome = progress::track(exchange).await;
         Attempt {
             at,
             duration: began.elapsed(),
@@ -244,7 +244,7 @@ impl Inner {
     fn timed_out(&self, endpoint: &Endpoint) -> Outcome {
         let address = self.dialled(&endpoint.url);
         let target = target(&endpoint.url, address);
-        let (mut phase, since) = stage::phase();
+        let (mut phase, since) = progress::phase();
         // Connecting never takes longer, so the attempt got a connection that another
         // one left, and this is the one it asked for in vain.
         if phase != Phase::Waiting && since.elapsed() > self.connect_timeout {
@@ -265,7 +265,7 @@ impl Inner {
 
     /// What `connect_timeout`, or the system's own patience, cut short.
     fn waited(&self, endpoint: &Endpoint, target: &str) -> String {
-        let (phase, _) = stage::phase();
+        let (phase, _) = progress::phase();
         match phase {
             Phase::Waiting => format!("{target} went silent (within {:?})", endpoint.timeout),
             phase => format!(
@@ -281,7 +281,7 @@ impl Inner {
         if self.clients.proxied() {
             return None;
         }
-        let ip = literal(url).or_else(stage::dialled)?;
+        let ip = literal(url).or_else(progress::dialled)?;
         Some(SocketAddr::new(ip, url.port_or_known_default()?))
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
-use super::stage;
+use super::progress;
 use crate::domain::address::{DialRule, Refusal};
 
 /// Look-ups at once. Each may hold a thread.
@@ -142,12 +142,12 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (lookups, rule) = (self.lookups.clone(), self.rule.clone());
         Box::pin(async move {
-            stage::resolving();
+            progress::resolving();
             let mut found = lookups.addresses(name.as_str()).await?;
             if let Some(rule) = rule {
                 found = judged(name.as_str(), found, &rule)?;
             }
-            stage::dialling(match found.as_slice() {
+            progress::dialling(match found.as_slice() {
                 [only] => Some(only.ip()),
                 _ => None,
             });

@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 tokio::task_local! {
-    static STAGE: Stage;
+    static PROGRESS: Progress;
 }
 
 /// What an attempt is doing.
@@ -29,23 +29,23 @@ pub(super) enum Phase {
     Waiting,
 }
 
-struct Stage {
+struct Progress {
     phase: Cell<(Phase, Instant)>,
     dialled: Cell<Option<IpAddr>>,
 }
 
 /// Runs an attempt with its own notes.
 pub(super) async fn track<F: Future>(attempt: F) -> F::Output {
-    let stage = Stage {
+    let progress = Progress {
         phase: Cell::new((Phase::Waiting, Instant::now())),
         dialled: Cell::new(None),
     };
-    STAGE.scope(stage, attempt).await
+    PROGRESS.scope(progress, attempt).await
 }
 
 fn note(phase: Phase) {
     // Outside an attempt there is nobody to tell.
-    let _ = STAGE.try_with(|stage| stage.phase.set((phase, Instant::now())));
+    let _ = PROGRESS.try_with(|progress| progress.phase.set((phase, Instant::now())));
 }
 
 /// The resolver begins.
@@ -56,38 +56,41 @@ pub(super) fn resolving() {
 /// These will be dialled; which of several is not known until one answers.
 pub(super) fn dialling(only: Option<IpAddr>) {
     note(Phase::Connecting);
-    let _ = STAGE.try_with(|stage| stage.dialled.set(only));
+    let _ = PROGRESS.try_with(|progress| progress.dialled.set(only));
 }
 
 /// What the attempt is doing, and since when.
 pub(super) fn phase() -> (Phase, Instant) {
     let unknown = |_| (Phase::Waiting, Instant::now());
-    STAGE
-        .try_with(|stage| stage.phase.get())
+    PROGRESS
+        .try_with(|progress| progress.phase.get())
         .unwrap_or_else(unknown)
 }
 
 /// The address that the attempt dialled, if that is known.
 pub(super) fn dialled() -> Option<IpAddr> {
-    STAGE.try_with(|stage| stage.dialled.get()).ok().flatten()
+    PROGRESS
+        .try_with(|progress| progress.dialled.get())
+        .ok()
+        .flatten()
 }
 
 /// The layer around reqwest's connector that notes where connecting begins and ends.
 #[derive(Clone, Copy)]
-pub(super) struct Staged;
+pub(super) struct ProgressLayer;
 
-impl<S> Layer<S> for Staged {
-    type Service = StagedConnector<S>;
+impl<S> Layer<S> for ProgressLayer {
+    type Service = ProgressConnector<S>;
 
-    fn layer(&self, connector: S) -> StagedConnector<S> {
-        StagedConnector(connector)
+    fn layer(&self, connector: S) -> ProgressConnector<S> {
+        ProgressConnector(connector)
     }
 }
 
 #[derive(Clone)]
-pub(super) struct StagedConnector<S>(S);
+pub(super) struct ProgressConnector<S>(S);
 
-impl<S, Target> Service<Target> for StagedConnector<S>
+impl<S, Target> Service<Target> for ProgressConnector<S>
 where
     S: Service<Target>,
     S::Future: Send + 'static,
