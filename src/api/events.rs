@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::body::{self, Limit, Received};
 use super::deliveries;
-use super::incoming::{self, Batch, BatchLimits, Fault};
 use super::media::{content_type, is_media_type};
+use super::parse::{self, Batch, BatchLimits, Fault};
 use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
 use super::router::{Named, json, named};
@@ -37,7 +37,7 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     let header_key = header_key(&parts.headers)?;
     if is_media_type(content_type, "application/json") {
         let received = body::collect(body, event_limit(&api), &api.bodies).await?;
-        let event = incoming::event(&received.bytes, header_key)?;
+        let event = parse::event(&received.bytes, header_key)?;
         accept_one(&api, event).await
     } else if is_media_type(content_type, "application/x-ndjson") {
         if header_key.is_some() {
@@ -82,7 +82,7 @@ pub async fn post_opaque(
 fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Problem> {
     let event_type = EventType::new(name).map_err(|e| Problem::bad_request(e.to_string()))?;
     if event_type.is_reserved() {
-        return Err(Problem::bad_request(incoming::RESERVED));
+        return Err(Problem::bad_request(parse::RESERVED));
     }
     let known = ["tenant", "key", "idempotency_key", "deliver_at"];
     let query = Query::parse(&parts.uri, &known)?;
@@ -133,13 +133,13 @@ async fn accept_batch(api: &Api, received: Received) -> Result<Response, Problem
     };
     let bytes = received.bytes.clone();
     let Batch { events, lines } = if bytes.len() >= LARGE {
-        let parse = tokio::task::spawn_blocking(move || incoming::batch(&bytes, limits));
+        let parse = tokio::task::spawn_blocking(move || parse::batch(&bytes, limits));
         parse.await.map_err(|error| {
             tracing::error!(%error, "parsing a batch broke down");
             Problem::new(Kind::Internal, "parsing the batch broke down; see the log")
         })??
     } else {
-        incoming::batch(&bytes, limits)?
+        parse::batch(&bytes, limits)?
     };
     let receipts = accept(api, events, |index| lines.get(index).copied()).await?;
     let events: Vec<Accepted> = receipts.iter().map(Accepted::from).collect();
