@@ -1,13 +1,13 @@
 //! `demo`: the product at work in a few seconds.
 //!
-//! Nothing here is staged but the receiver's faults: the daemon is this same program on
-//! a real disk and real sockets, it is really killed, and what is told comes from its
+//! Nothing here is simulated except the receiver's faults: the daemon is this same program on
+//! a real disk and real sockets, it is really killed, and what is printed comes from its
 //! API and from what the receiver got. The demo fails if one event is missing, one
 //! byte differs, or one signature is wrong.
 
 mod daemon;
-mod stage;
-mod story;
+mod output;
+mod scenario;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -27,8 +27,8 @@ use crate::clock;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use daemon::Daemon;
-use stage::{EVENTS, Handed, JSON, Stage};
-use story::{Ending, Line, Story, What};
+use output::{Line, Output, Summary, What};
+use scenario::{DemoEvent, EVENTS, JSON, Scenario};
 
 /// For all of it. It takes about 2 s.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ pub async fn run(args: Demo) -> Result<(), Failure> {
     // Whatever ends first, the daemon and its directory go with `daemon`.
     let mut daemon = Daemon::new()?;
     tokio::select! {
-        played = timeout(DEADLINE, play(&args, &mut daemon)) => match played {
+        done = timeout(DEADLINE, run_scenario(&args, &mut daemon)) => match done {
             Ok(Err(Failure::Failed(what))) => Err(daemon.explain(&what)),
             Ok(result) => result,
             Err(_) => Err(daemon.explain("the demo did not end in 30 s")),
@@ -65,36 +65,36 @@ pub async fn run(args: Demo) -> Result<(), Failure> {
     }
 }
 
-async fn play(args: &Demo, daemon: &mut Daemon) -> Result<(), Failure> {
-    let stage = Stage::new()?;
+async fn run_scenario(args: &Demo, daemon: &mut Daemon) -> Result<(), Failure> {
+    let scenario = Scenario::new()?;
     let receiver = Receiver::bind(([127, 0, 0, 1], 0).into()).await;
     let receiver = receiver
         .map_err(|error| Failure::Failed(format!("cannot listen on 127.0.0.1: {error}")))?;
-    daemon.configure(&stage.config(receiver.address()))?;
-    let behind = stage.clone();
+    daemon.configure(&scenario.config(receiver.address()))?;
+    let behind = scenario.clone();
     let answer = move |received| {
-        let stage = behind.clone();
-        async move { stage.answer(received).await }
+        let scenario = behind.clone();
+        async move { scenario.answer(received).await }
     };
     tokio::spawn(receiver.serve(answer, std::future::pending()));
     let began = Instant::now();
-    let story = Story {
+    let output = Output {
         json: args.json,
         paint: Paint::for_stdout(),
         start: clock::now(),
     };
-    story.begin()?;
+    output.begin()?;
     let client = daemon.start().await?;
     let home = daemon.home().display();
-    story.tell(&Line::new(
+    output.line(&Line::new(
         clock::now(),
         What::Started,
         format!("data in {home}"),
     ))?;
-    let mut watch = Watch::new(&story, &stage);
-    for handed in &EVENTS {
-        let accepted = hand_in(&client, handed).await?;
-        watch.accepted(accepted, handed)?;
+    let mut watch = Watch::new(&output, &scenario);
+    for sent in &EVENTS {
+        let accepted = send(&client, sent).await?;
+        watch.accepted(accepted, sent)?;
     }
     // Both troubled endpoints have failed once, and nothing of theirs is delivered.
     watch
@@ -102,7 +102,7 @@ async fn play(args: &Demo, daemon: &mut Daemon) -> Result<(), Failure> {
         .await?;
     daemon.kill();
     let remark = format!("SIGKILL with {} deliveries open", watch.open());
-    story.tell(&Line::new(clock::now(), What::Killed, remark))?;
+    output.line(&Line::new(clock::now(), What::Killed, remark))?;
     let client = daemon.start().await?;
     let status: Status = client.read(&client.get("/v1/status").await?)?;
     let (recovery, pending) = (&status.recovery, status.backlog.pending);
@@ -111,20 +111,20 @@ async fn play(args: &Demo, daemon: &mut Daemon) -> Result<(), Failure> {
         "in {took} ({}), {pending} deliveries pending",
         recovery.kind
     );
-    story.tell(&Line::new(clock::now(), What::Recovered, remark))?;
+    output.line(&Line::new(clock::now(), What::Recovered, remark))?;
     watch.until(&client, |watch| watch.open() == 0).await?;
     daemon.stop().await?;
-    story.tell(&Line::new(
+    output.line(&Line::new(
         clock::now(),
         What::Stopped,
         "SIGTERM".to_owned(),
     ))?;
-    let (requests, wrong) = stage.seen(|seen| (seen.requests, seen.wrong));
+    let (requests, wrong) = scenario.seen(|seen| (seen.requests, seen.wrong));
     if wrong > 0 {
         let failure = format!("{wrong} of {requests} requests had no valid signature");
         return Err(Failure::Failed(failure));
     }
-    story.end(&Ending {
+    output.end(&Summary {
         what: "finished",
         events: watch.events.len() as u64,
         deliveries: watch.delivered.len() as u64,
@@ -134,57 +134,57 @@ async fn play(args: &Demo, daemon: &mut Daemon) -> Result<(), Failure> {
     })
 }
 
-async fn hand_in(client: &Client, handed: &Handed) -> Result<Accepted, Failure> {
+async fn send(client: &Client, sent: &DemoEvent) -> Result<Accepted, Failure> {
     let mut headers = HeaderMap::new();
-    let content_type = HeaderValue::from_static(handed.content_type);
+    let content_type = HeaderValue::from_static(sent.content_type);
     headers.insert(header::CONTENT_TYPE, content_type);
-    let (path, body) = match handed.content_type {
+    let (path, body) = match sent.content_type {
         JSON => (
             "/v1/events".to_owned(),
             format!(
                 "{{\"type\":\"{}\",\"data\":{}}}",
-                handed.event_type, handed.body
+                sent.event_type, sent.body
             ),
         ),
         _ => (
-            format!("/v1/events/{}", handed.event_type),
-            handed.body.to_owned(),
+            format!("/v1/events/{}", sent.event_type),
+            sent.body.to_owned(),
         ),
     };
     let answer = client.post(&path, headers, Bytes::from(body)).await?;
     Ok(client.read(&answer)?)
 }
 
-/// What the daemon says of the events, and how far it has been told.
+/// What the daemon says of the events, and what of it has been printed.
 struct Watch<'a> {
-    story: &'a Story,
-    stage: &'a Stage,
-    events: Vec<(String, &'a Handed)>,
-    told: HashSet<(String, String, Timestamp)>,
+    output: &'a Output,
+    scenario: &'a Scenario,
+    events: Vec<(String, &'a DemoEvent)>,
+    printed: HashSet<(String, String, Timestamp)>,
     /// Endpoints with a failed attempt.
     failing: HashSet<String>,
     /// Event and endpoint.
     delivered: HashSet<(String, String)>,
-    /// Not told yet.
+    /// Not printed yet.
     lines: Vec<Line>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(story: &'a Story, stage: &'a Stage) -> Self {
+    fn new(output: &'a Output, scenario: &'a Scenario) -> Self {
         Watch {
-            story,
-            stage,
+            output,
+            scenario,
             events: Vec::new(),
-            told: HashSet::new(),
+            printed: HashSet::new(),
             failing: HashSet::new(),
             delivered: HashSet::new(),
             lines: Vec::new(),
         }
     }
 
-    fn accepted(&mut self, accepted: Accepted, handed: &'a Handed) -> Result<(), Failure> {
-        if accepted.deliveries != handed.endpoints.len() as u64 {
-            let (event, count) = (handed.event_type, accepted.deliveries);
+    fn accepted(&mut self, accepted: Accepted, sent: &'a DemoEvent) -> Result<(), Failure> {
+        if accepted.deliveries != sent.endpoints.len() as u64 {
+            let (event, count) = (sent.event_type, accepted.deliveries);
             let failure = format!("{event} went to {count} endpoints");
             return Err(Failure::Failed(failure));
         }
@@ -197,20 +197,20 @@ impl<'a> Watch<'a> {
             ..Line::new(
                 at,
                 What::Accepted,
-                format!("{} for {}", accepted.id, handed.endpoints.join(", ")),
+                format!("{} for {}", accepted.id, sent.endpoints.join(", ")),
             )
         };
-        self.events.push((accepted.id, handed));
+        self.events.push((accepted.id, sent));
         self.lines.push(line);
         Ok(())
     }
 
     fn open(&self) -> usize {
-        let all = self.events.iter().map(|(_, handed)| handed.endpoints.len());
+        let all = self.events.iter().map(|(_, sent)| sent.endpoints.len());
         all.sum::<usize>().saturating_sub(self.delivered.len())
     }
 
-    /// Tells what happens until `enough`.
+    /// Prints what happens until `enough`.
     async fn until(
         &mut self,
         client: &Client,
@@ -218,16 +218,16 @@ impl<'a> Watch<'a> {
     ) -> Result<(), Failure> {
         loop {
             sleep(LOOK_AGAIN).await;
-            for (id, handed) in self.events.clone() {
+            for (id, sent) in self.events.clone() {
                 let answer = client.get(&format!("/v1/events/{id}")).await?;
                 let event: Event = client.read(&answer)?;
                 for delivery in &event.deliveries {
-                    self.look_at(delivery, handed)?;
+                    self.look_at(delivery, sent)?;
                 }
             }
             self.lines.sort_by_key(|line| line.at);
             for line in self.lines.drain(..) {
-                self.story.tell(&line)?;
+                self.output.line(&line)?;
             }
             if enough(self) {
                 return Ok(());
@@ -236,7 +236,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The lines of attempts that have ended since the last look.
-    fn look_at(&mut self, delivery: &Delivery, handed: &Handed) -> Result<(), Failure> {
+    fn look_at(&mut self, delivery: &Delivery, sent: &DemoEvent) -> Result<(), Failure> {
         let (event, endpoint) = (&delivery.event, &delivery.endpoint);
         let of_delivery = format!("{} → {endpoint}", delivery.r#type);
         if delivery.status == "dead" {
@@ -244,7 +244,7 @@ impl<'a> Watch<'a> {
         }
         for (number, attempt) in (1..).zip(&delivery.attempts) {
             let key = (event.clone(), endpoint.clone(), attempt.at);
-            if !self.told.insert(key) {
+            if !self.printed.insert(key) {
                 continue;
             }
             let is_last = number == delivery.attempts.len() as u64;
@@ -255,8 +255,8 @@ impl<'a> Watch<'a> {
             }
         }
         if delivery.status == "delivered" {
-            let has_taken = |seen: &mut stage::Seen| seen.has_taken(event, endpoint, handed);
-            if !self.stage.seen(has_taken) {
+            let has_taken = |seen: &mut scenario::Seen| seen.has_taken(event, endpoint, sent);
+            if !self.scenario.seen(has_taken) {
                 return Err(Failure::Failed(format!(
                     "{of_delivery} is delivered, but the receiver has not verified it"
                 )));

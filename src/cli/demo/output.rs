@@ -1,4 +1,4 @@
-//! The demo's timeline, told line by line as it happens.
+//! The demo's timeline, printed line by line as it happens.
 
 use anstyle::Style;
 use serde::Serialize;
@@ -100,7 +100,7 @@ impl Line {
 
 /// How it ended.
 #[derive(Debug, Serialize)]
-pub struct Ending {
+pub struct Summary {
     pub what: &'static str,
     pub events: u64,
     pub deliveries: u64,
@@ -110,15 +110,15 @@ pub struct Ending {
     pub seconds: f64,
 }
 
-/// Tells it to a person, or as one JSON object a line.
-pub struct Story {
+/// Prints for a person, or as one JSON object a line.
+pub struct Output {
     pub json: bool,
     pub paint: Paint,
     pub start: Timestamp,
 }
 
-impl Story {
-    pub fn tell(&self, line: &Line) -> Result<(), Failure> {
+impl Output {
+    pub fn line(&self, line: &Line) -> Result<(), Failure> {
         match self.json {
             true => print_json(line),
             false => print(&format!("  {}\n", line.readable(self.start, self.paint))),
@@ -137,13 +137,13 @@ impl Story {
     }
 
     /// The sum, and what to try next.
-    pub fn end(&self, ending: &Ending) -> Result<(), Failure> {
+    pub fn end(&self, summary: &Summary) -> Result<(), Failure> {
         if self.json {
-            return print_json(ending);
+            return print_json(summary);
         }
         let sum = format!(
             "{} events, {} deliveries: all delivered and verified ({} requests, {:.1} s)",
-            ending.events, ending.deliveries, ending.requests, ending.seconds
+            summary.events, summary.deliveries, summary.requests, summary.seconds
         );
         let program = std::env::args().next();
         let program = plain(program.as_deref().unwrap_or("outboxd")).into_owned();

@@ -1,4 +1,4 @@
-//! What the demo plays: three endpoints of one receiver, and the events for them.
+//! The scenario of the demo: three endpoints of one receiver, and the events for them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ const HANG: Duration = Duration::from_secs(30);
 
 /// How a receiver behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum Behaviour {
     /// 503 twice, then it is well.
     Starting,
     /// It hangs once.
@@ -32,12 +32,12 @@ pub struct Endpoint {
     pub id: &'static str,
     types: &'static str,
     timeout: &'static str,
-    manner: Manner,
+    behaviour: Behaviour,
     secret: Secret,
 }
 
-/// What is handed in.
-pub struct Handed {
+/// An event that the demo sends.
+pub struct DemoEvent {
     pub event_type: &'static str,
     /// `application/json` for an event object's `data`, else the body is opaque.
     pub content_type: &'static str,
@@ -49,20 +49,20 @@ pub struct Handed {
 pub const JSON: &str = "application/json";
 
 /// One JSON event for each endpoint that fails, and one body that is no JSON.
-pub const EVENTS: [Handed; 3] = [
-    Handed {
+pub const EVENTS: [DemoEvent; 3] = [
+    DemoEvent {
         event_type: "order.created",
         content_type: JSON,
         body: r#"{"id": 7, "total": 12.50}"#,
         endpoints: &["shop", "audit"],
     },
-    Handed {
+    DemoEvent {
         event_type: "invoice.paid",
         content_type: JSON,
         body: r#"{"invoice": "2026-0042"}"#,
         endpoints: &["billing", "audit"],
     },
-    Handed {
+    DemoEvent {
         event_type: "report.ready",
         content_type: "text/csv",
         body: "day,orders\r\nmonday,7\r\n",
@@ -84,28 +84,28 @@ pub struct Seen {
 
 /// The endpoints, and what their receiver has seen.
 #[derive(Clone, Debug)]
-pub struct Stage {
+pub struct Scenario {
     pub endpoints: Arc<[Endpoint]>,
     seen: Arc<Mutex<Seen>>,
 }
 
-impl Stage {
-    pub fn new() -> Result<Stage, Failure> {
-        let endpoint = |id, types, timeout, manner| {
+impl Scenario {
+    pub fn new() -> Result<Scenario, Failure> {
+        let endpoint = |id, types, timeout, behaviour| {
             Ok::<_, Failure>(Endpoint {
                 id,
                 types,
                 timeout,
-                manner,
+                behaviour,
                 secret: new_secret()?,
             })
         };
         let endpoints = [
-            endpoint("shop", "order.*", "5s", Manner::Starting)?,
-            endpoint("billing", "invoice.*", "400ms", Manner::Hanging)?,
-            endpoint("audit", "*", "5s", Manner::Well)?,
+            endpoint("shop", "order.*", "5s", Behaviour::Starting)?,
+            endpoint("billing", "invoice.*", "400ms", Behaviour::Hanging)?,
+            endpoint("audit", "*", "5s", Behaviour::Well)?,
         ];
-        Ok(Stage {
+        Ok(Scenario {
             endpoints: Arc::new(endpoints),
             seen: Arc::default(),
         })
@@ -155,12 +155,12 @@ impl Stage {
             *times = times.saturating_add(1);
             *times
         });
-        match (endpoint.manner, times) {
-            (Manner::Starting, 1 | 2) => Reply {
+        match (endpoint.behaviour, times) {
+            (Behaviour::Starting, 1 | 2) => Reply {
                 body: Bytes::from_static(b"still starting"),
                 ..StatusCode::SERVICE_UNAVAILABLE.into()
             },
-            (Manner::Hanging, 1) => {
+            (Behaviour::Hanging, 1) => {
                 tokio::time::sleep(HANG).await;
                 StatusCode::OK.into()
             }
@@ -175,12 +175,12 @@ impl Stage {
 
 impl Seen {
     /// Whether the receiver verified this event, took it with 200, and it is what was
-    /// handed in, byte for byte.
-    pub fn has_taken(&self, event: &str, endpoint: &str, handed: &Handed) -> bool {
+    /// sent, byte for byte.
+    pub fn has_taken(&self, event: &str, endpoint: &str, sent: &DemoEvent) -> bool {
         let taken = self.taken.get(&(event.to_owned(), endpoint.to_owned()));
-        taken.is_some_and(|body| match handed.content_type {
-            JSON => body.ends_with(format!("\"data\":{}}}", handed.body).as_bytes()),
-            _ => body == handed.body,
+        taken.is_some_and(|body| match sent.content_type {
+            JSON => body.ends_with(format!("\"data\":{}}}", sent.body).as_bytes()),
+            _ => body == sent.body,
         })
     }
 }
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use http::{HeaderMap, Method};
 
-    fn request(stage: &Stage, endpoint: usize, event: &str, body: &'static str) -> Received {
-        let endpoint = &stage.endpoints[endpoint];
+    fn request(scenario: &Scenario, endpoint: usize, event: &str, body: &'static str) -> Received {
+        let endpoint = &scenario.endpoints[endpoint];
         let at = crate::clock::now();
         let signature = endpoint.secret.sign(event, at.as_secs(), body.as_bytes());
         let mut headers = HeaderMap::new();
@@ -209,30 +209,30 @@ mod tests {
 
     #[tokio::test]
     async fn the_shop_fails_twice_and_takes_only_what_is_verified_and_whole() {
-        let stage = Stage::new().unwrap();
+        let scenario = Scenario::new().unwrap();
         let body = r#"{"type":"order.created","data":{"id": 7, "total": 12.50}}"#;
-        let has_taken = || stage.seen(|seen| seen.has_taken("evt_1", "shop", &EVENTS[0]));
+        let has_taken = || scenario.seen(|seen| seen.has_taken("evt_1", "shop", &EVENTS[0]));
         for status in [503, 503] {
-            let reply = stage.answer(request(&stage, 0, "evt_1", body)).await;
+            let reply = scenario.answer(request(&scenario, 0, "evt_1", body)).await;
             assert_eq!(reply.status, status);
             assert!(!has_taken());
         }
-        let mut forged = request(&stage, 0, "evt_1", body);
+        let mut forged = request(&scenario, 0, "evt_1", body);
         forged.body = Bytes::from_static(b"{}");
-        assert_eq!(stage.answer(forged).await.status, 401);
+        assert_eq!(scenario.answer(forged).await.status, 401);
         assert!(!has_taken());
-        let reply = stage.answer(request(&stage, 0, "evt_1", body)).await;
+        let reply = scenario.answer(request(&scenario, 0, "evt_1", body)).await;
         assert_eq!(reply.status, 200);
         assert!(has_taken());
-        assert!(!stage.seen(|seen| seen.has_taken("evt_1", "shop", &EVENTS[1])));
-        assert_eq!(stage.seen(|seen| (seen.requests, seen.wrong)), (4, 1));
+        assert!(!scenario.seen(|seen| seen.has_taken("evt_1", "shop", &EVENTS[1])));
+        assert_eq!(scenario.seen(|seen| (seen.requests, seen.wrong)), (4, 1));
     }
 
     #[test]
     fn its_configuration_is_valid() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("outboxd.toml");
-        let config = Stage::new().unwrap().config(([127, 0, 0, 1], 80).into());
+        let config = Scenario::new().unwrap().config(([127, 0, 0, 1], 80).into());
         std::fs::write(&file, config).unwrap();
         let environment = crate::config::Environment::default();
         let loaded = crate::config::load(Some(&file), &environment).unwrap();
