@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::files::segments;
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint, wait_for};
-use crate::stock::recovery;
+use crate::populated::recovery;
 
 /// Finished events go after a second. A longer window for keys than for events.
 const BRIEF: &str = "[retention]\ndelivered = \"1s\"\n[ingest]\nidempotency_window = \"1h\"\n";

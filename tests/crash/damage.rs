@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::files::{find, find_in_log, flip, overwrite, segments, truncate};
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
-use crate::stock::recovery;
+use crate::populated::recovery;
 
 /// A store of events that wait for an endpoint that fails; each has a body of its own.
 struct Store {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::files::segments;
 use crate::harness::{Daemon, Home, Receiver, endpoint};
-use crate::stock::recovery;
+use crate::populated::recovery;
 
 /// `strace` on a running daemon. Lets go when dropped.
 struct Tracer(Child);

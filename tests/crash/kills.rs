@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::http::{Connection, Door, Response};
 use crate::harness::{Answer, Daemon, Home, PATIENCE, Receiver, endpoint, wait_for};
-use crate::stock::{Stock, recovery};
+use crate::populated::{Populated, recovery};
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
@@ -316,17 +316,17 @@ fn a_key_that_nobody_answered_is_stored_once() {
 
 #[test]
 fn killed_while_it_recovers_it_recovers() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     daemon.kill();
     for delay_ms in [0, 3, 6, 10, 15, 20, 30, 45, 60, 80] {
-        let daemon = stock.home.spawn(&stock.config);
+        let daemon = store.home.spawn(&store.config);
         // The moment is the point, whichever it is.
         std::thread::sleep(Duration::from_millis(delay_ms));
         daemon.kill();
     }
-    let daemon = stock.start();
-    stock.is_all_there(&daemon);
-    stock.goes_on(&daemon);
+    let daemon = store.start();
+    store.is_all_there(&daemon);
+    store.goes_on(&daemon);
 }
 
 /// Contract 1.3: nothing but what was in flight, or in the last commit interval, again.

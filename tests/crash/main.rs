@@ -14,6 +14,6 @@ mod faults;
 mod files;
 mod kills;
 mod ordering;
+mod populated;
 mod recovery;
 mod space;
-mod stock;

@@ -9,7 +9,7 @@ use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
 
 /// Events that are delivered, waiting after an attempt, waiting for later, dead and held,
 /// with a key and without, and where each stands.
-pub struct Stock {
+pub struct Populated {
     pub home: Home,
     pub config: String,
     _receiver: Receiver,
@@ -21,9 +21,9 @@ pub struct Stock {
     keyed_body: &'static str,
 }
 
-impl Stock {
+impl Populated {
     /// Makes it with a daemon that goes on running.
-    pub fn new() -> (Stock, Daemon) {
+    pub fn new() -> (Populated, Daemon) {
         let down = Arc::new(AtomicU16::new(500));
         let answers = down.clone();
         let receiver = Receiver::answering(move |seen| {
@@ -45,7 +45,7 @@ impl Stock {
         let boot = home.path("boot_id").display().to_string();
         home.set_env("OUTBOXD_BOOT_ID_FILE", boot);
         let daemon = home.start(&config);
-        let mut stock = Stock {
+        let mut store = Populated {
             home,
             config,
             _receiver: receiver,
@@ -60,19 +60,19 @@ impl Stock {
         let later = daemon.send_with("a.two", "2", "\"deliver_at\": \"2099-01-01T00:00:00Z\"");
         let answer = daemon
             .tcp
-            .post_json("/v1/events", stock.keyed_body)
+            .post_json("/v1/events", store.keyed_body)
             .expect(202);
-        stock.keyed = answer["id"].as_str().unwrap().to_owned();
-        for event in [first, stock.keyed.clone()] {
+        store.keyed = answer["id"].as_str().unwrap().to_owned();
+        for event in [first, store.keyed.clone()] {
             daemon.wait_status(&event, "ok", "delivered");
             daemon.wait_status(&event, "broken", "dead");
             daemon.wait_status(&event, "off", "held");
             let tried = |delivery: &Value| delivery["attempt_count"] == 1;
             daemon.wait_delivery(&event, "down", "attempted once", tried);
-            stock.note(&daemon, &event);
+            store.note(&daemon, &event);
         }
-        stock.note(&daemon, &later);
-        (stock, daemon)
+        store.note(&daemon, &later);
+        (store, daemon)
     }
 
     fn note(&mut self, daemon: &Daemon, event: &str) {

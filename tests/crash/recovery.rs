@@ -5,78 +5,78 @@ use std::fs;
 
 use crate::files::{below, copy, overwrite, truncate};
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
-use crate::stock::{Stock, recovery};
+use crate::populated::{Populated, recovery};
 
 /// Stops it, does this to its data directory, and starts it again: all must be there, and
 /// the index built anew.
 #[track_caller]
-fn rebuilt_after(harm: impl FnOnce(&Stock)) {
-    let (stock, daemon) = Stock::new();
+fn rebuilt_after(harm: impl FnOnce(&Populated)) {
+    let (store, daemon) = Populated::new();
     assert_eq!(daemon.stop().code(), Some(0));
-    harm(&stock);
-    let daemon = stock.start();
+    harm(&store);
+    let daemon = store.start();
     assert_eq!(recovery(&daemon), "rebuilt");
-    stock.is_all_there(&daemon);
-    stock.goes_on(&daemon);
+    store.is_all_there(&daemon);
+    store.goes_on(&daemon);
     // Once is enough.
     assert_eq!(daemon.stop().code(), Some(0));
-    assert_eq!(recovery(&stock.start()), "clean");
+    assert_eq!(recovery(&store.start()), "clean");
 }
 
 #[test]
 fn a_clean_stop_is_a_clean_start() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     assert_eq!(recovery(&daemon), "created");
     assert_eq!(daemon.stop().code(), Some(0));
-    let daemon = stock.start();
+    let daemon = store.start();
     assert_eq!(recovery(&daemon), "clean");
-    stock.is_all_there(&daemon);
-    stock.goes_on(&daemon);
+    store.is_all_there(&daemon);
+    store.goes_on(&daemon);
 }
 
 #[test]
 fn after_a_kill_the_log_is_replayed() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     // From here on the index on disk is whole.
     assert_eq!(daemon.stop().code(), Some(0));
-    let daemon = stock.start();
+    let daemon = store.start();
     let event = daemon.send("a.last", "1");
     daemon.wait_status(&event, "ok", "delivered");
     daemon.kill();
-    let daemon = stock.start();
+    let daemon = store.start();
     assert_eq!(recovery(&daemon), "replayed");
-    stock.is_all_there(&daemon);
+    store.is_all_there(&daemon);
     daemon.wait_status(&event, "ok", "delivered");
-    stock.goes_on(&daemon);
+    store.goes_on(&daemon);
 }
 
 #[test]
 fn an_index_of_another_boot_is_not_trusted() {
-    rebuilt_after(|stock| fs::write(stock.home.path("boot_id"), "boot-2\n").unwrap());
+    rebuilt_after(|store| fs::write(store.home.path("boot_id"), "boot-2\n").unwrap());
 }
 
 #[test]
 fn an_index_of_an_unknown_boot_is_not_trusted() {
-    let (stock, daemon) = Stock::new();
-    fs::remove_file(stock.home.path("boot_id")).unwrap();
+    let (store, daemon) = Populated::new();
+    fs::remove_file(store.home.path("boot_id")).unwrap();
     assert_eq!(daemon.stop().code(), Some(0));
     for _ in 0..2 {
-        let daemon = stock.start();
+        let daemon = store.start();
         assert_eq!(recovery(&daemon), "rebuilt");
-        stock.is_all_there(&daemon);
+        store.is_all_there(&daemon);
         assert_eq!(daemon.stop().code(), Some(0));
     }
 }
 
 #[test]
 fn a_missing_index_is_built_anew() {
-    rebuilt_after(|stock| fs::remove_dir_all(stock.home.data_dir().join("index")).unwrap());
+    rebuilt_after(|store| fs::remove_dir_all(store.home.data_dir().join("index")).unwrap());
 }
 
 #[test]
 fn an_index_without_its_tree_is_built_anew() {
-    rebuilt_after(|stock| {
-        for path in below(&stock.home.data_dir().join("index")) {
+    rebuilt_after(|store| {
+        for path in below(&store.home.data_dir().join("index")) {
             if path.file_name().is_some_and(|name| name != "CURRENT") {
                 fs::remove_file(path).unwrap();
             }
@@ -86,21 +86,21 @@ fn an_index_without_its_tree_is_built_anew() {
 
 #[test]
 fn a_half_made_rebuild_is_thrown_away() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     assert_eq!(daemon.stop().code(), Some(0));
-    let index = stock.home.data_dir().join("index");
+    let index = store.home.data_dir().join("index");
     fs::create_dir(index.join("00000002")).unwrap();
     fs::write(index.join("00000002/db"), "half").unwrap();
     fs::write(index.join("CURRENT.new"), "generation 2\n").unwrap();
-    let daemon = stock.start();
+    let daemon = store.start();
     assert_eq!(recovery(&daemon), "clean");
-    stock.is_all_there(&daemon);
+    store.is_all_there(&daemon);
 }
 
 #[test]
 fn garbage_in_place_of_the_index_is_built_anew() {
-    rebuilt_after(|stock| {
-        for path in below(&stock.home.data_dir().join("index")) {
+    rebuilt_after(|store| {
+        for path in below(&store.home.data_dir().join("index")) {
             if path.file_name().is_some_and(|name| name != "CURRENT") {
                 let len = fs::metadata(&path).unwrap().len() as usize;
                 overwrite(&path, 0, &vec![0xA5; len.max(64)]);
@@ -111,8 +111,8 @@ fn garbage_in_place_of_the_index_is_built_anew() {
 
 #[test]
 fn files_of_the_index_cut_short_are_built_anew() {
-    rebuilt_after(|stock| {
-        for path in below(&stock.home.data_dir().join("index")) {
+    rebuilt_after(|store| {
+        for path in below(&store.home.data_dir().join("index")) {
             if path.file_name().is_some_and(|name| name != "CURRENT") {
                 truncate(&path, fs::metadata(&path).unwrap().len() / 2);
             }
@@ -122,8 +122,8 @@ fn files_of_the_index_cut_short_are_built_anew() {
 
 #[test]
 fn a_current_file_that_says_nothing_is_built_anew() {
-    rebuilt_after(|stock| {
-        fs::write(stock.home.data_dir().join("index/CURRENT"), [0, 255, 1]).unwrap();
+    rebuilt_after(|store| {
+        fs::write(store.home.data_dir().join("index/CURRENT"), [0, 255, 1]).unwrap();
     });
 }
 
@@ -131,9 +131,9 @@ fn a_current_file_that_says_nothing_is_built_anew() {
 /// start after that builds the index anew.
 #[test]
 fn damaged_pages_show_nothing_wrong_and_are_built_anew() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     assert_eq!(daemon.stop().code(), Some(0));
-    let (index, good) = (stock.home.data_dir().join("index"), stock.home.path("good"));
+    let (index, good) = (store.home.data_dir().join("index"), store.home.path("good"));
     copy(&index, &good);
     let tree = fs::read(good.join("00000001/db")).unwrap();
     let used = tree.iter().rposition(|byte| *byte != 0).unwrap();
@@ -144,18 +144,18 @@ fn damaged_pages_show_nothing_wrong_and_are_built_anew() {
         for at in (round * used / 8..used).step_by(used / 4 + 1) {
             overwrite(&index.join("00000001/db"), at as u64, &[tree[at] ^ 0x04]);
         }
-        let daemon = stock.start();
-        let whole = stock.shows_nothing_wrong(&daemon);
+        let daemon = store.start();
+        let whole = store.shows_nothing_wrong(&daemon);
         if whole {
             met += u32::from(recovery(&daemon) == "rebuilt");
-            stock.is_all_there(&daemon);
+            store.is_all_there(&daemon);
             continue;
         }
         met += 1;
         assert_eq!(daemon.wait_exit().code(), Some(1));
-        let daemon = stock.start();
+        let daemon = store.start();
         assert_eq!(recovery(&daemon), "rebuilt");
-        stock.is_all_there(&daemon);
+        store.is_all_there(&daemon);
     }
     assert!(met > 0, "no flip was met");
 }
@@ -258,10 +258,10 @@ fn an_index_that_is_ahead_of_the_log_is_damage_and_built_anew() {
 
 #[test]
 fn an_index_of_another_store_is_built_anew() {
-    let (other, daemon) = Stock::new();
+    let (other, daemon) = Populated::new();
     assert_eq!(daemon.stop().code(), Some(0));
-    rebuilt_after(|stock| {
-        let index = stock.home.data_dir().join("index");
+    rebuilt_after(|store| {
+        let index = store.home.data_dir().join("index");
         fs::remove_dir_all(&index).unwrap();
         fs::rename(other.home.data_dir().join("index"), index).unwrap();
     });
@@ -269,38 +269,38 @@ fn an_index_of_another_store_is_built_anew() {
 
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     assert_eq!(daemon.stop().code(), Some(0));
-    let format = stock.home.data_dir().join("FORMAT");
+    let format = store.home.data_dir().join("FORMAT");
     fs::write(&format, "outboxd 2\n").unwrap();
-    let path = stock.home.write_config(&stock.config);
-    let ran = stock
+    let path = store.home.write_config(&store.config);
+    let ran = store
         .home
         .run(&["serve", "--config", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("newer outboxd"), "{ran:?}");
     fs::write(&format, "outboxd 1\n").unwrap();
-    let daemon = stock.start();
+    let daemon = store.start();
     assert_eq!(recovery(&daemon), "clean");
-    stock.is_all_there(&daemon);
+    store.is_all_there(&daemon);
 }
 
 /// The log is the store: without it nothing may be made up, and nothing overwritten.
 #[test]
 fn a_store_whose_log_is_gone_is_refused() {
-    let (stock, daemon) = Stock::new();
+    let (store, daemon) = Populated::new();
     assert_eq!(daemon.stop().code(), Some(0));
-    let (log, aside) = (stock.home.data_dir().join("log"), stock.home.path("aside"));
+    let (log, aside) = (store.home.data_dir().join("log"), store.home.path("aside"));
     fs::rename(&log, &aside).unwrap();
-    let path = stock.home.write_config(&stock.config);
-    let ran = stock
+    let path = store.home.write_config(&store.config);
+    let ran = store
         .home
         .run(&["serve", "--config", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("no log"), "{ran:?}");
     fs::remove_dir_all(&log).ok();
     fs::rename(&aside, &log).unwrap();
-    stock.is_all_there(&stock.start());
+    store.is_all_there(&store.start());
 }
 
 /// Making the store can be cut short anywhere; what was begun is not in the way.
