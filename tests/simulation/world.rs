@@ -810,11 +810,11 @@ impl World {
     }
 
     fn is_slow(&self, no: EndpointNo) -> bool {
-        let lingers = self
+        let is_slow = self
             .busy
             .iter()
             .any(|(id, busy)| id.0 == no && !busy.settling && self.time - busy.started >= SLOW);
-        self.lanes[&no].last_was_slow || lingers
+        self.lanes[&no].last_was_slow || is_slow
     }
 
     fn slow_in_flight(&self) -> usize {

@@ -40,7 +40,7 @@ pub struct Attempt {
     number: u64,
     pub since: Duration,
     /// It has been running for longer than [`SLOW`], and its lane was told.
-    pub lingers: bool,
+    pub is_slow: bool,
     /// What somebody's `retry` made of the delivery meanwhile.
     pub retried: Option<Entry>,
 }
@@ -73,7 +73,7 @@ impl Busy {
         let attempt = Attempt {
             number,
             since: mono,
-            lingers: false,
+            is_slow: false,
             retried: None,
         };
         let delivery = Delivery {
@@ -166,7 +166,7 @@ impl Busy {
         if let Some(delivery) = self.all.get_mut(&young.id)
             && let Phase::InFlight(attempt) = &mut delivery.phase
         {
-            attempt.lingers = true;
+            attempt.is_slow = true;
         }
         Some(young.id.0)
     }

@@ -14,7 +14,7 @@ use super::concurrency_limit::{self, ConcurrencyLimit};
 use super::due::Due;
 use super::message::{Entry, Key, LanePolicy};
 use super::ordered::Chains;
-use super::share::{Conduct, Turn};
+use super::share::{Pace, Turn};
 use super::window::{Waiting, Window};
 use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::Next;
@@ -32,19 +32,19 @@ const FAILING_ATTEMPTS: u32 = 20;
 const FAILING_FOR: Duration = Duration::from_secs(5 * 86_400);
 /// What outlives a lane, for as long as the endpoint is configured.
 #[derive(Clone, Copy, Debug)]
-pub struct Legacy {
+pub struct Remembered {
     /// How the last attempt that ended behaved.
-    pub standing: Conduct,
+    pub last_pace: Pace,
     /// When the rate limit is as if nothing had been attempted.
     pub bucket_full_at: Duration,
     /// How many attempts at once it was trusted with.
     pub concurrency_limit: usize,
 }
 
-impl Default for Legacy {
+impl Default for Remembered {
     fn default() -> Self {
-        Legacy {
-            standing: Conduct::New,
+        Remembered {
+            last_pace: Pace::New,
             bucket_full_at: Duration::ZERO,
             concurrency_limit: concurrency_limit::FIRST,
         }
@@ -67,8 +67,8 @@ pub struct Lane {
     /// Outcomes on their way into the index.
     pub settling: usize,
     /// Of those in flight, how many have run for longer than [`SLOW`].
-    lingering: usize,
-    standing: Conduct,
+    slow_attempts: usize,
+    last_pace: Pace,
     /// The rate limit, if there is one.
     bucket: Option<Bucket>,
     concurrency_limit: ConcurrencyLimit,
@@ -82,7 +82,7 @@ pub struct Lane {
 /// Where a lane stands in the scheduler.
 #[derive(Debug)]
 pub struct Filed {
-    pub conduct: Conduct,
+    pub pace: Pace,
     /// Its place in the turns.
     pub turn: Option<Turn>,
     pub timer: Option<Duration>,
@@ -101,8 +101,8 @@ pub struct Ended {
     pub retried: Option<Entry>,
     pub outcome: Outcome,
     pub took: Duration,
-    /// It was told to [`Lane::lingers`].
-    pub lingered: bool,
+    /// It was told to [`Lane::turned_slow`].
+    pub counted_slow: bool,
 }
 
 /// What an ended attempt comes to.
@@ -126,11 +126,11 @@ impl Ruling {
 }
 
 impl Lane {
-    pub fn new(policy: Arc<LanePolicy>, legacy: Legacy, mono: Duration) -> Lane {
-        let standing = legacy.standing;
+    pub fn new(policy: Arc<LanePolicy>, remembered: Remembered, mono: Duration) -> Lane {
+        let last_pace = remembered.last_pace;
         let bucket = policy
             .rate_limit
-            .map(|rate| Bucket::new(rate, legacy.bucket_full_at, mono));
+            .map(|rate| Bucket::new(rate, remembered.bucket_full_at, mono));
         let ordered = policy.ordering != Ordering::None;
         let chains = ordered.then(|| Box::new(Chains::new(policy.ordering, std::iter::empty())));
         Lane {
@@ -144,13 +144,13 @@ impl Lane {
             paused_until: Duration::ZERO,
             in_flight: 0,
             settling: 0,
-            lingering: 0,
-            standing,
-            concurrency_limit: ConcurrencyLimit::new(legacy.concurrency_limit),
+            slow_attempts: 0,
+            last_pace,
+            concurrency_limit: ConcurrencyLimit::new(remembered.concurrency_limit),
             failing: None,
             due: Due::default(),
             filed: Filed {
-                conduct: standing,
+                pace: last_pace,
                 turn: None,
                 timer: None,
                 active: false,
@@ -160,7 +160,7 @@ impl Lane {
         }
     }
 
-    /// Nothing pending and nothing to remember but the standing.
+    /// Nothing pending and nothing to remember but the last pace.
     pub fn is_idle(&self) -> bool {
         let busy = self.in_flight + self.settling > 0;
         let asking = self
@@ -171,9 +171,9 @@ impl Lane {
         !busy && !asking && (quiet || self.removed)
     }
 
-    pub fn legacy(&self) -> Legacy {
-        Legacy {
-            standing: self.standing,
+    pub fn remembered(&self) -> Remembered {
+        Remembered {
+            last_pace: self.last_pace,
             bucket_full_at: self.bucket_full_at(),
             concurrency_limit: self.concurrency_limit.now(),
         }
@@ -214,11 +214,11 @@ impl Lane {
     }
 
     /// How the lane behaves with the slots that it is given.
-    pub fn conduct(&self) -> Conduct {
-        if self.lingering > 0 {
-            Conduct::Slow
+    pub fn pace(&self) -> Pace {
+        if self.slow_attempts > 0 {
+            Pace::Slow
         } else {
-            self.standing
+            self.last_pace
         }
     }
 
@@ -236,7 +236,7 @@ impl Lane {
         }
     }
 
-    /// Whether the lane may have one more in flight; `share` is what its conduct allows.
+    /// Whether the lane may have one more in flight; `share` is what its pace allows.
     pub fn has_room(&self, share: usize) -> bool {
         let most = self.policy.max_in_flight.max(1);
         // Attempts from before the breaker opened do not put off the probe.
@@ -329,8 +329,8 @@ impl Lane {
     }
 
     /// An attempt has been running for longer than [`SLOW`].
-    pub fn lingers(&mut self) {
-        self.lingering += 1;
+    pub fn turned_slow(&mut self) {
+        self.slow_attempts += 1;
     }
 
     /// An attempt ended: what it leads to.
@@ -342,7 +342,9 @@ impl Lane {
         rng: &mut impl Rng,
     ) -> Ruling {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.lingering = self.lingering.saturating_sub(usize::from(ended.lingered));
+        self.slow_attempts = self
+            .slow_attempts
+            .saturating_sub(usize::from(ended.counted_slow));
         self.note(&ended, now, rng);
         let budget = self.due.budget(&ended.entry, now, clock);
         let verdict = judge(ended.outcome, &self.policy.retry, budget, now.wall, rng);
@@ -383,10 +385,10 @@ impl Lane {
     /// What an attempt says about the endpoint.
     fn note(&mut self, ended: &Ended, now: Now, rng: &mut impl Rng) {
         let timed_out = ended.outcome.error == Some(ErrorKind::Timeout);
-        self.standing = if timed_out || ended.took > SLOW {
-            Conduct::Slow
+        self.last_pace = if timed_out || ended.took > SLOW {
+            Pace::Slow
         } else {
-            Conduct::Prompt
+            Pace::Prompt
         };
         if self.removed {
             return;

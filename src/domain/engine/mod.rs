@@ -34,10 +34,10 @@ use std::time::Duration;
 use rand::Rng;
 
 use self::busy::Busy;
-use self::lane::{Ended, Lane, Legacy};
+use self::lane::{Ended, Lane, Remembered};
 use self::number_map::NumberMap;
 use self::scheduler::Scheduler;
-use self::share::Conduct;
+use self::share::Pace;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::schedule::WallClock;
@@ -53,7 +53,7 @@ pub const MAX_SETTLING: usize = 8192;
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Engine {
-    endpoints: NumberMap<EndpointNo, Seat>,
+    endpoints: NumberMap<EndpointNo, Configured>,
     lanes: NumberMap<EndpointNo, Lane>,
     busy: Busy,
     scheduler: Scheduler,
@@ -62,10 +62,10 @@ pub struct Engine {
 
 /// A configured endpoint.
 #[derive(Debug)]
-struct Seat {
+struct Configured {
     policy: Arc<LanePolicy>,
     /// Of its last lane.
-    legacy: Legacy,
+    remembered: Remembered,
 }
 
 /// The engine in numbers.
@@ -121,7 +121,7 @@ impl Engine {
             self.hasten(now, out);
         }
         while let Some(no) = self.busy.pop_slow(now.mono) {
-            self.with(no, now, out, Lane::lingers);
+            self.with(no, now, out, Lane::turned_slow);
         }
         while let Some(no) = self.scheduler.timers.pop(now.mono) {
             self.with(no, now, out, |lane| lane.filed.timer = None);
@@ -152,7 +152,7 @@ impl Engine {
     pub fn stats(&self) -> Stats {
         Stats {
             in_flight: self.scheduler.shares.total(),
-            slow_in_flight: self.scheduler.shares.in_flight(Conduct::Slow),
+            slow_in_flight: self.scheduler.shares.in_flight(Pace::Slow),
             settling: self.busy.settling(),
             waiting: self.scheduler.waiting,
             lanes: self.lanes.len(),
@@ -228,11 +228,11 @@ impl Engine {
 
     fn configure(&mut self, no: EndpointNo, policy: LanePolicy, now: Now, out: &mut Vec<Command>) {
         let policy = Arc::new(policy);
-        let seat = self.endpoints.entry(no).or_insert_with(|| Seat {
+        let configured = self.endpoints.entry(no).or_insert_with(|| Configured {
             policy: Arc::clone(&policy),
-            legacy: Legacy::default(),
+            remembered: Remembered::default(),
         });
-        seat.policy = Arc::clone(&policy);
+        configured.policy = Arc::clone(&policy);
         if let Some(lane) = self.lanes.get_mut(&no) {
             // It may belong to another tenant now.
             self.scheduler.dequeue(lane);
@@ -253,10 +253,14 @@ impl Engine {
         change: impl FnOnce(&mut Lane),
     ) {
         if !self.lanes.contains_key(&no) {
-            let Some(seat) = self.endpoints.get(&no) else {
+            let Some(configured) = self.endpoints.get(&no) else {
                 return;
             };
-            let lane = Lane::new(Arc::clone(&seat.policy), seat.legacy, now.mono);
+            let lane = Lane::new(
+                Arc::clone(&configured.policy),
+                configured.remembered,
+                now.mono,
+            );
             self.lanes.insert(no, lane);
         }
         self.with(no, now, out, change);
@@ -333,12 +337,12 @@ impl Engine {
             retried: attempt.retried,
             outcome,
             took: now.mono.saturating_sub(attempt.since),
-            lingered: attempt.lingers,
+            counted_slow: attempt.is_slow,
         };
         let ruling = lane.ended(ended, now, &self.clock, rng);
         lane.settling += 1;
         self.busy.settle(no, event, ruling.again);
-        self.scheduler.shares.ended(lane.filed.conduct);
+        self.scheduler.shares.ended(lane.filed.pace);
         out.push(Command::Store {
             no,
             event,
@@ -372,8 +376,8 @@ impl Engine {
     fn retire(&mut self, no: EndpointNo) {
         if let Some(lane) = self.lanes.remove(&no) {
             self.scheduler.strike(no, &lane);
-            if let Some(seat) = self.endpoints.get_mut(&no) {
-                seat.legacy = lane.legacy();
+            if let Some(configured) = self.endpoints.get_mut(&no) {
+                configured.remembered = lane.remembered();
             }
         }
     }
@@ -395,9 +399,9 @@ impl Engine {
         self.scheduler.dequeue(lane);
         // Its share may have shrunk since it took its place.
         let shares = &mut self.scheduler.shares;
-        let room = lane.has_room(shares.of_one(lane.filed.conduct));
+        let room = lane.has_room(shares.of_one(lane.filed.pace));
         if room && let Some(entry) = lane.start(now.mono) {
-            shares.started(lane.filed.conduct);
+            shares.started(lane.filed.pace);
             self.busy.start(no, entry, now.mono);
             out.push(Command::Start { no, entry });
         }

@@ -55,21 +55,21 @@ impl Scheduler {
     ) -> bool {
         self.refill(no, lane, mono, out);
         self.count(no, lane, out);
-        let conduct = lane.conduct();
-        let was = lane.filed.conduct;
-        if conduct != was {
-            self.shares.moved(was, conduct, lane.in_flight);
+        let pace = lane.pace();
+        let was = lane.filed.pace;
+        if pace != was {
+            self.shares.moved(was, pace, lane.in_flight);
         }
-        let room = lane.has_room(self.shares.of_one(conduct));
+        let room = lane.has_room(self.shares.of_one(pace));
         let start_at = lane.start_at().filter(|_| room && !self.draining);
         let ready = start_at.is_some_and(|at| at <= mono);
         self.queue(no, lane, ready);
         let active = ready || lane.in_flight > 0;
-        if (active, conduct) != (lane.filed.active, was) {
+        if (active, pace) != (lane.filed.active, was) {
             self.shares.set_active(was, lane.filed.active, false);
-            self.shares.set_active(conduct, false, active);
+            self.shares.set_active(pace, false, active);
         }
-        lane.filed.conduct = conduct;
+        lane.filed.pace = pace;
         lane.filed.active = active;
         let refill_at = lane.read_again_at();
         let timer = start_at.filter(|_| !ready).or(refill_at);
@@ -130,11 +130,9 @@ impl Scheduler {
 
     fn queue(&mut self, no: EndpointNo, lane: &mut Lane, ready: bool) {
         if ready {
-            let (turn, conduct) = (lane.filed.turn, lane.conduct());
+            let (turn, pace) = (lane.filed.turn, lane.pace());
             let tenant = &lane.policy.tenant;
-            let turn = self
-                .shares
-                .enqueue(turn, no, tenant, conduct, lane.in_flight);
+            let turn = self.shares.enqueue(turn, no, tenant, pace, lane.in_flight);
             lane.filed.turn = Some(turn);
         } else {
             self.dequeue(lane);

@@ -19,12 +19,12 @@
 //! So a quarter of the slots is always left to those known to be prompt. What this cannot
 //! do is to learn of a thousand new hanging endpoints in less time than three quarters of
 //! the slots take to time out on each of them once; meanwhile other *new* ones wait.
-//! A standing is kept for as long as the endpoint is configured, and a lane's concurrency limit
-//! (see [`lane`](super::lane)) doubles with every round trip, so neither costs an endpoint
-//! that behaves more than its first round trips.
+//! A lane's last pace is kept for as long as the endpoint is configured, and its concurrency
+//! limit (see [`concurrency_limit`](super::concurrency_limit)) doubles with every round trip,
+//! so neither costs a prompt endpoint more than its first round trips.
 //!
-//! Lanes of one conduct take turns, first between tenants, then between a tenant's lanes;
-//! and the conducts take turns among those that may start. Every step is O(log n).
+//! Lanes of one pace take turns, first between tenants, then between a tenant's lanes;
+//! and the paces take turns among those that may start. Every step is O(log n).
 
 use std::collections::BTreeMap;
 
@@ -32,20 +32,20 @@ use super::number_map::NumberMap;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::Tenant;
 
-/// How a lane behaves with the slots that it is given.
+/// How fast the attempts of a lane end, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduct {
+pub enum Pace {
     New,
     Prompt,
     Slow,
 }
 
-const CONDUCTS: [Conduct; 3] = [Conduct::New, Conduct::Prompt, Conduct::Slow];
+const PACES: [Pace; 3] = [Pace::New, Pace::Prompt, Pace::Slow];
 
 /// A lane's place in the turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    conduct: Conduct,
+    pace: Pace,
     /// Nothing was in flight.
     resting: bool,
     number: u64,
@@ -57,20 +57,20 @@ const MOST_FOR_NEW: usize = 4;
 #[derive(Debug)]
 pub struct Shares {
     limit: usize,
-    /// By conduct.
+    /// By pace.
     in_flight: [usize; 3],
-    /// Lanes that have or want slots, by conduct.
+    /// Lanes that have or want slots, by pace.
     active: [usize; 3],
-    /// By conduct.
+    /// By pace.
     rings: [Ring; 3],
     /// Of the prompt lanes those with nothing in flight, once more.
     resting: Ring,
-    /// The conduct whose turn it is.
-    next_conduct: usize,
+    /// The pace whose turn it is.
+    next_pace: usize,
     last_turn: u64,
 }
 
-/// Lanes of one conduct that want a slot.
+/// Lanes of one pace that want a slot.
 #[derive(Debug, Default)]
 struct Ring {
     tenants: BTreeMap<u64, Tenant>,
@@ -92,7 +92,7 @@ impl Shares {
             active: [0; 3],
             rings: Default::default(),
             resting: Ring::default(),
-            next_conduct: 0,
+            next_pace: 0,
             last_turn: 0,
         }
     }
@@ -106,8 +106,8 @@ impl Shares {
         self.in_flight.iter().sum()
     }
 
-    pub fn in_flight(&self, conduct: Conduct) -> usize {
-        self.in_flight[conduct as usize]
+    pub fn in_flight(&self, pace: Pace) -> usize {
+        self.in_flight[pace as usize]
     }
 
     /// Whether some lane wants a slot.
@@ -115,35 +115,35 @@ impl Shares {
         self.rings.iter().any(|ring| !ring.tenants.is_empty())
     }
 
-    /// The most that one lane of this conduct may have in flight now.
-    pub fn of_one(&self, conduct: Conduct) -> usize {
-        let active = self.active[conduct as usize].max(1);
-        match conduct {
-            Conduct::Prompt => self.limit,
-            Conduct::New => (self.limit / 4 / active).clamp(1, MOST_FOR_NEW),
-            Conduct::Slow => (self.slow_limit() / active).max(1),
+    /// The most that one lane of this pace may have in flight now.
+    pub fn of_one(&self, pace: Pace) -> usize {
+        let active = self.active[pace as usize].max(1);
+        match pace {
+            Pace::Prompt => self.limit,
+            Pace::New => (self.limit / 4 / active).clamp(1, MOST_FOR_NEW),
+            Pace::Slow => (self.slow_limit() / active).max(1),
         }
     }
 
-    pub fn started(&mut self, conduct: Conduct) {
-        self.in_flight[conduct as usize] += 1;
+    pub fn started(&mut self, pace: Pace) {
+        self.in_flight[pace as usize] += 1;
     }
 
-    pub fn ended(&mut self, conduct: Conduct) {
-        let count = &mut self.in_flight[conduct as usize];
+    pub fn ended(&mut self, pace: Pace) {
+        let count = &mut self.in_flight[pace as usize];
         *count = count.saturating_sub(1);
     }
 
     /// A lane with so many in flight behaves otherwise than it did.
-    pub fn moved(&mut self, from: Conduct, to: Conduct, in_flight: usize) {
+    pub fn moved(&mut self, from: Pace, to: Pace, in_flight: usize) {
         let count = &mut self.in_flight[from as usize];
         *count = count.saturating_sub(in_flight);
         self.in_flight[to as usize] += in_flight;
     }
 
     /// Whether a lane has or wants slots: it was so, and now is so.
-    pub fn set_active(&mut self, conduct: Conduct, was: bool, is: bool) {
-        let count = &mut self.active[conduct as usize];
+    pub fn set_active(&mut self, pace: Pace, was: bool, is: bool) {
+        let count = &mut self.active[pace as usize];
         *count = count.saturating_sub(usize::from(was)) + usize::from(is);
     }
 
@@ -153,12 +153,12 @@ impl Shares {
         turn: Option<Turn>,
         no: EndpointNo,
         tenant: &Tenant,
-        conduct: Conduct,
+        pace: Pace,
         in_flight: usize,
     ) -> Turn {
-        let resting = conduct == Conduct::Prompt && in_flight == 0;
+        let resting = pace == Pace::Prompt && in_flight == 0;
         if let Some(turn) = turn {
-            if turn.conduct == conduct {
+            if turn.pace == pace {
                 // It keeps its place when it comes to rest.
                 match (turn.resting, resting) {
                     (false, true) => self.resting.push(turn.number, no, tenant),
@@ -171,12 +171,12 @@ impl Shares {
         }
         self.last_turn += 1;
         let number = self.last_turn;
-        self.rings[conduct as usize].push(number, no, tenant);
+        self.rings[pace as usize].push(number, no, tenant);
         if resting {
             self.resting.push(number, no, tenant);
         }
         Turn {
-            conduct,
+            pace,
             resting,
             number,
         }
@@ -184,7 +184,7 @@ impl Shares {
 
     /// Takes a lane out of the turns.
     pub fn dequeue(&mut self, turn: Turn, tenant: &Tenant) {
-        self.rings[turn.conduct as usize].remove(turn.number, tenant);
+        self.rings[turn.pace as usize].remove(turn.number, tenant);
         if turn.resting {
             self.resting.remove(turn.number, tenant);
         }
@@ -196,34 +196,32 @@ impl Shares {
         if self.total() >= self.limit {
             return None;
         }
-        for step in 0..CONDUCTS.len() {
-            let index = (self.next_conduct + step) % CONDUCTS.len();
-            let ring = match CONDUCTS[index] {
-                Conduct::Prompt if !self.may_start(Conduct::Prompt) => &mut self.resting,
-                conduct if !self.may_start(conduct) => continue,
-                conduct => &mut self.rings[conduct as usize],
+        for step in 0..PACES.len() {
+            let index = (self.next_pace + step) % PACES.len();
+            let ring = match PACES[index] {
+                Pace::Prompt if !self.may_start(Pace::Prompt) => &mut self.resting,
+                pace if !self.may_start(pace) => continue,
+                pace => &mut self.rings[pace as usize],
             };
             if let Some(no) = ring.pop(&mut self.last_turn) {
-                self.next_conduct = (index + 1) % CONDUCTS.len();
+                self.next_pace = (index + 1) % PACES.len();
                 return Some(no);
             }
         }
         None
     }
 
-    /// Whether any lane of this conduct may take one of the free slots.
-    fn may_start(&self, conduct: Conduct) -> bool {
-        let suspects = self.in_flight(Conduct::New) + self.in_flight(Conduct::Slow);
+    /// Whether any lane of this pace may take one of the free slots.
+    fn may_start(&self, pace: Pace) -> bool {
+        let suspects = self.in_flight(Pace::New) + self.in_flight(Pace::Slow);
         let for_suspects = self.limit - self.limit / 4;
-        match conduct {
-            Conduct::Prompt => {
+        match pace {
+            Pace::Prompt => {
                 let left = self.limit.saturating_sub(suspects);
-                self.in_flight(Conduct::Prompt) < left - left / 8
+                self.in_flight(Pace::Prompt) < left - left / 8
             }
-            Conduct::New => suspects < for_suspects,
-            Conduct::Slow => {
-                self.in_flight(Conduct::Slow) < self.slow_limit() && suspects < for_suspects
-            }
+            Pace::New => suspects < for_suspects,
+            Pace::Slow => self.in_flight(Pace::Slow) < self.slow_limit() && suspects < for_suspects,
         }
     }
 
