@@ -19,7 +19,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(1);
 pub struct Due {
     released_at: Option<Timestamp>,
     /// The next released delivery is due then.
-    pace: Duration,
+    next_release_at: Duration,
     /// All that lay past now + `retry.max` when it was first seen is due by then.
     capped_at: Option<Duration>,
 }
@@ -33,7 +33,7 @@ impl Due {
     /// What waited is read again, the first of it was due then: its turns are free again.
     pub fn forgotten(&mut self, first: Option<Duration>) {
         if let Some(first) = first {
-            self.pace = self.pace.min(first);
+            self.next_release_at = self.next_release_at.min(first);
         }
     }
 
@@ -64,7 +64,7 @@ impl Due {
     /// The deadline after a forward jump of the wall clock, if that is earlier.
     pub fn hastened(&self, entry: &Entry, now: Now) -> Duration {
         if is_released(entry, self.released_at, now) {
-            self.pace.max(now.mono)
+            self.next_release_at.max(now.mono)
         } else {
             now.deadline(entry.due)
         }
@@ -95,8 +95,8 @@ impl Due {
 
     fn next_release(&mut self, policy: &LanePolicy, mono: Duration) -> Duration {
         let step = rate::step(policy.rate_limit.unwrap_or(RELEASES));
-        let due = self.pace.max(mono);
-        self.pace = due.saturating_add(step);
+        let due = self.next_release_at.max(mono);
+        self.next_release_at = due.saturating_add(step);
         due
     }
 }

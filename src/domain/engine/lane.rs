@@ -11,15 +11,12 @@ use rand::Rng;
 
 use super::breaker::{Breaker, Gate};
 use super::concurrency_limit::{self, ConcurrencyLimit};
-use super::due::Due;
-use super::message::{Entry, Key, LanePolicy};
-use super::ordered::Chains;
+use super::message::{Entry, LanePolicy};
+use super::queue::Queue;
 use super::share::{Pace, Turn};
-use super::window::{Waiting, Window};
 use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::Next;
-use crate::domain::endpoint::{DisabledReason, Ordering};
-use crate::domain::event::EventId;
+use crate::domain::endpoint::DisabledReason;
 use crate::domain::rate::Bucket;
 use crate::domain::schedule::{Now, WallClock};
 use crate::domain::time::Timestamp;
@@ -54,12 +51,9 @@ impl Default for Remembered {
 #[derive(Debug)]
 pub struct Lane {
     pub policy: Arc<LanePolicy>,
-    pub window: Window,
-    /// With an ordering: what keeps it.
-    pub chains: Option<Box<Chains>>,
+    /// Its pending deliveries.
+    pub queue: Queue,
     pub breaker: Breaker,
-    /// No starts: the endpoint is disabled, missing or removed.
-    pub held: bool,
     /// The endpoint is deleted; the lane goes with its last outcome.
     pub removed: bool,
     pub paused_until: Duration,
@@ -74,7 +68,6 @@ pub struct Lane {
     concurrency_limit: ConcurrencyLimit,
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
-    pub due: Due,
     /// Where the scheduler has filed the lane; only the scheduler changes it.
     pub filed: Filed,
 }
@@ -131,15 +124,11 @@ impl Lane {
         let bucket = policy
             .rate_limit
             .map(|rate| Bucket::new(rate, remembered.bucket_full_at, mono));
-        let ordered = policy.ordering != Ordering::None;
-        let chains = ordered.then(|| Box::new(Chains::new(policy.ordering, std::iter::empty())));
         Lane {
+            queue: Queue::new(policy.ordering),
             policy,
             bucket,
-            chains,
-            window: Window::default(),
             breaker: Breaker::default(),
-            held: false,
             removed: false,
             paused_until: Duration::ZERO,
             in_flight: 0,
@@ -148,7 +137,6 @@ impl Lane {
             last_pace,
             concurrency_limit: ConcurrencyLimit::new(remembered.concurrency_limit),
             failing: None,
-            due: Due::default(),
             filed: Filed {
                 pace: last_pace,
                 turn: None,
@@ -163,12 +151,8 @@ impl Lane {
     /// Nothing pending and nothing to remember but the last pace.
     pub fn is_idle(&self) -> bool {
         let busy = self.in_flight + self.settling > 0;
-        let asking = self
-            .chains
-            .as_ref()
-            .is_some_and(|chains| !chains.is_quiet());
-        let quiet = !self.held && self.failing.is_none() && self.window.is_exhausted();
-        !busy && !asking && (quiet || self.removed)
+        let quiet = !self.queue.held && self.failing.is_none() && self.queue.is_exhausted();
+        !busy && !self.queue.is_asking() && (quiet || self.removed)
     }
 
     pub fn remembered(&self) -> Remembered {
@@ -193,7 +177,7 @@ impl Lane {
         busy: impl Iterator<Item = Entry>,
     ) {
         if policy.ordering != self.policy.ordering {
-            self.reorder(policy.ordering, busy);
+            self.queue.reorder(policy.ordering, busy);
         }
         let full_at = self.bucket_full_at();
         self.bucket = policy
@@ -202,7 +186,7 @@ impl Lane {
         self.policy = policy;
         if self.removed {
             self.removed = false;
-            self.held = false;
+            self.queue.held = false;
         }
     }
 
@@ -224,10 +208,10 @@ impl Lane {
 
     /// When the next attempt may start, as far as the lane is concerned.
     pub fn start_at(&self) -> Option<Duration> {
-        if self.held {
+        if self.queue.held {
             return None;
         }
-        let first = self.window.first()?.max(self.paused_until);
+        let first = self.queue.window.first()?.max(self.paused_until);
         let first = first.max(self.rate_allows_at());
         match self.breaker.gate() {
             Gate::Free => Some(first),
@@ -259,70 +243,18 @@ impl Lane {
         }
     }
 
-    /// A delivery is pending, whatever it was before.
-    pub fn queued(&mut self, entry: Entry, now: Now, capacity: usize) {
-        self.window.remove(entry.event);
-        if self.chains.is_none() || self.may_enter(&entry) {
-            self.enter(entry, now, capacity);
-        }
-    }
-
-    /// The index was asked for the head of a chain, and this is it.
-    pub fn headed(&mut self, chain: u64, head: Option<Entry>, now: Now, capacity: usize) {
-        if self.answered(chain)
-            && let Some(head) = head
-        {
-            self.enter(head, now, capacity);
-        }
-    }
-
     /// The outcome of an attempt is stored; `again` is what is pending after it.
     pub fn stored(&mut self, entry: &Entry, again: Option<Entry>, now: Now, capacity: usize) {
         self.settling = self.settling.saturating_sub(1);
-        self.window.touch(entry.event);
-        let next_in_chain = self.chains.is_some() && self.next_in_chain(entry);
-        if let Some(entry) = again.filter(|_| !next_in_chain) {
-            self.enter(entry, now, capacity);
-        }
-    }
-
-    /// Takes a delivery into the window, unless it lies past it.
-    fn enter(&mut self, entry: Entry, now: Now, capacity: usize) {
-        if self.window.takes(entry.key()) {
-            let complete = self.window.is_complete();
-            let deadline = self.due.deadline(&entry, &self.policy, now, complete);
-            self.window.insert(Waiting { deadline, entry }, capacity);
-        }
-    }
-
-    /// Takes the answer to a refill.
-    pub fn refilled(
-        &mut self,
-        entries: Vec<Entry>,
-        next: Option<Key>,
-        now: Now,
-        busy: impl Fn(EventId) -> bool,
-    ) {
-        let entries = self.believed(entries);
-        let mut window = std::mem::take(&mut self.window);
-        window.refilled(entries, next, now.mono, busy, |entry| {
-            self.due.deadline(entry, &self.policy, now, false)
-        });
-        self.window = window;
-        if self.window.is_complete() {
-            self.due.all_is_read();
-        }
+        self.queue.stored(entry, again, &self.policy, now, capacity);
     }
 
     /// Begins an attempt of the first due delivery.
     pub fn start(&mut self, mono: Duration) -> Option<Entry> {
-        let entry = self.window.pop_due(mono)?;
+        let entry = self.queue.start(mono)?;
         self.breaker.started(entry.event);
         if let Some(bucket) = &mut self.bucket {
             bucket.take(mono);
-        }
-        if let Some(chains) = &mut self.chains {
-            chains.started(&entry);
         }
         self.in_flight += 1;
         Some(entry)
@@ -346,14 +278,14 @@ impl Lane {
             .slow_attempts
             .saturating_sub(usize::from(ended.counted_slow));
         self.note(&ended, now, rng);
-        let budget = self.due.budget(&ended.entry, now, clock);
+        let budget = self.queue.due.budget(&ended.entry, now, clock);
         let verdict = judge(ended.outcome, &self.policy.retry, budget, now.wall, rng);
         if let Some(pause) = verdict.pause {
             self.paused_until = self.paused_until.max(now.mono.saturating_add(pause));
         }
         let disable = verdict.disable.or_else(|| self.failing(now, clock));
         if disable.is_some() {
-            self.hold();
+            self.queue.hold();
         }
         let mut ruling = Ruling {
             next: verdict.next,
@@ -420,7 +352,8 @@ impl Lane {
     fn failing(&self, now: Now, clock: &WallClock) -> Option<DisabledReason> {
         let (since, attempts) = self.failing?;
         let long = now.wall.since(clock.corrected(since, now)) >= FAILING_FOR;
-        (!self.held && long && attempts >= FAILING_ATTEMPTS).then_some(DisabledReason::Failing)
+        (!self.queue.held && long && attempts >= FAILING_ATTEMPTS)
+            .then_some(DisabledReason::Failing)
     }
 
     /// What is known from before the start.
@@ -433,21 +366,12 @@ impl Lane {
         self.failing = failing.filter(|&(_, attempts)| attempts > 0);
         let failures = self.failing.map_or(0, |(_, attempts)| attempts);
         self.breaker = Breaker::after_failures(failures, mono);
-        self.due.released(released_at);
-    }
-
-    /// No more starts; what waits is left to the index.
-    pub fn hold(&mut self) {
-        self.held = true;
-        self.forget();
-        if let Some(chains) = &mut self.chains {
-            chains.drop_questions();
-        }
+        self.queue.due.released(released_at);
     }
 
     /// The endpoint is deleted.
     pub fn remove(&mut self) {
-        self.hold();
+        self.queue.hold();
         self.removed = true;
         self.breaker.succeeded();
         self.failing = None;
@@ -455,18 +379,12 @@ impl Lane {
 
     /// The endpoint was enabled at `at`.
     pub fn release(&mut self, at: Timestamp, mono: Duration) {
-        self.held = false;
+        self.queue.held = false;
         self.concurrency_limit.restart(mono);
         self.breaker.succeeded();
         self.failing = None;
         self.paused_until = Duration::ZERO;
-        self.due.released(Some(at));
-        self.forget();
-    }
-
-    /// The wall clock jumped forward.
-    pub fn hasten(&mut self, now: Now) {
-        let due = &self.due;
-        self.window.hasten(|entry| due.hastened(entry, now));
+        self.queue.due.released(Some(at));
+        self.queue.forget();
     }
 }

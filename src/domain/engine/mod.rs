@@ -22,6 +22,7 @@ mod lane;
 mod message;
 mod number_map;
 mod ordered;
+mod queue;
 mod scheduler;
 mod share;
 #[cfg(test)]
@@ -166,8 +167,8 @@ impl Engine {
         let later = |at: Duration| (at > now.mono).then_some(at);
         Some(LaneView {
             in_flight: lane.in_flight,
-            waiting: lane.window.len(),
-            held: lane.held,
+            waiting: lane.queue.window.len(),
+            held: lane.queue.held,
             breaker_open: lane.breaker.is_open(),
             probe_at: lane.breaker.probe_at(),
             paused_until: later(lane.paused_until),
@@ -190,10 +191,12 @@ impl Engine {
             Input::Refilled { no, entries, next } => self.refilled(no, entries, next, now, out),
             Input::Headed { no, chain, head } => {
                 let capacity = self.scheduler.capacity();
-                self.with(no, now, out, |lane| lane.headed(chain, head, now, capacity));
+                self.with(no, now, out, |lane| {
+                    lane.queue.headed(chain, head, &lane.policy, now, capacity)
+                });
             }
             Input::Unread { no, chain } => {
-                self.with(no, now, out, |lane| lane.unread(chain, now.mono));
+                self.with(no, now, out, |lane| lane.queue.unread(chain, now.mono));
             }
             Input::Ended { no, event, outcome } => self.ended(no, event, outcome, now, rng, out),
             Input::Stored { no, event } => self.stored(no, event, now, out),
@@ -205,11 +208,11 @@ impl Engine {
             } => self.change(no, now, out, |lane| {
                 lane.restore(failing, released_at, now.mono);
                 if backlog {
-                    lane.forget();
+                    lane.queue.forget();
                 }
             }),
-            Input::Backlog { no } => self.change(no, now, out, Lane::forget),
-            Input::Hold { no } => self.change(no, now, out, Lane::hold),
+            Input::Backlog { no } => self.change(no, now, out, |lane| lane.queue.forget()),
+            Input::Hold { no } => self.change(no, now, out, |lane| lane.queue.hold()),
             Input::Release { no, at } => {
                 self.change(no, now, out, |lane| lane.release(at, now.mono))
             }
@@ -287,7 +290,9 @@ impl Engine {
             return;
         }
         let capacity = self.scheduler.capacity();
-        self.change(no, now, out, |lane| lane.queued(entry, now, capacity));
+        self.change(no, now, out, |lane| {
+            lane.queue.queued(entry, &lane.policy, now, capacity)
+        });
     }
 
     fn withdrawn(
@@ -299,7 +304,7 @@ impl Engine {
         out: &mut Vec<Command>,
     ) {
         if !self.busy.withdrawn(no, event) {
-            self.with(no, now, out, |lane| lane.withdrawn(event, chain));
+            self.with(no, now, out, |lane| lane.queue.withdrawn(event, chain));
         }
     }
 
@@ -313,7 +318,10 @@ impl Engine {
     ) {
         let busy = std::mem::take(&mut self.busy);
         self.with(no, now, out, |lane| {
-            lane.refilled(entries, next, now, |event| busy.contains(no, event));
+            lane.queue
+                .refilled(entries, next, &lane.policy, now, |event| {
+                    busy.contains(no, event)
+                });
         });
         self.busy = busy;
     }
@@ -348,7 +356,7 @@ impl Engine {
             event,
             next: ruling.next,
             disable: ruling.disable,
-            awaited: lane.chains.is_some(),
+            awaited: lane.queue.chains.is_some(),
         });
         if self.scheduler.file(no, lane, now.mono, out) {
             self.retire(no);
@@ -369,7 +377,7 @@ impl Engine {
     fn hasten(&mut self, now: Now, out: &mut Vec<Command>) {
         let all: Vec<EndpointNo> = self.lanes.keys().copied().collect();
         for no in all {
-            self.with(no, now, out, |lane| lane.hasten(now));
+            self.with(no, now, out, |lane| lane.queue.hasten(now));
         }
     }
 

@@ -71,7 +71,7 @@ impl Scheduler {
         }
         lane.filed.pace = pace;
         lane.filed.active = active;
-        let refill_at = lane.read_again_at();
+        let refill_at = lane.queue.read_again_at();
         let timer = start_at.filter(|_| !ready).or(refill_at);
         self.timers.set(no, lane.filed.timer, timer);
         lane.filed.timer = timer;
@@ -92,16 +92,16 @@ impl Scheduler {
     }
 
     fn refill(&self, no: EndpointNo, lane: &mut Lane, mono: Duration, out: &mut Vec<Command>) {
-        if lane.held || self.draining {
+        if lane.queue.held || self.draining {
             return;
         }
-        if lane.chains.is_some() {
-            while let Some(chain) = lane.question(mono) {
+        if lane.queue.chains.is_some() {
+            while let Some(chain) = lane.queue.question(mono) {
                 out.push(Command::Head { no, chain });
             }
         }
-        if let Some(heads) = lane.reads_heads()
-            && let Some((from, limit)) = lane.window.wants_refill(self.capacity(), mono)
+        if let Some(heads) = lane.queue.reads_heads()
+            && let Some((from, limit)) = lane.queue.window.wants_refill(self.capacity(), mono)
         {
             out.push(Command::Refill {
                 no,
@@ -113,7 +113,7 @@ impl Scheduler {
     }
 
     fn count(&mut self, no: EndpointNo, lane: &mut Lane, out: &mut Vec<Command>) {
-        let waiting = lane.window.len();
+        let waiting = lane.queue.window.len();
         self.waiting = self.waiting.saturating_sub(lane.filed.waiting) + waiting;
         lane.filed.waiting = waiting;
         let open = lane.breaker.is_open();
