@@ -8,7 +8,7 @@ use super::files;
 use super::policy::{ENDPOINT_MAX_IN_FLIGHT, MAX_IN_FLIGHT, MAX_TIMEOUT, MAX_TYPES};
 use super::reader::{Flaw, Reader, Section, Value};
 use super::request::{add_header, parse_url};
-use super::sections::read_retry;
+use super::retry::read_retry;
 use super::values::{SOME_DURATION, count, duration, network, rate, type_pattern, unless_empty};
 use super::{DeliveryLimits, Environment};
 use crate::domain::endpoint::{Endpoint, EndpointId, Ordering, SigningSecret, Source, TypePattern};

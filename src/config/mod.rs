@@ -14,6 +14,7 @@ mod load;
 pub mod policy;
 mod reader;
 pub mod request;
+mod retry;
 mod sections;
 pub mod show;
 #[cfg(test)]

@@ -3,9 +3,10 @@
 
 use http::HeaderValue;
 
-use super::policy::{BadRetry, MAX_IN_FLIGHT, MAX_TIMEOUT, check_retry};
+use super::policy::{MAX_IN_FLIGHT, MAX_TIMEOUT};
 use super::reader::{Flaw, Reader, Section, Value};
 use super::request::{BadUrl, parse_proxy};
+use super::retry::read_retry;
 use super::values::{
     ANY_DURATION, SOME_DURATION, check_socket_path, count, duration, host, listen_address,
     log_level, network, path, plain_name, rate, size, socket_mode, socket_path, unless_empty,
@@ -14,7 +15,6 @@ use super::{
     Auth, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging, OutboxLimits,
     Retention, Scope, Token, endpoints, files,
 };
-use crate::domain::retry::RetryPolicy;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -271,46 +271,6 @@ fn user_agent(value: &Value<'_>) -> Result<String, Flaw> {
         return Err(Flaw::new("this cannot be sent as a user-agent header", fix));
     }
     Ok(text.to_owned())
-}
-
-/// `[retry]`, or an endpoint's overrides of it.
-pub(super) fn read_retry(
-    reader: &Reader<'_>,
-    mut retry: Section<'_>,
-    base: &RetryPolicy,
-) -> RetryPolicy {
-    let before = reader.count();
-    let any = || duration(ANY_DURATION);
-    let read = RetryPolicy {
-        first: retry.take("first", any()).unwrap_or(base.first),
-        factor: retry.take("factor", Value::decimal).unwrap_or(base.factor),
-        max: retry.take("max", any()).unwrap_or(base.max),
-        jitter: retry.take("jitter", Value::decimal).unwrap_or(base.jitter),
-        give_up_after: retry
-            .take("give_up_after", any())
-            .unwrap_or(base.give_up_after),
-        schedule: retry
-            .each("schedule", any())
-            .unwrap_or_else(|| base.schedule.clone()),
-    };
-    let sound = reader.count() == before;
-    for bad in check_retry(&read) {
-        // With a default in place of a faulty value the comparison would mislead.
-        if bad == BadRetry::Max && !sound {
-            continue;
-        }
-        // What was inherited is reported where it was written.
-        let key = if bad == BadRetry::Max && !retry.has("max") {
-            "first"
-        } else {
-            bad.key()
-        };
-        if retry.has(key) {
-            retry.fault(key, &Flaw::new(bad.to_string(), bad.fix()));
-        }
-    }
-    retry.finish();
-    read
 }
 
 fn read_log(mut log: Section<'_>) -> Logging {
