@@ -16,6 +16,8 @@ pub mod transport;
 
 pub mod dispatch;
 
+pub mod app;
+
 pub mod api;
 
 pub mod daemon;

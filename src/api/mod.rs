@@ -14,7 +14,7 @@ mod events;
 mod explain;
 mod fields;
 mod hosts;
-mod intake;
+
 mod list;
 pub mod listen;
 mod media;
@@ -35,13 +35,13 @@ use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
+use crate::app::rate_limit::EventRateLimit;
 use crate::config::{Config, Ingest};
 use crate::dispatch::{DispatchGauges, Questions};
 use crate::domain::retry::RetryPolicy;
 use crate::outbox::{Outbox, Refused};
 use access::Access;
 use body::Budget;
-use intake::Intake;
 use problem::{Kind, Problem};
 
 pub use router::router;
@@ -59,7 +59,7 @@ pub struct Api {
     retry: RetryPolicy,
     ingest: Ingest,
     /// `None`: as many events as there is room for.
-    intake: Option<Mutex<Intake>>,
+    intake: Option<Mutex<EventRateLimit>>,
     gauges: Arc<DispatchGauges>,
     questions: Questions,
     /// Set once the outbox is recovered and listening; unset when shutdown begins.
@@ -106,7 +106,9 @@ impl Api {
         let ingest = config.ingest.clone();
         let room = MIN_BODY_BUDGET.max(ingest.max_batch_size.saturating_mul(4));
         let started = Instant::now();
-        let intake = ingest.rate_limit.map(|rate| Intake::new(rate, started));
+        let intake = ingest
+            .rate_limit
+            .map(|rate| EventRateLimit::new(rate, started));
         Arc::new(Api {
             outbox,
             access: Access::new(&config.auth, &config.listen.hosts),

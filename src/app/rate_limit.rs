@@ -11,15 +11,15 @@ use crate::domain::rate::Bucket;
 
 /// What is left to take.
 #[derive(Debug)]
-pub struct Intake {
+pub struct EventRateLimit {
     bucket: Bucket,
     began: Instant,
 }
 
-impl Intake {
+impl EventRateLimit {
     /// Full, at `now`.
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Intake {
+        EventRateLimit {
             bucket: Bucket::new(rate, Duration::ZERO, Duration::ZERO),
             began: now,
         }
@@ -46,17 +46,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn intake(per_second: f64) -> (Intake, Instant) {
+    fn limit(per_second: f64) -> (EventRateLimit, Instant) {
         let start = Instant::now();
-        (Intake::new(Rate { per_second }, start), start)
+        (EventRateLimit::new(Rate { per_second }, start), start)
     }
 
     #[test]
     fn the_burst_is_100_ms_of_the_rate_and_at_least_one() {
-        let (mut fast, start) = intake(50.0);
+        let (mut fast, start) = limit(50.0);
         let taken = (0..20).filter(|_| fast.take(1, start).is_ok()).count();
         assert_eq!(taken, 5);
-        let (mut slow, start) = intake(1.0 / 60.0);
+        let (mut slow, start) = limit(1.0 / 60.0);
         assert_eq!(slow.take(1, start), Ok(()));
         let wait = slow.take(1, start).unwrap_err();
         assert_eq!(wait.as_secs_f64().round(), 60.0);
@@ -66,25 +66,25 @@ mod tests {
 
     #[test]
     fn a_batch_over_the_burst_goes_in_and_leaves_a_debt() {
-        let (mut intake, start) = intake(100.0);
-        assert_eq!(intake.take(1000, start), Ok(()));
-        let wait = intake.take(1, start).unwrap_err();
+        let (mut limit, start) = limit(100.0);
+        assert_eq!(limit.take(1000, start), Ok(()));
+        let wait = limit.take(1, start).unwrap_err();
         assert_eq!((wait.as_secs_f64() * 100.0).round(), 991.0);
         assert!(
-            intake
+            limit
                 .take(1, start + wait - Duration::from_millis(5))
                 .is_err()
         );
-        assert_eq!(intake.take(1, start + wait), Ok(()));
+        assert_eq!(limit.take(1, start + wait), Ok(()));
     }
 
     #[test]
     fn a_clock_that_stands_still_or_goes_back_gives_nothing() {
-        let (mut intake, start) = intake(1.0);
+        let (mut limit, start) = limit(1.0);
         let later = start + Duration::from_secs(10);
-        assert_eq!(intake.take(1, later), Ok(()));
-        assert!(intake.take(1, start).is_err());
-        assert!(intake.take(1, later).is_err());
+        assert_eq!(limit.take(1, later), Ok(()));
+        assert!(limit.take(1, start).is_err());
+        assert!(limit.take(1, later).is_err());
     }
 
     proptest! {
@@ -93,11 +93,11 @@ mod tests {
             rate in 1.0_f64..10_000.0,
             steps in proptest::collection::vec((0_u64..500_000, 1_usize..50), 1..200),
         ) {
-            let (mut intake, start) = intake(rate);
+            let (mut limit, start) = limit(rate);
             let (mut now, mut taken, mut last) = (start, 0.0, 0.0);
             for (micros, events) in steps {
                 now += Duration::from_micros(micros);
-                if intake.take(events, now).is_ok() {
+                if limit.take(events, now).is_ok() {
                     // All but the last request was within what had come by then.
                     let earned = (rate * 0.1).max(1.0) + (now - start).as_secs_f64() * rate;
                     prop_assert!(taken - earned <= 1e-6);
