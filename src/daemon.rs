@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
+use crate::app::App;
 use crate::config::Config;
 use crate::dispatch::{Dispatch, DispatchGauges, Stop};
 use crate::outbox::{Defaults, Keep, OpenError, Opened, Options, Outbox, StoreFailure};
@@ -113,7 +114,8 @@ async fn serve_until_stopped(
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let api = Api::new(outbox.clone(), &config, gauges, questions, is_ready.clone());
+    let app = App::new(outbox.clone(), &config, gauges, questions, is_ready.clone());
+    let api = Api::new(app, &config);
     let mut intake = stopping;
     let closing = async move {
         // The sender lives until the end.

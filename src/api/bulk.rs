@@ -1,6 +1,6 @@
 //! Many deliveries of one endpoint at once: replay and purge.
 //!
-//! Here it is only said which; the outbox counts them, and does the work in its own time.
+//! A request says which; the outbox counts them, and does the work after it has answered.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::Api;
-use super::endpoints::find;
 use super::fields::{Fields, body_of};
+use super::path::{PathParams, parse_name};
 use super::problem::Problem;
 use super::query::Query;
-use super::router::{Named, json, named};
+use super::reply::json;
+use crate::app::bulk::Work;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, Rate};
 use crate::domain::time::Timestamp;
@@ -28,46 +29,40 @@ struct Chosen {
     dry_run: bool,
 }
 
-/// Which work, and so which deliveries it can be about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
-    Replay,
-    Purge,
-}
-
 #[derive(Serialize)]
-struct Shown {
+struct Matched {
     matched: u64,
 }
 
 /// `POST /v1/endpoints/{id}/replay`: 202, or 200 for a dry run.
 pub async fn replay(
     State(api): State<Arc<Api>>,
-    Named(id): Named<String>,
+    PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (endpoint, chosen) = chosen(&api, &id, request, Work::Replay).await?;
     if chosen.dry_run {
         return counted(&api, endpoint, chosen.selection).await;
     }
-    find(&api, endpoint.clone()).await?;
-    let replayed = api.outbox.replay(&endpoint, chosen.selection, chosen.rate);
-    let matched = replayed.await?;
-    json(StatusCode::ACCEPTED, &Shown { matched })
+    let Chosen {
+        selection, rate, ..
+    } = chosen;
+    let matched = api.app.bulk.replay(endpoint, selection, rate).await?;
+    json(StatusCode::ACCEPTED, &Matched { matched })
 }
 
 /// `POST /v1/endpoints/{id}/purge`: 202, or 200 for a dry run.
 pub async fn purge(
     State(api): State<Arc<Api>>,
-    Named(id): Named<String>,
+    PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (endpoint, chosen) = chosen(&api, &id, request, Work::Purge).await?;
     if chosen.dry_run {
         return counted(&api, endpoint, chosen.selection).await;
     }
-    let matched = api.outbox.purge(&endpoint, chosen.selection).await?;
-    json(StatusCode::ACCEPTED, &Shown { matched })
+    let matched = api.app.bulk.purge(endpoint, chosen.selection).await?;
+    json(StatusCode::ACCEPTED, &Matched { matched })
 }
 
 async fn counted(
@@ -75,10 +70,8 @@ async fn counted(
     endpoint: EndpointId,
     selection: Selection,
 ) -> Result<Response, Problem> {
-    let matched = api
-        .read(move |outbox| outbox.count(&endpoint, &selection))
-        .await?;
-    json(StatusCode::OK, &Shown { matched })
+    let matched = api.app.bulk.count(endpoint, selection).await?;
+    json(StatusCode::OK, &Matched { matched })
 }
 
 async fn chosen(
@@ -89,7 +82,7 @@ async fn chosen(
 ) -> Result<(EndpointId, Chosen), Problem> {
     let (parts, body) = request.into_parts();
     Query::parse(&parts.uri, &[])?;
-    let endpoint = named(id)?;
+    let endpoint = parse_name(id)?;
     let body = body_of(api, &parts.headers, body).await?;
     Ok((endpoint, Chosen::read(&body, work)?))
 }
@@ -104,14 +97,14 @@ impl Chosen {
         };
         let fields = Fields::parse(body, known)?;
         let time = |name| Ok::<_, Problem>(fields.text(name, str::parse::<Timestamp>)?.value());
-        let status = fields.text("status", |text| work.status(text))?.value();
+        let status = fields.text("status", |text| status(work, text))?.value();
         let rate = match work {
             Work::Replay => fields.rate("rate")?.value().flatten(),
             Work::Purge => None,
         };
         Ok(Chosen {
             selection: Selection {
-                statuses: status.map_or_else(|| work.statuses(), |status| vec![status]),
+                statuses: status.map_or_else(|| work.default_statuses(), |status| vec![status]),
                 types: fields.patterns("types")?.value().unwrap_or_default(),
                 since: time("since")?,
                 until: time("until")?,
@@ -122,26 +115,15 @@ impl Chosen {
     }
 }
 
-impl Work {
-    /// Those that are meant when nothing is said.
-    fn statuses(self) -> Vec<Status> {
-        match self {
-            Work::Replay => vec![Status::Dead],
-            Work::Purge => vec![Status::Pending, Status::Held, Status::Dead],
-        }
-    }
-
-    fn status(self, text: &str) -> Result<Status, &'static str> {
-        let status = Status::ALL.into_iter().find(|one| one.as_str() == text);
-        match (self, status) {
-            (Work::Replay, Some(status @ (Status::Dead | Status::Delivered))) => Ok(status),
-            (Work::Replay, Some(_)) => Err(
-                "not \"dead\" or \"delivered\"; what is pending goes out by itself, and what is held when the endpoint is enabled",
-            ),
-            (Work::Replay, None) => Err("not \"dead\" or \"delivered\""),
-            (Work::Purge, Some(status)) if status != Status::Delivered => Ok(status),
-            (Work::Purge, _) => Err("not \"pending\", \"held\" or \"dead\""),
-        }
+fn status(work: Work, text: &str) -> Result<Status, &'static str> {
+    let status = Status::ALL.into_iter().find(|one| one.as_str() == text);
+    match (work, status) {
+        (work, Some(status)) if work.takes(status) => Ok(status),
+        (Work::Replay, Some(_)) => Err(
+            "not \"dead\" or \"delivered\"; what is pending goes out by itself, and what is held when the endpoint is enabled",
+        ),
+        (Work::Replay, None) => Err("not \"dead\" or \"delivered\""),
+        (Work::Purge, _) => Err("not \"pending\", \"held\" or \"dead\""),
     }
 }
 

@@ -1,23 +1,16 @@
-//! Endpoints as their owners define them: the fields of `POST` and `PATCH /v1/endpoints`.
-//!
-//! The same bounds hold as in the configuration file. What is not given stays open, so
-//! that it follows the configuration, also after that changes. Which addresses may be
-//! dialled is no field here: grants are the operator's alone.
+//! Endpoints as JSON: the fields of `POST` and `PATCH /v1/endpoints`.
 
 use std::time::Duration;
 
 use http::HeaderMap;
-use url::Url;
 
-use super::fields::{Fields, Given, short};
+use super::fields::{Fields, short};
 use super::problem::Problem;
-use crate::config::policy::{
-    BadRetry, ENDPOINT_MAX_IN_FLIGHT, MAX_DESCRIPTION, MAX_IN_FLIGHT, MAX_TIMEOUT, MAX_TYPES,
-    check_retry,
-};
+use crate::app::definition::{Definition, Given, check_description, check_overrides, check_types};
+use crate::config::policy::{MAX_IN_FLIGHT, MAX_TIMEOUT};
 use crate::config::request::{add_header, parse_url};
 use crate::config::units::MAX_DURATION;
-use crate::domain::endpoint::{EndpointChange, EndpointSpec, Ordering, Rate, TypePattern};
+use crate::domain::endpoint::{Ordering, TypePattern};
 use crate::domain::event::Tenant;
 use crate::domain::retry::{RetryOverrides, RetryPolicy};
 use crate::domain::signature::Secret;
@@ -46,142 +39,50 @@ const RETRY: [&str; 6] = [
 ];
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// What a request says about an endpoint, each field checked.
-#[derive(Debug)]
-pub struct Definition {
-    url: Given<Url>,
-    tenant: Given<Tenant>,
-    types: Given<Vec<TypePattern>>,
-    secret: Given<Secret>,
-    headers: Given<HeaderMap>,
-    max_in_flight: Given<usize>,
-    rate_limit: Given<Option<Rate>>,
-    ordering: Given<Ordering>,
-    timeout: Given<Option<Duration>>,
-    retry: Given<RetryOverrides>,
-    description: Given<String>,
-    enabled: Given<bool>,
-}
-
-impl Definition {
-    /// Reads a body. `base` is the configuration's retry rule, over which this one's parts
-    /// must make sense.
-    ///
-    /// # Errors
-    /// 400 that names the field and says what is allowed.
-    pub fn read(body: &[u8], base: &RetryPolicy) -> Result<Self, Problem> {
-        let fields = Fields::parse(body, &KNOWN)?;
-        Ok(Definition {
-            url: fields.text("url", |text| {
-                parse_url(text).map_err(|bad| format!("{bad}; {}", bad.fix()))
-            })?,
-            tenant: fields.text("tenant", Tenant::new)?,
-            types: types(&fields)?,
-            secret: fields.text("secret", Secret::parse)?,
-            headers: headers(&fields)?,
-            max_in_flight: fields.count("max_in_flight", 1..=MAX_IN_FLIGHT)?,
-            rate_limit: fields.rate("rate_limit")?,
-            ordering: fields.text("ordering", ordering)?,
-            timeout: fields.text("timeout", |text| match text {
-                "" => Ok(None),
-                text => super::fields::duration(text, &(SHORTEST..=MAX_TIMEOUT)).map(Some),
-            })?,
-            retry: retry(&fields, base)?,
-            description: fields.text("description", description)?,
-            enabled: fields.flag("enabled")?,
-        })
-    }
-
-    /// A new endpoint, and whether it takes deliveries. `secret` is for one that brings
-    /// none.
-    ///
-    /// # Errors
-    /// 400 without a URL.
-    pub fn into_spec(self, secret: Secret) -> Result<(EndpointSpec, bool), Problem> {
-        let Some(url) = self.url.value() else {
-            return Err(Problem::bad_request("field `url` is missing"));
-        };
-        let spec = EndpointSpec {
-            tenant: self.tenant.value().unwrap_or_default(),
-            url,
-            types: self.types.value().unwrap_or_else(|| vec![TypePattern::Any]),
-            secrets: vec![self.secret.value().unwrap_or(secret).into()],
-            headers: self.headers.value().unwrap_or_default(),
-            max_in_flight: self.max_in_flight.value().unwrap_or(ENDPOINT_MAX_IN_FLIGHT),
-            rate_limit: self.rate_limit.value().flatten(),
-            ordering: self.ordering.value().unwrap_or_default(),
-            timeout: self.timeout.value().flatten(),
-            retry: self.retry.value().unwrap_or_default(),
-            description: self.description.value().unwrap_or_default(),
-        };
-        Ok((spec, self.enabled.value().unwrap_or(true)))
-    }
-
-    /// A change. `null` is a field's default; lists and objects are replaced whole.
-    ///
-    /// # Errors
-    /// 400 for a tenant, and for `null` where there is no default.
-    pub fn into_change(self) -> Result<EndpointChange, Problem> {
-        if self.tenant != Given::Absent {
-            return Err(Problem::bad_request(
-                "field `tenant`: an endpoint's tenant never changes",
-            ));
-        }
-        if self.url.is_null() {
-            return Err(Problem::bad_request(
-                "field `url`: an endpoint always has one",
-            ));
-        }
-        if self.secret.is_null() {
-            return Err(Problem::bad_request(
-                "field `secret`: an endpoint always has one; POST …/rotate makes a new one",
-            ));
-        }
-        Ok(EndpointChange {
-            url: self.url.value(),
-            types: self.types.change(vec![TypePattern::Any]),
-            secret: self.secret.value(),
-            headers: self.headers.change(HeaderMap::new()),
-            max_in_flight: self.max_in_flight.change(ENDPOINT_MAX_IN_FLIGHT),
-            rate_limit: self.rate_limit.change(None),
-            ordering: self.ordering.change(Ordering::default()),
-            timeout: self.timeout.change(None),
-            retry: self.retry.change(RetryOverrides::default()),
-            description: self.description.change(String::new()),
-            enabled: self.enabled.change(true),
-        })
-    }
+/// Reads a body. `base` is the configuration's retry rule, over which this one's parts
+/// must make sense.
+///
+/// # Errors
+/// 400 that names the field and says what is allowed.
+pub fn read(body: &[u8], base: &RetryPolicy) -> Result<Definition, Problem> {
+    let fields = Fields::parse(body, &KNOWN)?;
+    Ok(Definition {
+        url: fields.text("url", |text| {
+            parse_url(text).map_err(|bad| format!("{bad}; {}", bad.fix()))
+        })?,
+        tenant: fields.text("tenant", Tenant::new)?,
+        types: types(&fields)?,
+        secret: fields.text("secret", Secret::parse)?,
+        headers: headers(&fields)?,
+        max_in_flight: fields.count("max_in_flight", 1..=MAX_IN_FLIGHT)?,
+        rate_limit: fields.rate("rate_limit")?,
+        ordering: fields.text("ordering", ordering)?,
+        timeout: fields.text("timeout", |text| match text {
+            "" => Ok(None),
+            text => super::fields::duration(text, &(SHORTEST..=MAX_TIMEOUT)).map(Some),
+        })?,
+        retry: retry(&fields, base)?,
+        description: fields.text("description", description)?,
+        enabled: fields.flag("enabled")?,
+    })
 }
 
 fn ordering(text: &str) -> Result<Ordering, &'static str> {
-    match text {
-        "none" => Ok(Ordering::None),
-        "key" => Ok(Ordering::Key),
-        "strict" => Ok(Ordering::Strict),
-        _ => Err("not one of \"none\", \"key\", \"strict\""),
-    }
+    let mut all = Ordering::ALL.into_iter();
+    all.find(|ordering| ordering.as_str() == text)
+        .ok_or("not one of \"none\", \"key\", \"strict\"")
 }
 
 fn description(text: &str) -> Result<String, String> {
-    match text.len() <= MAX_DESCRIPTION {
-        true => Ok(text.to_owned()),
-        false => Err(format!("longer than {MAX_DESCRIPTION} bytes")),
-    }
+    check_description(text).map(|()| text.to_owned())
 }
 
 fn types(fields: &Fields<'_>) -> Result<Given<Vec<TypePattern>>, Problem> {
     let types = fields.patterns("types")?;
-    match &types {
-        Given::Value(types) if types.is_empty() => {
-            let why = "an empty list would match no event; leave it out for [\"*\"]";
-            Err(fields.fault("types", why))
-        }
-        Given::Value(types) if types.len() > MAX_TYPES => {
-            let why = format!("more than {MAX_TYPES} patterns; use prefixes such as \"order.*\"");
-            Err(fields.fault("types", why))
-        }
-        _ => Ok(types),
+    if let Given::Value(types) = &types {
+        check_types(types).map_err(|why| fields.fault("types", why))?;
     }
+    Ok(types)
 }
 
 fn headers(fields: &Fields<'_>) -> Result<Given<HeaderMap>, Problem> {
@@ -218,34 +119,20 @@ fn retry(fields: &Fields<'_>, base: &RetryPolicy) -> Result<Given<RetryOverrides
         give_up_after: span("give_up_after")?,
         schedule: retry.texts("schedule", delay)?.value(),
     };
-    let policy = RetryPolicy {
-        first: overrides.first.unwrap_or(base.first),
-        factor: overrides.factor.unwrap_or(base.factor),
-        max: overrides.max.unwrap_or(base.max),
-        jitter: overrides.jitter.unwrap_or(base.jitter),
-        give_up_after: overrides.give_up_after.unwrap_or(base.give_up_after),
-        schedule: overrides
-            .schedule
-            .clone()
-            .unwrap_or_else(|| base.schedule.clone()),
-    };
-    match check_retry(&policy).first() {
-        None => Ok(Given::Value(overrides)),
-        Some(bad) => {
-            // Of two that do not fit each other, the one that was given is at fault.
-            let by_first = *bad == BadRetry::Max && overrides.max.is_none();
-            let key = if by_first { "first" } else { bad.key() };
-            Err(retry.fault(key, format!("{bad}; {}", bad.fix())))
-        }
+    match check_overrides(&overrides, base) {
+        Ok(()) => Ok(Given::Value(overrides)),
+        Err((key, bad)) => Err(retry.fault(key, format!("{bad}; {}", bad.fix()))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::definition::BadDefinition;
+    use crate::domain::endpoint::{EndpointChange, EndpointSpec, Rate};
 
     fn read(body: &str) -> Result<Definition, Problem> {
-        Definition::read(body.as_bytes(), &RetryPolicy::default())
+        super::read(body.as_bytes(), &RetryPolicy::default())
     }
 
     fn secret() -> Secret {
@@ -277,7 +164,7 @@ mod tests {
             }
         );
         let missing = read("{}").unwrap().into_spec(secret()).unwrap_err();
-        assert!(missing.detail.contains("`url`"));
+        assert_eq!(missing, BadDefinition::NoUrl);
     }
 
     #[test]
@@ -437,7 +324,8 @@ mod tests {
             (r#"{"tenant": "default"}"#, "`tenant`"),
             (r#"{"tenant": null}"#, "`tenant`"),
         ] {
-            assert!(change(body).unwrap_err().detail.contains(field), "{body}");
+            let bad = change(body).unwrap_err().to_string();
+            assert!(bad.contains(field), "{body}");
         }
     }
 }

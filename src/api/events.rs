@@ -1,33 +1,27 @@
 //! Handing events in, and reading them back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use serde::Serialize;
-use serde_json::value::RawValue;
 
+use super::Api;
 use super::body::{self, Limit, Received};
-use super::deliveries;
+use super::dto::event::{Accepted, AcceptedBatch, Event, Summary};
 use super::media::{content_type, is_media_type};
 use super::parse::{self, Batch, BatchLimits, Fault};
+use super::path::{PathParams, parse_name};
 use super::problem::{Kind, Problem};
-use super::query::{Query, malformed};
-use super::router::{Named, json, named};
-use super::{Api, list};
-use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
-use crate::domain::time::Timestamp;
-use crate::outbox::{EventFilter, EventSummary, EventView, Receipt, StatusCounts};
+use super::query::{self, EVENT_LIST, Query, malformed};
+use super::reply::{self, json};
+use crate::app;
+use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload};
+use crate::outbox::{Receipt, Refused};
 
 /// From here on a batch is parsed beside the runtime's thread, in bytes.
 const LARGE: usize = 256 * 1024;
-/// The parameters of [`event_filter`], and those that every list takes.
-const LIST: [&str; 6] = ["type", "tenant", "since", "until", "limit", "cursor"];
 
 /// `POST /v1/events`: one JSON event, or one on each line.
 pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
@@ -64,7 +58,7 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
 /// `POST /v1/events/{type}`: an opaque body, delivered as it is.
 pub async fn post_opaque(
     State(api): State<Arc<Api>>,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
@@ -122,7 +116,8 @@ async fn accept_one(api: &Api, event: NewEvent) -> Result<Response, Problem> {
     let receipts = accept(api, vec![event], |_| None).await?;
     match receipts.first() {
         Some(receipt) => json(StatusCode::ACCEPTED, &Accepted::from(receipt)),
-        None => Err(no_receipt()),
+        // The app gives a receipt for each event.
+        None => Err(Problem::new(Kind::Internal, "the outbox gave no receipt")),
     }
 }
 
@@ -157,29 +152,14 @@ async fn accept(
     events: Vec<NewEvent>,
     line_of: impl Fn(usize) -> Option<usize>,
 ) -> Result<Vec<Receipt>, Problem> {
-    let expected = events.len();
-    api.let_in(expected)?;
-    let receipts = api.outbox.accept(events).await.map_err(|refused| {
-        api.counters
-            .refused(&refused)
-            .fetch_add(1, Ordering::Relaxed);
-        Problem::refused(refused, line_of)
-    })?;
-    if receipts.len() != expected {
-        return Err(no_receipt());
-    }
-    let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count() as u64;
-    let counters = &api.counters;
-    counters.duplicates.fetch_add(duplicates, Ordering::Relaxed);
-    let accepted = (expected as u64).saturating_sub(duplicates);
-    counters.accepted.fetch_add(accepted, Ordering::Relaxed);
-    Ok(receipts)
-}
-
-/// The outbox gives a receipt for each event; anything else is a fault of ours.
-fn no_receipt() -> Problem {
-    tracing::error!("the outbox gave another number of receipts than of events");
-    Problem::new(Kind::Internal, "the outbox gave no receipt")
+    let accepted = api.app.events.accept(events).await;
+    accepted.map_err(|error| match error {
+        app::Error::Refused(Refused::KeyReused { index }) => match line_of(index) {
+            Some(line) => Problem::new(Kind::KeyReused, format!("line {line}: {error}")),
+            None => error.into(),
+        },
+        error => error.into(),
+    })
 }
 
 impl From<Fault> for Problem {
@@ -219,244 +199,43 @@ fn header_key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
 
 /// `GET /v1/events`
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.uri(), &LIST)?;
+    let query = Query::parse(request.uri(), &EVENT_LIST)?;
     let (limit, cursor) = (query.limit()?, query.cursor()?);
-    let filter = event_filter(&query)?;
-    let page = api
-        .read(move |outbox| outbox.events(&filter, cursor.as_ref(), limit))
-        .await?;
-    list::page(&page, Summary::from)
-}
-
-/// The filter that `type`, `tenant`, `since` and `until` make.
-pub fn event_filter(query: &Query) -> Result<EventFilter, Problem> {
-    Ok(EventFilter {
-        tenant: query.read::<Tenant>("tenant")?,
-        event_type: query.read::<EventType>("type")?,
-        since: query.time("since")?,
-        until: query.time("until")?,
-    })
+    let filter = query::event_filter(&query)?;
+    let page = api.app.events.list(filter, cursor, limit).await?;
+    reply::page(&page, Summary::from)
 }
 
 /// `GET /v1/events/{id}`
 pub async fn show(
     State(api): State<Arc<Api>>,
-    Named(id): Named<String>,
+    PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     Query::parse(request.uri(), &[])?;
-    let id: EventId = named(&id)?;
-    // A large body is written where it was read.
-    api.read(move |outbox| {
-        let event = outbox.event(id)?;
-        json(StatusCode::OK, &Shown::new(&event)?)
-    })
-    .await
+    let id: EventId = parse_name(&id)?;
+    let shown = api.app.events.show(id, |event| {
+        let event = Event::new(event)?;
+        json(StatusCode::OK, &event)
+    });
+    shown.await?
 }
 
 /// `DELETE /v1/events/{id}`: 204; nobody sees its body and attempts from then on. 204 also
 /// if it was erased before.
 pub async fn erase(
     State(api): State<Arc<Api>>,
-    Named(id): Named<String>,
+    PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
     Query::parse(request.uri(), &[])?;
-    api.outbox.erase(named(&id)?).await?;
+    api.app.events.erase(parse_name(&id)?).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Serialize)]
-struct AcceptedBatch<'a> {
-    accepted: usize,
-    events: Vec<Accepted<'a>>,
-}
-
-/// The answer to an event that was accepted.
-#[derive(Serialize)]
-struct Accepted<'a> {
-    id: EventId,
-    r#type: &'a EventType,
-    accepted_at: Timestamp,
-    deliveries: u32,
-    duplicate: bool,
-}
-
-impl<'a> From<&'a Receipt> for Accepted<'a> {
-    fn from(receipt: &'a Receipt) -> Self {
-        Accepted {
-            id: receipt.id,
-            r#type: &receipt.event_type,
-            accepted_at: receipt.accepted_at,
-            deliveries: receipt.deliveries,
-            duplicate: receipt.duplicate,
-        }
-    }
-}
-
-/// An event without its body.
-#[derive(Serialize)]
-struct Summary<'a> {
-    id: EventId,
-    r#type: &'a EventType,
-    tenant: &'a Tenant,
-    key: Option<&'a Key>,
-    idempotency_key: Option<&'a Key>,
-    accepted_at: Timestamp,
-    deliver_at: Option<Timestamp>,
-    delivery_counts: Counts,
-}
-
-#[derive(Serialize)]
-struct Counts {
-    pending: u64,
-    held: u64,
-    delivered: u64,
-    dead: u64,
-}
-
-impl From<StatusCounts> for Counts {
-    fn from(counts: StatusCounts) -> Self {
-        Counts {
-            pending: counts.pending,
-            held: counts.held,
-            delivered: counts.delivered,
-            dead: counts.dead,
-        }
-    }
-}
-
-impl<'a> From<&'a EventSummary> for Summary<'a> {
-    fn from(event: &'a EventSummary) -> Self {
-        Summary {
-            id: event.id,
-            r#type: &event.event_type,
-            tenant: &event.tenant,
-            key: event.key.as_ref(),
-            idempotency_key: event.idempotency_key.as_ref(),
-            accepted_at: event.accepted_at,
-            deliver_at: event.deliver_at,
-            delivery_counts: event.counts.into(),
-        }
-    }
-}
-
-/// An event with its body and its deliveries.
-#[derive(Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    summary: Summary<'a>,
-    #[serde(flatten)]
-    payload: ShownPayload<'a>,
-    deliveries: Vec<deliveries::Shown<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ShownPayload<'a> {
-    Json {
-        data: &'a RawValue,
-    },
-    Opaque {
-        content_type: &'a str,
-        body_base64: String,
-    },
-}
-
-impl<'a> Shown<'a> {
-    fn new(event: &'a EventView) -> Result<Self, Problem> {
-        let payload = match &event.payload {
-            Payload::Json(data) => ShownPayload::Json {
-                data: serde_json::from_slice(data).map_err(|error| {
-                    tracing::error!(event = %event.summary.id, %error, "stored data is no JSON");
-                    Problem::new(Kind::Damaged, "the stored data is no JSON")
-                })?,
-            },
-            Payload::Opaque { content_type, body } => ShownPayload::Opaque {
-                content_type,
-                body_base64: STANDARD.encode(body),
-            },
-        };
-        Ok(Shown {
-            summary: Summary::from(&event.summary),
-            payload,
-            deliveries: event
-                .deliveries
-                .iter()
-                .map(deliveries::Shown::from)
-                .collect(),
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn summary() -> EventSummary {
-        EventSummary {
-            id: "evt_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
-            tenant: Tenant::default(),
-            event_type: EventType::new("order.created").unwrap(),
-            key: None,
-            idempotency_key: Some(Key::new("a1").unwrap()),
-            accepted_at: Timestamp::from_millis(1_767_225_600_007),
-            deliver_at: None,
-            counts: StatusCounts {
-                pending: 1,
-                ..StatusCounts::default()
-            },
-        }
-    }
-
-    fn shown(payload: Payload) -> String {
-        let event = EventView {
-            summary: summary(),
-            payload,
-            deliveries: Vec::new(),
-        };
-        serde_json::to_string(&Shown::new(&event).ok().unwrap()).unwrap()
-    }
-
-    const HEAD: &str = r#"{"id":"evt_01ARZ3NDEKTSV4RRFFQ69G5FAV","type":"order.created","tenant":"default","key":null,"idempotency_key":"a1","accepted_at":"2026-01-01T00:00:00.007Z","deliver_at":null,"delivery_counts":{"pending":1,"held":0,"delivered":0,"dead":0},"#;
-
-    #[test]
-    fn data_is_shown_byte_for_byte() {
-        let text = shown(Payload::Json(Bytes::from_static(
-            br#"{"a" : 1.0e0, "a":[ ]}"#,
-        )));
-        assert_eq!(
-            text,
-            format!(r#"{HEAD}"data":{{"a" : 1.0e0, "a":[ ]}},"deliveries":[]}}"#)
-        );
-    }
-
-    #[test]
-    fn an_opaque_body_is_shown_in_base64() {
-        let text = shown(Payload::Opaque {
-            content_type: "text/plain".into(),
-            body: Bytes::from_static(b"hi\xff"),
-        });
-        assert_eq!(
-            text,
-            format!(r#"{HEAD}"content_type":"text/plain","body_base64":"aGn/","deliveries":[]}}"#)
-        );
-    }
-
-    #[test]
-    fn receipts_are_shown_as_the_contract_has_them() {
-        let receipt = Receipt {
-            id: summary().id,
-            event_type: summary().event_type,
-            accepted_at: summary().accepted_at,
-            deliveries: 2,
-            duplicate: false,
-        };
-        assert_eq!(
-            serde_json::to_string(&Accepted::from(&receipt)).unwrap(),
-            r#"{"id":"evt_01ARZ3NDEKTSV4RRFFQ69G5FAV","type":"order.created","accepted_at":"2026-01-01T00:00:00.007Z","deliveries":2,"duplicate":false}"#
-        );
-    }
 
     fn parts(uri: &str, headers: &[(&'static str, &'static str)]) -> http::request::Parts {
         let mut request = http::Request::post(uri);

@@ -18,6 +18,7 @@ use super::body::{self, Limit};
 use super::media::{content_type, is_media_type};
 use super::problem::{Kind, Problem};
 use super::query::Query;
+use crate::app::definition::Given;
 use crate::config::nearest;
 use crate::config::units::{parse_duration, parse_rate, show_duration};
 use crate::domain::endpoint::{Rate, TypePattern};
@@ -26,45 +27,6 @@ use crate::domain::endpoint::{Rate, TypePattern};
 const MAX_BODY: u64 = 64 * 1024;
 /// How much of an unknown name is repeated, in characters.
 const SHOWN: usize = 64;
-
-/// What a request says about a field.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Given<T> {
-    Absent,
-    Null,
-    Value(T),
-}
-
-impl<T> Given<T> {
-    /// The value; `None` if it is absent or `null`.
-    pub fn value(self) -> Option<T> {
-        match self {
-            Given::Value(value) => Some(value),
-            Given::Absent | Given::Null => None,
-        }
-    }
-
-    /// As a change: `None` leaves the field as it is, `null` makes it `default`.
-    pub fn change(self, default: T) -> Option<T> {
-        match self {
-            Given::Absent => None,
-            Given::Null => Some(default),
-            Given::Value(value) => Some(value),
-        }
-    }
-
-    pub fn is_null(&self) -> bool {
-        matches!(self, Given::Null)
-    }
-
-    fn map<U>(self, change: impl FnOnce(T) -> Result<U, Problem>) -> Result<Given<U>, Problem> {
-        Ok(match self {
-            Given::Absent => Given::Absent,
-            Given::Null => Given::Null,
-            Given::Value(value) => Given::Value(change(value)?),
-        })
-    }
-}
 
 /// The body of a request that holds a JSON object, or nothing.
 ///
@@ -183,7 +145,7 @@ impl<'a> Fields<'a> {
         name: &'static str,
         what: &str,
     ) -> Result<Given<T>, Problem> {
-        self.raw(name).map(|raw| {
+        self.raw(name).try_map(|raw| {
             serde_json::from_str(raw.get()).map_err(|_| self.fault(name, format!("not {what}")))
         })
     }
@@ -202,7 +164,7 @@ impl<'a> Fields<'a> {
         bounds: RangeInclusive<usize>,
     ) -> Result<Given<usize>, Problem> {
         let what = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-        self.typed(name, &what)?.map(|count| {
+        self.typed(name, &what)?.try_map(|count| {
             let fits = bounds.contains(&count);
             fits.then_some(count)
                 .ok_or_else(|| self.fault(name, format!("not {what}")))
@@ -216,7 +178,7 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<Given<T>, Problem> {
         self.typed::<String>(name, "a string")?
-            .map(|text| read(&text).map_err(|why| self.fault(name, why)))
+            .try_map(|text| read(&text).map_err(|why| self.fault(name, why)))
     }
 
     /// A list of strings, each as `read` understands it.
@@ -226,7 +188,7 @@ impl<'a> Fields<'a> {
         read: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Given<Vec<T>>, Problem> {
         self.typed::<Vec<String>>(name, "a list of strings")?
-            .map(|texts| {
+            .try_map(|texts| {
                 let items = texts.iter().enumerate();
                 items
                     .map(|(n, text)| {
@@ -265,12 +227,12 @@ impl<'a> Fields<'a> {
         known: &[&'static str],
     ) -> Result<Given<Fields<'a>>, Problem> {
         self.members(name)?
-            .map(|object| Fields::new(prefix, Object(object), known))
+            .try_map(|object| Fields::new(prefix, Object(object), known))
     }
 
     /// The members of an object whose names are free.
     pub fn members(&self, name: &'static str) -> Result<Given<Members<'a>>, Problem> {
-        self.raw(name).map(|raw| {
+        self.raw(name).try_map(|raw| {
             let object: Result<Object<'a>, _> = serde_json::from_str(raw.get());
             object
                 .map(|object| object.0)

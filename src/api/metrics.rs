@@ -2,7 +2,6 @@
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -10,18 +9,13 @@ use http::header;
 
 use super::Api;
 use super::problem::Problem;
-use crate::clock;
+use crate::app::Status;
 use crate::domain::attempt::ErrorKind;
-use crate::domain::time::Timestamp;
-use crate::outbox::{OutboxStatus, ReadError};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
-    let outbox = api
-        .read(|outbox| Ok::<_, ReadError>(outbox.status()))
-        .await?;
-    let text = written(&api, &outbox, clock::now());
+    let text = written(&api.app.monitor.status().await?);
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
@@ -44,40 +38,36 @@ impl Exposition {
     }
 }
 
-fn written(api: &Api, outbox: &OutboxStatus, now: Timestamp) -> String {
+fn written(status: &Status) -> String {
     let mut out = Exposition(String::with_capacity(4096));
     out.family("outboxd_build_info", "gauge", "The version that runs.");
-    let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
-    out.sample("outboxd_build_info", version, 1);
+    let version = format!("{{version=\"{}\"}}", status.version);
+    out.sample("outboxd_build_info", &version, 1);
     out.single(
         "outboxd_uptime_seconds",
         "gauge",
         "Seconds since the start.",
-        api.started.elapsed().as_secs(),
+        status.uptime.as_secs(),
     );
-    ingest(&mut out, api);
-    dispatch(&mut out, api);
-    stored(&mut out, outbox, now);
+    ingest(&mut out, status);
+    dispatch(&mut out, status);
+    stored(&mut out, status);
     out.0
 }
 
-fn load(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-fn ingest(out: &mut Exposition, api: &Api) {
-    let counters = &api.counters;
+fn ingest(out: &mut Exposition, status: &Status) {
+    let ingested = &status.ingested;
     out.single(
         "outboxd_events_accepted_total",
         "counter",
         "Events made durable, duplicates not counted.",
-        load(&counters.accepted),
+        ingested.accepted,
     );
     out.single(
         "outboxd_events_duplicate_total",
         "counter",
         "Events that repeated an idempotency key and content.",
-        load(&counters.duplicates),
+        ingested.duplicates,
     );
     let name = "outboxd_requests_refused_total";
     out.family(
@@ -85,47 +75,40 @@ fn ingest(out: &mut Exposition, api: &Api) {
         "counter",
         "Ingest requests that were refused although well-formed, by reason.",
     );
-    let reasons = [
-        ("key_reused", &counters.refused_key_reused),
-        ("full", &counters.refused_full),
-        ("disk_low", &counters.refused_disk_low),
-        ("failed", &counters.refused_failed),
-        ("shutting_down", &counters.refused_shutting_down),
-        ("rate_limited", &counters.refused_rate_limited),
-    ];
-    for (reason, counter) in reasons {
-        out.sample(name, &format!("{{reason=\"{reason}\"}}"), load(counter));
+    for (reason, count) in ingested.refused {
+        out.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
     }
 }
 
-fn dispatch(out: &mut Exposition, api: &Api) {
-    let gauges = &api.gauges;
+fn dispatch(out: &mut Exposition, status: &Status) {
+    let dispatched = &status.dispatched;
     let name = "outboxd_attempts_total";
     out.family(name, "counter", "Attempts that ended, by result.");
     out.sample(
         name,
         "{result=\"delivered\"}",
-        load(&gauges.attempts_delivered),
+        dispatched.attempts_delivered,
     );
-    for (kind, counter) in ErrorKind::ALL.iter().zip(&gauges.attempts_failed) {
+    for (kind, counter) in ErrorKind::ALL.iter().zip(dispatched.attempts_failed) {
         let result = kind.as_str();
-        out.sample(name, &format!("{{result=\"{result}\"}}"), load(counter));
+        out.sample(name, &format!("{{result=\"{result}\"}}"), counter);
     }
     out.single(
         "outboxd_attempts_in_flight",
         "gauge",
         "Attempts under way.",
-        load(&gauges.in_flight),
+        dispatched.in_flight,
     );
     out.single(
         "outboxd_breakers_open",
         "gauge",
         "Endpoints whose circuit breaker is open.",
-        load(&gauges.breakers_open),
+        dispatched.breakers_open,
     );
 }
 
-fn stored(out: &mut Exposition, outbox: &OutboxStatus, now: Timestamp) {
+fn stored(out: &mut Exposition, status: &Status) {
+    let outbox = &status.outbox;
     let name = "outboxd_deliveries";
     out.family(name, "gauge", "Deliveries in the outbox, by status.");
     let statuses = [
@@ -137,9 +120,7 @@ fn stored(out: &mut Exposition, outbox: &OutboxStatus, now: Timestamp) {
     for (status, count) in statuses {
         out.sample(name, &format!("{{status=\"{status}\"}}"), count);
     }
-    let oldest = outbox
-        .oldest_pending
-        .map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+    let oldest = status.oldest_pending.unwrap_or_default().as_secs_f64();
     out.single(
         "outboxd_oldest_pending_seconds",
         "gauge",

@@ -4,7 +4,6 @@
 //! `detail` is a sentence for the person who reads it and never holds a secret.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
+use crate::app;
 use crate::outbox::{ActRefused, ReadError, Refused};
 
 /// The kinds of problems; each has its URN, its status and its title.
@@ -124,39 +124,39 @@ impl Problem {
         }
     }
 
-    /// More events than `ingest.rate_limit`; something may go in after `wait`.
-    pub fn rate_limited(wait: Duration) -> Self {
-        // Whole seconds, rounded up.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Problem {
-            retry_after: Some(seconds.max(1)),
-            ..Self::new(
-                Kind::RateLimited,
-                "more events than ingest.rate_limit; nothing of this request was stored",
-            )
-        }
-    }
-
     pub fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Kind::BadRequest, detail)
     }
+}
 
-    /// How the outbox refused events. `line_of` gives the line of the n-th event, counted
-    /// from 0, when there were lines.
-    pub fn refused(refused: Refused, line_of: impl Fn(usize) -> Option<usize>) -> Self {
+impl From<app::Error> for Problem {
+    fn from(error: app::Error) -> Self {
+        match error {
+            app::Error::Refused(refused) => refused.into(),
+            app::Error::Act(refused) => refused.into(),
+            app::Error::Read(error) => error.into(),
+            app::Error::RateLimited { wait } => Problem {
+                // Whole seconds, rounded up.
+                retry_after: Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)),
+                ..Problem::new(Kind::RateLimited, error.to_string())
+            },
+            app::Error::Definition(bad) => Problem::bad_request(bad.to_string()),
+            app::Error::NoSecret => Problem::new(Kind::NotFound, error.to_string()),
+            app::Error::Internal(detail) => Problem::new(Kind::Internal, detail),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
         let kind = match &refused {
-            Refused::KeyReused { index } => {
-                return match line_of(*index) {
-                    Some(line) => Self::new(Kind::KeyReused, format!("line {line}: {refused}")),
-                    None => Self::new(Kind::KeyReused, refused.to_string()),
-                };
-            }
+            Refused::KeyReused { .. } => Kind::KeyReused,
             Refused::Full => Kind::OutboxFull,
             Refused::DiskLow => Kind::DiskLow,
             Refused::Failed => Kind::StoreFailed,
             Refused::ShuttingDown => Kind::ShuttingDown,
         };
-        Self::new(kind, refused.to_string())
+        Problem::new(kind, refused.to_string())
     }
 }
 
@@ -274,19 +274,11 @@ mod tests {
             Refused::Failed,
             Refused::ShuttingDown,
         ] {
-            let (status, headers, _) = shown(Problem::refused(refused, |_| None)).await;
+            let (status, headers, _) = shown(refused.into()).await;
             assert_eq!(status, 503);
             let seconds: u32 = headers["retry-after"].to_str().unwrap().parse().unwrap();
             assert!((1..=60).contains(&seconds));
         }
-    }
-
-    #[tokio::test]
-    async fn a_reused_key_names_the_line_of_a_batch() {
-        let reused = Refused::KeyReused { index: 1 };
-        let (status, _, body) = shown(Problem::refused(reused, |index| Some(index + 3))).await;
-        assert_eq!(status, 422);
-        assert!(body["detail"].as_str().unwrap().starts_with("line 4: "));
     }
 
     #[tokio::test]

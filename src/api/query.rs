@@ -6,13 +6,16 @@ use std::str::FromStr;
 use http::Uri;
 
 use super::problem::Problem;
+use crate::domain::event::{EventType, Tenant};
 use crate::domain::time::Timestamp;
-use crate::outbox::Cursor;
+use crate::outbox::{Cursor, EventFilter};
 
 /// The longest cursor that is looked at, in bytes.
 const MAX_CURSOR: usize = 1024;
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
+/// The parameters of [`event_filter`], and those that every list takes.
+pub const EVENT_LIST: [&str; 6] = ["type", "tenant", "since", "until", "limit", "cursor"];
 
 /// The parameters of one request. An empty value counts as not given.
 #[derive(Debug)]
@@ -87,6 +90,16 @@ impl Query {
             text => Ok(text.map(|text| Cursor(text.to_owned()))),
         }
     }
+}
+
+/// The filter that `type`, `tenant`, `since` and `until` make.
+pub fn event_filter(query: &Query) -> Result<EventFilter, Problem> {
+    Ok(EventFilter {
+        tenant: query.read::<Tenant>("tenant")?,
+        event_type: query.read::<EventType>("type")?,
+        since: query.time("since")?,
+        until: query.time("until")?,
+    })
 }
 
 /// 400 that names the parameter.

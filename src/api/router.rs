@@ -4,13 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, Request};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::request::Parts;
-use http::{Method, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use http::Method;
 use tower_service::Service;
 
 use super::access::{Access, Peer};
@@ -103,49 +100,4 @@ async fn wrong_method(method: Method, request: Request) -> Problem {
     let path: String = request.uri().path().chars().take(200).collect();
     let detail = format!("{path} does not take {method}; the Allow header names what it takes");
     Problem::new(Kind::MethodNotAllowed, detail)
-}
-
-/// The parts of the path that stand for something, percent-decoded.
-pub(super) struct Named<T>(pub T);
-
-impl<T, S> FromRequestParts<S> for Named<T>
-where
-    T: DeserializeOwned + Send,
-    S: Send + Sync,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        match Path::<T>::from_request_parts(parts, state).await {
-            Ok(Path(names)) => Ok(Named(names)),
-            Err(_) => Err(Problem::new(Kind::NotFound, "the path is not UTF-8")),
-        }
-    }
-}
-
-/// A name in a path, checked. What cannot exist is 404, like what does not.
-pub(super) fn named<T>(text: &str) -> Result<T, Problem>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    text.parse()
-        .map_err(|error: T::Err| Problem::new(Kind::NotFound, error.to_string()))
-}
-
-/// A JSON answer.
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
-    match serde_json::to_vec(value) {
-        Ok(bytes) => {
-            let json = http::HeaderValue::from_static("application/json");
-            Ok((status, [(http::header::CONTENT_TYPE, json)], bytes).into_response())
-        }
-        Err(error) => {
-            tracing::error!(%error, "an answer could not be written");
-            Err(Problem::new(
-                Kind::Internal,
-                "the answer could not be written as JSON",
-            ))
-        }
-    }
 }

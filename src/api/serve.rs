@@ -201,6 +201,7 @@ async fn connection<D: Door>(stream: D::Stream, house: House) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::App;
     use crate::config::{Config, Ingest, Listen};
     use crate::dispatch::{DispatchGauges, Questions};
     use crate::outbox::{Keep, Options, Outbox};
@@ -267,13 +268,14 @@ mod tests {
             ingest,
             ..Config::default()
         };
-        let api = Api::new(
+        let app = App::new(
             store(dir.path()),
             &config,
             gauges,
             Questions::default(),
             ready.clone(),
         );
+        let api = Api::new(app, &config);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));

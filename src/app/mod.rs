@@ -1,3 +1,77 @@
-//! What the daemon can be asked, in the words of the domain; each interface only translates.
+//! What the daemon can be asked: accept, read, explain, act, status. In the words of the
+//! domain, over the outbox and the dispatcher.
+//!
+//! Every interface (the HTTP API, and others beside it) only translates: it parses a request,
+//! calls one function here and writes down the result. Each noun has a file and a type of its
+//! own, which holds what it needs. Nothing here touches the disk on the runtime's thread.
 
-pub mod rate_limit;
+pub mod bulk;
+mod counters;
+pub mod definition;
+mod deliveries;
+mod endpoints;
+mod error;
+mod events;
+mod explain;
+mod rate_limit;
+mod reader;
+mod status;
+pub mod verdict;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::config::Config;
+use crate::dispatch::{DispatchGauges, Questions};
+use crate::outbox::Outbox;
+use bulk::Bulk;
+use counters::Counters;
+use deliveries::Deliveries;
+use endpoints::Endpoints;
+use events::Events;
+use explain::Explainer;
+use reader::Reader;
+use status::Monitor;
+
+pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
+pub use error::Error;
+pub use explain::Explanation;
+pub use status::Status;
+
+/// The front of the daemon.
+pub struct App {
+    pub events: Events,
+    pub deliveries: Deliveries,
+    pub endpoints: Endpoints,
+    pub bulk: Bulk,
+    pub explainer: Explainer,
+    pub monitor: Monitor,
+}
+
+impl App {
+    /// `ready` is set once the outbox is recovered and the daemon listens, and unset when
+    /// the shutdown begins.
+    pub fn new(
+        outbox: Outbox,
+        config: &Config,
+        gauges: Arc<DispatchGauges>,
+        questions: Questions,
+        ready: Arc<AtomicBool>,
+    ) -> App {
+        let reader = Reader::new(outbox.clone());
+        let counters = Arc::new(Counters::default());
+        App {
+            events: Events::new(
+                outbox.clone(),
+                reader.clone(),
+                config.ingest.rate_limit,
+                counters.clone(),
+            ),
+            deliveries: Deliveries::new(outbox.clone(), reader.clone()),
+            endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
+            bulk: Bulk::new(outbox.clone(), reader.clone()),
+            explainer: Explainer::new(outbox, reader.clone(), questions),
+            monitor: Monitor::new(reader, gauges, counters, ready),
+        }
+    }
+}

@@ -87,11 +87,7 @@ fn read_one(
     retry: &RetryPolicy,
     env: &Environment,
 ) -> Option<Endpoint> {
-    let orderings = [
-        ("none", Ordering::None),
-        ("key", Ordering::Key),
-        ("strict", Ordering::Strict),
-    ];
+    let orderings = Ordering::ALL.map(|ordering| (ordering.as_str(), ordering));
     let timeouts = *SOME_DURATION.start()..=MAX_TIMEOUT;
     // Every key is taken before anything is given up, so that all faults show at once.
     let url = section.take("url", |value| {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::units::{show_duration, show_rate, show_size};
 use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
-use crate::domain::endpoint::{Endpoint, Ordering, Rate};
+use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::retry::RetryPolicy;
 
 /// What stands where something is hidden.
@@ -181,11 +181,6 @@ fn retry_keys(retry: &RetryPolicy) -> Keys {
 }
 
 fn endpoint_keys(endpoint: &Endpoint) -> Keys {
-    let ordering = match endpoint.ordering {
-        Ordering::None => "none",
-        Ordering::Key => "key",
-        Ordering::Strict => "strict",
-    };
     vec![
         ("id", text(endpoint.id.as_str())),
         ("url", text(endpoint.url.as_str())),
@@ -195,7 +190,7 @@ fn endpoint_keys(endpoint: &Endpoint) -> Keys {
         ("headers", headers(endpoint)),
         ("max_in_flight", plain(endpoint.max_in_flight)),
         ("rate_limit", rate(endpoint.rate_limit)),
-        ("ordering", text(ordering)),
+        ("ordering", text(endpoint.ordering.as_str())),
         ("timeout", duration(endpoint.timeout)),
         ("allow_networks", list(&endpoint.allow_networks)),
         ("enabled", plain(endpoint.enabled)),

@@ -17,7 +17,29 @@ pub struct DispatchGauges {
     pub attempts_failed: [AtomicU64; ErrorKind::ALL.len()],
 }
 
+/// The gauges at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Dispatched {
+    pub in_flight: u64,
+    pub breakers_open: u64,
+    pub attempts_delivered: u64,
+    /// In the order of [`ErrorKind::ALL`].
+    pub attempts_failed: [u64; ErrorKind::ALL.len()],
+}
+
 impl DispatchGauges {
+    pub fn snapshot(&self) -> Dispatched {
+        Dispatched {
+            in_flight: self.in_flight.load(Relaxed),
+            breakers_open: self.breakers_open.load(Relaxed),
+            attempts_delivered: self.attempts_delivered.load(Relaxed),
+            attempts_failed: std::array::from_fn(|kind| {
+                let counter = self.attempts_failed.get(kind);
+                counter.map_or(0, |counter| counter.load(Relaxed))
+            }),
+        }
+    }
+
     pub(super) fn count(&self, attempt: &Attempt) {
         let Some(error) = &attempt.error else {
             self.attempts_delivered.fetch_add(1, Relaxed);

@@ -30,7 +30,7 @@ use crate::transport::Transport;
 pub use attempts::Attempts;
 use attempts::{Ended, Guard};
 use bodies::Bodies;
-pub use gauges::DispatchGauges;
+pub use gauges::{DispatchGauges, Dispatched};
 use questions::Question;
 pub use questions::{LaneView, Questions};
 use readings::Walk;

@@ -94,6 +94,19 @@ pub enum Ordering {
     Strict,
 }
 
+impl Ordering {
+    pub const ALL: [Ordering; 3] = [Ordering::None, Ordering::Key, Ordering::Strict];
+
+    /// As configuration and APIs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ordering::None => "none",
+            Ordering::Key => "key",
+            Ordering::Strict => "strict",
+        }
+    }
+}
+
 /// A secret and for how long it signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningSecret {
@@ -125,6 +138,16 @@ pub enum Source {
     Toml,
     /// The HTTP API.
     Api,
+}
+
+impl Source {
+    /// As the APIs write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Toml => "toml",
+            Source::Api => "api",
+        }
+    }
 }
 
 /// Everything that a delivery to this endpoint needs to know. Immutable; replaced whole.

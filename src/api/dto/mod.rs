@@ -1,0 +1,7 @@
+//! What responses hold, as JSON: one file a noun. Their fields are part of the API.
+
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod explanation;
+pub mod status;

@@ -1,0 +1,91 @@
+//! How the daemon is doing.
+
+use serde::Serialize;
+
+use crate::app;
+
+#[derive(Serialize)]
+pub struct Status {
+    version: &'static str,
+    uptime_s: u64,
+    backlog: Backlog,
+    oldest_pending_s: Option<u64>,
+    disk: Disk,
+    endpoints: Endpoints,
+    damaged_records: u64,
+    recovery: Recovery,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct Backlog {
+    pending: u64,
+    held: u64,
+    dead: u64,
+    in_flight: u64,
+}
+
+#[derive(Serialize)]
+struct Disk {
+    log_bytes: u64,
+    index_bytes: u64,
+    free_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Endpoints {
+    total: u64,
+    disabled: u64,
+    breaker_open: u64,
+}
+
+#[derive(Serialize)]
+struct Recovery {
+    kind: &'static str,
+    seconds: f64,
+}
+
+/// Since the start.
+#[derive(Serialize)]
+struct Totals {
+    events_accepted: u64,
+    attempts_delivered: u64,
+    attempts_failed: u64,
+}
+
+impl From<&app::Status> for Status {
+    fn from(status: &app::Status) -> Self {
+        let (outbox, dispatched) = (&status.outbox, &status.dispatched);
+        Status {
+            version: status.version,
+            uptime_s: status.uptime.as_secs(),
+            backlog: Backlog {
+                pending: outbox.deliveries.pending,
+                held: outbox.deliveries.held,
+                dead: outbox.deliveries.dead,
+                in_flight: dispatched.in_flight,
+            },
+            oldest_pending_s: status.oldest_pending.map(|age| age.as_secs()),
+            disk: Disk {
+                log_bytes: outbox.log_bytes,
+                index_bytes: outbox.index_bytes,
+                free_bytes: outbox.free_bytes,
+            },
+            endpoints: Endpoints {
+                total: outbox.endpoints,
+                disabled: outbox.endpoints_disabled,
+                breaker_open: dispatched.breakers_open,
+            },
+            damaged_records: outbox.damaged_records,
+            recovery: Recovery {
+                kind: outbox.recovery.as_str(),
+                seconds: outbox.recovery_took.as_secs_f64(),
+            },
+            totals: Totals {
+                events_accepted: status.ingested.accepted,
+                attempts_delivered: dispatched.attempts_delivered,
+                attempts_failed: dispatched.attempts_failed.iter().sum(),
+            },
+        }
+    }
+}

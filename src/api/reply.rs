@@ -1,0 +1,52 @@
+//! Responses: JSON, and pages of lists.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use serde::Serialize;
+
+use super::problem::{Kind, Problem};
+use crate::outbox::{Cursor, Page};
+
+/// A JSON response.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let json = HeaderValue::from_static("application/json");
+            Ok((status, [(header::CONTENT_TYPE, json)], bytes).into_response())
+        }
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written");
+            Err(Problem::new(
+                Kind::Internal,
+                "the answer could not be written as JSON",
+            ))
+        }
+    }
+}
+
+/// A page of a list: `{"data": [...], "next": "cursor" | null}`.
+#[derive(Serialize)]
+struct Listed<'a, T> {
+    data: Vec<T>,
+    next: Option<&'a str>,
+}
+
+/// The response that holds `page`, each item as `show` writes it.
+pub fn page<'a, T, S: Serialize>(
+    page: &'a Page<T>,
+    show: impl Fn(&'a T) -> S,
+) -> Result<Response, Problem> {
+    let listed = Listed {
+        data: page.items.iter().map(show).collect(),
+        next: page.next.as_ref().map(|Cursor(text)| text.as_str()),
+    };
+    json(StatusCode::OK, &listed)
+}
+
+/// Says that no cache may keep the response.
+pub fn no_store(mut response: Response) -> Response {
+    let never = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, never);
+    response
+}

@@ -1,0 +1,92 @@
+//! Events: accepted, read and erased.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::counters::Counters;
+use super::error::Error;
+use super::rate_limit::EventRateLimit;
+use super::reader::Reader;
+use crate::domain::endpoint::Rate;
+use crate::domain::event::{EventId, NewEvent};
+use crate::outbox::{Action, Cursor, EventFilter, EventSummary, EventView, Outbox, Page, Receipt};
+
+pub struct Events {
+    outbox: Outbox,
+    reader: Reader,
+    /// `None`: as many events as there is room for.
+    rate_limit: Option<Mutex<EventRateLimit>>,
+    counters: Arc<Counters>,
+}
+
+impl Events {
+    pub fn new(
+        outbox: Outbox,
+        reader: Reader,
+        rate_limit: Option<Rate>,
+        counters: Arc<Counters>,
+    ) -> Events {
+        let limit = rate_limit.map(|rate| EventRateLimit::new(rate, Instant::now()));
+        Events {
+            outbox,
+            reader,
+            rate_limit: limit.map(Mutex::new),
+            counters,
+        }
+    }
+
+    /// Makes the events durable, all of them or none; a receipt for each, in order.
+    pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, Error> {
+        let expected = events.len();
+        self.take_from_rate_limit(expected)?;
+        let accepted = self.outbox.accept(events).await;
+        let receipts = accepted.inspect_err(|refused| self.counters.count_refused(refused))?;
+        if receipts.len() != expected {
+            tracing::error!("the outbox gave another number of receipts than of events");
+            return Err(Error::Internal("the outbox gave no receipt"));
+        }
+        let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count() as u64;
+        let accepted = (expected as u64).saturating_sub(duplicates);
+        self.counters.count_accepted(accepted, duplicates);
+        Ok(receipts)
+    }
+
+    fn take_from_rate_limit(&self, events: usize) -> Result<(), Error> {
+        let Some(limit) = &self.rate_limit else {
+            return Ok(());
+        };
+        // The bucket is consistent even if a thread panicked while it held the lock.
+        let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
+        limit.take(events, Instant::now()).map_err(|wait| {
+            self.counters.count_rate_limited();
+            Error::RateLimited { wait }
+        })
+    }
+
+    /// The event, as `show` renders it, on the thread that reads it: a body may be large.
+    pub async fn show<T: Send + 'static>(
+        &self,
+        id: EventId,
+        show: impl FnOnce(&EventView) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let read = self.reader.read(move |outbox| Ok(show(&outbox.event(id)?)));
+        read.await
+    }
+
+    /// A page of events, newest first.
+    pub async fn list(
+        &self,
+        filter: EventFilter,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Page<EventSummary>, Error> {
+        let read = move |outbox: &Outbox| outbox.events(&filter, cursor.as_ref(), limit);
+        self.reader.read(read).await
+    }
+
+    /// From now on nothing shows the event's body and attempts. Erasing it again changes
+    /// nothing.
+    pub async fn erase(&self, event: EventId) -> Result<(), Error> {
+        Ok(self.outbox.act(Action::Erase { event }).await?)
+    }
+}
