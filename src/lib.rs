@@ -1,8 +1,23 @@
 //! outboxd: a durable webhook outbox in one binary.
 //!
-//! The modules stand on each other from the floor up: each may import only what is
-//! named before it, and siblings never import each other. `ARCHITECTURE.md` is the map.
+//! The modules stand in layers: each may import only the modules named before it here, and
+//! no two files import each other in a circle. `ARCHITECTURE.md` is the map.
 #![forbid(unsafe_code)]
+// Tests may do these things, so they do not stand in Cargo.toml.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::allow_attributes,
+        clippy::disallowed_methods,
+        clippy::exit,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::too_many_lines,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
 
 pub mod domain;
 

@@ -1,5 +1,14 @@
 //! Arguments and exit codes; everything else is in the library.
 #![forbid(unsafe_code)]
+#![deny(
+    clippy::allow_attributes,
+    clippy::disallowed_methods,
+    clippy::exit,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::too_many_lines,
+    clippy::unwrap_used
+)]
 
 use std::process::ExitCode;
 

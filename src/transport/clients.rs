@@ -15,7 +15,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy};
 use rustls::ClientConfig;
 
-use super::TransportError;
+use super::error::TransportError;
 use super::idle_budget::IDLE_TIMEOUT;
 use super::progress::ProgressLayer;
 use super::resolve::{Lookups, Resolver};

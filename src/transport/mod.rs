@@ -13,6 +13,7 @@
 
 mod answer;
 mod clients;
+mod error;
 mod fault;
 mod idle_budget;
 mod progress;
@@ -36,6 +37,7 @@ use url::{Host, Url};
 
 use self::answer::End;
 use self::clients::{ClientPair, Clients};
+pub use self::error::TransportError;
 use self::idle_budget::IdleBudget;
 use self::progress::Phase;
 pub use self::request::Outgoing;
@@ -43,28 +45,6 @@ use crate::clock;
 use crate::config::DeliveryLimits;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::endpoint::Endpoint;
-
-/// The transport could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    #[error(transparent)]
-    Tls(#[from] tls::TlsFault),
-    /// The error never holds the proxy's URL, which may hold a password.
-    #[error("delivery.proxy cannot be used: {0}")]
-    Proxy(reqwest::Error),
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(reqwest::Error),
-}
-
-impl TransportError {
-    fn proxy(error: reqwest::Error) -> Self {
-        TransportError::Proxy(error.without_url())
-    }
-
-    fn client(error: reqwest::Error) -> Self {
-        TransportError::Client(error.without_url())
-    }
-}
 
 /// Makes attempts. Cheap to clone; clones share connections.
 #[derive(Clone)]
