@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::harness::http::{Door, Response};
+use crate::harness::http::{Interface, Response};
 use crate::harness::{Home, PATIENCE, Receiver, endpoint};
 
 const APP: &str = "t0k-app-8c1f2f";
@@ -27,7 +27,7 @@ fn with_tokens() -> (Home, String) {
     (home, table)
 }
 
-fn ask(door: &Door, method: &str, path: &str, token: Option<&str>) -> Response {
+fn ask(interface: &Interface, method: &str, path: &str, token: Option<&str>) -> Response {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("content-type", "application/json")];
     headers.extend(
@@ -39,7 +39,7 @@ fn ask(door: &Door, method: &str, path: &str, token: Option<&str>) -> Response {
         ("POST", "/v1/events") => b"{\"type\": \"a\", \"data\": 1}",
         _ => b"",
     };
-    door.request(method, path, &headers, body)
+    interface.request(method, path, &headers, body)
 }
 
 #[test]
@@ -182,12 +182,12 @@ fn beyond_loopback_a_token_is_needed() {
         assert!(said.contains("[auth]"), "{said}");
     }
     let open = home.start(&("[listen]\nhttp = \"0.0.0.0:0\"\n".to_owned() + &tokens));
-    let Door::Tcp(at) = open.tcp else {
+    let Interface::Tcp(at) = open.tcp else {
         panic!("not on TCP")
     };
-    let door = Door::Tcp(([127, 0, 0, 1], at.port()).into());
-    assert_eq!(ask(&door, "GET", "/v1/status", None).status, 401);
-    assert_eq!(ask(&door, "GET", "/v1/status", Some(OPS)).status, 200);
+    let interface = Interface::Tcp(([127, 0, 0, 1], at.port()).into());
+    assert_eq!(ask(&interface, "GET", "/v1/status", None).status, 401);
+    assert_eq!(ask(&interface, "GET", "/v1/status", Some(OPS)).status, 200);
 }
 
 /// A daemon that is handed a socket as systemd does it. Killed when dropped.
@@ -253,9 +253,9 @@ fn a_socket_from_systemd_beyond_loopback_needs_a_token_too() {
     );
     let mut let_in = Passed::start(&home, &listener, &tokens);
     let_in.wait_ready();
-    let door = Door::Tcp(([127, 0, 0, 1], listener.local_addr().unwrap().port()).into());
-    assert_eq!(ask(&door, "GET", "/v1/status", None).status, 401);
-    assert_eq!(ask(&door, "GET", "/v1/status", Some(OPS)).status, 200);
+    let interface = Interface::Tcp(([127, 0, 0, 1], listener.local_addr().unwrap().port()).into());
+    assert_eq!(ask(&interface, "GET", "/v1/status", None).status, 401);
+    assert_eq!(ask(&interface, "GET", "/v1/status", Some(OPS)).status, 200);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The client commands against a living daemon, over both doors, for people and programs.
+//! The client commands against a living daemon, over both interfaces, for people and programs.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -19,27 +19,30 @@ fn living() -> (Home, Daemon, Receiver, [Vec<String>; 2]) {
         + &endpoint("bad", &receiver.url("/bad"), "types = [\"bad\"]");
     let daemon = home.start(&config);
     let socket = home.path("api.sock").display().to_string();
-    let doors = [
+    let interfaces = [
         vec!["--url".to_owned(), daemon.url()],
         vec!["--unix".to_owned(), socket],
     ];
-    (home, daemon, receiver, doors)
+    (home, daemon, receiver, interfaces)
 }
 
-fn args<'a>(door: &'a [String], args: &[&'a str]) -> Vec<&'a str> {
+fn args<'a>(interface: &'a [String], args: &[&'a str]) -> Vec<&'a str> {
     args.iter()
         .copied()
-        .chain(door.iter().map(String::as_str))
+        .chain(interface.iter().map(String::as_str))
         .collect()
 }
 
 #[test]
-fn send_hands_in_over_both_doors() {
-    let (home, daemon, receiver, doors) = living();
-    for (n, door) in doors.iter().enumerate() {
+fn send_hands_in_over_both_interfaces() {
+    let (home, daemon, receiver, interfaces) = living();
+    for (n, interface) in interfaces.iter().enumerate() {
         let data = format!("{{\"n\":  {n}}}");
         let sent = home
-            .run(&args(door, &["send", "order.created", &data, "--json"]))
+            .run(&args(
+                interface,
+                &["send", "order.created", &data, "--json"],
+            ))
             .json();
         assert_eq!(sent["type"], "order.created");
         assert_eq!(
@@ -59,14 +62,14 @@ fn send_hands_in_over_both_doors() {
 
 #[test]
 fn send_reads_stdin_and_files_and_takes_every_field() {
-    let (home, daemon, receiver, doors) = living();
+    let (home, daemon, receiver, interfaces) = living();
     std::fs::write(home.path("data.json"), "[1,\n 2]").unwrap();
-    home.run(&args(&doors[0], &["send", "a", "@data.json"]));
+    home.run(&args(&interfaces[0], &["send", "a", "@data.json"]));
     assert!(receiver.wait(1)[0].text().ends_with("\"data\":[1,\n 2]}"));
-    home.run_with(&args(&doors[0], &["send", "a", "-"]), b"\"in\"");
+    home.run_with(&args(&interfaces[0], &["send", "a", "-"]), b"\"in\"");
     assert!(receiver.wait(2)[1].text().contains("\"data\":\"in\""));
     let opaque = args(
-        &doors[0],
+        &interfaces[0],
         &["send", "a", "-", "--content-type", "application/xml"],
     );
     home.run_with(&opaque, b"<x>\xff</x>");
@@ -79,7 +82,7 @@ fn send_reads_stdin_and_files_and_takes_every_field() {
         "send", "a", "1", "--tenant", "acme", "--key", "k", "--idempotency-key", "i",
         "--deliver-at", "2090-01-01T00:00:00Z", "--json",
     ];
-    let sent = home.run(&args(&doors[1], &fields)).json();
+    let sent = home.run(&args(&interfaces[1], &fields)).json();
     let shown = daemon
         .tcp
         .get(&format!("/v1/events/{}", sent["id"].as_str().unwrap()));
@@ -89,14 +92,14 @@ fn send_reads_stdin_and_files_and_takes_every_field() {
         (&"acme".into(), &"k".into())
     );
     assert_eq!(shown["deliver_at"], "2090-01-01T00:00:00.000Z");
-    let again = home.run(&args(&doors[0], &fields)).json();
+    let again = home.run(&args(&interfaces[0], &fields)).json();
     assert_eq!(
         (&again["id"], &again["duplicate"]),
         (&sent["id"], &true.into())
     );
     #[rustfmt::skip]
     let other = ["send", "a", "2", "--tenant", "acme", "--idempotency-key", "i"];
-    let refused = home.run(&args(&doors[0], &other));
+    let refused = home.run(&args(&interfaces[0], &other));
     assert_eq!(
         (refused.code, refused.stdout.as_str()),
         (Some(1), ""),
@@ -107,13 +110,16 @@ fn send_reads_stdin_and_files_and_takes_every_field() {
 
 #[test]
 fn what_is_read_is_what_the_api_says() {
-    let (home, daemon, _receiver, doors) = living();
+    let (home, daemon, _receiver, interfaces) = living();
     let event = daemon.send("bad", "[1,  2]");
     daemon.wait_status(&event, "ok", "delivered");
     daemon.wait_status(&event, "bad", "dead");
     let api = |path: &str| daemon.tcp.get(path).expect(200);
-    for door in &doors {
-        let json = |words: &[&str]| home.run(&args(door, &[words, &["--json"]].concat())).json();
+    for interface in &interfaces {
+        let json = |words: &[&str]| {
+            home.run(&args(interface, &[words, &["--json"]].concat()))
+                .json()
+        };
         assert_eq!(
             json(&["events", "show", &event]),
             api(&format!("/v1/events/{event}"))
@@ -158,7 +164,7 @@ fn what_is_read_is_what_the_api_says() {
             (&["endpoints", "show", "bad"], &["bad", "http://127.0.0.1"]),
             (&["status"], &["dead", env!("CARGO_PKG_VERSION")]),
         ] {
-            let ran = home.run(&args(door, words));
+            let ran = home.run(&args(interface, words));
             assert_eq!(
                 (ran.code, ran.stderr.as_str()),
                 (Some(0), ""),
@@ -181,7 +187,7 @@ fn what_is_read_is_what_the_api_says() {
 
 #[test]
 fn lists_go_on_where_they_ended() {
-    let (home, daemon, _receiver, doors) = living();
+    let (home, daemon, _receiver, interfaces) = living();
     let mut sent: Vec<String> = (0..5).map(|_| daemon.send("a", "1")).collect();
     sent.reverse();
     let mut found = Vec::new();
@@ -191,7 +197,7 @@ fn lists_go_on_where_they_ended() {
         if let Some(cursor) = &cursor {
             words.extend(["--cursor", cursor]);
         }
-        let page = home.run(&args(&doors[0], &words)).json();
+        let page = home.run(&args(&interfaces[0], &words)).json();
         let ids = page["data"].as_array().unwrap().iter();
         found.extend(ids.map(|one| one["id"].as_str().unwrap().to_owned()));
         cursor = page["next"].as_str().map(str::to_owned);
@@ -205,8 +211,8 @@ fn lists_go_on_where_they_ended() {
 
 #[test]
 fn deliveries_and_endpoints_are_acted_on() {
-    let (home, daemon, receiver, doors) = living();
-    let run = |words: &[&str]| home.run(&args(&doors[1], words));
+    let (home, daemon, receiver, interfaces) = living();
+    let run = |words: &[&str]| home.run(&args(&interfaces[1], words));
     let event = daemon.send("a", "1");
     daemon.wait_status(&event, "ok", "delivered");
     assert_eq!(
@@ -229,7 +235,7 @@ fn deliveries_and_endpoints_are_acted_on() {
 
 #[test]
 fn what_fails_is_1_and_says_why() {
-    let (home, daemon, _receiver, doors) = living();
+    let (home, daemon, _receiver, interfaces) = living();
     let none = "evt_00000000000000000000000000";
     for words in [
         &["events", "show", none][..],
@@ -238,7 +244,7 @@ fn what_fails_is_1_and_says_why() {
         &["endpoints", "show", "none"],
         &["endpoints", "enable", "none"],
     ] {
-        let ran = home.run(&args(&doors[0], words));
+        let ran = home.run(&args(&interfaces[0], words));
         assert_eq!(
             (ran.code, ran.stdout.as_str()),
             (Some(1), ""),
@@ -247,20 +253,21 @@ fn what_fails_is_1_and_says_why() {
         assert!(ran.stderr.contains("there is no such"), "{words:?} {ran:?}");
     }
     assert_eq!(daemon.stop().code(), Some(0));
-    for door in &doors {
+    for interface in &interfaces {
         for words in [
             &["status"][..],
             &["send", "a"],
             &["events", "list", "--json"],
         ] {
-            let ran = home.run(&args(door, words));
+            let ran = home.run(&args(interface, words));
             assert_eq!(
                 (ran.code, ran.stdout.as_str()),
                 (Some(1), ""),
                 "{words:?} {ran:?}"
             );
             assert!(
-                ran.stderr.contains(door[1].trim_start_matches("http://")),
+                ran.stderr
+                    .contains(interface[1].trim_start_matches("http://")),
                 "{ran:?}"
             );
         }
@@ -269,7 +276,7 @@ fn what_fails_is_1_and_says_why() {
 
 #[test]
 fn the_daemon_is_found_by_environment_and_configuration() {
-    let (mut home, daemon, _receiver, doors) = living();
+    let (mut home, daemon, _receiver, interfaces) = living();
     // The socket that the configuration names.
     let found = home.run(&["status", "--json", "--config", "outboxd.toml"]);
     assert_eq!(found.json()["version"], env!("CARGO_PKG_VERSION"));
@@ -279,7 +286,7 @@ fn the_daemon_is_found_by_environment_and_configuration() {
     home.set_env("OUTBOXD_URL", "http://127.0.0.1:1");
     assert_eq!(home.run(&["status", "--json"]).code, Some(1));
     assert_eq!(
-        home.run(&args(&doors[0], &["status", "--json"])).code,
+        home.run(&args(&interfaces[0], &["status", "--json"])).code,
         Some(0)
     );
 }

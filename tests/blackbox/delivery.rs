@@ -154,7 +154,7 @@ fn a_retry_is_the_same_message_with_a_fresh_timestamp() {
 }
 
 #[test]
-fn both_doors_lead_to_the_same_outbox() {
+fn both_interfaces_lead_to_the_same_outbox() {
     let receiver = Receiver::ok();
     let home = Home::new();
     let daemon = home.start(&endpoint("all", &receiver.url("/"), ""));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::http::{Door, Response};
+use crate::harness::http::{Interface, Response};
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
 
 pub const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
@@ -22,18 +22,18 @@ pub fn id_of(endpoint: &Value) -> String {
     endpoint["id"].as_str().expect("an id").to_owned()
 }
 
-pub fn patch(door: &Door, id: &str, change: &Value) -> Response {
+pub fn patch(interface: &Interface, id: &str, change: &Value) -> Response {
     let path = format!("/v1/endpoints/{id}");
-    door.request("PATCH", &path, &JSON, change.to_string().as_bytes())
+    interface.request("PATCH", &path, &JSON, change.to_string().as_bytes())
 }
 
-pub fn delete(door: &Door, id: &str) -> Response {
-    door.request("DELETE", &format!("/v1/endpoints/{id}"), &[], b"")
+pub fn delete(interface: &Interface, id: &str) -> Response {
+    interface.request("DELETE", &format!("/v1/endpoints/{id}"), &[], b"")
 }
 
 #[track_caller]
-fn secret_of(door: &Door, id: &str) -> String {
-    let answer = door.get(&format!("/v1/endpoints/{id}/secret"));
+fn secret_of(interface: &Interface, id: &str) -> String {
+    let answer = interface.get(&format!("/v1/endpoints/{id}/secret"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let answer = answer.expect(200);
     assert_eq!(answer.as_object().unwrap().len(), 1);

@@ -260,9 +260,9 @@ fn a_hundred_hung_endpoints_do_not_delay_a_healthy_one() {
 }
 
 /// From the moment the event is sent until it is at the receiver.
-fn p99_of_two_hundred(door: &crate::harness::http::Door, healthy: &Receiver) -> Duration {
+fn p99_of_two_hundred(interface: &crate::harness::http::Interface, healthy: &Receiver) -> Duration {
     let before = healthy.seen().len();
-    let mut connection = door.connect().unwrap();
+    let mut connection = interface.connect().unwrap();
     let json = [("content-type", "application/json")];
     let mut sent = HashMap::new();
     for n in 0..200 {

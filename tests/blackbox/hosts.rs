@@ -1,20 +1,20 @@
 //! `Host` and `Origin` over TCP, written out byte for byte.
 
 use crate::harness::Home;
-use crate::harness::http::{Door, Response};
+use crate::harness::http::{Interface, Response};
 
 /// Sends these lines as a request's head.
 #[track_caller]
-fn raw(door: &Door, lines: &[&str]) -> Response {
-    let mut connection = door.connect().unwrap();
+fn raw(interface: &Interface, lines: &[&str]) -> Response {
+    let mut connection = interface.connect().unwrap();
     let text = lines.join("\r\n") + "\r\nconnection: close\r\n\r\n";
     connection.send(text.as_bytes()).unwrap();
     connection.answer().unwrap()
 }
 
 #[track_caller]
-fn judged(door: &Door, lines: &[&str], status: u16) {
-    let answer = raw(door, lines);
+fn judged(interface: &Interface, lines: &[&str], status: u16) {
+    let answer = raw(interface, lines);
     assert_eq!(answer.status, status, "{lines:?}: {}", answer.text());
     if status == 403 {
         let refused = "urn:outboxd:problem:host-refused";
@@ -86,36 +86,40 @@ fn only_our_own_hosts_are_let_in() {
 fn several_hosts_none_and_whole_urls() {
     let home = Home::new();
     let daemon = home.start("");
-    let door = &daemon.tcp;
-    judged(door, &[STATUS], 400);
-    judged(door, &[STATUS, "Host: localhost", "Host: localhost"], 400);
+    let interface = &daemon.tcp;
+    judged(interface, &[STATUS], 400);
     judged(
-        door,
+        interface,
+        &[STATUS, "Host: localhost", "Host: localhost"],
+        400,
+    );
+    judged(
+        interface,
         &[STATUS, "Host: localhost", "Host: evil.example"],
         400,
     );
     // A client of HTTP/1.0 need not name a host, and no browser speaks it.
-    judged(door, &["GET /v1/status HTTP/1.0"], 200);
+    judged(interface, &["GET /v1/status HTTP/1.0"], 200);
     judged(
-        door,
+        interface,
         &["GET /v1/status HTTP/1.0", "Host: evil.example"],
         403,
     );
     let whole = |host: &str| format!("GET http://{host}/v1/status HTTP/1.1");
-    judged(door, &[&whole("localhost"), "Host: localhost"], 200);
-    judged(door, &[&whole("evil.example"), "Host: localhost"], 403);
-    judged(door, &[&whole("localhost"), "Host: evil.example"], 403);
-    judged(door, &[&whole("localhost:1"), "Host: localhost"], 200);
+    judged(interface, &[&whole("localhost"), "Host: localhost"], 200);
+    judged(interface, &[&whole("evil.example"), "Host: localhost"], 403);
+    judged(interface, &[&whole("localhost"), "Host: evil.example"], 403);
+    judged(interface, &[&whole("localhost:1"), "Host: localhost"], 200);
 }
 
 #[test]
 fn pages_of_others_are_not_let_in() {
     let home = Home::new();
     let daemon = home.start("");
-    let door = &daemon.tcp;
+    let interface = &daemon.tcp;
     let with = |line: &str, origin: &str, status| {
         judged(
-            door,
+            interface,
             &[line, "Host: localhost", &format!("Origin: {origin}")],
             status,
         );
@@ -147,9 +151,9 @@ fn pages_of_others_are_not_let_in() {
         ("content-type", "text/plain"),
         ("origin", "http://evil.example"),
     ];
-    let answer = door.request("POST", "/v1/events/a.b", &form, b"x");
+    let answer = interface.request("POST", "/v1/events/a.b", &form, b"x");
     assert_eq!(answer.status, 403);
-    let list = door.get("/v1/events").expect(200);
+    let list = interface.get("/v1/events").expect(200);
     assert_eq!(list["data"].as_array().unwrap().len(), 0);
 }
 
@@ -162,14 +166,14 @@ fn a_wildcard_address_adds_no_name() {
         "[listen]\nhttp = \"0.0.0.0:0\"\n\
          [auth]\ntokens = [{{ name = \"a\", token_file = {token:?}, scope = \"admin\" }}]\n"
     ));
-    let Door::Tcp(at) = daemon.tcp else {
+    let Interface::Tcp(at) = daemon.tcp else {
         panic!("not on TCP")
     };
-    let door = Door::Tcp(([127, 0, 0, 3], at.port()).into());
+    let interface = Interface::Tcp(([127, 0, 0, 3], at.port()).into());
     let bearer = "Authorization: Bearer t0ken";
-    judged(&door, &[STATUS, bearer, "Host: 127.0.0.3"], 200);
-    judged(&door, &[STATUS, bearer, "Host: 0.0.0.0"], 403);
-    judged(&door, &[STATUS, bearer, "Host: outbox.internal"], 403);
-    let refused = raw(&door, &[STATUS, bearer, "Host: outbox.internal"]);
+    judged(&interface, &[STATUS, bearer, "Host: 127.0.0.3"], 200);
+    judged(&interface, &[STATUS, bearer, "Host: 0.0.0.0"], 403);
+    judged(&interface, &[STATUS, bearer, "Host: outbox.internal"], 403);
+    let refused = raw(&interface, &[STATUS, bearer, "Host: outbox.internal"]);
     assert!(refused.problem(403).contains("listen.hosts"));
 }

@@ -112,12 +112,12 @@ fn all_accepted_outlive(end: impl FnOnce(crate::harness::Daemon)) {
     let config = endpoint("all", &receiver.url("/"), "max_in_flight = 8");
     let daemon = home.start(&config);
     let accepted = Mutex::new(Vec::new());
-    let door = daemon.tcp.clone();
+    let interface = daemon.tcp.clone();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 let json = [("content-type", "application/json")];
-                let Ok(mut connection) = door.connect() else {
+                let Ok(mut connection) = interface.connect() else {
                     return;
                 };
                 while let Ok(answer) = connection.ask("POST", "/v1/events", &json, EVENT.as_bytes())

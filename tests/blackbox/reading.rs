@@ -37,7 +37,7 @@ fn what_was_accepted_is_read_at_once() {
     let home = Home::new();
     let hung = Receiver::answering(|_| Answer::hang());
     let daemon = home.start(&endpoint("slow", &hung.url("/"), ""));
-    // Through both doors, each on a connection of its own, thirty times.
+    // Through both interfaces, each on a connection of its own, thirty times.
     for n in 0..30 {
         let key = format!("\"idempotency_key\":\"k{n}\"");
         let id = daemon.send_with("a", "[1]", &key);

@@ -287,14 +287,14 @@ fn a_body_over_the_limit_is_413_at_exactly_one_byte_more() {
 fn a_client_that_is_still_sending_reads_the_413() {
     let home = Home::new();
     let daemon = home.start("[ingest]\nmax_event_size = \"64KiB\"\n");
-    for door in [&daemon.tcp, &daemon.unix] {
+    for interface in [&daemon.tcp, &daemon.unix] {
         // All at once, without a look at the answer before the end.
         for size in [100_000, 900_000] {
-            let answer = door.request("POST", "/v1/events", JSON, &vec![b' '; size]);
+            let answer = interface.request("POST", "/v1/events", JSON, &vec![b' '; size]);
             refused(&answer, 413, &["max_event_size"]);
         }
         // A client that would wait for leave to send is told before it does.
-        let mut connection = door.connect().unwrap();
+        let mut connection = interface.connect().unwrap();
         let expects = [JSON, &[("expect", "100-continue")]].concat();
         connection
             .send(&head("POST", "/v1/events", &expects, Some(100_000)))

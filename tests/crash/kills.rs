@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::http::{Connection, Door, Response};
+use crate::harness::http::{Connection, Interface, Response};
 use crate::harness::{Answer, Daemon, Home, PATIENCE, Receiver, endpoint, wait_for};
 use crate::populated::{Populated, recovery};
 
@@ -84,7 +84,7 @@ struct Load {
 
 impl Load {
     fn start(
-        door: &Door,
+        interface: &Interface,
         book: &Arc<Book>,
         senders: usize,
         next: impl Fn(u64) -> Request + Send + Sync + 'static,
@@ -92,9 +92,9 @@ impl Load {
         let next = Arc::new(next);
         static MADE: AtomicU64 = AtomicU64::new(0);
         let threads = (0..senders).map(|_| {
-            let (door, book, next) = (door.clone(), book.clone(), next.clone());
+            let (interface, book, next) = (interface.clone(), book.clone(), next.clone());
             std::thread::spawn(move || {
-                let Ok(mut connection) = door.connect() else {
+                let Ok(mut connection) = interface.connect() else {
                     return Vec::new();
                 };
                 loop {
@@ -329,7 +329,8 @@ fn killed_while_it_recovers_it_recovers() {
     store.goes_on(&daemon);
 }
 
-/// Contract 1.3: nothing but what was in flight, or in the last commit interval, again.
+/// Only attempts that were in flight, or in the last commit interval, are repeated (README,
+/// "What is promised").
 #[test]
 fn what_was_delivered_and_stored_is_not_sent_again() {
     let receiver = Receiver::ok();

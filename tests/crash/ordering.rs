@@ -36,8 +36,8 @@ fn a_thousand_events_over_twenty_keys_arrive_in_order_through_failures_and_kills
             };
             let lines: String = (sent..sent + 50).map(line).collect();
             let headers = [("content-type", "application/x-ndjson")];
-            let door = &daemon.tcp;
-            let answer = door.request("POST", "/v1/events", &headers, lines.as_bytes());
+            let interface = &daemon.tcp;
+            let answer = interface.request("POST", "/v1/events", &headers, lines.as_bytes());
             answer.expect(202);
             sent += 50;
         }

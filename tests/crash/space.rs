@@ -63,7 +63,7 @@ fn post(daemon: &Daemon, size: usize) -> Response {
         .request("POST", "/v1/events/a.b", &headers, &vec![b'x'; size])
 }
 
-/// Asserts a 503 as the contract has it.
+/// Asserts a 503 problem with `Retry-After`.
 #[track_caller]
 fn refused(answer: &Response) -> String {
     assert!(
@@ -185,7 +185,7 @@ fn outcomes_of_a_full_disk_outlive_a_kill() {
     drop(daemon);
 }
 
-/// Contract 1.5: short of disk, finished history goes before anything is refused.
+/// Short of disk, finished history is removed before any event is refused.
 #[test]
 fn short_of_disk_finished_history_makes_room() {
     let receiver = Receiver::ok();

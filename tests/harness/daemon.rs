@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::http::Door;
+use super::http::Interface;
 use super::{PATIENCE, wait_for};
 
 /// Tables that a configuration gets when it does not write them itself: loopback may be
@@ -51,8 +51,8 @@ impl Home {
         self.path("data")
     }
 
-    pub fn unix(&self) -> Door {
-        Door::Unix(self.path("api.sock"))
+    pub fn unix(&self) -> Interface {
+        Interface::Unix(self.path("api.sock"))
     }
 
     /// Writes the configuration: `text`, and what it leaves out. It listens on a free TCP
@@ -86,7 +86,7 @@ impl Home {
         let tcp = ready["tcp"].as_str().unwrap_or_default();
         let tcp: Vec<SocketAddr> = serde_json::from_str(&requote(tcp)).expect("its addresses");
         if let Some(address) = tcp.first() {
-            daemon.tcp = Door::Tcp(*address);
+            daemon.tcp = Interface::Tcp(*address);
         }
         daemon
     }
@@ -180,9 +180,9 @@ impl Ran {
 /// A running daemon. Killed when dropped.
 pub struct Daemon {
     /// Its API over TCP (over the socket while it is not ready).
-    pub tcp: Door,
+    pub tcp: Interface,
     /// Its API over the Unix socket.
-    pub unix: Door,
+    pub unix: Interface,
     child: Option<Child>,
     log: Arc<Log>,
     _dir: Arc<tempfile::TempDir>,
@@ -196,8 +196,8 @@ impl Daemon {
     /// The URL of its API, for the commands.
     pub fn url(&self) -> String {
         match &self.tcp {
-            Door::Tcp(address) => format!("http://{address}"),
-            Door::Unix(path) => panic!("not on TCP but on {}", path.display()),
+            Interface::Tcp(address) => format!("http://{address}"),
+            Interface::Unix(path) => panic!("not on TCP but on {}", path.display()),
         }
     }
 

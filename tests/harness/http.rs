@@ -12,7 +12,7 @@ use super::PATIENCE;
 
 /// Where a daemon's API is reached.
 #[derive(Clone, Debug)]
-pub enum Door {
+pub enum Interface {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
@@ -70,7 +70,7 @@ impl Response {
     }
 }
 
-impl Door {
+impl Interface {
     pub fn get(&self, path: &str) -> Response {
         self.request("GET", path, &[], b"")
     }
@@ -111,14 +111,14 @@ impl Door {
     /// A connection of its own, for many requests or for none that is well-formed.
     pub fn connect(&self) -> io::Result<Connection> {
         let (read, write): (Box<dyn Read + Send>, Box<dyn Write + Send>) = match self {
-            Door::Tcp(address) => {
+            Interface::Tcp(address) => {
                 let stream = TcpStream::connect_timeout(address, PATIENCE)?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 (Box::new(stream.try_clone()?), Box::new(stream))
             }
-            Door::Unix(path) => {
+            Interface::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;

@@ -1,6 +1,7 @@
 //! The engine under a simulated clock, simulated receivers and a model outbox, with
 //! injected crashes, late readings of the index and jumps of the wall clock. After every
-//! step the model's own idea of contract 6 is held against what the engine did.
+//! step the model's own idea of the rules (README, "What it decides") is compared with what
+//! the engine did.
 //!
 //! A failure names its seed. `OUTBOXD_SIM_SEED=7 cargo test --test simulation` replays one
 //! world, `OUTBOXD_SIM_STEPS` sets how long each lives, `OUTBOXD_SIM_WORLDS` how many.
@@ -16,7 +17,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn many_worlds_keep_the_contract() {
+fn many_worlds_keep_the_rules() {
     let steps = number("OUTBOXD_SIM_STEPS").unwrap_or(4000);
     let worlds = number("OUTBOXD_SIM_WORLDS").unwrap_or(60);
     let seeds = match number("OUTBOXD_SIM_SEED") {

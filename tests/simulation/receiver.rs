@@ -7,7 +7,7 @@ use outboxd::domain::engine::Outcome;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
 
-/// The whole attempt, as in the contract's default.
+/// The default of `delivery.timeout`.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Which file imports which, read from the paths that the code names.
 //!
 //! A path leads to the file that defines its item: re-exports are followed, and a `mod`
-//! declaration or a `pub use` is no import by itself. It is one when the code that stands
+//! declaration or a `pub use` is not an import by itself. It is one when the code that stands
 //! beside it uses the name.
 
 use std::collections::{BTreeMap, BTreeSet};
