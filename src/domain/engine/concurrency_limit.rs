@@ -1,15 +1,15 @@
 //! The adaptive concurrency limit of an endpoint (AIMD, RFC 5681): how many attempts it may
 //! have at once, within its `max_in_flight`.
 //!
-//! As with TCP, nobody says what the other side can take; it is found out. The limit
-//! doubles with every round trip until the first sign of congestion, and then grows by
-//! about one a round trip. A timeout, a 429 or 503, or a latency that has clearly risen
-//! halves it, at most once a round trip: what started before the last halving says
-//! nothing new. Where an endpoint refused is remembered: for a while it is not tried with
-//! as many again, so that a receiver with a fixed limit is not run into it all the time.
+//! As with TCP, the capacity of the receiver is unknown and has to be probed. The limit
+//! doubles with every round trip until the first sign of congestion (slow start), and then
+//! grows by about one a round trip. A timeout, a 429 or 503, or a latency that has clearly
+//! risen halves it, at most once a round trip: an attempt that started before the last
+//! halving does not count. The limit at which an endpoint refused is remembered for a while
+//! and not reached again, so that a receiver with a fixed limit does not refuse all the time.
 //!
-//! It grows only while it is in use: an endpoint with one event a second has not shown
-//! that it takes sixteen at once.
+//! The limit grows only while it is used: an endpoint that gets one event a second has not
+//! shown that it can take sixteen at once.
 
 use std::time::Duration;
 

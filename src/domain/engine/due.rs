@@ -1,5 +1,5 @@
-//! When a lane's deliveries are due on the monotonic clock, and under which budget: what a
-//! release and a wall clock that was set make of the times that are stored.
+//! When a lane's deliveries are due on the monotonic clock, and under which retry budget:
+//! stored times, corrected for releases and for changes of the wall clock.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One endpoint with work, or in trouble.
+//! A lane: an endpoint that has deliveries to attempt, or is failing.
 //!
 //! A lane knows its deliveries' deadlines, its breaker and how it behaves, and says when
 //! it could start an attempt; whether there is a slot for it, [`share`](super::share)
@@ -34,7 +34,7 @@ pub struct Remembered {
     pub last_pace: Pace,
     /// When the rate limit is as if nothing had been attempted.
     pub bucket_full_at: Duration,
-    /// How many attempts at once it was trusted with.
+    /// Its concurrency limit.
     pub concurrency_limit: usize,
 }
 
@@ -68,13 +68,13 @@ pub struct Lane {
     concurrency_limit: ConcurrencyLimit,
     /// Since when, and how often, every attempt has failed.
     failing: Option<(Timestamp, u32)>,
-    /// Where the scheduler has filed the lane; only the scheduler changes it.
-    pub filed: Filed,
+    /// Its place with the scheduler, which alone changes it.
+    pub scheduled: Scheduled,
 }
 
-/// Where a lane stands in the scheduler.
+/// A lane's place with the scheduler.
 #[derive(Debug)]
-pub struct Filed {
+pub struct Scheduled {
     pub pace: Pace,
     /// Its place in the turns.
     pub turn: Option<Turn>,
@@ -94,7 +94,7 @@ pub struct Ended {
     pub retried: Option<Entry>,
     pub outcome: Outcome,
     pub took: Duration,
-    /// It was told to [`Lane::turned_slow`].
+    /// [`Lane::turned_slow`] was called for it.
     pub counted_slow: bool,
 }
 
@@ -137,7 +137,7 @@ impl Lane {
             last_pace,
             concurrency_limit: ConcurrencyLimit::new(remembered.concurrency_limit),
             failing: None,
-            filed: Filed {
+            scheduled: Scheduled {
                 pace: last_pace,
                 turn: None,
                 timer: None,

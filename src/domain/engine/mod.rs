@@ -125,7 +125,7 @@ impl Engine {
             self.with(no, now, out, Lane::turned_slow);
         }
         while let Some(no) = self.scheduler.timers.pop(now.mono) {
-            self.with(no, now, out, |lane| lane.filed.timer = None);
+            self.with(no, now, out, |lane| lane.scheduled.timer = None);
         }
         self.take(input, now, rng, out);
         self.fill_slots(now, out);
@@ -279,7 +279,7 @@ impl Engine {
     ) {
         if let Some(lane) = self.lanes.get_mut(&no) {
             change(lane);
-            if self.scheduler.file(no, lane, now.mono, out) {
+            if self.scheduler.schedule(no, lane, now.mono, out) {
                 self.retire(no);
             }
         }
@@ -350,7 +350,7 @@ impl Engine {
         let ruling = lane.ended(ended, now, &self.clock, rng);
         lane.settling += 1;
         self.busy.settle(no, event, ruling.again);
-        self.scheduler.shares.ended(lane.filed.pace);
+        self.scheduler.shares.ended(lane.scheduled.pace);
         out.push(Command::Store {
             no,
             event,
@@ -358,7 +358,7 @@ impl Engine {
             disable: ruling.disable,
             awaited: lane.queue.chains.is_some(),
         });
-        if self.scheduler.file(no, lane, now.mono, out) {
+        if self.scheduler.schedule(no, lane, now.mono, out) {
             self.retire(no);
         }
     }
@@ -383,7 +383,7 @@ impl Engine {
 
     fn retire(&mut self, no: EndpointNo) {
         if let Some(lane) = self.lanes.remove(&no) {
-            self.scheduler.strike(no, &lane);
+            self.scheduler.remove(no, &lane);
             if let Some(configured) = self.endpoints.get_mut(&no) {
                 configured.remembered = lane.remembered();
             }
@@ -407,13 +407,13 @@ impl Engine {
         self.scheduler.dequeue(lane);
         // Its share may have shrunk since it took its place.
         let shares = &mut self.scheduler.shares;
-        let room = lane.has_room(shares.of_one(lane.filed.pace));
+        let room = lane.has_room(shares.of_one(lane.scheduled.pace));
         if room && let Some(entry) = lane.start(now.mono) {
-            shares.started(lane.filed.pace);
+            shares.started(lane.scheduled.pace);
             self.busy.start(no, entry, now.mono);
             out.push(Command::Start { no, entry });
         }
-        if self.scheduler.file(no, lane, now.mono, out) {
+        if self.scheduler.schedule(no, lane, now.mono, out) {
             self.retire(no);
         }
     }

@@ -1,6 +1,6 @@
-//! A hash map for keys that no stranger chooses: numbers of our own making, and tenants,
-//! which the operator names. The engine looks up several of them for every decision, and
-//! the usual hasher's guard against chosen keys would only cost time.
+//! A hash map for keys that an attacker cannot choose: numbers that outboxd assigns, and
+//! tenants, which the operator names. The engine looks up several of them for every decision,
+//! and the standard hasher's protection against chosen keys would only cost time.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

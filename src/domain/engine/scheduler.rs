@@ -45,8 +45,8 @@ impl Scheduler {
         }
     }
 
-    /// Files a lane that has changed. Whether it is idle: then it is to go.
-    pub fn file(
+    /// Schedules a lane that has changed. Returns whether it is idle and can be removed.
+    pub fn schedule(
         &mut self,
         no: EndpointNo,
         lane: &mut Lane,
@@ -56,7 +56,7 @@ impl Scheduler {
         self.refill(no, lane, mono, out);
         self.count(no, lane, out);
         let pace = lane.pace();
-        let was = lane.filed.pace;
+        let was = lane.scheduled.pace;
         if pace != was {
             self.shares.moved(was, pace, lane.in_flight);
         }
@@ -65,30 +65,30 @@ impl Scheduler {
         let ready = start_at.is_some_and(|at| at <= mono);
         self.queue(no, lane, ready);
         let active = ready || lane.in_flight > 0;
-        if (active, pace) != (lane.filed.active, was) {
-            self.shares.set_active(was, lane.filed.active, false);
+        if (active, pace) != (lane.scheduled.active, was) {
+            self.shares.set_active(was, lane.scheduled.active, false);
             self.shares.set_active(pace, false, active);
         }
-        lane.filed.pace = pace;
-        lane.filed.active = active;
+        lane.scheduled.pace = pace;
+        lane.scheduled.active = active;
         let refill_at = lane.queue.read_again_at();
         let timer = start_at.filter(|_| !ready).or(refill_at);
-        self.timers.set(no, lane.filed.timer, timer);
-        lane.filed.timer = timer;
+        self.timers.set(no, lane.scheduled.timer, timer);
+        lane.scheduled.timer = timer;
         lane.is_idle()
     }
 
     /// Takes a lane out of the turns.
     pub fn dequeue(&mut self, lane: &mut Lane) {
-        if let Some(turn) = lane.filed.turn.take() {
+        if let Some(turn) = lane.scheduled.turn.take() {
             self.shares.dequeue(turn, &lane.policy.tenant);
         }
     }
 
-    /// A lane is idle and goes.
-    pub fn strike(&mut self, no: EndpointNo, lane: &Lane) {
-        self.timers.set(no, lane.filed.timer, None);
-        self.waiting = self.waiting.saturating_sub(lane.filed.waiting);
+    /// Forgets a lane that is idle.
+    pub fn remove(&mut self, no: EndpointNo, lane: &Lane) {
+        self.timers.set(no, lane.scheduled.timer, None);
+        self.waiting = self.waiting.saturating_sub(lane.scheduled.waiting);
     }
 
     fn refill(&self, no: EndpointNo, lane: &mut Lane, mono: Duration, out: &mut Vec<Command>) {
@@ -114,11 +114,11 @@ impl Scheduler {
 
     fn count(&mut self, no: EndpointNo, lane: &mut Lane, out: &mut Vec<Command>) {
         let waiting = lane.queue.window.len();
-        self.waiting = self.waiting.saturating_sub(lane.filed.waiting) + waiting;
-        lane.filed.waiting = waiting;
+        self.waiting = self.waiting.saturating_sub(lane.scheduled.waiting) + waiting;
+        lane.scheduled.waiting = waiting;
         let open = lane.breaker.is_open();
-        if open != lane.filed.open {
-            lane.filed.open = open;
+        if open != lane.scheduled.open {
+            lane.scheduled.open = open;
             self.breakers_open = if open {
                 self.breakers_open + 1
             } else {
@@ -130,10 +130,10 @@ impl Scheduler {
 
     fn queue(&mut self, no: EndpointNo, lane: &mut Lane, ready: bool) {
         if ready {
-            let (turn, pace) = (lane.filed.turn, lane.pace());
+            let (turn, pace) = (lane.scheduled.turn, lane.pace());
             let tenant = &lane.policy.tenant;
             let turn = self.shares.enqueue(turn, no, tenant, pace, lane.in_flight);
-            lane.filed.turn = Some(turn);
+            lane.scheduled.turn = Some(turn);
         } else {
             self.dequeue(lane);
         }

@@ -50,7 +50,7 @@ fn policy(tenant: &str, max_in_flight: usize) -> LanePolicy {
 }
 
 /// An engine, its receivers, and an index.
-struct Stage {
+struct Harness {
     engine: Engine,
     rng: SmallRng,
     now: Now,
@@ -65,9 +65,9 @@ struct Stage {
     last_event: u128,
 }
 
-impl Stage {
-    fn new(max_in_flight: usize) -> Stage {
-        Stage {
+impl Harness {
+    fn new(max_in_flight: usize) -> Harness {
+        Harness {
             engine: Engine::new(max_in_flight),
             rng: SmallRng::seed_from_u64(1),
             now: Now {
@@ -279,83 +279,83 @@ impl Stage {
 
 #[test]
 fn a_healthy_endpoint_finds_a_slot_beside_a_hundred_hanging_ones() {
-    let mut stage = Stage::new(512);
-    stage.configure(0..101, &policy("t", 16));
-    stage.answer(1..101, HANG, timeout());
+    let mut harness = Harness::new(512);
+    harness.configure(0..101, &policy("t", 16));
+    harness.answer(1..101, HANG, timeout());
     for _ in 0..16 {
         for no in 1..101 {
-            stage.queue(no);
+            harness.queue(no);
         }
     }
     // Nobody knows any of them yet, and the healthy one comes last.
-    let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
+    let wait = harness.longest_wait(0, 10 * MS, Duration::from_secs(120));
     assert_eq!(wait, Duration::ZERO);
-    let hanging: usize = (1..101).map(|no| stage.in_flight(no)).sum();
+    let hanging: usize = (1..101).map(|no| harness.in_flight(no)).sum();
     assert!(hanging <= 256, "{hanging}");
 }
 
 #[test]
 fn a_healthy_endpoint_finds_a_slot_when_a_hundred_that_were_healthy_begin_to_hang() {
-    let mut stage = Stage::new(512);
-    stage.configure(0..101, &policy("t", 16));
-    stage.queue(0);
+    let mut harness = Harness::new(512);
+    harness.configure(0..101, &policy("t", 16));
+    harness.queue(0);
     for _ in 0..200 {
         for no in 1..101 {
-            stage.queue(no);
+            harness.queue(no);
         }
     }
-    stage.run(100 * MS);
-    stage.answer(1..101, HANG, timeout());
-    stage.run(100 * MS);
-    let in_flight = stage.engine.stats().in_flight;
+    harness.run(100 * MS);
+    harness.answer(1..101, HANG, timeout());
+    harness.run(100 * MS);
+    let in_flight = harness.engine.stats().in_flight;
     assert_eq!(in_flight, 448, "they were trusted with all but the reserve");
-    let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
+    let wait = harness.longest_wait(0, 10 * MS, Duration::from_secs(120));
     assert_eq!(wait, Duration::ZERO);
     for _ in 0..200 {
-        stage.queue(0);
+        harness.queue(0);
     }
-    stage.run(30 * MS);
-    assert_eq!(stage.in_flight(0), 16, "all that it may have");
+    harness.run(30 * MS);
+    assert_eq!(harness.in_flight(0), 16, "all that it may have");
 }
 
 #[test]
 fn an_endpoint_known_to_be_healthy_does_not_wait_for_new_ones_that_hang() {
-    let mut stage = Stage::new(512);
-    stage.configure(0..2001, &policy("t", 16));
-    stage.queue(0);
-    stage.run(100 * MS);
-    stage.answer(1..2001, HANG, timeout());
+    let mut harness = Harness::new(512);
+    harness.configure(0..2001, &policy("t", 16));
+    harness.queue(0);
+    harness.run(100 * MS);
+    harness.answer(1..2001, HANG, timeout());
     for no in 1..2001 {
-        stage.queue(no);
+        harness.queue(no);
     }
-    let wait = stage.longest_wait(0, 10 * MS, Duration::from_secs(120));
+    let wait = harness.longest_wait(0, 10 * MS, Duration::from_secs(120));
     assert_eq!(wait, Duration::ZERO);
 }
 
 #[test]
 fn nine_thousand_healthy_endpoints_do_not_wait_for_a_thousand_hanging_ones() {
-    let mut stage = Stage::new(512);
-    stage.configure(0..10_000, &policy("t", 16));
+    let mut harness = Harness::new(512);
+    harness.configure(0..10_000, &policy("t", 16));
     let hangs = |no: u32| no % 10 == 7;
     for no in (0..10_000).filter(|&no| hangs(no)) {
-        stage.answer(no..no + 1, HANG, timeout());
+        harness.answer(no..no + 1, HANG, timeout());
     }
     // Two minutes to get to know them; then events for all, over and over.
     for no in 0..10_000 {
-        stage.queue(no);
+        harness.queue(no);
     }
-    stage.run(Duration::from_secs(120));
-    stage.starts.clear();
+    harness.run(Duration::from_secs(120));
+    harness.starts.clear();
     let mut queued = HashMap::new();
     for round in 0..60_000u32 {
         let no = round.wrapping_mul(7919) % 10_000;
-        let event = stage.queue(no);
+        let event = harness.queue(no);
         if !hangs(no) {
-            queued.insert(event, stage.now.mono);
+            queued.insert(event, harness.now.mono);
         }
-        stage.run(MS);
+        harness.run(MS);
     }
-    let mut waits: Vec<Duration> = stage
+    let mut waits: Vec<Duration> = harness
         .starts
         .iter()
         .filter_map(|&(at, _, event)| Some(at - queued.remove(&event)?))
@@ -372,42 +372,42 @@ fn nine_thousand_healthy_endpoints_do_not_wait_for_a_thousand_hanging_ones() {
 
 #[test]
 fn one_endpoint_alone_soon_has_all_that_it_may() {
-    let mut stage = Stage::new(512);
-    stage.configure(0..1, &policy("t", 64));
+    let mut harness = Harness::new(512);
+    harness.configure(0..1, &policy("t", 64));
     for _ in 0..600 {
-        stage.queue(0);
+        harness.queue(0);
     }
-    assert_eq!(stage.in_flight(0), 4);
-    stage.run(41 * MS);
-    assert_eq!(stage.in_flight(0), 64, "doubled with each round trip");
-    stage.run(Duration::from_secs(1));
-    assert_eq!(stage.starts.len(), 600);
+    assert_eq!(harness.in_flight(0), 4);
+    harness.run(41 * MS);
+    assert_eq!(harness.in_flight(0), 64, "doubled with each round trip");
+    harness.run(Duration::from_secs(1));
+    assert_eq!(harness.starts.len(), 600);
 }
 
 #[test]
 fn tenants_share_evenly_whatever_their_endpoints() {
-    let mut stage = Stage::new(4);
-    stage.configure(0..50, &policy("many", 16));
-    stage.configure(50..51, &policy("one", 16));
+    let mut harness = Harness::new(4);
+    harness.configure(0..50, &policy("many", 16));
+    harness.configure(50..51, &policy("one", 16));
     for _ in 0..200 {
         for no in 0..51 {
-            stage.queue(no);
+            harness.queue(no);
         }
     }
     // Once all are known.
-    stage.run(300 * MS);
-    stage.starts.clear();
-    stage.run(500 * MS);
-    let one = stage
+    harness.run(300 * MS);
+    harness.starts.clear();
+    harness.run(500 * MS);
+    let one = harness
         .starts
         .iter()
         .filter(|&&(_, no, _)| no.0 == 50)
         .count();
-    let share = one as f64 / stage.starts.len() as f64;
+    let share = one as f64 / harness.starts.len() as f64;
     assert!((0.45..0.55).contains(&share), "{share}");
     let each: Vec<usize> = (0..50)
         .map(|no| {
-            stage
+            harness
                 .starts
                 .iter()
                 .filter(|&&(_, of, _)| of.0 == no)
@@ -420,45 +420,48 @@ fn tenants_share_evenly_whatever_their_endpoints() {
 
 #[test]
 fn a_slow_endpoint_alone_may_use_half() {
-    let mut stage = Stage::new(32);
-    stage.configure(0..1, &policy("t", 64));
-    stage.answer(0..1, Duration::from_secs(3), status(200));
+    let mut harness = Harness::new(32);
+    harness.configure(0..1, &policy("t", 64));
+    harness.answer(0..1, Duration::from_secs(3), status(200));
     for _ in 0..200 {
-        stage.queue(0);
+        harness.queue(0);
     }
-    stage.run(Duration::from_secs(20));
-    assert_eq!(stage.in_flight(0), 16);
+    harness.run(Duration::from_secs(20));
+    assert_eq!(harness.in_flight(0), 16);
 }
 
 #[test]
 fn all_slots_are_used_when_all_are_prompt() {
-    let mut stage = Stage::new(64);
-    stage.configure(0..100, &policy("t", 16));
+    let mut harness = Harness::new(64);
+    harness.configure(0..100, &policy("t", 16));
     for _ in 0..100 {
         for no in 0..100 {
-            stage.queue(no);
+            harness.queue(no);
         }
     }
-    stage.run(500 * MS);
-    assert_eq!(stage.engine.stats().in_flight, 64);
+    harness.run(500 * MS);
+    assert_eq!(harness.engine.stats().in_flight, 64);
 }
 
 #[test]
 fn retry_after_pauses_the_whole_endpoint() {
-    let mut stage = Stage::new(8);
-    stage.configure(0..1, &policy("t", 16));
+    let mut harness = Harness::new(8);
+    harness.configure(0..1, &policy("t", 16));
     let busy = Outcome {
         retry_after: Some(Duration::from_secs(60)),
         ..status(429)
     };
-    stage.answer(0..1, MS, busy);
-    let first = stage.queue(0);
-    stage.run(2 * MS);
-    let other = stage.queue(0);
-    stage.answer(0..1, MS, status(200));
-    stage.run(Duration::from_secs(100));
-    assert_eq!(stage.started(other), Some(Duration::from_millis(60_001)));
-    let retried = stage.starts.iter().rfind(|&&(_, _, event)| event == first);
+    harness.answer(0..1, MS, busy);
+    let first = harness.queue(0);
+    harness.run(2 * MS);
+    let other = harness.queue(0);
+    harness.answer(0..1, MS, status(200));
+    harness.run(Duration::from_secs(100));
+    assert_eq!(harness.started(other), Some(Duration::from_millis(60_001)));
+    let retried = harness
+        .starts
+        .iter()
+        .rfind(|&&(_, _, event)| event == first);
     assert_eq!(
         retried.map(|start| start.0),
         Some(Duration::from_millis(60_001))
@@ -467,46 +470,46 @@ fn retry_after_pauses_the_whole_endpoint() {
 
 #[test]
 fn gone_holds_the_endpoint_at_once() {
-    let mut stage = Stage::new(8);
-    stage.configure(0..1, &policy("t", 1));
-    stage.answer(0..1, MS, status(410));
-    let first = stage.queue(0);
-    let second = stage.queue(0);
-    stage.run(Duration::from_secs(10));
+    let mut harness = Harness::new(8);
+    harness.configure(0..1, &policy("t", 1));
+    harness.answer(0..1, MS, status(410));
+    let first = harness.queue(0);
+    let second = harness.queue(0);
+    harness.run(Duration::from_secs(10));
     let reason = Reason::Gone;
     assert_eq!(
-        stage.stores,
+        harness.stores,
         [(first, Next::Dead { reason }, Some(DisabledReason::Gone))]
     );
-    assert_eq!(stage.started(second), None);
+    assert_eq!(harness.started(second), None);
 }
 
 #[test]
 fn five_days_of_nothing_but_failures_disable_the_endpoint() {
-    let mut stage = Stage::new(8);
-    stage.configure(0..1, &policy("t", 1));
-    stage.answer(0..1, MS, status(500));
+    let mut harness = Harness::new(8);
+    harness.configure(0..1, &policy("t", 1));
+    harness.answer(0..1, MS, status(500));
     let day = Duration::from_secs(86_400);
     for _ in 0..6 {
-        stage.queue(0);
-        stage.run(day);
+        harness.queue(0);
+        harness.run(day);
     }
-    let disabled: Vec<_> = stage.stores.iter().filter_map(|store| store.2).collect();
+    let disabled: Vec<_> = harness.stores.iter().filter_map(|store| store.2).collect();
     assert_eq!(disabled, [DisabledReason::Failing]);
-    assert!(stage.now.mono <= 6 * day && stage.stores.len() >= 20);
+    assert!(harness.now.mono <= 6 * day && harness.stores.len() >= 20);
 }
 
 /// A thousand deliveries that wait for hours after nine failures, on a held endpoint.
-fn held_stage(policy: &LanePolicy) -> Stage {
-    let mut stage = Stage::new(512);
+fn held_harness(policy: &LanePolicy) -> Harness {
+    let mut harness = Harness::new(512);
     let no = EndpointNo(0);
-    stage.configure(0..1, policy);
-    stage.tell(Input::Hold { no });
+    harness.configure(0..1, policy);
+    harness.tell(Input::Hold { no });
     for _ in 0..1000 {
-        let entry = stage.entry();
+        let entry = harness.entry();
         let due = entry.due + Duration::from_secs(7200);
         let tries = 9;
-        stage.put(
+        harness.put(
             no,
             Entry {
                 due,
@@ -515,9 +518,9 @@ fn held_stage(policy: &LanePolicy) -> Stage {
             },
         );
     }
-    stage.run(Duration::from_secs(60));
-    assert_eq!(stage.starts.len(), 0);
-    stage
+    harness.run(Duration::from_secs(60));
+    assert_eq!(harness.starts.len(), 0);
+    harness
 }
 
 #[test]
@@ -527,27 +530,31 @@ fn a_release_is_paced() {
         ..policy("t", 64)
     };
     for (policy, rate) in [(policy("t", 64), 100), (limited, 20)] {
-        let mut stage = held_stage(&policy);
-        let (no, at) = (EndpointNo(0), stage.now.wall);
-        stage.tell(Input::Release { no, at });
-        stage.run(Duration::from_secs(5));
-        let started = stage.starts.len();
+        let mut harness = held_harness(&policy);
+        let (no, at) = (EndpointNo(0), harness.now.wall);
+        harness.tell(Input::Release { no, at });
+        harness.run(Duration::from_secs(5));
+        let started = harness.starts.len();
         assert!((5 * rate..=5 * rate + 2).contains(&started), "{started}");
-        let new = stage.queue(0);
-        assert_eq!(stage.started(new), Some(stage.now.mono), "not behind them");
-        stage.run(Duration::from_secs(60));
-        assert_eq!(stage.starts.len(), 1001);
+        let new = harness.queue(0);
+        assert_eq!(
+            harness.started(new),
+            Some(harness.now.mono),
+            "not behind them"
+        );
+        harness.run(Duration::from_secs(60));
+        assert_eq!(harness.starts.len(), 1001);
     }
 }
 
 #[test]
 fn a_release_starts_budgets_anew() {
-    let mut stage = held_stage(&policy("t", 1));
-    stage.answer(0..1, MS, status(500));
-    stage.run(Duration::from_secs(4 * 86_400));
-    let (no, at) = (EndpointNo(0), stage.now.wall);
-    stage.tell(Input::Release { no, at });
-    stage.run(10 * MS);
+    let mut harness = held_harness(&policy("t", 1));
+    harness.answer(0..1, MS, status(500));
+    harness.run(Duration::from_secs(4 * 86_400));
+    let (no, at) = (EndpointNo(0), harness.now.wall);
+    harness.tell(Input::Release { no, at });
+    harness.run(10 * MS);
     let due = at + MS + Duration::from_secs(5);
     let (budget_from, tries) = (at, 1);
     let next = Next::Retry {
@@ -555,21 +562,21 @@ fn a_release_starts_budgets_anew() {
         budget_from,
         tries,
     };
-    assert_eq!(stage.stores[0], (EventId(1), next, None));
+    assert_eq!(harness.stores[0], (EventId(1), next, None));
 }
 
 /// The clock was a year ahead when deliveries were put off, and has been set right.
 #[test]
 fn what_is_due_in_a_far_future_is_due_after_the_longest_delay_all_of_it() {
-    let mut stage = Stage::new(512);
+    let mut harness = Harness::new(512);
     let (no, policy) = (EndpointNo(0), policy("t", 64));
     let longest = policy.retry.longest();
-    stage.configure(0..1, &policy);
+    harness.configure(0..1, &policy);
     for n in 0..1000 {
-        let entry = stage.entry();
+        let entry = harness.entry();
         let due = entry.due + Duration::from_secs(366 * 86_400);
         let exact = n == 7;
-        stage.put(
+        harness.put(
             no,
             Entry {
                 due,
@@ -578,62 +585,66 @@ fn what_is_due_in_a_far_future_is_due_after_the_longest_delay_all_of_it() {
             },
         );
     }
-    stage.tell(Input::Backlog { no });
-    stage.run(longest - MS);
-    assert_eq!(stage.starts.len(), 0);
-    stage.run(Duration::from_secs(10));
-    assert_eq!(stage.starts.len(), 999, "but for the one that asked for it");
-    stage.run(Duration::from_secs(366 * 86_400));
-    assert_eq!(stage.starts.len(), 1000);
+    harness.tell(Input::Backlog { no });
+    harness.run(longest - MS);
+    assert_eq!(harness.starts.len(), 0);
+    harness.run(Duration::from_secs(10));
+    assert_eq!(
+        harness.starts.len(),
+        999,
+        "but for the one that asked for it"
+    );
+    harness.run(Duration::from_secs(366 * 86_400));
+    assert_eq!(harness.starts.len(), 1000);
 }
 
 #[test]
 fn a_retry_while_in_flight_follows_a_failure_at_once() {
-    let mut stage = Stage::new(8);
-    stage.configure(0..1, &policy("t", 1));
-    stage.answer(0..1, 10 * MS, status(500));
-    let event = stage.queue(0);
-    stage.run(5 * MS);
+    let mut harness = Harness::new(8);
+    harness.configure(0..1, &policy("t", 1));
+    harness.answer(0..1, 10 * MS, status(500));
+    let event = harness.queue(0);
+    harness.run(5 * MS);
     let no = EndpointNo(0);
-    let (due, budget_from) = (stage.now.wall, stage.now.wall);
-    let entry = stage.index.values().next().copied().unwrap();
+    let (due, budget_from) = (harness.now.wall, harness.now.wall);
+    let entry = harness.index.values().next().copied().unwrap();
     let retried = Entry {
         due,
         budget_from,
         ..entry
     };
-    stage.put(no, retried);
-    stage.tell(Input::Queued { no, entry: retried });
-    assert_eq!(stage.starts.len(), 1, "never twice in flight");
-    stage.run(6 * MS);
-    let starts: Vec<_> = stage.starts.iter().map(|&(at, _, of)| (at, of)).collect();
+    harness.put(no, retried);
+    harness.tell(Input::Queued { no, entry: retried });
+    assert_eq!(harness.starts.len(), 1, "never twice in flight");
+    harness.run(6 * MS);
+    let starts: Vec<_> = harness.starts.iter().map(|&(at, _, of)| (at, of)).collect();
     assert_eq!(starts, [(Duration::ZERO, event), (10 * MS, event)]);
 }
 
 #[test]
 fn what_is_cancelled_in_flight_is_not_tried_again() {
-    let mut stage = Stage::new(8);
-    stage.configure(0..1, &policy("t", 1));
-    stage.answer(0..1, 10 * MS, status(500));
-    let event = stage.queue(0);
+    let mut harness = Harness::new(8);
+    harness.configure(0..1, &policy("t", 1));
+    harness.answer(0..1, 10 * MS, status(500));
+    let event = harness.queue(0);
     let no = EndpointNo(0);
     let chain = None;
-    stage.tell(Input::Withdrawn { no, event, chain });
-    stage.run(Duration::from_secs(60));
-    assert_eq!((stage.starts.len(), stage.stores.len()), (1, 1));
+    harness.tell(Input::Withdrawn { no, event, chain });
+    harness.run(Duration::from_secs(60));
+    assert_eq!((harness.starts.len(), harness.stores.len()), (1, 1));
 }
 
 #[test]
 fn draining_starts_nothing_more() {
-    let mut stage = Stage::new(1);
-    stage.configure(0..1, &policy("t", 1));
-    let first = stage.queue(0);
-    let second = stage.queue(0);
-    stage.tell(Input::Drain);
-    assert_eq!(stage.engine.next_wake(), None);
-    stage.run(Duration::from_secs(60));
-    assert!(stage.started(first).is_some() && stage.started(second).is_none());
-    assert_eq!(stage.stores.len(), 1);
+    let mut harness = Harness::new(1);
+    harness.configure(0..1, &policy("t", 1));
+    let first = harness.queue(0);
+    let second = harness.queue(0);
+    harness.tell(Input::Drain);
+    assert_eq!(harness.engine.next_wake(), None);
+    harness.run(Duration::from_secs(60));
+    assert!(harness.started(first).is_some() && harness.started(second).is_none());
+    assert_eq!(harness.stores.len(), 1);
 }
 
 #[test]
@@ -641,7 +652,7 @@ fn without_word_of_stored_outcomes_no_more_attempts_start() {
     let mut engine = Engine::new(512);
     let mut rng = SmallRng::seed_from_u64(1);
     let mut out = Vec::new();
-    let now = Stage::new(1).now;
+    let now = Harness::new(1).now;
     let mut tell = |input, out: &mut Vec<Command>| engine.handle(input, now, &mut rng, out);
     for no in 0..1000 {
         let policy = policy("t", 16);
@@ -681,14 +692,14 @@ fn without_word_of_stored_outcomes_no_more_attempts_start() {
 
 #[test]
 fn idle_endpoints_have_no_lane() {
-    let mut stage = Stage::new(8);
-    stage.configure(0..1000, &policy("t", 1));
-    assert_eq!(stage.engine.stats().lanes, 0);
+    let mut harness = Harness::new(8);
+    harness.configure(0..1000, &policy("t", 1));
+    assert_eq!(harness.engine.stats().lanes, 0);
     for no in 0..1000 {
-        stage.queue(no);
+        harness.queue(no);
     }
-    assert_eq!(stage.engine.stats().lanes, 1000);
-    stage.run(Duration::from_secs(60));
-    assert_eq!(stage.starts.len(), 1000);
-    assert_eq!(stage.engine.stats(), Stats::default());
+    assert_eq!(harness.engine.stats().lanes, 1000);
+    harness.run(Duration::from_secs(60));
+    assert_eq!(harness.starts.len(), 1000);
+    assert_eq!(harness.engine.stats(), Stats::default());
 }

@@ -11,7 +11,7 @@ fn ordered(ordering: Ordering) -> LanePolicy {
     }
 }
 
-impl Stage {
+impl Harness {
     /// A new event with a key for endpoint 0, due now.
     fn queue_keyed(&mut self, key: u64) -> EventId {
         let entry = Entry {
@@ -45,64 +45,68 @@ impl Stage {
 
 #[test]
 fn a_failing_head_holds_the_whole_strict_endpoint() {
-    let mut stage = Stage::new(64);
-    stage.configure(0..1, &ordered(Ordering::Strict));
-    stage.answer(0..1, MS, status(500));
-    let first = stage.queue(0);
+    let mut harness = Harness::new(64);
+    harness.configure(0..1, &ordered(Ordering::Strict));
+    harness.answer(0..1, MS, status(500));
+    let first = harness.queue(0);
     for _ in 0..300 {
-        stage.queue(0);
+        harness.queue(0);
     }
-    stage.run(Duration::from_secs(30));
-    assert_eq!(stage.starts.len(), 3);
-    assert!(stage.starts.iter().all(|start| start.2 == first));
-    stage.answer(0..1, MS, status(200));
-    stage.run(Duration::from_secs(60));
-    assert_eq!(stage.starts.len(), 3 + 301);
-    assert!(stage.starts_in_order());
-    assert_eq!(stage.engine.stats(), Stats::default());
+    harness.run(Duration::from_secs(30));
+    assert_eq!(harness.starts.len(), 3);
+    assert!(harness.starts.iter().all(|start| start.2 == first));
+    harness.answer(0..1, MS, status(200));
+    harness.run(Duration::from_secs(60));
+    assert_eq!(harness.starts.len(), 3 + 301);
+    assert!(harness.starts_in_order());
+    assert_eq!(harness.engine.stats(), Stats::default());
 }
 
 #[test]
 fn a_failing_head_holds_its_key_only() {
-    let mut stage = Stage::new(64);
-    stage.configure(0..1, &ordered(Ordering::Key));
-    stage.answer(0..1, MS, status(500));
-    let stuck = stage.queue_keyed(7);
-    stage.run(2 * MS);
-    stage.answer(0..1, MS, status(200));
-    let behind = stage.queue_keyed(7);
-    let other = stage.queue_keyed(8);
-    let unkeyed = stage.queue_keyed(0);
-    stage.run(Duration::from_secs(1));
-    assert!(stage.started(other).is_some() && stage.started(unkeyed).is_some());
-    assert_eq!(stage.started(behind), None);
-    stage.run(Duration::from_secs(10));
-    let again = stage
+    let mut harness = Harness::new(64);
+    harness.configure(0..1, &ordered(Ordering::Key));
+    harness.answer(0..1, MS, status(500));
+    let stuck = harness.queue_keyed(7);
+    harness.run(2 * MS);
+    harness.answer(0..1, MS, status(200));
+    let behind = harness.queue_keyed(7);
+    let other = harness.queue_keyed(8);
+    let unkeyed = harness.queue_keyed(0);
+    harness.run(Duration::from_secs(1));
+    assert!(harness.started(other).is_some() && harness.started(unkeyed).is_some());
+    assert_eq!(harness.started(behind), None);
+    harness.run(Duration::from_secs(10));
+    let again = harness
         .starts
         .iter()
         .rfind(|start| start.2 == stuck)
         .unwrap()
         .0;
-    assert_eq!(stage.started(behind), Some(again + MS));
+    assert_eq!(harness.started(behind), Some(again + MS));
 }
 
 #[test]
 fn a_dead_head_lets_the_next_one_go() {
     for ordering in [Ordering::Strict, Ordering::Key] {
-        let mut stage = Stage::new(64);
+        let mut harness = Harness::new(64);
         let mut once = ordered(ordering);
         once.retry = Arc::new(RetryPolicy {
             schedule: vec![Duration::from_secs(1)],
             ..(*once.retry).clone()
         });
-        stage.configure(0..1, &once);
-        stage.answer(0..1, MS, status(500));
-        let first = stage.queue_keyed(7);
-        let second = stage.queue_keyed(7);
-        stage.run(Duration::from_secs(2));
+        harness.configure(0..1, &once);
+        harness.answer(0..1, MS, status(500));
+        let first = harness.queue_keyed(7);
+        let second = harness.queue_keyed(7);
+        harness.run(Duration::from_secs(2));
         let reason = Reason::Exhausted;
-        assert!(stage.stores.contains(&(first, Next::Dead { reason }, None)));
-        assert!(stage.started(second).is_some(), "{ordering:?}");
+        assert!(
+            harness
+                .stores
+                .contains(&(first, Next::Dead { reason }, None))
+        );
+        assert!(harness.started(second).is_some(), "{ordering:?}");
     }
 }
 
@@ -113,49 +117,49 @@ fn a_cancelled_head_lets_the_next_one_go() {
         (Ordering::Key, Some(7)),
         (Ordering::Key, None),
     ] {
-        let mut stage = Stage::new(64);
-        stage.configure(0..1, &ordered(ordering));
-        stage.answer(0..1, MS, status(500));
-        let event = stage.queue_keyed(7);
-        stage.run(2 * MS);
-        stage.answer(0..1, MS, status(200));
-        let second = stage.queue_keyed(7);
+        let mut harness = Harness::new(64);
+        harness.configure(0..1, &ordered(ordering));
+        harness.answer(0..1, MS, status(500));
+        let event = harness.queue_keyed(7);
+        harness.run(2 * MS);
+        harness.answer(0..1, MS, status(200));
+        let second = harness.queue_keyed(7);
         let no = EndpointNo(0);
-        let key = stage.keys.remove(&(no, event)).unwrap();
-        stage.index.remove(&(no, key));
-        stage.tell(Input::Withdrawn { no, event, chain });
-        assert!(stage.started(second).is_some(), "{ordering:?} {chain:?}");
+        let key = harness.keys.remove(&(no, event)).unwrap();
+        harness.index.remove(&(no, key));
+        harness.tell(Input::Withdrawn { no, event, chain });
+        assert!(harness.started(second).is_some(), "{ordering:?} {chain:?}");
     }
 }
 
 #[test]
 fn a_retried_older_event_goes_before_those_that_wait() {
     for ordering in [Ordering::Strict, Ordering::Key] {
-        let mut stage = Stage::new(64);
-        stage.configure(0..1, &ordered(ordering));
-        let oldest = stage.queue_keyed(7);
-        stage.run(Duration::from_secs(1));
-        let running = stage.queue_keyed(7);
-        let behind = stage.queue_keyed(7);
+        let mut harness = Harness::new(64);
+        harness.configure(0..1, &ordered(ordering));
+        let oldest = harness.queue_keyed(7);
+        harness.run(Duration::from_secs(1));
+        let running = harness.queue_keyed(7);
+        let behind = harness.queue_keyed(7);
         let entry = Entry {
             event: oldest,
             chain: 7,
-            ..stage.entry()
+            ..harness.entry()
         };
         let no = EndpointNo(0);
-        stage.put(no, entry);
-        stage.tell(Input::Queued { no, entry });
-        stage.run(Duration::from_secs(1));
-        let order: Vec<EventId> = stage.starts.iter().map(|start| start.2).collect();
+        harness.put(no, entry);
+        harness.tell(Input::Queued { no, entry });
+        harness.run(Duration::from_secs(1));
+        let order: Vec<EventId> = harness.starts.iter().map(|start| start.2).collect();
         assert_eq!(order, [oldest, running, oldest, behind], "{ordering:?}");
     }
 }
 
 #[test]
 fn a_delivery_that_is_due_later_holds_its_chain() {
-    let mut stage = Stage::new(64);
-    stage.configure(0..1, &ordered(Ordering::Key));
-    let entry = stage.entry();
+    let mut harness = Harness::new(64);
+    harness.configure(0..1, &ordered(Ordering::Key));
+    let entry = harness.entry();
     let later = Entry {
         due: entry.due + Duration::from_secs(3600),
         exact: true,
@@ -163,58 +167,58 @@ fn a_delivery_that_is_due_later_holds_its_chain() {
         ..entry
     };
     let no = EndpointNo(0);
-    stage.put(no, later);
-    stage.tell(Input::Queued { no, entry: later });
-    let behind = stage.queue_keyed(7);
-    let other = stage.queue_keyed(8);
-    stage.run(Duration::from_secs(3599));
-    assert!(stage.started(behind).is_none() && stage.started(other).is_some());
-    stage.run(Duration::from_secs(2));
-    assert!(stage.started(behind).is_some());
+    harness.put(no, later);
+    harness.tell(Input::Queued { no, entry: later });
+    let behind = harness.queue_keyed(7);
+    let other = harness.queue_keyed(8);
+    harness.run(Duration::from_secs(3599));
+    assert!(harness.started(behind).is_none() && harness.started(other).is_some());
+    harness.run(Duration::from_secs(2));
+    assert!(harness.started(behind).is_some());
 }
 
 /// Thousands of stuck chains, and thousands behind one of them, take nothing from others.
 #[test]
 fn stuck_chains_hide_no_other() {
-    let mut stage = Stage::new(64);
+    let mut harness = Harness::new(64);
     let mut patient = ordered(Ordering::Key);
     patient.retry = Arc::new(RetryPolicy {
         first: Duration::from_secs(3600),
         ..(*patient.retry).clone()
     });
-    stage.configure(0..1, &patient);
-    stage.answer(0..1, MS, status(500));
+    harness.configure(0..1, &patient);
+    harness.answer(0..1, MS, status(500));
     // So that no breaker opens, every fourth is delivered.
     for key in 1..=2000u64 {
         let outcome = status(if key % 4 == 0 { 200 } else { 500 });
-        stage.answer(0..1, MS, outcome);
-        stage.queue_keyed(key);
-        stage.run(2 * MS);
+        harness.answer(0..1, MS, outcome);
+        harness.queue_keyed(key);
+        harness.run(2 * MS);
     }
-    assert_eq!(stage.starts.len(), 2000);
-    stage.answer(0..1, MS, status(200));
-    stage.stock((0..3000).map(|_| 1).chain([5000, 0, 5001]));
-    stage.run(Duration::from_secs(1));
-    assert_eq!(stage.starts.len(), 2003);
-    assert!(stage.engine.stats().waiting <= LANE_WINDOW);
-    stage.run(Duration::from_secs(4000));
-    assert_eq!(stage.starts.len(), 2000 + 1500 + 3003, "all of them");
+    assert_eq!(harness.starts.len(), 2000);
+    harness.answer(0..1, MS, status(200));
+    harness.stock((0..3000).map(|_| 1).chain([5000, 0, 5001]));
+    harness.run(Duration::from_secs(1));
+    assert_eq!(harness.starts.len(), 2003);
+    assert!(harness.engine.stats().waiting <= LANE_WINDOW);
+    harness.run(Duration::from_secs(4000));
+    assert_eq!(harness.starts.len(), 2000 + 1500 + 3003, "all of them");
 }
 
 #[test]
 fn the_ordering_may_change_at_any_time() {
     let all = [Ordering::None, Ordering::Key, Ordering::Strict];
     for (from, to) in all.into_iter().flat_map(|from| all.map(|to| (from, to))) {
-        let mut stage = Stage::new(64);
-        stage.configure(0..1, &ordered(from));
-        stage.stock((0..1000).map(|n| n % 5));
-        stage.run(15 * MS);
-        stage.configure(0..1, &ordered(to));
-        let before = stage.starts.len();
-        stage.run(Duration::from_secs(60));
-        assert_eq!(stage.starts.len(), 1000, "{from:?} {to:?}");
+        let mut harness = Harness::new(64);
+        harness.configure(0..1, &ordered(from));
+        harness.stock((0..1000).map(|n| n % 5));
+        harness.run(15 * MS);
+        harness.configure(0..1, &ordered(to));
+        let before = harness.starts.len();
+        harness.run(Duration::from_secs(60));
+        assert_eq!(harness.starts.len(), 1000, "{from:?} {to:?}");
         for key in 0..5 {
-            let of_key = stage.starts[before..]
+            let of_key = harness.starts[before..]
                 .iter()
                 .filter(|start| to == Ordering::Strict || key > 0 && (start.2.0 - 1) % 5 == key);
             let in_order = of_key.map(|start| start.2).is_sorted();
@@ -226,22 +230,22 @@ fn the_ordering_may_change_at_any_time() {
 #[test]
 fn an_open_breaker_probes_with_a_head() {
     for ordering in [Ordering::Strict, Ordering::Key] {
-        let mut stage = Stage::new(64);
-        stage.configure(0..1, &ordered(ordering));
-        stage.answer(0..1, MS, status(500));
+        let mut harness = Harness::new(64);
+        harness.configure(0..1, &ordered(ordering));
+        harness.answer(0..1, MS, status(500));
         for key in 1..=7 {
-            stage.queue_keyed(key);
-            stage.queue_keyed(key);
+            harness.queue_keyed(key);
+            harness.queue_keyed(key);
         }
-        stage.run(Duration::from_secs(3600));
+        harness.run(Duration::from_secs(3600));
         assert!(
-            stage
+            harness
                 .engine
-                .lane(EndpointNo(0), stage.now)
+                .lane(EndpointNo(0), harness.now)
                 .unwrap()
                 .breaker_open
         );
-        let heads = stage.starts.iter().all(|start| start.2.0 % 2 == 1);
+        let heads = harness.starts.iter().all(|start| start.2.0 % 2 == 1);
         assert!(heads, "{ordering:?}");
     }
 }
@@ -257,47 +261,47 @@ proptest! {
         steps in prop::collection::vec((0u8..10, 0u64..4, 0u64..4000), 1..60),
     ) {
         let ordering = if strict { Ordering::Strict } else { Ordering::Key };
-        let mut stage = Stage::new(16);
-        stage.configure(0..1, &ordered(ordering));
+        let mut harness = Harness::new(16);
+        harness.configure(0..1, &ordered(ordering));
         let no = EndpointNo(0);
         let mut chains: HashMap<EventId, u64> = HashMap::new();
         for (kind, key, millis) in steps {
             match kind {
                 0..5 => {
-                    chains.insert(stage.queue_keyed(key), key);
+                    chains.insert(harness.queue_keyed(key), key);
                 }
-                5 => stage.answer(0..1, 7 * MS, status(500)),
-                6 => stage.answer(0..1, 11 * MS, status(200)),
+                5 => harness.answer(0..1, 7 * MS, status(500)),
+                6 => harness.answer(0..1, 11 * MS, status(200)),
                 7 => {
                     // The process dies: what was in flight is due again.
-                    stage.engine = Engine::new(16);
-                    stage.ends.clear();
-                    stage.outcomes.clear();
-                    stage.configure(0..1, &ordered(ordering));
-                    stage.tell(Input::Backlog { no });
+                    harness.engine = Engine::new(16);
+                    harness.ends.clear();
+                    harness.outcomes.clear();
+                    harness.configure(0..1, &ordered(ordering));
+                    harness.tell(Input::Backlog { no });
                 }
                 _ => {
-                    let old = EventId(u128::from(millis) % stage.last_event.max(1) + 1);
-                    let busy = stage.engine.busy.contains(no, old);
+                    let old = EventId(u128::from(millis) % harness.last_event.max(1) + 1);
+                    let busy = harness.engine.busy.contains(no, old);
                     if let (Some(&chain), false) = (chains.get(&old), busy) {
-                        if let Some(key) = stage.keys.remove(&(no, old)) {
-                            stage.index.remove(&(no, key));
+                        if let Some(key) = harness.keys.remove(&(no, old)) {
+                            harness.index.remove(&(no, key));
                         }
-                        let entry = Entry { event: old, chain, ..stage.entry() };
-                        stage.put(no, entry);
-                        stage.tell(Input::Queued { no, entry });
+                        let entry = Entry { event: old, chain, ..harness.entry() };
+                        harness.put(no, entry);
+                        harness.tell(Input::Queued { no, entry });
                     }
                 }
             }
-            stage.run(Duration::from_millis(millis));
+            harness.run(Duration::from_millis(millis));
         }
-        stage.answer(0..1, 11 * MS, status(200));
-        stage.tell(Input::Release { no, at: stage.now.wall });
-        stage.run(Duration::from_secs(100_000));
-        prop_assert!(stage.index.is_empty());
+        harness.answer(0..1, 11 * MS, status(200));
+        harness.tell(Input::Release { no, at: harness.now.wall });
+        harness.run(Duration::from_secs(100_000));
+        prop_assert!(harness.index.is_empty());
         let mut newest: HashMap<u64, EventId> = HashMap::new();
         let mut seen = std::collections::HashSet::new();
-        for &(_, _, event) in &stage.starts {
+        for &(_, _, event) in &harness.starts {
             let chain = if strict { 99 } else { chains[&event] };
             if seen.insert(event) && (strict || chain != 0) {
                 let last = newest.insert(chain, event);
@@ -314,7 +318,7 @@ proptest! {
 fn a_reading_older_than_what_was_told_is_not_believed() {
     let mut engine = Engine::new(8);
     let mut rng = SmallRng::seed_from_u64(1);
-    let now = Stage::new(1).now;
+    let now = Harness::new(1).now;
     let no = EndpointNo(0);
     let entry = |event: u32, due: Timestamp, chain: u64| Entry {
         event: EventId(event.into()),
@@ -358,26 +362,26 @@ fn a_release_keeps_its_pace_when_the_window_is_forgotten() {
         rate_limit: Some(Rate { per_second }),
         ..ordered(Ordering::Key)
     };
-    let mut stage = Stage::new(64);
-    stage.configure(0..1, &policy);
+    let mut harness = Harness::new(64);
+    harness.configure(0..1, &policy);
     let no = EndpointNo(0);
-    stage.tell(Input::Hold { no });
+    harness.tell(Input::Hold { no });
     for n in 0..400 {
-        stage.queue_keyed(1000 + n);
+        harness.queue_keyed(1000 + n);
     }
-    stage.run(Duration::from_secs(1));
-    let at = stage.now.wall;
-    stage.tell(Input::Release { no, at });
-    stage.run(Duration::from_secs(1));
+    harness.run(Duration::from_secs(1));
+    let at = harness.now.wall;
+    harness.tell(Input::Release { no, at });
+    harness.run(Duration::from_secs(1));
     for n in 0..50 {
         // Erased events of this endpoint: their chain is not known any more.
         let event = EventId(1_000_000 + n);
         let chain = None;
-        stage.tell(Input::Withdrawn { no, event, chain });
-        stage.run(Duration::from_millis(10));
+        harness.tell(Input::Withdrawn { no, event, chain });
+        harness.run(Duration::from_millis(10));
     }
-    let before = stage.starts.len();
-    stage.run(Duration::from_secs(20));
-    let started = stage.starts.len() - before;
+    let before = harness.starts.len();
+    harness.run(Duration::from_secs(20));
+    let started = harness.starts.len() - before;
     assert!((190..=201).contains(&started), "{started} in 20 s at 10/s");
 }
