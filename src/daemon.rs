@@ -88,9 +88,10 @@ async fn serve_until_stopped(
     ready: impl FnOnce(&Addresses),
 ) -> Result<(), DaemonError> {
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
-    // Before the recovery, so that a taken port is told at once; nobody is let in yet.
+    // Before the recovery, so that a port in use is reported at once; no connection is
+    // accepted yet.
     let listeners = Listeners::open(&config.listen)?;
-    listeners.refuse_open_doors(&config.auth)?;
+    listeners.require_tokens(&config.auth)?;
     let transport = Transport::new(&config.delivery)?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
@@ -153,8 +154,8 @@ fn still_sound(failed: &watch::Receiver<Option<StoreFailure>>) -> Result<(), Dae
     }
 }
 
-/// Lets requests and attempts under way end, in this order: what was accepted last is
-/// still told to the dispatcher.
+/// Waits for requests and then attempts under way: in this order the dispatcher still hears
+/// of the events that were accepted last.
 async fn drain(
     stop: &watch::Sender<Stop>,
     served: JoinHandle<()>,

@@ -1,8 +1,8 @@
-//! Who may ask what: bearer tokens and their scopes (RFC 6750).
+//! Authorisation: bearer tokens and their scopes (RFC 6750).
 //!
-//! On the Unix socket the file's permissions have decided already, and nothing is asked.
-//! Over TCP every request names a host that is ours, and shows a token when there are any.
-//! No token, and nothing made of one, is ever written down.
+//! On the Unix socket the permissions of the file decide, and no token is required. Over TCP
+//! every request must name a host of this daemon and, if tokens are configured, present one.
+//! Neither a token nor anything derived from it is ever logged.
 
 use std::net::IpAddr;
 
@@ -15,15 +15,15 @@ use super::hosts::Hosts;
 use super::problem::{Kind, Problem};
 use crate::config::{Auth, Scope, Token};
 
-/// How a client came in.
+/// The listener that a client connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// Over TCP, to this address of ours if the system tells.
+    /// TCP, with the local address if the system reports it.
     Tcp(Option<IpAddr>),
     Unix,
 }
 
-/// What a path asks of whoever wants it.
+/// What a path requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asks {
     Nothing,
@@ -90,8 +90,8 @@ impl Access {
         }
     }
 
-    /// The scope of a token that is known. Takes the same time whichever token it is, and
-    /// however much of it is right: digests of equal length are compared, all of them.
+    /// The scope of a configured token. Takes the same time whichever token it is, and however
+    /// much of it is correct: digests of equal length are compared, and always all of them.
     fn scope(&self, token: &str) -> Option<Scope> {
         let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let (mut known, mut admin) = (Choice::from(0), Choice::from(0));
@@ -129,7 +129,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     };
     match value.trim().split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(unauthorized("the Authorization header is no Bearer TOKEN")),
+        _ => Err(unauthorized("the Authorization header is not Bearer TOKEN")),
     }
 }
 

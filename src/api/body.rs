@@ -1,8 +1,8 @@
-//! Request bodies, bounded in size, in time and in all.
+//! Request bodies, with limits on their size, their duration and their sum.
 //!
-//! Nothing is buffered past its limit. A sender that makes no progress, or too little,
-//! is cut off. Whatever a handler leaves unread is drained for a moment, so that a client
-//! that is still writing gets to read the answer instead of a reset connection.
+//! Nothing is buffered past its limit. A sender that makes no progress, or too little, is
+//! cut off. What a handler leaves unread is drained for up to 2 s, so that a client that is
+//! still writing can read the response instead of a reset connection.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! JSON objects of requests that are no events: each field known by name, each at most
+//! JSON objects of requests that are not events: each field known by name, each at most
 //! once, nothing ignored. Faults name the field; values are never repeated in them.
 
 use std::borrow::Cow;
@@ -23,7 +23,7 @@ use crate::config::nearest;
 use crate::config::units::{parse_duration, parse_rate, show_duration};
 use crate::domain::endpoint::{Rate, TypePattern};
 
-/// The largest body of a request that is no event, in bytes.
+/// The largest body of a request that is not an event, in bytes.
 const MAX_BODY: u64 = 64 * 1024;
 /// How much of an unknown name is repeated, in characters.
 const SHOWN: usize = 64;
@@ -96,13 +96,13 @@ impl<'a> Fields<'a> {
     /// Reads a whole body. One that is empty has no fields.
     ///
     /// # Errors
-    /// 400 if it is no JSON object, or has a field twice or one that is not in `known`.
+    /// 400 if it is not a JSON object, or has a field twice or one that is not in `known`.
     pub fn parse(body: &'a [u8], known: &[&'static str]) -> Result<Self, Problem> {
         if body.trim_ascii().is_empty() {
             return Self::new("", Object(Vec::new()), known);
         }
         let object = serde_json::from_slice(body).map_err(|error| {
-            Problem::bad_request(format!("the body is no JSON object: {error}"))
+            Problem::bad_request(format!("the body is not a JSON object: {error}"))
         })?;
         Self::new("", object, known)
     }
@@ -315,7 +315,7 @@ mod tests {
         assert!(refused(parse(r#"{"url": 1, "url": 2}"#)).contains("`url` is given twice"));
         for body in ["[]", "1", "{", "{} {}", "null", "{\"url\":}", "\u{fffd}"] {
             assert!(
-                refused(parse(body)).starts_with("the body is no JSON object"),
+                refused(parse(body)).starts_with("the body is not a JSON object"),
                 "{body}"
             );
         }

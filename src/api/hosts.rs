@@ -1,8 +1,8 @@
-//! Which `Host` and `Origin` values are let in over TCP.
+//! Which `Host` and `Origin` values are accepted over TCP.
 //!
-//! A page in a browser can send requests to loopback: by pointing a name of its own at it
-//! (DNS rebinding), or by plainly asking. Both show: the first in `Host`, the second in
-//! `Origin`. Neither is a secret, so nothing here is in place of a token.
+//! A page in a browser can send requests to loopback, either through a name of its own that
+//! resolves to it (DNS rebinding) or directly. The first shows in `Host`, the second in
+//! `Origin`. Neither is a secret, so this check does not replace a token.
 
 use std::net::IpAddr;
 
@@ -107,7 +107,7 @@ impl Hosts {
         for named in host.map(text).into_iter().chain(authority) {
             let read = Host::of_authority(named);
             if !read.is_some_and(|host| self.let_in(&host, arrived_at)) {
-                let detail = "is no Host that is let in here; if it is this daemon's name, \
+                let detail = "is not a Host that is let in here; if it is this daemon's name, \
                               add it to listen.hosts";
                 return refused(named, detail);
             }
@@ -117,14 +117,14 @@ impl Hosts {
                 .split_once("://")
                 .and_then(|(_, rest)| Host::of_authority(rest));
             if !read.is_some_and(|host| self.let_in(&host, arrived_at)) {
-                return refused(origin, "is no Origin that is let in here");
+                return refused(origin, "is not an Origin that is let in here");
             }
         }
         Ok(())
     }
 }
 
-/// Not visible ASCII: the empty text, which is no host.
+/// Not visible ASCII: the empty text, which is not a host.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("")
 }

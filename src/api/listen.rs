@@ -30,15 +30,15 @@ pub enum ListenError {
     Unix { path: PathBuf, source: io::Error },
     #[error("{} is in use: something answers on it", path.display())]
     InUse { path: PathBuf },
-    #[error("{} is there and is no socket; it is left alone", path.display())]
+    #[error("{} exists and is not a socket; outboxd does not replace it", path.display())]
     NotASocket { path: PathBuf },
-    #[error("socket {index} that systemd passed is no listening TCP or Unix socket: {source}")]
+    #[error("socket {index} that systemd passed is not a listening TCP or Unix socket: {source}")]
     Passed { index: usize, source: io::Error },
     #[error("nothing to listen on: both listen.http and listen.unix are empty")]
     Nothing,
     #[error(
-        "{address}, a socket that systemd passed, is not loopback and there is no token: \
-         the door is open; add a token under [auth], or listen on 127.0.0.1 or the Unix socket"
+        "{address}, a socket that systemd passed, is not loopback, and without a token \
+         anyone who reaches it has full access; add a token under [auth], or listen on 127.0.0.1 or the Unix socket"
     )]
     Open { address: SocketAddr },
 }
@@ -47,12 +47,12 @@ pub enum ListenError {
 #[derive(Debug, Default)]
 pub struct Listeners {
     pub(super) tcp: Vec<TcpListener>,
-    pub(super) unix: Vec<UnixDoor>,
+    pub(super) unix: Vec<OwnedUnixListener>,
 }
 
 /// A Unix socket, and its file if it is ours to remove.
 #[derive(Debug)]
-pub(super) struct UnixDoor {
+pub(super) struct OwnedUnixListener {
     pub listener: UnixListener,
     pub file: Option<SocketFile>,
 }
@@ -90,7 +90,7 @@ impl Listeners {
                     .push(TcpListener::from_std(tcp).map_err(failed)?);
             } else if let Some(unix) = fds.take_unix_listener(index).map_err(failed)? {
                 unix.set_nonblocking(true).map_err(failed)?;
-                listeners.unix.push(UnixDoor {
+                listeners.unix.push(OwnedUnixListener {
                     listener: UnixListener::from_std(unix).map_err(failed)?,
                     file: None,
                 });
@@ -99,12 +99,12 @@ impl Listeners {
         Ok(listeners)
     }
 
-    /// A configured address was judged with the configuration; one that was passed is not
-    /// known before it is here.
+    /// The configuration was checked with its own addresses; a socket that systemd passed is
+    /// only known here.
     ///
     /// # Errors
-    /// When anybody beyond this machine could come in without a token.
-    pub fn refuse_open_doors(&self, auth: &Auth) -> Result<(), ListenError> {
+    /// When a client on another machine could connect and would need no token.
+    pub fn require_tokens(&self, auth: &Auth) -> Result<(), ListenError> {
         let beyond = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
         match self.tcp_addresses().into_iter().find(beyond) {
             Some(address) if auth.tokens.is_empty() => Err(ListenError::Open { address }),
@@ -122,9 +122,9 @@ impl Listeners {
 
     /// The paths of the Unix sockets.
     pub fn unix_paths(&self) -> Vec<PathBuf> {
-        let path = |door: &UnixDoor| match &door.file {
+        let path = |socket: &OwnedUnixListener| match &socket.file {
             Some(file) => Some(file.path.clone()),
-            None => Some(door.listener.local_addr().ok()?.as_pathname()?.to_owned()),
+            None => Some(socket.listener.local_addr().ok()?.as_pathname()?.to_owned()),
         };
         self.unix.iter().filter_map(path).collect()
     }
@@ -154,13 +154,13 @@ impl Drop for SocketFile {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|now| now.dev() == self.device && now.ino() == self.inode);
         if ours {
-            // A stale socket is replaced at the next start anyhow.
+            // A stale socket is replaced at the next start in any case.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn bind_unix(path: &Path, mode: u32) -> Result<UnixDoor, ListenError> {
+fn bind_unix(path: &Path, mode: u32) -> Result<OwnedUnixListener, ListenError> {
     refuse_if_taken(path)?;
     let failed = |source| ListenError::Unix {
         path: path.to_owned(),
@@ -183,7 +183,7 @@ fn bind_unix(path: &Path, mode: u32) -> Result<UnixDoor, ListenError> {
         device: metadata.dev(),
         inode: metadata.ino(),
     };
-    Ok(UnixDoor {
+    Ok(OwnedUnixListener {
         listener,
         file: Some(file),
     })

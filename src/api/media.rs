@@ -31,7 +31,7 @@ pub fn content_type(headers: &HeaderMap) -> Result<&str, Problem> {
     match essence(text).split_once('/') {
         Some((top, sub)) if token(top) && token(sub) && text.len() <= MAX_CONTENT_TYPE => Ok(text),
         _ => Err(unsupported(
-            "the Content-Type is no type/subtype of at most 256 characters",
+            "the Content-Type is not a type/subtype of at most 256 characters",
         )),
     }
 }

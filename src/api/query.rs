@@ -23,7 +23,7 @@ pub struct Query(Vec<(&'static str, String)>);
 
 impl Query {
     /// # Errors
-    /// 400 that names a parameter which is not in `known`, comes twice, or is no UTF-8.
+    /// 400 that names a parameter which is not in `known`, comes twice, or is not UTF-8.
     pub fn parse(uri: &Uri, known: &[&'static str]) -> Result<Self, Problem> {
         let mut found: Vec<(&'static str, String)> = Vec::new();
         let pairs = uri.query().unwrap_or("").split('&');
@@ -120,7 +120,7 @@ fn unknown(name: &str, known: &[&str]) -> Problem {
     ))
 }
 
-/// `application/x-www-form-urlencoded` decoding; `None` if it is no UTF-8. A `%` that
+/// `application/x-www-form-urlencoded` decoding; `None` if it is not UTF-8. A `%` that
 /// begins no pair of hex digits stands for itself, as in the WHATWG URL standard.
 fn decode(text: &str) -> Option<String> {
     if !text.contains(['%', '+']) {

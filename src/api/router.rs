@@ -73,8 +73,7 @@ pub(super) async fn answer(
     }
 }
 
-/// Whether a request gets in at all. The one gate before every path: what is asked of
-/// clients whatever they want is asked here.
+/// The one check before every path: header size, host, origin and token.
 fn admit(access: &Access, peer: Peer, request: &Request) -> Result<(), Problem> {
     let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
     let headers = request.headers().iter();

@@ -1,7 +1,7 @@
-//! Connections: taken in, bounded in number and in time, and drained at the end.
+//! Connections: accepted, limited in number and in time, and drained at shutdown.
 //!
-//! HTTP/1.1 only. Whoever sends no whole request head within `HEAD_TIMEOUT`, idle
-//! keep-alive connections included, makes room for others; so does who does not read.
+//! HTTP/1.1 only. A client that does not send a whole request head within `HEAD_TIMEOUT`
+//! (idle keep-alive connections included), or does not read its response, is disconnected.
 
 use std::future::Future;
 use std::io;
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::Api;
 use super::access::Peer;
 use super::body::Draining;
-use super::listen::{Listeners, UnixDoor};
+use super::listen::{Listeners, OwnedUnixListener};
 use super::router::{answer, router};
 use super::stall::WriteTimeout;
 
@@ -39,8 +39,8 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Pause after an `accept` that failed for want of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown` is done; then takes in nobody, finishes the requests under
-/// way within `drain`, and cuts off the rest.
+/// Serves until `shutdown` is done; then accepts no connections, finishes the requests under
+/// way within `drain`, and closes the rest.
 pub async fn serve(
     listeners: Listeners,
     api: Arc<Api>,
@@ -48,35 +48,35 @@ pub async fn serve(
     drain: Duration,
 ) {
     let (stop, stopped) = watch::channel(false);
-    let house = House {
+    let server = Server {
         router: router(api.clone()),
         api,
         slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
         stopped,
     };
-    let mut doors = JoinSet::new();
+    let mut accepting = JoinSet::new();
     for tcp in listeners.tcp {
-        doors.spawn(house.clone().attend(tcp));
+        accepting.spawn(server.clone().accept_from(tcp));
     }
     for unix in listeners.unix {
-        doors.spawn(house.clone().attend(unix));
+        accepting.spawn(server.clone().accept_from(unix));
     }
     shutdown.await;
     stop.send_replace(true);
-    let all_gone = async { while doors.join_next().await.is_some() {} };
+    let all_gone = async { while accepting.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, all_gone).await.is_err() {
         tracing::warn!(?drain, "requests still under way are cut off");
     }
 }
 
-/// Something that connections come in by.
-trait Door: Send + 'static {
+/// A socket that accepts connections.
+trait Listener: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     fn peer(stream: &Self::Stream) -> Peer;
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
-impl Door for TcpListener {
+impl Listener for TcpListener {
     type Stream = TcpStream;
 
     fn peer(stream: &TcpStream) -> Peer {
@@ -91,7 +91,7 @@ impl Door for TcpListener {
     }
 }
 
-impl Door for UnixDoor {
+impl Listener for OwnedUnixListener {
     type Stream = UnixStream;
 
     fn peer(_: &UnixStream) -> Peer {
@@ -103,25 +103,25 @@ impl Door for UnixDoor {
     }
 }
 
-/// What all doors share.
+/// What all listeners share.
 #[derive(Clone)]
-struct House {
+struct Server {
     router: Router,
     api: Arc<Api>,
     slots: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
-impl House {
-    /// Takes in connections until stopped; returns when the last one is gone.
-    async fn attend<D: Door>(self, door: D) {
+impl Server {
+    /// Accepts connections until stopped; returns when the last one has ended.
+    async fn accept_from<L: Listener>(self, listener: L) {
         let mut connections = JoinSet::new();
         let mut stopped = self.stopped.clone();
         loop {
             let next = async {
                 // The semaphore is never closed.
                 let slot = self.slots.clone().acquire_owned().await.ok();
-                (door.next().await, slot)
+                (listener.next().await, slot)
             };
             tokio::select! {
                 biased;
@@ -129,7 +129,7 @@ impl House {
                 Some(_) = connections.join_next() => {}
                 (accepted, slot) = next => match accepted {
                     Ok(stream) => {
-                        let served = connection::<D>(stream, self.clone());
+                        let served = connection::<L>(stream, self.clone());
                         connections.spawn(async move {
                             served.await;
                             drop(slot);
@@ -144,12 +144,12 @@ impl House {
                 },
             }
         }
-        drop(door);
+        drop(listener);
         while connections.join_next().await.is_some() {}
     }
 }
 
-/// Done when `stopped` says so, or nobody is left to say it.
+/// Resolves when the server is stopped, or its owner is gone.
 async fn stop(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
@@ -163,14 +163,14 @@ fn is_about_one_client(error: &io::Error) -> bool {
     )
 }
 
-async fn connection<D: Door>(stream: D::Stream, house: House) {
-    let House {
+async fn connection<L: Listener>(stream: L::Stream, server: Server) {
+    let Server {
         router,
         api,
         mut stopped,
         ..
-    } = house;
-    let peer = D::peer(&stream);
+    } = server;
+    let peer = L::peer(&stream);
     let service = service_fn(move |request: Request<Incoming>| {
         let (parts, body) = request.into_parts();
         let body = Body::new(Draining::new(body, &parts.headers));

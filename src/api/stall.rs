@@ -1,5 +1,5 @@
-//! A stream whose writes may not stall for ever: a client that asks and never reads the
-//! answer would otherwise keep its connection, and its slot, as long as it likes.
+//! A stream with a write timeout: a client that sends a request and never reads the response
+//! would otherwise keep its connection, and its slot, for ever.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Breaks a write off when the other side took no byte for `patience`.
+/// Fails a write when the peer has read no byte for `patience`.
 pub struct WriteTimeout<S> {
     inner: S,
     patience: Duration,

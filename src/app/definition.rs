@@ -3,7 +3,7 @@
 //!
 //! The same bounds hold as in the configuration file. What is not given stays open, so
 //! that it follows the configuration, also after that changes. Which addresses may be
-//! dialled is no field here: only the operator grants them.
+//! dialled is not a field here: only the operator grants them.
 
 use std::time::Duration;
 

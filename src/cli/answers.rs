@@ -1,4 +1,4 @@
-//! The daemon's answers, as far as they are shown. Fields that are new are passed over.
+//! The daemon's responses, as far as the commands show them. Unknown fields are ignored.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -1,5 +1,5 @@
-//! An endpoint's fields as options, and the request that they make. The daemon judges
-//! them: its answer names the field that it does not take.
+//! An endpoint's fields as options, and the request made of them. The daemon validates them;
+//! its response names the field that it refuses.
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,7 @@ fn retry(parts: &[String]) -> Result<Option<Value>, Failure> {
         let fault = |why: &str| Failure::Usage(format!("--retry {part:?} {why}"));
         let (key, text) = part
             .split_once('=')
-            .ok_or_else(|| fault("is no KEY=VALUE, such as first=1s"))?;
+            .ok_or_else(|| fault("is not a KEY=VALUE, such as first=1s"))?;
         let value = match key {
             "factor" | "jitter" => {
                 let number: f64 = text.parse().map_err(|_| fault("holds no number"))?;

@@ -58,10 +58,10 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
         return print(&format!("{}\n", String::from_utf8_lossy(&answer)));
     }
     let explained: Explained = client.read(&answer)?;
-    print(&told(&explained, clock::now(), Paint::for_stdout()))
+    print(&readable(&explained, clock::now(), Paint::for_stdout()))
 }
 
-fn told(explained: &Explained, now: Timestamp, paint: Paint) -> String {
+fn readable(explained: &Explained, now: Timestamp, paint: Paint) -> String {
     let style = match explained.answer.as_str() {
         "delivered" => GOOD,
         "dead" => BAD,
@@ -199,7 +199,7 @@ mod tests {
         .unwrap();
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
         assert_eq!(
-            told(&explained, now, Paint { colour: false }),
+            readable(&explained, now, Paint { colour: false }),
             "evt_1  a.b  to e\n\
              breaker open: the endpoint failed\\u{1b}\n\n\
              matched  yes, when it was accepted\n\

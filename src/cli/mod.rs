@@ -37,7 +37,7 @@ use crate::config;
 /// The most that a command reads as a body.
 const MAX_BODY: u64 = 64 << 20;
 
-/// Why a command ends without having done what it was asked. The text is for a person.
+/// Why a command failed. The text is for a person.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// It was asked for something that makes no sense: exit code 2.

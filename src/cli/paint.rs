@@ -1,4 +1,4 @@
-//! Colour where somebody sees it, and text that cannot take over the terminal.
+//! Colour on terminals, and text that is safe to print there.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -72,7 +72,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
             .collect();
         return print_json(&json!({"matched": sum, "dry_run": dry_run, "endpoints": found}));
     }
-    print(&told(&found, sum, dry_run))
+    print(&readable(&found, sum, dry_run))
 }
 
 /// The ids of all endpoints, list by list.
@@ -96,7 +96,7 @@ async fn all(client: &Client, tenant: Option<&str>) -> Result<Vec<EndpointId>, F
     }
 }
 
-fn told(found: &[(EndpointId, u64)], sum: u64, dry_run: bool) -> String {
+fn readable(found: &[(EndpointId, u64)], sum: u64, dry_run: bool) -> String {
     let verb = if dry_run {
         "would be replayed"
     } else {
@@ -120,15 +120,15 @@ mod tests {
     fn it_is_told_by_endpoint_and_in_all() {
         let id = |text| EndpointId::new(text).unwrap();
         assert_eq!(
-            told(&[(id("a"), 1)], 1, false),
+            readable(&[(id("a"), 1)], 1, false),
             "a  1 delivery to be replayed\n"
         );
         assert_eq!(
-            told(&[(id("a"), 0)], 0, true),
+            readable(&[(id("a"), 0)], 0, true),
             "0 deliveries would be replayed\n"
         );
         assert_eq!(
-            told(&[(id("a"), 2), (id("b"), 0), (id("c"), 5)], 7, true),
+            readable(&[(id("a"), 2), (id("b"), 0), (id("c"), 5)], 7, true),
             "a  2 deliveries would be replayed\nc  5 deliveries would be replayed\n7 deliveries would be replayed\n"
         );
     }

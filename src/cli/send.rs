@@ -43,7 +43,7 @@ pub struct Args {
     /// First attempts then: a span from now such as 10m, or an RFC 3339 time
     #[arg(long, value_name = "WHEN")]
     pub deliver_at: Option<String>,
-    /// What DATA is if it is no JSON; it is then delivered as it is
+    /// What DATA is if it is not JSON; it is then delivered as it is
     #[arg(long, value_name = "MEDIA-TYPE")]
     pub content_type: Option<String>,
     /// Print the answer as JSON
@@ -149,7 +149,7 @@ fn json(
         Failure::Usage(format!(
             "DATA is not JSON: {error}\n\
              a text is written with its quotes ('\"like this\"'); \
-             what is no JSON goes with --content-type"
+             what is not JSON goes with --content-type"
         ))
     })?;
     let object = EventObject {
@@ -177,7 +177,7 @@ fn opaque(
     deliver_at: Option<Timestamp>,
 ) -> Result<Handed, Failure> {
     let content_type = HeaderValue::from_str(content_type)
-        .map_err(|_| Failure::Usage("--content-type is no media type".into()))?;
+        .map_err(|_| Failure::Usage("--content-type is not a media type".into()))?;
     let mut query = QueryString::default();
     query.add("tenant", args.tenant.as_deref());
     query.add("key", args.key.as_deref());

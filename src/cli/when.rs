@@ -1,4 +1,4 @@
-//! Times, spans and sizes as people say them.
+//! Times, durations and sizes in a form for people, and the times that options take.
 
 use std::time::Duration;
 

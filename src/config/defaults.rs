@@ -1,4 +1,4 @@
-//! The configuration when nothing is said: contract section 3, spelled once.
+//! The default configuration. `config.example.toml` shows the same values; a test holds that.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;

@@ -58,7 +58,7 @@ fn unique_id<'t>(
     let text = value.text()?;
     let id = EndpointId::new(text).map_err(|bad| {
         let fix = "write a short name such as \"orders\"";
-        Flaw::new(format!("{} is no id: {bad}", quoted(text)), fix)
+        Flaw::new(format!("{} is not an id: {bad}", quoted(text)), fix)
     })?;
     if text
         .strip_prefix("ep_")

@@ -102,7 +102,7 @@ pub(super) fn check_roots(path: &Path) -> Result<(), Flaw> {
     let flawed = |what: String| Flaw::new(format!("{}: {what}", path.display()), fix);
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&content) {
-        let certificate = certificate.map_err(|_| flawed("this is no PEM".to_owned()))?;
+        let certificate = certificate.map_err(|_| flawed("this is not PEM".to_owned()))?;
         let n = roots.len() + 1;
         roots
             .add(certificate)
@@ -128,7 +128,7 @@ pub(super) fn file_name(text: &str) -> Result<&str, Flaw> {
     }
     if text.contains('\0') {
         return Err(Flaw::new(
-            format!("{} is no file name", quoted(text)),
+            format!("{} is not a file name", quoted(text)),
             "remove the NUL",
         ));
     }

@@ -49,7 +49,7 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, Faults> {
 ///
 /// # Errors
 ///
-/// The file cannot be read, is no TOML, or `[listen]` has faults.
+/// The file cannot be read, is not TOML, or `[listen]` has faults.
 pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Faults> {
     let (path, text) = match read_text(path, env)? {
         Some((path, text)) => (Some(path), text),
@@ -128,7 +128,7 @@ pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
     Err(faulty())
 }
 
-/// Notes what is no TOML.
+/// Notes what is not TOML.
 fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
     if errors.is_empty() {
         return;

@@ -1,9 +1,9 @@
 //! A typed reader over the spanned TOML tree: the raw side of the configuration.
 //!
-//! serde stops at the first fault, and a person who repairs a file wants them all. So
-//! the tree is walked by hand: each key is taken by name and parsed; what is wrong is
-//! noted with its place, and the walk goes on. Keys that nobody took are unknown. The
-//! keys that exist are thus written down once, where they are read.
+//! serde stops at the first fault, but a person who repairs a file wants all of them. So the
+//! reader walks the tree itself: each key is taken by name and parsed, a fault is recorded
+//! with its place, and the walk goes on. Keys that nothing took are unknown. The known keys
+//! are thus defined once, where they are read.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -150,7 +150,7 @@ impl Unknown<'_> {
                 "in this table"
             };
             return format!(
-                "did you mean {}? it is no key {place}",
+                "did you mean {}? it is not a key {place}",
                 elsewhere.join(" or ")
             );
         }
@@ -344,7 +344,7 @@ impl<'t> Value<'t> {
                 return Err(self.mistyped("this is a number", fix));
             }
         };
-        let endless = || Flaw::new("this is no finite number", "write a number such as 0.5");
+        let endless = || Flaw::new("this is not a finite number", "write a number such as 0.5");
         read.is_finite().then_some(read).ok_or_else(endless)
     }
 
@@ -399,7 +399,7 @@ impl<'t> Value<'t> {
     }
 }
 
-/// `path.key`; a key that is no bare TOML key is quoted.
+/// `path.key`; a key that is not a bare TOML key is quoted.
 fn joined(path: &str, key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let key = if !key.is_empty() && key.len() <= 64 && key.chars().all(bare) {

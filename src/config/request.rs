@@ -17,7 +17,7 @@ pub const MAX_URL: usize = 8 * 1024;
 /// Why a URL cannot be an endpoint's or a proxy's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
-    #[error("this is no absolute URL")]
+    #[error("this is not an absolute URL")]
     Syntax,
     #[error("the URL's scheme is neither https nor http")]
     Scheme,
@@ -64,7 +64,7 @@ pub fn parse_url(text: &str) -> Result<Url, BadUrl> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(BadUrl::Scheme);
     }
-    // The URL standard would mend what is no URL by RFC 3986, and drop empty user info.
+    // The WHATWG parser would repair what RFC 3986 refuses, and drop empty user info.
     let Some((_, rest)) = text.split_once("://") else {
         return Err(BadUrl::Syntax);
     };
@@ -96,7 +96,7 @@ pub fn parse_proxy(text: &str) -> Result<Url, BadUrl> {
 /// Why a static header was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
-    #[error("this is no header name")]
+    #[error("this is not a header name")]
     Name,
     #[error("outboxd sets this header itself")]
     Reserved,

@@ -90,7 +90,9 @@ pub(super) fn read_listen(
         .http
         .filter(|http| !http.ip().to_canonical().is_loopback());
     if let (Some(address), false) = (open, any_token) {
-        let problem = format!("{address} is not loopback and there is no token: the door is open");
+        let problem = format!(
+            "{address} is not loopback, and without a token anyone who reaches it has full access"
+        );
         let fix = "add a token under [auth], or listen on 127.0.0.1 or the Unix socket only";
         listen.fault("http", &Flaw::new(problem, fix));
     }
@@ -168,7 +170,7 @@ fn read_outbox(mut outbox: Section<'_>) -> OutboxLimits {
     let share = |value: &Value<'_>| match value.decimal()? {
         share if share > 0.0 && share <= 1.0 => Ok(share),
         share => {
-            let problem = format!("{share} is no share of the outbox");
+            let problem = format!("{share} is not a share of the outbox");
             Err(Flaw::new(
                 problem,
                 "write a number above 0 and up to 1, such as 0.5",

@@ -13,8 +13,8 @@ use crate::domain::endpoint::{Ordering, Source};
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// The block of contract section 3, as it stands there.
-const CONTRACT: &str = r#"
+/// Every key with its default.
+const ALL_DEFAULTS: &str = r#"
 data_dir = "./outboxd-data"     # $STATE_DIRECTORY when set; relative to the working directory
 [listen]
 http = "127.0.0.1:7717"         # "" turns it off
@@ -127,8 +127,8 @@ fn nothing_said_gives_the_defaults() {
 }
 
 #[test]
-fn the_contract_s_own_file_gives_the_defaults() {
-    let mut config = good(CONTRACT).config;
+fn the_documented_defaults_are_the_defaults() {
+    let mut config = good(ALL_DEFAULTS).config;
     let orders = config.endpoints.pop().unwrap();
     assert_eq!(
         std::mem::take(&mut config.delivery.user_agent),
@@ -317,7 +317,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             1,
             "max_event_size",
             "unknown",
-            "did you mean \"ingest.max_event_size\"? it is no key at the top",
+            "did you mean \"ingest.max_event_size\"? it is not a key at the top",
         ),
         (
             "[retry]\nmax_in_flight = 1",
@@ -397,7 +397,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             13,
             "listen.unix_mode",
-            "\"0668\" is no mode",
+            "\"0668\" is not a mode",
             "octal",
         ),
         (
@@ -693,7 +693,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             9,
             "log.level",
-            "\"inof\" is no level",
+            "\"inof\" is not a level",
             "did you mean \"info\"?",
         ),
         (
@@ -751,7 +751,7 @@ fn faults_of_endpoints_name_the_endpoint() {
         4,
         15,
         "types[1]",
-        "\"a*\" is no pattern",
+        "\"a*\" is not a pattern",
         "order.*",
     );
     case(

@@ -152,7 +152,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, BadUnit> {
 }
 
 /// Writes whole milliseconds in the largest unit that is exact; less than one is cut off.
-/// One day is `"24h"`, as the contract has it.
+/// One day is `"24h"`, as in `config.example.toml`.
 pub fn show_duration(span: Duration) -> String {
     let millis = span.as_millis();
     let exact = |unit_ms: u64| {
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_contract_names() {
+    fn reads_every_documented_form() {
         let duration = |text| parse_duration(text).unwrap();
         assert_eq!(duration("250ms"), Duration::from_millis(250));
         assert_eq!(duration("5s"), Duration::from_secs(5));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_what_the_contract_names() {
+    fn shows_every_documented_form() {
         for text in ["0s", "250ms", "5s", "10m", "6h", "24h", "3d", "7d"] {
             assert_eq!(show_duration(parse_duration(text).unwrap()), text);
         }

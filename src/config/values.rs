@@ -113,7 +113,7 @@ pub(super) fn plain_name(value: &Value<'_>) -> Result<String, Flaw> {
     if is_plain(text, 64) {
         return Ok(text.to_owned());
     }
-    let problem = format!("{} is no name", quoted(text));
+    let problem = format!("{} is not a name", quoted(text));
     Err(Flaw::new(problem, "write 1 to 64 of A-Z a-z 0-9 _ -"))
 }
 
@@ -150,7 +150,7 @@ pub(super) fn socket_mode(value: &Value<'_>) -> Result<u32, Flaw> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if octal && mode <= 0o777 => Ok(mode),
         _ => Err(Flaw::new(
-            format!("{} is no mode from 0 to 0777", quoted(text)),
+            format!("{} is not a mode from 0 to 0777", quoted(text)),
             fix,
         )),
     }
@@ -173,7 +173,10 @@ pub(super) fn host(value: &Value<'_>) -> Result<String, Flaw> {
     match url::Host::parse(text) {
         Ok(host) if !text.contains('*') => Ok(host.to_string()),
         _ if bare => Ok(format!("[{}]", text.to_lowercase())),
-        _ => Err(Flaw::new(format!("{} is no host name", quoted(text)), fix)),
+        _ => Err(Flaw::new(
+            format!("{} is not a host name", quoted(text)),
+            fix,
+        )),
     }
 }
 
@@ -192,7 +195,7 @@ pub(super) fn network(value: &Value<'_>) -> Result<IpNet, Flaw> {
             )
         }
         Err(_) => (
-            "is no network",
+            "is not a network",
             "write one such as \"10.0.0.0/8\" or \"fd00::/8\"".to_owned(),
         ),
     };
@@ -203,7 +206,7 @@ pub(super) fn type_pattern(value: &Value<'_>) -> Result<TypePattern, Flaw> {
     let text = value.text()?;
     TypePattern::parse(text).map_err(|bad| {
         let fix = "write such as \"order.created\", \"order.*\" or \"*\"";
-        Flaw::new(format!("{} is no pattern: {bad}", quoted(text)), fix)
+        Flaw::new(format!("{} is not a pattern: {bad}", quoted(text)), fix)
     })
 }
 
@@ -211,7 +214,7 @@ pub(super) fn type_pattern(value: &Value<'_>) -> Result<TypePattern, Flaw> {
 pub(super) fn log_level(value: &Value<'_>) -> Result<String, Flaw> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let text = value.text()?.trim();
-    let flawed = |fix: String| Err(Flaw::new(format!("{} is no level", quoted(text)), fix));
+    let flawed = |fix: String| Err(Flaw::new(format!("{} is not a level", quoted(text)), fix));
     let level = text.to_lowercase();
     if LEVELS.contains(&level.as_str()) {
         return Ok(level);

@@ -1,4 +1,4 @@
-//! Attempts under way: a task each, which always tells of its end.
+//! Attempts under way: one task each, which always reports how it ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) struct Ended {
 /// Where attempts end.
 pub struct Attempts(pub(super) mpsc::UnboundedReceiver<Ended>);
 
-/// Tells of an attempt's end even if its task breaks down: a slot is never lost.
+/// Reports the end of an attempt even if its task panics, so that a slot is never lost.
 pub(super) struct Guard {
     no: EndpointNo,
     event: EventId,
@@ -115,7 +115,7 @@ async fn attempt(
     transport.attempt(endpoint, &outgoing).await
 }
 
-/// An attempt that never left the house.
+/// An attempt for which no request was sent.
 fn unsent(detail: &str) -> Attempt {
     Attempt {
         at: clock::now(),

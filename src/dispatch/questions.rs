@@ -1,7 +1,7 @@
-//! Questions to the dispatcher: how a lane stands, for `explain` and `status`.
+//! Queries to the dispatcher: the state of a lane, for `explain` and `status`.
 //!
-//! They are answered between two inputs of the engine, so an answer is of one moment. A
-//! question changes nothing, and nobody who asks can make the dispatcher wait.
+//! The dispatcher answers them between two inputs of the engine, so an answer is consistent.
+//! A query changes nothing and never makes the dispatcher wait.
 
 use std::time::Duration;
 

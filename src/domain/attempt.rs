@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Blocked,
     /// What came back is not HTTP, or breaks off.
     Protocol,
-    /// An answer that is no 2xx.
+    /// An answer that is not a 2xx.
     Status,
 }
 

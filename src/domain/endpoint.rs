@@ -33,7 +33,7 @@ pub enum TypePattern {
     Exact(EventType),
 }
 
-/// The text is no type pattern.
+/// The text is not a type pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a type pattern is a type name, a prefix that ends in \".*\", or \"*\"")]
 pub struct BadPattern;

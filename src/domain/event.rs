@@ -1,4 +1,4 @@
-//! What the app hands in, and the names that go with it.
+//! Events as the application hands them in, and the names and keys that they carry.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
-//! What the product is about, without any I/O: events, endpoints, deliveries, and the
+//! The domain, without any I/O: events, endpoints, deliveries, and the
 //! decisions made over them. Nothing here reads a clock, rolls dice, or touches a disk
-//! or a socket; whoever calls brings the time and the randomness.
+//! or a socket; the caller passes the time and the randomness.
 
 pub mod address;
 pub mod attempt;

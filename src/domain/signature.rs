@@ -56,7 +56,7 @@ impl Secret {
         Ok(Secret { key: key.into() })
     }
 
-    /// A new secret from 32 bytes that nobody can guess: the caller has the dice.
+    /// A new secret from 32 random bytes, which the caller provides.
     pub fn generate(random: [u8; 32]) -> Self {
         Secret { key: random.into() }
     }

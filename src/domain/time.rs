@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
-/// The text is no RFC 3339 time, or one before 1970 or after 9999.
+/// The text is not an RFC 3339 time, or one before 1970 or after 9999.
 #[derive(Debug, thiserror::Error)]
 #[error("not an RFC 3339 time such as 2030-01-01T00:00:00Z")]
 pub struct BadTimestamp;

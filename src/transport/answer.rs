@@ -1,7 +1,7 @@
-//! What a receiver answered: as much of its body as is kept, and when to come back.
+//! The response of a receiver: as much of its body as is kept, and `Retry-After`.
 //!
-//! Never more than `response_body_limit` is read. A longer body, or one that has not
-//! shown its end by then, is dropped with its connection, and the status stands.
+//! Never more than `response_body_limit` is read. A longer body is dropped together with its
+//! connection; the status still counts.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -143,7 +143,7 @@ impl Builder {
     }
 
     /// A client that keeps at most `idle` connections a host. For the keeping one that is
-    /// `max_in_flight`, which is no bound of its own: with less, a host that is sent to
+    /// `max_in_flight`, which is not a bound of its own: with less, a host that is sent to
     /// as fast as that allows would have its connections closed and opened all the time.
     /// What bounds them over all hosts is [`super::idle_budget`].
     fn client(&self, rule: &Arc<DialRule>, idle: usize) -> Result<Client, TransportError> {

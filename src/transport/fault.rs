@@ -1,4 +1,4 @@
-//! From the errors of reqwest and what stands below it to a kind and a sentence.
+//! Maps the errors of reqwest, hyper, rustls and the system to a kind and a sentence.
 //!
 //! The chain of sources is walked by type: our resolver's own error, rustls's, hyper's,
 //! the system's. reqwest's own texts are never used: they repeat the URL, whose query

@@ -5,10 +5,10 @@
 //! redirect, or decides what an answer means for the delivery. No environment variable
 //! changes where a request goes.
 //!
-//! An answer counts once its status and body are in: a 2xx whose body breaks off is
+//! A response counts only when its body has been read to the end: a 2xx whose body breaks off is
 //! `protocol`, one whose body takes until the deadline is `timeout`, both with the status
 //! recorded, and the delivery is tried again (at least once is the promise). A body that
-//! is longer than what is kept is no fault. Any other status is kind `status` whatever
+//! is longer than what is kept is not a fault. Any other status is kind `status` whatever
 //! its body does.
 
 mod answer;

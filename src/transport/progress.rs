@@ -1,4 +1,4 @@
-//! How far an attempt has come, so that a fault can say what it interrupted.
+//! The progress of an attempt, so that a fault can say what it interrupted.
 //!
 //! reqwest tells neither what it was doing when time ran out nor which address it
 //! dialled. The resolver and the connector run inside the attempt's own task, so a

@@ -1,4 +1,4 @@
-//! From a name to the addresses that may be dialled.
+//! Resolves a name to the addresses that may be dialled.
 //!
 //! reqwest asks here whenever it opens a connection to a name, so nothing that a name
 //! resolves to is dialled unjudged, and what was judged is what is dialled: there is no
@@ -34,7 +34,7 @@ const SLOW_NAMES: usize = 4096;
 /// Addresses of one name that are dialled. More is no use within `connect_timeout`.
 const ADDRESSES: usize = 16;
 
-/// Why a name led nowhere.
+/// Why a name gave no address to dial.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveFault {
     #[error("cannot resolve {name}: {source}")]

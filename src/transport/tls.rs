@@ -1,4 +1,4 @@
-//! Whom we believe: the TLS configuration of outgoing connections.
+//! The TLS configuration of outgoing connections: versions, protocols and trusted roots.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub enum TlsFault {
         path: PathBuf,
         source: rustls_pki_types::pem::Error,
     },
-    #[error("ca_file {} holds a certificate that is no root: {source}", path.display())]
+    #[error("ca_file {} holds a certificate that is not a root: {source}", path.display())]
     Root {
         path: PathBuf,
         source: rustls::Error,

@@ -99,7 +99,7 @@ impl From<&RetryPolicy> for Retry {
     }
 }
 
-/// Static headers by name: their values often let somebody in somewhere.
+/// Static headers by name; their values are often credentials and are masked.
 fn shown_headers(headers: &HeaderMap) -> BTreeMap<&str, &'static str> {
     let names = headers.keys();
     names.map(|name| (name.as_str(), MASK)).collect()

@@ -113,8 +113,8 @@ impl<'a> Event<'a> {
         let payload = match &event.payload {
             event::Payload::Json(data) => Payload::Json {
                 data: serde_json::from_slice(data).map_err(|error| {
-                    tracing::error!(event = %event.summary.id, %error, "stored data is no JSON");
-                    Problem::new(Kind::Damaged, "the stored data is no JSON")
+                    tracing::error!(event = %event.summary.id, %error, "stored data is not JSON");
+                    Problem::new(Kind::Damaged, "the stored data is not JSON")
                 })?,
             },
             event::Payload::Opaque { content_type, body } => Payload::Opaque {

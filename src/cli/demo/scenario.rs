@@ -48,7 +48,7 @@ pub struct DemoEvent {
 
 pub const JSON: &str = "application/json";
 
-/// One JSON event for each endpoint that fails, and one body that is no JSON.
+/// One JSON event for each endpoint that fails, and one body that is not JSON.
 pub const EVENTS: [DemoEvent; 3] = [
     DemoEvent {
         event_type: "order.created",

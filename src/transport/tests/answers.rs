@@ -43,7 +43,7 @@ fn header<'a>(headers: &'a [String], name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn the_request_carries_what_the_contract_names() {
+async fn the_request_carries_the_documented_headers() {
     let unsigned = endpoint("http://127.0.0.1/a/b?c=d");
     let (first, headers, body) = sent(&unsigned, &event()).await;
     assert_eq!(first, "POST /a/b?c=d HTTP/1.1");
