@@ -41,7 +41,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
-        // These tell about themselves.
+        // These report their own failures.
         Command::Serve(args) => return cli::serve::run(&args),
         Command::Check(args) => return cli::check::check(&args),
         Command::Listen(args) => cli::listen::run(&args),

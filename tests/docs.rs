@@ -1,4 +1,4 @@
-//! The papers are true to the code: what they name is there.
+//! The documents match the code: the files and commands that they name exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;

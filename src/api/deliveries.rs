@@ -1,4 +1,4 @@
-//! Reading deliveries, and trying them again or giving them up.
+//! Deliveries: listed, shown, retried and cancelled.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Endpoints: made, read, changed, deleted, switched on and off, tried out.
+//! Endpoints: made, read, changed, deleted, enabled, disabled and tested.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What a request says that its body is.
+//! The content type of a request.
 
 use http::{HeaderMap, header};
 

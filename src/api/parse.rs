@@ -2,7 +2,7 @@
 //!
 //! `data` is never parsed into a tree and never written again: it is a slice of the
 //! request, so it stays byte for byte what it was, and its depth costs no stack. The
-//! slices keep the whole request in memory; whoever keeps an event for long copies it.
+//! slices keep the whole request in memory; code that keeps an event for long copies it.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The signing secrets of endpoints: shown to whoever may change them, and replaced.
+//! The signing secrets of endpoints: shown, and replaced.
 //!
 //! These responses alone, and that of `POST /v1/endpoints`, hold a secret in the clear, and
 //! say that no cache may keep them.

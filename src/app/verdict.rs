@@ -324,3 +324,132 @@ fn pending(
     };
     Verdict::new(Answer::Queued, detail + &tried)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{EventType, Tenant};
+    use crate::outbox::StatusCounts;
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(1_767_225_600_000)
+    }
+
+    fn later() -> Timestamp {
+        Timestamp::from_millis(1_767_225_660_000)
+    }
+
+    fn pending_delivery(event: &str, due: Timestamp) -> DeliveryView {
+        DeliveryView {
+            event: event.parse().unwrap(),
+            endpoint: EndpointId::new("orders").unwrap(),
+            tenant: Tenant::default(),
+            event_type: EventType::new("a").unwrap(),
+            status: Status::Pending,
+            reason: None,
+            attempts: Vec::new(),
+            attempt_count: 0,
+            next_attempt_at: Some(due),
+            accepted_at: now(),
+            finished_at: None,
+        }
+    }
+
+    fn stored(due: Timestamp) -> Stored {
+        let delivery = pending_delivery("evt_01ARZ3NDEKTSV4RRFFQ69G5FAV", due);
+        Stored {
+            event: EventSummary {
+                id: delivery.event,
+                tenant: Tenant::default(),
+                event_type: delivery.event_type.clone(),
+                key: None,
+                idempotency_key: None,
+                accepted_at: now(),
+                deliver_at: None,
+                counts: StatusCounts::default(),
+            },
+            delivery: Some(delivery),
+            endpoint: None,
+            ahead: None,
+        }
+    }
+
+    fn lane() -> LaneView {
+        LaneView {
+            in_flight: 1,
+            concurrency_limit: 4,
+            held: false,
+            breaker_open: false,
+            probe_at: None,
+            paused_until: None,
+            rate_limited_until: None,
+        }
+    }
+
+    fn judged(stored: &Stored, lane: Option<LaneView>) -> (Answer, Option<Timestamp>) {
+        let live = Live {
+            lane,
+            ..Live::default()
+        };
+        let verdict = stored.verdict(&live, now());
+        (verdict.answer, verdict.next_at)
+    }
+
+    #[test]
+    fn a_pending_delivery_waits_for_what_lets_it_go_last() {
+        let (due, early) = (stored(now()), stored(later()));
+        assert_eq!(judged(&due, None), (Answer::Queued, None));
+        assert_eq!(judged(&due, Some(lane())), (Answer::Queued, None));
+        assert_eq!(judged(&early, None), (Answer::Waiting, Some(later())));
+        let open = LaneView {
+            breaker_open: true,
+            probe_at: Some(later()),
+            ..lane()
+        };
+        assert_eq!(
+            judged(&due, Some(open)),
+            (Answer::BreakerOpen, Some(later()))
+        );
+        let probing = LaneView {
+            probe_at: None,
+            ..open
+        };
+        assert_eq!(judged(&due, Some(probing)), (Answer::BreakerOpen, None));
+        let paused = LaneView {
+            paused_until: Some(later()),
+            ..lane()
+        };
+        assert_eq!(judged(&due, Some(paused)), (Answer::Paused, Some(later())));
+        assert_eq!(
+            judged(&early, Some(paused)),
+            (Answer::Waiting, Some(later()))
+        );
+        let limited = LaneView {
+            rate_limited_until: Some(later()),
+            ..lane()
+        };
+        assert_eq!(
+            judged(&due, Some(limited)),
+            (Answer::RateLimited, Some(later()))
+        );
+    }
+
+    #[test]
+    fn an_attempt_under_way_and_an_earlier_event_go_before_all_else() {
+        let mut stored = stored(later());
+        stored.ahead = Some(pending_delivery("evt_01ARZ3NDEKTSV4RRFFQ69G5FAA", now()));
+        let live = Live {
+            in_flight: true,
+            ..Live::default()
+        };
+        assert_eq!(stored.verdict(&live, now()).answer, Answer::InFlight);
+        assert_eq!(judged(&stored, None), (Answer::Behind, None));
+    }
+
+    #[test]
+    fn without_a_delivery_the_endpoint_is_not_subscribed() {
+        let mut stored = stored(now());
+        stored.delivery = None;
+        assert_eq!(judged(&stored, None), (Answer::NotSubscribed, None));
+    }
+}

@@ -1,4 +1,4 @@
-//! `outboxd check`: is the configuration good, and what is in effect?
+//! `outboxd check`: validates the configuration and prints it in effect.
 //!
 //! Reads what the daemon would read and changes nothing: it opens no port, no socket and
 //! no data directory.

@@ -1,7 +1,7 @@
-//! One request to the daemon, over TCP or its Unix socket.
+//! Requests to the daemon, over TCP or its Unix socket.
 //!
-//! HTTP only: the daemon itself speaks no TLS. Behind a proxy that does, use its plain
-//! side or the socket.
+//! Plain HTTP only, as the daemon itself has no TLS. When a proxy terminates TLS in front of
+//! it, use the daemon's own address or its socket.
 
 use std::fmt;
 use std::io;
@@ -54,7 +54,7 @@ pub struct Reach {
 /// it is there. Only called when nothing else says where the daemon is.
 pub type Configured = fn(Option<&Path>) -> Result<Listen, Failure>;
 
-/// Why the daemon did not do what it was asked. What it said is escaped.
+/// Why a request to the daemon failed. What the daemon said is escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error(

@@ -1,4 +1,4 @@
-//! `outboxd dead`: what was given up, why, and what the endpoint said last.
+//! `outboxd dead`: dead deliveries, with the reason and the endpoint's last response.
 
 use super::answers::{Delivery, List};
 use super::client::{Configured, Reach};
@@ -30,7 +30,7 @@ pub struct Args {
 enum Command {
     /// List dead deliveries, newest event first
     List {
-        /// Only this endpoint's
+        /// Only deliveries to this endpoint
         #[arg(long)]
         endpoint: Option<String>,
         #[command(flatten)]

@@ -41,7 +41,7 @@ enum Command {
         /// pending, held, delivered or dead
         #[arg(long, value_parser = status)]
         status: Option<&'static str>,
-        /// Only this endpoint's
+        /// Only deliveries to this endpoint
         #[arg(long)]
         endpoint: Option<String>,
         #[command(flatten)]
@@ -152,7 +152,7 @@ fn listed(list: &List<Delivery>, now: Timestamp, paint: Paint) -> String {
     table.render(paint) + &more(list.next.as_deref(), paint)
 }
 
-/// What an attempt came to, in a word: `200`, `503`, `timeout`.
+/// The outcome of an attempt in a word: `200`, `503`, `timeout`.
 pub(super) fn outcome(attempt: &Attempt) -> String {
     match (attempt.status, &attempt.error) {
         (Some(status), _) => status.to_string(),

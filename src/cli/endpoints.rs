@@ -1,6 +1,6 @@
-//! `outboxd endpoints`: list and show them, and all that can be done with one.
+//! `outboxd endpoints`: list, show, make, change, test and remove endpoints.
 //!
-//! A secret is printed by `add`, `rotate` and `secret` alone: where it is asked for.
+//! Only `add`, `rotate` and `secret` print a secret.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -36,7 +36,7 @@ pub struct Args {
 enum Command {
     /// List endpoints by id
     List {
-        /// Only this tenant's
+        /// Only endpoints of this tenant
         #[arg(long)]
         tenant: Option<String>,
         #[command(flatten)]
@@ -270,7 +270,7 @@ async fn switch(client: &Client, endpoint: &EndpointId, action: &str) -> Result<
     answer.map(drop)
 }
 
-/// The API answers 204; scripts get an object all the same.
+/// The API answers 204 without a body; `--json` prints an object.
 fn done(
     json: bool,
     endpoint: &EndpointId,

@@ -1,4 +1,4 @@
-//! What the list commands take, and the query that it makes.
+//! The filters and paging options of list commands, and the query made of them.
 
 use url::form_urlencoded;
 
@@ -24,18 +24,18 @@ pub struct Filter {
     pub until: Option<String>,
 }
 
-/// Which part of a list.
+/// Paging.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Part {
     /// How many at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub limit: Option<u16>,
-    /// Where the list before ended
+    /// The cursor that the page before ended with
     #[arg(long)]
     pub cursor: Option<String>,
 }
 
-/// A query string that is being made. Empty until something is added.
+/// Builds a query string.
 #[derive(Debug, Default)]
 pub struct QueryString(String);
 
@@ -84,7 +84,7 @@ impl Part {
     }
 }
 
-/// The line under a list that goes on.
+/// The line under a page that is not the last.
 pub fn more(next: Option<&str>, paint: Paint) -> String {
     match next {
         Some(cursor) => {

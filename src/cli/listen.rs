@@ -1,8 +1,8 @@
 //! `listen`: a receiver for development. Prints each request, checks its signature, and
-//! answers what it was told to, or what the URL behind `--forward` answers.
+//! answers with the status of `--status` or with the response of the URL of `--forward`.
 //!
-//! It listens on 127.0.0.1 only. What it prints came from outside: nothing of it reaches
-//! the terminal as a control sequence.
+//! It listens on 127.0.0.1 only. What it prints came from outside, so control sequences are
+//! escaped.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Runs until SIGINT or SIGTERM, or until nobody reads its output.
+/// Runs until SIGINT or SIGTERM, or until its output is closed.
 pub fn run(args: &Listen) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,7 +1,6 @@
-//! A receiver of webhooks on loopback: what `listen` and `demo` stand on.
+//! A receiver of webhooks on loopback, used by `listen` and `demo`.
 //!
-//! HTTP/1.1 only, and no more than a developer's machine needs, but it bounds what it
-//! takes: connections, headers, bodies, and how long they may take to come.
+//! HTTP/1.1 only. It limits connections, headers, bodies and the time they may take.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -64,7 +63,7 @@ impl From<StatusCode> for Reply {
     }
 }
 
-/// Whether a request is what it claims to be.
+/// The result of checking a request's signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Verified,

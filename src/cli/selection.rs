@@ -1,4 +1,4 @@
-//! Which deliveries `replay` and `endpoints purge` are about.
+//! The options of `replay` and `endpoints purge` that select deliveries.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

@@ -1,4 +1,4 @@
-//! `verify`: what a receiver would say of a message.
+//! `verify`: checks the signature of a message as a receiver would.
 
 use std::time::Duration;
 

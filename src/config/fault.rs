@@ -1,15 +1,15 @@
 //! What is wrong with a configuration, and where.
 //!
-//! A fault never repeats a secret: values of keys that hold one are not quoted at all,
-//! and whatever looks like a signing secret is cut out of every text here, since people
-//! paste one where a file name belongs.
+//! A fault never repeats a secret: values of keys that hold one are not quoted at all, and
+//! anything that looks like a signing secret is removed from every text here, since people
+//! paste secrets where a file name belongs.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// One thing to put right.
+/// One thing to correct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// From 1; `None` for a fault of the whole file or of the environment.

@@ -70,7 +70,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Secret, Flaw> {
         .map_err(|bad| Flaw::new(format!("in {}: {bad}", path.display()), SECRET_FIX))
 }
 
-/// How to come by a good secret.
+/// How to get a valid secret.
 pub(super) const SECRET_FIX: &str = "make one with `outboxd keygen`";
 
 /// The SHA-256 of a bearer token from its file.

@@ -1,4 +1,4 @@
-//! From a file, or none, to the configuration in effect.
+//! Loads the configuration in effect, from a file or from the defaults.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -45,7 +45,7 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, Faults> {
 }
 
 /// Where the daemon listens, for clients: all other tables are left alone, and no secret
-/// or token file is opened, as whoever calls the daemon need not be let to read them.
+/// or token file is opened, as a client of the daemon may not be permitted to read them.
 ///
 /// # Errors
 ///
@@ -116,8 +116,8 @@ pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
         list: reader.finish(&known_keys()),
     };
     note_syntax(&reader, text, &errors);
-    // What the parser makes of text it could not follow would be faulted for what it is
-    // not. A key given twice leaves the rest as it was written.
+    // After a syntax error the tree is incomplete, and its faults would mislead. A key given
+    // twice leaves the rest as it was written.
     if errors.iter().any(|error| error.message() != DUPLICATE) {
         return Err(faulty());
     }

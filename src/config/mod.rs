@@ -1,9 +1,8 @@
 //! The configuration: raw TOML in, checked values out, all faults at once.
 //!
 //! Two stages. `reader` walks the spanned TOML tree (raw); `sections` and `endpoints`
-//! take each key from it and make the checked types here. Nothing past this module ever
-//! sees an unchecked value, and nothing here changes the world: files are read, never
-//! made. A secret never reaches a fault or `Debug`.
+//! take each key from it and make the checked types here. No other module sees an
+//! unchecked value, and nothing here has side effects: files are read, never written. A secret never reaches a fault or `Debug`.
 
 mod defaults;
 mod endpoints;

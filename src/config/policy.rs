@@ -6,7 +6,7 @@ use crate::domain::retry::RetryPolicy;
 
 /// The most attempts at once, of the daemon and of one endpoint.
 pub const MAX_IN_FLIGHT: usize = 65_536;
-/// How many attempts one endpoint has at once when it says nothing.
+/// The default of an endpoint's `max_in_flight`.
 pub const ENDPOINT_MAX_IN_FLIGHT: usize = 16;
 /// The longest a whole attempt may take.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -14,7 +14,7 @@ use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::retry::RetryPolicy;
 
-/// What stands where something is hidden.
+/// Replaces what is hidden.
 const MASK: &str = "…";
 
 /// A key's value in both forms; `toml` is `None` where it would show a secret.

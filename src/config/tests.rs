@@ -405,7 +405,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             13,
             "listen.unix_mode",
-            "no mode",
+            "not a mode",
             "octal",
         ),
         (
@@ -413,7 +413,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             13,
             "listen.unix_mode",
-            "no mode",
+            "not a mode",
             "octal",
         ),
         (
@@ -421,7 +421,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             15,
             "listen.hosts[1]",
-            "no host name",
+            "not a host name",
             "bare name",
         ),
         (
@@ -501,7 +501,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             18,
             "outbox.endpoint_share",
-            "no share",
+            "not a share",
             "above 0",
         ),
         (
@@ -509,7 +509,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             18,
             "outbox.endpoint_share",
-            "no share",
+            "not a share",
             "up to 1",
         ),
         (
@@ -517,7 +517,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             18,
             "outbox.endpoint_share",
-            "no finite",
+            "not a finite",
             "0.5",
         ),
         (
@@ -581,7 +581,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             19,
             "delivery.allow_networks[0]",
-            "no network",
+            "not a network",
             "10.0.0.0/8",
         ),
         (
@@ -701,7 +701,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             9,
             "log.level",
-            "no level",
+            "not a level",
             "info,outboxd=debug",
         ),
         (
@@ -807,7 +807,7 @@ fn faults_of_endpoints_name_the_endpoint() {
         4,
         9,
         "headers.\"a b\"",
-        "no header name",
+        "not a header name",
         "x-team",
     );
     case(
@@ -879,7 +879,11 @@ fn faults_of_endpoints_name_the_endpoint() {
         "authorization",
     );
     url("ftp://example.com", "scheme", "https://");
-    url("example.com", "no absolute URL", "https://example.com/hook");
+    url(
+        "example.com",
+        "not an absolute URL",
+        "https://example.com/hook",
+    );
     check_cases(&[
         (
             "[[endpoint]]\nurl = \"https://a.example\"",
@@ -1108,7 +1112,7 @@ fn faulty_tokens_and_secret_files_are_told_without_their_content() {
     one(
         "[[auth.tokens]]\nname = \"a b\"\nscope = \"admin\"\ntoken_file = \"good\"\n",
         "auth.tokens[0].name",
-        "no name",
+        "not a name",
     );
     one(
         "[[auth.tokens]]\nname = \"a\"\nscope = \"admin\"\ntoken = \"s3cret\"\ntoken_file = \"good\"\n",

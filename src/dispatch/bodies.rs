@@ -11,12 +11,12 @@ use crate::outbox::Content;
 /// What a kept body costs besides itself, in bytes.
 const COST: usize = 256;
 
-/// One that has waited so much longer than the newest will most likely wait on.
+/// A body that is older than the newest by this much will most likely wait longer.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Bodies by event. Over the budget those go that have waited for long. If there are none
-/// a new one is not kept: deliveries mostly go out in the order in which they came, so it
-/// is the last that will be wanted.
+/// Bodies by event. Over the budget the bodies that have waited long are dropped. If there are
+/// none, a new body is not kept: deliveries mostly go out in the order in which they came, so
+/// it would be needed last.
 #[derive(Debug)]
 pub struct Bodies {
     kept: BTreeMap<EventId, Kept>,

@@ -1,5 +1,4 @@
-//! What the engine wants to know of the index. A reading that fails is tried again by the
-//! engine, after a second.
+//! Reads of the index for the engine. The engine repeats a read that failed after a second.
 
 use crate::domain::endpoint::{EndpointNo, Ordering};
 use crate::domain::engine::{Entry, Input, Key};

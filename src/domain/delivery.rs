@@ -45,7 +45,7 @@ pub enum Reason {
     Cancelled,
     EndpointDeleted,
     HeldTooLong,
-    /// Dead: held, and thrown out to make room.
+    /// Dead: it was held, and its space was needed.
     Space,
 }
 
@@ -107,7 +107,7 @@ pub enum Move {
     Hold { reason: Reason },
     /// Pending again, due then, with a fresh budget.
     Release { at: Timestamp },
-    /// Given up for a reason that is no attempt's.
+    /// Given up for another reason than the outcome of an attempt.
     Die { at: Timestamp, reason: Reason },
 }
 
@@ -126,7 +126,7 @@ pub enum Next {
     },
 }
 
-/// This state knows no such move.
+/// The move is not possible from this state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a {} delivery cannot take the move {to:?}", from.as_str())]
 pub struct IllegalMove {

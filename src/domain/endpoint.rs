@@ -267,7 +267,7 @@ pub struct EndpointChange {
 }
 
 impl EndpointChange {
-    /// Takes what it says over into the definition; `enabled` is no part of that.
+    /// Applies the change to a definition, `enabled` excepted.
     pub fn apply(&self, spec: &mut EndpointSpec) {
         fn set<T: Clone>(to: &mut T, from: &Option<T>) {
             if let Some(value) = from {
@@ -292,7 +292,7 @@ impl EndpointChange {
 /// Why an endpoint takes no deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DisabledReason {
-    /// Somebody disabled it.
+    /// By the operator or through the API.
     Manual,
     /// It answered 410.
     Gone,

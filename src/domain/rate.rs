@@ -2,8 +2,8 @@
 //! that is handed in.
 //!
 //! Over any span of T seconds at most `rate * T + burst` are taken one by one, where the
-//! burst is `max(1, rate * 100 ms)`; and who has enough to do reaches the rate: what a
-//! late timer puts off within the burst is caught up on.
+//! burst is `max(1, rate * 100 ms)`. An endpoint with enough work reaches the rate: tokens
+//! delayed by a late timer are caught up on within the burst.
 
 use std::time::Duration;
 

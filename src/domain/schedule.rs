@@ -1,10 +1,10 @@
-//! The two clocks of the engine, and who is to be looked at when.
+//! The two clocks of the engine, and the timers of lanes.
 //!
 //! Wall time is what is stored and shown; deadlines run on monotonic time. A due time is
 //! placed on the monotonic clock once, when it is loaded, so that a wall clock which
-//! jumps backwards freezes nothing. When it jumps forward the owner is told, to place
-//! its due times anew; and the span it jumped over counts for no retry budget, so that
-//! a clock which is set right after start-up kills nothing.
+//! jumps backwards freezes nothing. When it jumps forward the engine places its due times
+//! again; the time that was jumped over does not count towards retry budgets, so that
+//! correcting the clock shortly after start-up kills no delivery.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;

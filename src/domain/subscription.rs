@@ -2,8 +2,9 @@
 //! match follows the number of endpoints that want it and not of those there are.
 //!
 //! A pattern costs a hash and a number: a hundred thousand endpoints of as many tenants
-//! are a few megabytes. What has the hash that is looked for is checked against the
-//! endpoint itself, so that a collision gives no tenant another one's events.
+//! are a few megabytes. A match of
+//! hashes is checked against the endpoint itself, so that a collision never gives a tenant
+//! the events of another.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};

@@ -4,9 +4,9 @@
 //! under different rules never share a pool: an endpoint with a grant of its own must
 //! not leave behind a connection that an endpoint without it could reuse.
 //!
-//! Through a proxy the proxy resolves the names and dials, so only literals can be
-//! judged here, and what it may reach is its own configuration's matter. Its own address
-//! is the operator's choice and not judged.
+//! A proxy resolves names and dials itself, so only literal addresses can be checked here, and
+//! its own configuration decides what it may reach. The operator chose its address; it is not
+//! checked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

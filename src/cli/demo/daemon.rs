@@ -1,4 +1,4 @@
-//! The daemon of the demo: this same program, started as anybody would start it.
+//! The daemon of the demo: this same program, started as a user would start it.
 
 use std::fs::File;
 use std::io::Read;
@@ -22,7 +22,7 @@ const MAX_SOCKET_PATH: usize = 107;
 /// How much of its log is shown when something went wrong, in lines.
 const LOG_LINES: usize = 20;
 
-/// A directory of its own that goes with it, and the daemon that works in it.
+/// A temporary directory, and the daemon that runs in it.
 pub struct Daemon {
     home: TempDir,
     child: Option<Child>,
@@ -115,7 +115,7 @@ impl Daemon {
     /// `kill -9`.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // One that has ended already is as dead as it can be.
+            // It fails only if the process has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -39,9 +39,9 @@ enum Phase {
 pub struct Attempt {
     number: u64,
     pub since: Duration,
-    /// It has been running for longer than [`SLOW`], and its lane was told.
+    /// It has been running for longer than [`SLOW`], and its lane counts it.
     pub is_slow: bool,
-    /// What somebody's `retry` made of the delivery meanwhile.
+    /// The delivery as a `retry` left it meanwhile.
     pub retried: Option<Entry>,
 }
 
@@ -122,7 +122,7 @@ impl Busy {
         Some((entry, again))
     }
 
-    /// Whether a delivery of which this was told is busy; then it is noted here.
+    /// Records that a busy delivery was queued. Returns false if it is not busy.
     pub fn queued(&mut self, no: EndpointNo, entry: Entry) -> bool {
         let Some(delivery) = self.all.get_mut(&(no, entry.event)) else {
             return false;
@@ -138,7 +138,7 @@ impl Busy {
         true
     }
 
-    /// Whether a delivery that is no longer pending is busy; then it is noted here.
+    /// Records that a busy delivery is no longer pending. Returns false if it is not busy.
     pub fn withdrawn(&mut self, no: EndpointNo, event: EventId) -> bool {
         let Some(delivery) = self.all.get_mut(&(no, event)) else {
             return false;
@@ -155,7 +155,7 @@ impl Busy {
         self.young.front().map(|young| young.slow_at)
     }
 
-    /// Takes note of the next attempt that has become slow: whose it is.
+    /// The endpoint of the next attempt that has become slow; each is returned once.
     pub fn pop_slow(&mut self, mono: Duration) -> Option<EndpointNo> {
         let young = *self.young.front()?;
         if young.slow_at > mono {

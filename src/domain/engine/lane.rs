@@ -90,7 +90,7 @@ pub struct Scheduled {
 #[derive(Debug)]
 pub struct Ended {
     pub entry: Entry,
-    /// What somebody's `retry` made of the delivery meanwhile: a failure leads to that.
+    /// The delivery as a `retry` left it meanwhile: after a failure that is what it becomes.
     pub retried: Option<Entry>,
     pub outcome: Outcome,
     pub took: Duration,

@@ -13,11 +13,11 @@
 //!   one that may have been the head is gone: its outcome is stored, or it is withdrawn, or
 //! - nothing is in the index only, and nothing of its chain is known here.
 //!
-//! While one of a chain is in flight or settling the chain is *running*, and no other of
-//! it comes in. While the index is asked about a chain nothing else is believed about it;
-//! and what the engine was told of a chain meanwhile makes the answer doubtful: it is
-//! asked again. The same with a refill: for the chains it was told of meanwhile the
-//! reading is not believed, and the index is asked.
+//! While a delivery of a chain is in flight or settling the chain is *running*, and no other
+//! of its deliveries enters the window. While the index is asked about a chain, only its
+//! answer decides; and an input about the chain that comes meanwhile makes the answer
+//! *doubtful*: the index is asked again. The same holds for a refill: for chains about which
+//! an input came meanwhile its answer is ignored, and the index is asked.
 //!
 //! [`Command::Head`]: super::Command::Head
 
@@ -29,7 +29,8 @@ use crate::domain::endpoint::Ordering;
 
 /// The chain of a whole endpoint with `strict` ordering. No key has it.
 pub const ENDPOINT_CHAIN: u64 = 0;
-/// The index is asked about so many chains at once; beyond, the window is read anew.
+/// The most chains that the index is asked about at once; beyond that the window is read
+/// again.
 pub const MAX_ASKED: usize = 1024;
 
 /// The chain of an event key: the beginning of its SHA-256, never 0. 0 without a key.
@@ -46,7 +47,7 @@ pub struct Chains {
     ordering: Ordering,
     /// How many are in flight or settling: more than one only if the ordering has changed.
     running: NumberMap<u64, usize>,
-    /// The index is asked for their heads; whether the answer will be doubtful.
+    /// Chains whose heads the index is asked for, and whether the answer will be doubtful.
     asked: NumberMap<u64, bool>,
     /// Those of `asked` that the index is still to be asked about.
     questions: Vec<u64>,
@@ -118,8 +119,8 @@ impl Chains {
         self.asked.is_empty()
     }
 
-    /// The index is to be asked for the chain's head. Whether it can be: too much is
-    /// asked already.
+    /// Plans to ask the index for the chain's head. Returns false if too many questions are
+    /// open.
     #[must_use]
     pub fn ask(&mut self, chain: u64) -> bool {
         if self.asked.len() >= MAX_ASKED {
@@ -131,8 +132,8 @@ impl Chains {
         true
     }
 
-    /// Something of the chain has changed: whether the index is asked about it, and the
-    /// answer then is not believed.
+    /// Something of the chain has changed. Returns whether the index is being asked about it;
+    /// its answer is then doubtful.
     pub fn doubt(&mut self, chain: u64) -> bool {
         match self.asked.get_mut(&chain) {
             Some(doubtful) => {
@@ -160,7 +161,7 @@ impl Chains {
         self.questions.pop()
     }
 
-    /// What the index was not asked yet it is not asked any more.
+    /// Drops the questions that the index was not asked yet.
     pub fn drop_questions(&mut self) {
         for chain in self.questions.drain(..) {
             self.asked.remove(&chain);

@@ -1,5 +1,5 @@
 //! The pending deliveries of one lane: which of them wait in its window, in which order,
-//! and when each is due. How order is kept is told in [`ordered`](super::ordered).
+//! and when each is due. [`ordered`](super::ordered) documents how order is kept.
 
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ impl Queue {
         now: Now,
         busy: impl Fn(EventId) -> bool,
     ) {
-        let entries = self.believed(entries);
+        let entries = self.up_to_date(entries);
         let mut window = std::mem::take(&mut self.window);
         window.refilled(entries, next, now.mono, busy, |entry| {
             self.due.deadline(entry, policy, now, false)
@@ -234,9 +234,9 @@ impl Queue {
         }
     }
 
-    /// Of the heads that a refill read those that are believed. The index is asked about
-    /// the chains of which something was told meanwhile.
-    fn believed(&mut self, mut heads: Vec<Entry>) -> Vec<Entry> {
+    /// The heads of a refill that are up to date. The index is asked about the chains for
+    /// which inputs came meanwhile.
+    fn up_to_date(&mut self, mut heads: Vec<Entry>) -> Vec<Entry> {
         if self.chains.is_none() {
             return heads;
         }
@@ -279,7 +279,7 @@ impl Queue {
         }
     }
 
-    /// Whether an answer about the chain is doubtful; `None` if it is of no use any more.
+    /// Whether an answer about the chain is doubtful; `None` if it is no longer needed.
     fn answer_to(&mut self, chain: u64) -> Option<bool> {
         let chains = self.chains.as_mut()?;
         let doubtful = chains.answered(chain)?;

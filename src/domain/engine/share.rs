@@ -1,9 +1,9 @@
-//! Who gets the next slot.
+//! Which lane gets the next slot.
 //!
-//! `max_in_flight` slots are shared so that a lane which answers promptly finds one
-//! within moments, whatever the others do. Nothing tells beforehand that an attempt will
-//! hang, and once it runs it keeps its slot for the whole timeout. So slots are given by
-//! how a lane has behaved:
+//! `max_in_flight` slots are shared so that a lane with a fast endpoint soon finds one,
+//! whatever the others do. It cannot be known beforehand that an attempt will hang, and an
+//! attempt that hangs keeps its slot for the whole timeout. So a lane's share depends on its
+//! pace so far:
 //!
 //! - *slow* lanes, whose last attempt timed out or took over a second, or which have one
 //!   running for that long, together start no more than half of all slots; when many
@@ -134,7 +134,7 @@ impl Shares {
         *count = count.saturating_sub(1);
     }
 
-    /// A lane with so many in flight behaves otherwise than it did.
+    /// The pace of a lane with this many attempts in flight has changed.
     pub fn moved(&mut self, from: Pace, to: Pace, in_flight: usize) {
         let count = &mut self.in_flight[from as usize];
         *count = count.saturating_sub(in_flight);

@@ -1,16 +1,15 @@
-//! A lane's window: the next of its pending deliveries, so many that it never waits for
-//! the index, and so few that memory does not grow with the backlog.
+//! A lane's window: the next of its pending deliveries. They are enough that the lane never
+//! waits for the index, and few enough that memory does not grow with the backlog.
 //!
 //! The index holds every pending delivery under (due, event). The window holds all of
 //! them below its *horizon* except those in flight or settling; what is on or past the
 //! horizon is in the index only. Without a horizon the window holds everything. A refill
 //! moves the horizon up, shedding moves it down to the least key that was shed.
 //!
-//! A refill may be answered late, from a reading that is older than what was told
-//! meanwhile. While one is under way, what is queued past the horizon is kept too, and
-//! every event that is touched is noted: for those the reading is not believed. If the
-//! window sheds below the place that the refill reads from, its answer would leave a gap
-//! and is not used at all.
+//! The answer to a refill may come late, from a read that is older than inputs which came in
+//! between. While a refill is under way the window also keeps what is queued past the horizon
+//! and records every event that changes: for those the answer is ignored. If the window sheds
+//! below the place that the refill reads from, the answer would leave a gap and is discarded.
 //!
 //! Within the window deliveries are ordered by their deadline on the monotonic clock,
 //! which is not always the order of the keys: the wall clock may have jumped. A sorted
@@ -28,9 +27,9 @@ use crate::domain::time::Timestamp;
 pub const LANE_WINDOW: usize = 256;
 /// What the first refill asks for; each next one asks for twice that, up to the above.
 pub const FIRST_REFILL: usize = 32;
-/// A refill during which more events are touched is asked for again.
+/// A refill during which more events change is repeated.
 const MAX_TOUCHED: usize = 4096;
-/// A refill that failed is asked for again after this.
+/// A refill that failed is repeated after this.
 const REFILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A delivery and when it is to be attempted.
@@ -135,7 +134,7 @@ impl Window {
         }
     }
 
-    /// The delivery is no longer pending, or pending otherwise. As it waited here, if it did.
+    /// The delivery is no longer pending, or has changed. Returns the entry that waited here.
     pub fn remove(&mut self, event: EventId) -> Option<Entry> {
         self.touch(event);
         let index = self.position(event)?;
@@ -151,7 +150,7 @@ impl Window {
         }
     }
 
-    /// Whether the reading under way is not to be believed about this chain.
+    /// Whether the answer to the refill under way is to be ignored for this chain.
     pub fn doubts(&self, chain: u64) -> bool {
         let refill = self.refill.as_ref();
         refill.is_some_and(|refill| refill.doubted.contains(&chain))
