@@ -1,7 +1,8 @@
-//! The only wall clock. Deadlines never come from here: they run on monotonic time
-//! (`tokio::time::Instant`), so that a jump of this clock neither kills nor freezes them.
+//! The only wall clock, and the clock of the store. Deadlines run on monotonic time, so that
+//! a jump of the wall clock neither kills nor freezes them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fmt::Debug;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
 
@@ -20,10 +21,37 @@ fn from_system(moment: SystemTime) -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Both clocks, so that a simulation can bring its own.
+pub trait Clock: Debug + Send + Sync {
+    /// The wall clock. It may jump either way.
+    fn wall(&self) -> Timestamp;
+    /// Time since some moment in the past. It never goes back.
+    fn mono(&self) -> Duration;
+}
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock(Instant);
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        SystemClock(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Timestamp {
+        now()
+    }
+
+    fn mono(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_system_clock_is_read_in_milliseconds() {

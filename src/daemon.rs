@@ -180,6 +180,7 @@ fn options(config: &Config) -> Options {
         endpoint_share: config.outbox.endpoint_share,
         min_free_disk: config.outbox.min_free_disk,
         idempotency_window: config.ingest.idempotency_window,
+        max_in_flight: config.delivery.max_in_flight,
         keep: Keep {
             delivered: config.retention.delivered,
             dead: config.retention.dead,

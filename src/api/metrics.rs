@@ -133,6 +133,35 @@ fn stored(out: &mut Exposition, status: &Status) {
         "Held deliveries that died to make room (reason space).",
         outbox.held_dropped,
     );
+    let counters = [
+        (
+            "outboxd_cleaning_passes_total",
+            "Looks of the cleaner, finished or given up.",
+            outbox.cleaning_passes,
+        ),
+        (
+            "outboxd_cleaning_cut_short_total",
+            "Of these the ones given up: no room, or an I/O error.",
+            outbox.cleaning_cut_short,
+        ),
+        (
+            "outboxd_refused_batches_total",
+            "Batches of the log that found no room.",
+            outbox.refused_batches,
+        ),
+        (
+            "outboxd_unknown_records_total",
+            "Records of the log that spoke of something unknown, as after damage.",
+            outbox.unknown_records,
+        ),
+    ];
+    for (name, help, value) in counters {
+        out.single(name, "counter", help, value);
+    }
+    stored_gauges(out, outbox);
+}
+
+fn stored_gauges(out: &mut Exposition, outbox: &OutboxStatus) {
     let gauges = [
         ("outboxd_log_bytes", "Size of the log.", outbox.log_bytes),
         (

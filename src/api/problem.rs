@@ -152,7 +152,8 @@ impl From<Refused> for Problem {
         let kind = match &refused {
             Refused::KeyReused { .. } => Kind::KeyReused,
             Refused::Full => Kind::OutboxFull,
-            Refused::DiskLow => Kind::DiskLow,
+            Refused::TooLarge { .. } => Kind::TooLarge,
+            Refused::DiskLow | Refused::NoInodes | Refused::IndexBehind => Kind::DiskLow,
             Refused::Failed => Kind::StoreFailed,
             Refused::ShuttingDown => Kind::ShuttingDown,
         };

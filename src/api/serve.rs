@@ -228,6 +228,7 @@ mod tests {
             endpoint_share: 0.5,
             min_free_disk: 0,
             idempotency_window: Duration::from_secs(3600),
+            max_in_flight: 64,
             keep: Keep {
                 delivered: Duration::from_secs(3600),
                 dead: Duration::from_secs(3600),

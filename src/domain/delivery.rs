@@ -47,10 +47,12 @@ pub enum Reason {
     HeldTooLong,
     /// Dead: it was held, and its space was needed.
     Space,
+    /// Dead: the event's body was lost to damage of the disk, and can never be sent.
+    Damaged,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::Disabled,
         Reason::EndpointMissing,
         Reason::Backlog,
@@ -60,6 +62,7 @@ impl Reason {
         Reason::EndpointDeleted,
         Reason::HeldTooLong,
         Reason::Space,
+        Reason::Damaged,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -73,6 +76,7 @@ impl Reason {
             Reason::EndpointDeleted => "endpoint_deleted",
             Reason::HeldTooLong => "held_too_long",
             Reason::Space => "space",
+            Reason::Damaged => "damaged",
         }
     }
 }

@@ -4,15 +4,46 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::outbox::recovery::{OpenError, at};
+use crate::outbox::index::PagesError;
+use crate::outbox::log::LogError;
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{} is in use by another outboxd", .0.display())]
+    Locked(PathBuf),
+    #[error("{} was written by a newer outboxd (FORMAT says {found:?}); this one reads {FORMAT:?}", dir.display())]
+    Newer { dir: PathBuf, found: String },
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the index cannot be built: {0}")]
+    Index(#[from] PagesError),
+    #[error("the store cannot be recovered: {0}")]
+    Writer(String),
+}
+
+pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io {
+        doing,
+        path,
+        source,
+    }
+}
 
 /// What `FORMAT` says.
-pub(super) const FORMAT: &str = "outboxd 1\n";
+pub const FORMAT: &str = "outboxd 1\n";
 
 /// Makes a directory that only its owner may enter, and what is missing above it.
-pub(super) fn make_private(dir: &Path) -> Result<(), OpenError> {
+pub fn make_private(dir: &Path) -> Result<(), OpenError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -23,7 +54,7 @@ pub(super) fn make_private(dir: &Path) -> Result<(), OpenError> {
 /// Makes the names that lead to a new store durable. Whoever made them may not have: a
 /// service manager syncs nothing, and an earlier start may have been killed before it did.
 /// What may not be opened, or cannot be synced, is as durable as it ever gets.
-pub(super) fn sync_way_to(dir: &Path) -> Result<(), OpenError> {
+pub fn sync_way_to(dir: &Path) -> Result<(), OpenError> {
     let dir = dir.canonicalize().map_err(at("find", dir))?;
     for above in dir.ancestors().skip(1) {
         match File::open(above).and_then(|above| above.sync_all()) {
@@ -51,7 +82,7 @@ fn sync_dir(dir: &Path) -> Result<(), OpenError> {
         .map_err(at("sync the directory", dir))
 }
 
-pub(super) fn take_lock(dir: &Path) -> Result<File, OpenError> {
+pub fn take_lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("LOCK");
     let options = OpenOptions::new()
         .create(true)
@@ -68,7 +99,7 @@ pub(super) fn take_lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// Whether the store was finished by an outboxd whose format this one knows.
-pub(super) fn read_format(dir: &Path) -> Result<bool, OpenError> {
+pub fn read_format(dir: &Path) -> Result<bool, OpenError> {
     let path = dir.join("FORMAT");
     match fs::read_to_string(&path) {
         Ok(text) if text == FORMAT => Ok(true),
@@ -83,7 +114,7 @@ pub(super) fn read_format(dir: &Path) -> Result<bool, OpenError> {
 
 /// Says, durably, that the store is whole. Written last: a store without it is one whose
 /// making was cut short, and holds nothing that anybody was told of.
-pub(super) fn write_format(dir: &Path) -> Result<(), OpenError> {
+pub fn write_format(dir: &Path) -> Result<(), OpenError> {
     let (path, aside) = (dir.join("FORMAT"), dir.join("FORMAT.new"));
     let mut file = File::create(&aside).map_err(at("make", &aside))?;
     file.write_all(FORMAT.as_bytes())

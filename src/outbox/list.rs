@@ -4,6 +4,7 @@
 //! shorter than asked, even empty, and still say where to go on.
 
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,13 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::domain::time::Timestamp;
-use crate::outbox::Outbox;
+use crate::outbox::decide::ids::first_of;
+use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::{PagesError, State, rows};
 use crate::outbox::read::{Attempts, Sketch, Summary, count, sketch, sketches};
 use crate::outbox::record::DeliveryRow;
-use crate::outbox::view::{
+use crate::outbox::views::{
     Cursor, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Page, ReadError, StatusCounts,
 };
 
@@ -52,7 +53,7 @@ impl Cursor {
 }
 
 impl EventFilter {
-    fn wants(&self, id: EventId, event: &Summary) -> bool {
+    fn wants(&self, event: &Summary) -> bool {
         self.tenant
             .as_ref()
             .is_none_or(|tenant| *tenant == event.tenant)
@@ -60,23 +61,21 @@ impl EventFilter {
                 .event_type
                 .as_ref()
                 .is_none_or(|name| *name == event.event_type)
-            && self.since.is_none_or(|since| id.timestamp() >= since)
-            && self.until.is_none_or(|until| id.timestamp() < until)
+            && self.since.is_none_or(|since| event.accepted_at >= since)
+            && self.until.is_none_or(|until| event.accepted_at < until)
     }
 
-    /// The lowest id that can be wanted.
+    /// The lowest id that can be wanted: no id is behind its event's time.
     fn floor(&self) -> EventId {
         first_of(self.since.unwrap_or_default())
     }
 
-    /// The lowest id past all that can be wanted.
-    fn ceiling(&self) -> EventId {
-        self.until.map_or(EventId(u128::MAX), first_of)
+    /// The lowest id past all that can be wanted. Ids may be ahead of their events' times.
+    fn ceiling(&self, state: &State) -> EventId {
+        let ahead = Duration::from_millis(state.meta.ids_ahead);
+        self.until
+            .map_or(EventId(u128::MAX), |until| first_of(until + ahead))
     }
-}
-
-fn first_of(moment: Timestamp) -> EventId {
-    EventId(u128::from(moment.as_millis()) << 80)
 }
 
 /// What one page gathers under the index's lock.
@@ -136,14 +135,13 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<EventSummary>, ReadError> {
-        let before = cursor
-            .map(Cursor::place)
-            .transpose()?
-            .map_or(filter.ceiling(), |(id, _)| id);
+        let before = cursor.map(Cursor::place).transpose()?;
         let state = self.shared.index.read();
+        let ceiling = filter.ceiling(&state);
+        let before = before.map_or(ceiling, |(id, _)| id);
         let (from, to) = (
             keys::event(filter.floor()),
-            keys::event(before.min(filter.ceiling())),
+            keys::event(before.min(ceiling)),
         );
         let mut page = Gathered::new();
         for entry in state.entries.scan(&from, &to, true) {
@@ -154,7 +152,7 @@ impl Outbox {
             }
             page.last = Some((id, EndpointNo(0)));
             let event = Summary::of(&value)?;
-            if filter.wants(id, &event) {
+            if filter.wants(&event) {
                 let mut counts = StatusCounts::default();
                 for sketch in sketches(&state, id, &event)? {
                     count(&mut counts, sketch.view.status);
@@ -174,14 +172,11 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<DeliveryView>, ReadError> {
-        let ceiling = (filter.events.ceiling(), EndpointNo(u32::MAX));
-        let before = cursor
-            .map(Cursor::place)
-            .transpose()?
-            .unwrap_or(ceiling)
-            .min(ceiling);
+        let before = cursor.map(Cursor::place).transpose()?;
         let page = {
             let state = self.shared.index.read();
+            let ceiling = (filter.events.ceiling(&state), EndpointNo(u32::MAX));
+            let before = before.unwrap_or(ceiling).min(ceiling);
             match filter.status {
                 Some(Status::Pending | Status::Held) => {
                     listed(&state, filter, List::Open, before, limit)?
@@ -252,7 +247,7 @@ fn wanted(
     let Some(event) = Summary::read(state, id)? else {
         return Ok(None);
     };
-    if !filter.events.wants(id, &event) {
+    if !filter.events.wants(&event) {
         return Ok(None);
     }
     let found = sketch(id, no, row, lane, &event)?;

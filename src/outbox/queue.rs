@@ -13,11 +13,11 @@ use crate::domain::endpoint::{EndpointNo, Ordering};
 use crate::domain::engine::{ENDPOINT_CHAIN, Entry, Key, chain_of};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
-use crate::outbox::Outbox;
+use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow, QueueRow};
 use crate::outbox::index::{PagesError, State};
-use crate::outbox::view::ReadError;
+use crate::outbox::views::ReadError;
 
 /// A reading of heads looks at so many pending deliveries at most.
 const LOOKED_AT: usize = 1024;

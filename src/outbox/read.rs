@@ -6,17 +6,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::attempt::Attempt;
-use crate::domain::delivery::{Delivery, Reason, Status};
+use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::time::Timestamp;
-use crate::outbox::Outbox;
-use crate::outbox::compose;
+use crate::outbox::decide::envelope;
+use crate::outbox::handle::Outbox;
 use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::shown::shown;
 use crate::outbox::index::{Lane, PagesError, State, keys};
-use crate::outbox::log::{Body, LogReader, Lsn, Record as Found};
-use crate::outbox::record::{Beside, DeliveryRow, EventHead, Record, Rewritten};
-use crate::outbox::view::{
+use crate::outbox::log::{self, Body, LogReader, Lsn};
+use crate::outbox::record::{DeliveryRow, EventHead, Record, Rewritten};
+use crate::outbox::views::{
     Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts,
 };
 
@@ -55,7 +56,9 @@ pub(super) struct Summary {
     pub event_type: EventType,
     key: Option<Key>,
     idempotency_key: Option<Key>,
+    pub accepted_at: Timestamp,
     deliver_at: Option<Timestamp>,
+    body_lost: bool,
     lsn: u64,
 }
 
@@ -85,7 +88,9 @@ impl Summary {
             event_type: EventType::new(row.event_type).map_err(|_| damaged())?,
             key: key(row.key)?,
             idempotency_key: key(row.idempotency_key)?,
+            accepted_at: Timestamp::from_millis(row.accepted_at),
             deliver_at: row.deliver_at.map(Timestamp::from_millis),
+            body_lost: row.body_lost,
             lsn: row.lsn,
         })
     }
@@ -97,26 +102,10 @@ impl Summary {
             event_type: self.event_type,
             key: self.key,
             idempotency_key: self.idempotency_key,
-            accepted_at: id.timestamp(),
+            accepted_at: self.accepted_at,
             deliver_at: self.deliver_at,
             counts,
         }
-    }
-}
-
-/// A delivery's status as it is shown: what is pending at an endpoint that takes nothing
-/// is held, and what is open at a deleted one is dead.
-pub(super) fn shown(delivery: &Delivery, lane: &Lane) -> (Status, Option<Reason>) {
-    let state = &lane.state;
-    match delivery.status {
-        Status::Pending | Status::Held if lane.deleted.is_some() => {
-            (Status::Dead, Some(Reason::EndpointDeleted))
-        }
-        Status::Pending if state.missing.is_some() => (Status::Held, Some(Reason::EndpointMissing)),
-        Status::Pending if state.disabled.is_some() || state.off_in_file.is_some() => {
-            (Status::Held, Some(Reason::Disabled))
-        }
-        status => (status, delivery.reason),
     }
 }
 
@@ -140,7 +129,7 @@ pub(super) fn sketch(
         attempts: Vec::new(),
         attempt_count: delivery.attempt_count,
         next_attempt_at: (status == Status::Pending).then_some(delivery.due),
-        accepted_at: id.timestamp(),
+        accepted_at: event.accepted_at,
         finished_at: delivery
             .finished_at
             .or(gone_at.filter(|_| status == Status::Dead)),
@@ -194,26 +183,27 @@ pub(super) fn attempts(
     wanted: Attempts,
 ) -> Result<Vec<Attempt>, ReadError> {
     let mut found = Vec::new();
-    match gather_attempts(log, id, no, last, &mut found) {
-        Err(error) if wanted == Attempts::All => return Err(error),
+    match attempts_since(log, id, no, last, 0, &mut found) {
+        Err(error) if wanted == Attempts::All => return Err(unreadable(error)),
         _ => {}
     }
-    found.truncate(ATTEMPTS_KEPT);
     found.reverse();
     Ok(found)
 }
 
-/// Newest first.
-fn gather_attempts(
+/// Adds the last attempts of a delivery, newest first, going back from `last` to the one at
+/// `known`, which is not among them. Up to where it fails they are right.
+pub(super) fn attempts_since(
     log: &LogReader,
     id: EventId,
     no: EndpointNo,
     last: u64,
+    known: u64,
     found: &mut Vec<Attempt>,
-) -> Result<(), ReadError> {
+) -> Result<(), log::ReadError> {
     let (mut at, mut buf) = (last, Vec::new());
-    while at > 0 && found.len() < ATTEMPTS_KEPT {
-        let record = read(log, at, &mut buf)?;
+    while at > known && found.len() < ATTEMPTS_KEPT {
+        let record = log.read(Lsn(at), &mut buf)?;
         let body = match record.body {
             Body::Intact(body) => body,
             // What the receiver answered is gone; that there was an attempt is known.
@@ -226,41 +216,22 @@ fn gather_attempts(
                 found.push(attempted.attempt.attempt(body));
                 attempted.previous
             }
-            Ok(Record::AttemptedInside(attempted))
-                if attempted.id == id.0 && attempted.endpoint == no.0 =>
-            {
-                let response = attempted.attempt.response;
-                found.push(attempted.attempt.attempt(response));
-                attempted.previous
-            }
             Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
                 found.extend(rewritten_attempts(&rewritten, no, body).into_iter().rev());
                 0
             }
-            Ok(Record::RewrittenInside(rewritten)) if rewritten.event.id == id.0 => {
-                let deliveries = rewritten.deliveries.iter();
-                let rows = deliveries
-                    .filter(|delivery| delivery.endpoint == no.0)
-                    .flat_map(|delivery| &delivery.attempts);
-                let attempts: Vec<Attempt> = rows.map(|row| row.attempt(row.response)).collect();
-                found.extend(attempts.into_iter().rev());
-                0
-            }
-            _ => return Err(ReadError::Damaged(format!("no attempt is at {at}"))),
+            _ => return Err(log::ReadError::Damaged(Lsn(at))),
         };
         // The chain only ever leads back; anything else is damage.
         at = if previous < at { previous } else { 0 };
     }
+    found.truncate(ATTEMPTS_KEPT);
     Ok(())
 }
 
 /// The attempts of one delivery in a record's head, oldest first, with their response
 /// bodies from the record's body: they follow the event's, in the order of the head.
-fn rewritten_attempts(
-    rewritten: &Rewritten<'_, Beside>,
-    no: EndpointNo,
-    body: &[u8],
-) -> Vec<Attempt> {
+fn rewritten_attempts(rewritten: &Rewritten<'_>, no: EndpointNo, body: &[u8]) -> Vec<Attempt> {
     let mut rest = body
         .get(rewritten.event.body_len as usize..)
         .unwrap_or_default();
@@ -279,14 +250,18 @@ fn rewritten_attempts(
     found
 }
 
-fn read<'a>(log: &LogReader, lsn: u64, buf: &'a mut Vec<u8>) -> Result<Found<'a>, ReadError> {
-    log.read(Lsn(lsn), buf)
-        .map_err(|error| ReadError::Damaged(error.to_string()))
+fn unreadable(error: log::ReadError) -> ReadError {
+    ReadError::Damaged(error.to_string())
 }
 
 /// What an event's record says will be sent, and what was handed in.
 fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), ReadError> {
     let unlike = || ReadError::Damaged("the event's record is not what was written".into());
+    if head.body_lost {
+        return Err(ReadError::Damaged(
+            "the event's body was lost to damage of the disk".into(),
+        ));
+    }
     let event_type = EventType::new(head.event_type).map_err(|_| unlike())?;
     let body = match body {
         // Response bodies may follow it.
@@ -319,11 +294,11 @@ fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), Re
             )
         }
         None => {
-            let data = compose::data_of(&body, head.data_at).ok_or_else(unlike)?;
+            let data = envelope::data_of(&body, head.data_at).ok_or_else(unlike)?;
             (
                 Content {
                     event_type,
-                    content_type: compose::json_type(),
+                    content_type: envelope::json_type(),
                     opaque: false,
                     body,
                 },
@@ -340,15 +315,12 @@ pub(super) fn content(
     lsn: u64,
 ) -> Result<(Content, Payload), ReadError> {
     let mut buf = Vec::new();
-    let record = read(log, lsn, &mut buf)?;
+    let record = log.read(Lsn(lsn), &mut buf).map_err(unreadable)?;
     match Record::decode(record.kind, record.head) {
         Ok(Record::Accepted(accepted)) if accepted.event.id == id.0 => {
             opened(&accepted.event, record.body)
         }
         Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
-            opened(&rewritten.event, record.body)
-        }
-        Ok(Record::RewrittenInside(rewritten)) if rewritten.event.id == id.0 => {
             opened(&rewritten.event, record.body)
         }
         _ => Err(ReadError::Damaged(format!("no record of {id} is at {lsn}"))),
@@ -437,7 +409,13 @@ impl Outbox {
         wanted: Attempts,
     ) -> Result<(Content, Payload), ReadError> {
         let found = content(&self.shared.log, id, lsn);
-        if let (Err(ReadError::Damaged(_)), Attempts::WhatIsLeft) = (&found, wanted) {
+        let known = || {
+            Summary::read(&self.shared.index.read(), id)
+                .is_ok_and(|event| event.is_some_and(|event| event.body_lost))
+        };
+        if let (Err(ReadError::Damaged(_)), Attempts::WhatIsLeft) = (&found, wanted)
+            && !known()
+        {
             self.shared.met_damage(lsn);
         }
         found

@@ -39,6 +39,9 @@ pub struct BadRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct EventHead<'a> {
     pub id: u128,
+    /// The true time of acceptance. The id's own time is later where ids had to go on
+    /// rising after the clock was set back.
+    pub accepted_at: u64,
     pub tenant: &'a str,
     pub event_type: &'a str,
     pub key: Option<&'a str>,
@@ -47,8 +50,10 @@ pub struct EventHead<'a> {
     /// `None`: the body is the JSON envelope, with `data` from `data_at` to its last byte but one.
     pub content_type: Option<&'a str>,
     pub data_at: u32,
-    /// The body's length in bytes.
+    /// The body's length in bytes; 0 if it was lost.
     pub body_len: u32,
+    /// The body failed its checksum when the event was moved, and is gone.
+    pub body_lost: bool,
 }
 
 /// An idempotency key and the SHA-256 of what it was used with.
@@ -68,30 +73,26 @@ pub struct Accepted<'a> {
     pub endpoints: Vec<u32>,
 }
 
-/// A response body that stands in the record's body: its length in bytes.
-pub type Beside = u32;
-/// A response body inside the head: kinds 2 and 5, which are read and not written any more.
-pub type Inside<'a> = &'a [u8];
-
-/// One attempt, as it is kept. `R` says where its response body is.
+/// One attempt, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct AttemptRow<'a, R> {
+pub struct AttemptRow<'a> {
     pub at: u64,
     pub duration_ms: u32,
     pub status: Option<u16>,
     pub error: Option<(u8, &'a str)>,
-    pub response: R,
+    /// The length in bytes of the response body, which is in the record's body.
+    pub response: u32,
     pub address: Option<SocketAddr>,
 }
 
 /// An attempt of a delivery ended. The record's body is the response body.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Attempted<'a, R> {
+pub struct Attempted<'a> {
     pub id: u128,
     pub endpoint: u32,
     /// When the outcome was known.
     pub ended_at: u64,
-    pub attempt: AttemptRow<'a, R>,
+    pub attempt: AttemptRow<'a>,
     pub next: NextRow,
     /// Where the delivery's attempt before this one is; 0 if there is none.
     pub previous: u64,
@@ -130,17 +131,17 @@ pub enum StepRow {
 /// A live event from an old segment, written again whole: replaces what was known of it.
 /// The record's body is the event's, then the response bodies in the order of the head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct Rewritten<'a, R> {
+pub struct Rewritten<'a> {
     pub event: EventHead<'a>,
-    pub deliveries: Vec<RewrittenDelivery<'a, R>>,
+    pub deliveries: Vec<RewrittenDelivery<'a>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct RewrittenDelivery<'a, R> {
+pub struct RewrittenDelivery<'a> {
     pub endpoint: u32,
     pub state: DeliveryRow,
     /// The attempts kept, oldest first.
-    pub attempts: Vec<AttemptRow<'a, R>>,
+    pub attempts: Vec<AttemptRow<'a>>,
 }
 
 /// A delivery's state, as the index and `Rewritten` keep it.
@@ -162,6 +163,7 @@ pub struct DeliveryRow {
 /// An idempotency key that outlives its event.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct KeyKept<'a> {
+    pub accepted_at: u64,
     pub tenant: &'a str,
     pub idempotency: Idempotency<'a>,
     pub id: u128,
@@ -173,14 +175,10 @@ pub struct KeyKept<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     Accepted(Accepted<'a>),
-    Attempted(Attempted<'a, Beside>),
-    /// Kind 2.
-    AttemptedInside(Attempted<'a, Inside<'a>>),
+    Attempted(Attempted<'a>),
     Acted(Acted),
     Endpoint(EndpointRow<'a>),
-    Rewritten(Rewritten<'a, Beside>),
-    /// Kind 5.
-    RewrittenInside(Rewritten<'a, Inside<'a>>),
+    Rewritten(Rewritten<'a>),
     KeyKept(KeyKept<'a>),
     /// Finished events past their retention: all that is known of them goes.
     Forgotten(Vec<u128>),
@@ -198,10 +196,8 @@ pub enum Record<'a> {
 }
 
 const ACCEPTED: u8 = 1;
-const ATTEMPTED_INSIDE: u8 = 2;
 const ACTED: u8 = 3;
 const ENDPOINT: u8 = 4;
-const REWRITTEN_INSIDE: u8 = 5;
 const KEY_KEPT: u8 = 6;
 const FORGOTTEN: u8 = 7;
 const KEYS_FORGOTTEN: u8 = 8;
@@ -226,11 +222,9 @@ impl<'a> Record<'a> {
         match self {
             Record::Accepted(_) => ACCEPTED,
             Record::Attempted(_) => ATTEMPTED,
-            Record::AttemptedInside(_) => ATTEMPTED_INSIDE,
             Record::Acted(_) => ACTED,
             Record::Endpoint(_) => ENDPOINT,
             Record::Rewritten(_) => REWRITTEN,
-            Record::RewrittenInside(_) => REWRITTEN_INSIDE,
             Record::KeyKept(_) => KEY_KEPT,
             Record::Forgotten(_) => FORGOTTEN,
             Record::KeysForgotten(_) => KEYS_FORGOTTEN,
@@ -249,11 +243,9 @@ impl<'a> Record<'a> {
         match self {
             Record::Accepted(accepted) => put(accepted, out),
             Record::Attempted(attempted) => put(attempted, out),
-            Record::AttemptedInside(attempted) => put(attempted, out),
             Record::Acted(acted) => put(acted, out),
             Record::Endpoint(row) => put(row, out),
             Record::Rewritten(rewritten) => put(rewritten, out),
-            Record::RewrittenInside(rewritten) => put(rewritten, out),
             Record::KeyKept(kept) => put(kept, out),
             Record::Forgotten(ids) => put(ids, out),
             Record::KeysForgotten(keys) => put(keys, out),
@@ -272,11 +264,9 @@ impl<'a> Record<'a> {
         Ok(match kind {
             ACCEPTED => Record::Accepted(take(kind, head)?),
             ATTEMPTED => Record::Attempted(take(kind, head)?),
-            ATTEMPTED_INSIDE => Record::AttemptedInside(take(kind, head)?),
             ACTED => Record::Acted(take(kind, head)?),
             ENDPOINT => Record::Endpoint(take(kind, head)?),
             REWRITTEN => Record::Rewritten(take(kind, head)?),
-            REWRITTEN_INSIDE => Record::RewrittenInside(take(kind, head)?),
             KEY_KEPT => Record::KeyKept(take(kind, head)?),
             FORGOTTEN => Record::Forgotten(take(kind, head)?),
             KEYS_FORGOTTEN => Record::KeysForgotten(take(kind, head)?),

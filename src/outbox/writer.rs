@@ -1,414 +1,322 @@
 //! The writer thread: the one owner of the log, and the only one that changes the index.
 //!
-//! It takes all that waits, composes one frame of it, makes the frame durable, applies
+//! It gathers what waits, has `decide` make a batch of it, makes the batch durable, applies
 //! its records to the index, and only then answers. What it applies is decoded from the
-//! frame's own bytes, so live and recovery see the same. A request that touches what an
-//! earlier one of the same frame touched waits for the next frame: every decision is made
+//! batch's own bytes, so live and recovery see the same. A request that touches what an
+//! earlier one of the same batch touched waits for the next batch: every decision is made
 //! over an index that is up to date.
 //!
 //! A failed write or fsync ends the process (an fsync does not forgive); so does a panic
 //! here. Recovery then decides what is true.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
-use rand::RngExt;
-use rand::rngs::SmallRng;
-use tokio::sync::mpsc::UnboundedSender;
+use crate::clock::Clock;
+use crate::domain::endpoint::Endpoint;
+use crate::outbox::committer::{BATCH_BYTES, Committer, Parts, SLED_DEADLINE, WriterError};
+use crate::outbox::decide::limits::Standing;
+use crate::outbox::decide::{Draft, accept, act, bulk, endpoint, outcome, restate};
+use crate::outbox::disk_watch::{DiskWatch, Look};
+use crate::outbox::handle::{Shared, StoreFailure};
+use crate::outbox::index::IndexFailure;
+use crate::outbox::log::{Log, LogError, Lsn};
+use crate::outbox::request::{Answer, Outcome, Placed, Request, Step};
+use crate::outbox::waiting::{Turn, Waiting};
 
-use crate::clock;
-use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
-use crate::domain::event::EventId;
-use crate::outbox::commit::{Answer, Commit, Notice, Outcome, Request};
-use crate::outbox::index::{Flusher, Index, PagesError};
-use crate::outbox::limits::Limits;
-use crate::outbox::log::{Committed, FrameBuf, Log, LogError, Lsn, RecordOffset};
-use crate::outbox::record::{BadRecord, Record};
-use crate::outbox::view::{ActRefused, Receipt, Refused};
-use crate::outbox::{Defaults, Shared, StoreFailure};
-
-/// How long an outcome that nobody waits for may wait for others to share its frame.
-const OUTCOME_WAIT: Duration = Duration::from_millis(20);
-/// How long outcomes wait before they are tried again when there was no room for them.
-const SPACE_WAIT: Duration = Duration::from_millis(500);
-/// After so long without a commit the last frame is proven by a mark.
+/// After so long without a commit the last batch is proven by a mark.
 const IDLE: Duration = Duration::from_millis(250);
-/// How much a frame takes in before it is written, in bytes and in requests.
-const FRAME_BYTES: usize = 4 << 20;
-const FRAME_REQUESTS: usize = 4096;
 
-/// Why the writer cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum WriterError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Index(#[from] PagesError),
-    #[error("a record that was just written cannot be read: {0}")]
-    Record(#[from] BadRecord),
-}
-
-/// A frame in the making, and what is to be told once it is durable.
-#[derive(Default)]
-pub(super) struct Draft {
-    pub commit: Commit,
-    /// Deliveries and endpoints that this frame changes.
-    pub touched: HashSet<(EventId, EndpointNo)>,
-    pub lanes: HashSet<EndpointNo>,
-    /// Idempotency keys that this frame stores: tenant, key.
-    pub keys: HashMap<(String, String), ([u8; 32], Receipt)>,
-    /// Entries to be queued, whose record's place is known once the frame has one.
-    pub queued: Vec<(RecordOffset, Notice)>,
-    /// Outcomes in this frame: they wait if there is no room for it.
-    pub outcomes: Vec<Outcome>,
-    pub open_bytes: u64,
-    /// What this frame adds to the pending bodies of each endpoint, in bytes.
-    pub pending: HashMap<EndpointNo, u64>,
-    /// Events of this frame that are held for the backlog, by endpoint.
-    pub backlog: BTreeMap<EndpointNo, Vec<u128>>,
-    /// Jobs that this frame begins.
-    pub jobs: u32,
-    /// Held deliveries that die in this frame to make room.
-    pub space_deaths: u64,
-    /// Records whose bodies are overwritten once the frame is durable.
-    pub erased: Vec<Lsn>,
-    /// Events that this frame erases.
-    pub erasing: HashSet<EventId>,
-    pub last_id: u128,
-    /// The highest endpoint number given.
-    pub last_no: u32,
-    /// Endpoints that this frame makes.
-    pub made: HashSet<EndpointId>,
-    /// What is in force once the frame is durable.
-    pub in_force: Vec<(EndpointNo, Option<Arc<Endpoint>>)>,
-}
-
-pub(super) struct Writer {
-    pub log: Log,
-    /// The frame in the making.
-    pub frame: FrameBuf,
-    /// The heads of its records: what is applied once it is durable.
-    pub heads: Heads,
-    pub index: Index,
-    pub flusher: Flusher,
-    pub limits: Limits,
-    pub defaults: Defaults,
-    pub shared: Arc<Shared>,
-    pub commits: UnboundedSender<Commit>,
-    pub random: SmallRng,
-    /// Tells the thread for bulk work that there may be some.
-    pub nudge: SyncSender<()>,
+/// The writer, before and while its thread runs. A simulation takes its turns itself.
+pub struct Writer {
+    committer: Committer,
+    clock: Arc<dyn Clock>,
     /// The segment in which all endpoints were stated last.
-    pub stated_in: Option<Lsn>,
-}
-
-/// The heads of a frame's records, one after the other.
-#[derive(Default)]
-pub(super) struct Heads {
-    bytes: Vec<u8>,
-    records: Vec<(RecordOffset, u8, Range<usize>)>,
-}
-
-/// What the main loop does next.
-enum Turn {
-    Go,
-    Stop,
+    stated_in: Option<Lsn>,
+    waiting: Waiting,
+    disk: DiskWatch,
 }
 
 impl Writer {
+    pub fn new(parts: Parts) -> Writer {
+        Writer {
+            clock: parts.shared.clock.clone(),
+            committer: Committer::new(parts),
+            stated_in: None,
+            waiting: Waiting::default(),
+            disk: DiskWatch::default(),
+        }
+    }
+
+    /// Takes one step of maintenance here and now.
+    pub fn take_step(&mut self, step: Step) -> Result<Placed, WriterError> {
+        self.committer.take_step(step)
+    }
+
+    /// Moves the index along here and now.
+    pub fn flush_index(&self) -> Result<(), IndexFailure> {
+        self.committer.flusher.round()
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.committer.shared
+    }
+
+    /// Of the pending bytes: what one endpoint may have, and all together.
+    pub fn shares(&self) -> (u64, u64) {
+        (self.committer.limits.share, self.committer.limits.max_size)
+    }
+
+    /// Brings the endpoints that the store knows in line with the configuration's, and puts
+    /// them and the API's in force. The first thing to do.
+    pub fn begin(&mut self, configured: Vec<Endpoint>) -> Result<(), WriterError> {
+        let share = self.committer.limits.share;
+        self.committer.index.write().share_out(share);
+        let mut in_force =
+            endpoint::defined(&self.committer.index.read(), &self.committer.defaults)?;
+        let mut switched = Vec::new();
+        let mut draft = self.committer.draft();
+        for endpoint in configured {
+            let (no, change) = self.committer.decide(&mut draft, |basis, draft| {
+                restate::configure(basis, &endpoint, draft)
+            })?;
+            switched.extend(change);
+            in_force.push((no, Arc::new(endpoint)));
+        }
+        let _ = self.committer.commit(draft)?;
+        let present = in_force.iter().map(|(no, _)| *no).collect();
+        let missing = restate::missing(&self.committer.index.read(), &present);
+        let _ = self.committer.push_each(missing, restate::push_missing)?;
+        self.look()?;
+        for (no, endpoint) in in_force {
+            self.committer.shared.put_in_force(no, Some(endpoint));
+        }
+        let _ = self
+            .committer
+            .push_one(|basis, draft| restate::report_switched(basis, &switched, draft))?;
+        Ok(())
+    }
+
     /// Runs until told to stop or until the store fails.
     pub fn run(mut self, requests: &Receiver<Request>) {
         let outcome =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(requests)));
-        let failure = match outcome {
-            Ok(Ok(())) => return self.finish(),
-            Ok(Err(WriterError::Log(error))) => StoreFailure(error.to_string()),
-            // Whatever it was about the index, a new one is the way out.
-            Ok(Err(error)) => return self.shared.index_failed(&error.to_string()),
-            Err(_) => return self.shared.index_failed("the writer panicked"),
-        };
-        self.shared.fail(failure);
+        match outcome {
+            Ok(Ok(())) => self.finish(),
+            Ok(Err(error)) => self.give_up(&error),
+            Err(_) => self.committer.shared.index_failed("the writer panicked"),
+        }
+    }
+
+    /// The process ends. Whatever it was about the index, a new one is the way out.
+    pub fn give_up(&self, error: &WriterError) {
+        match error {
+            WriterError::Log(error) => self.committer.shared.fail(StoreFailure(error.to_string())),
+            _ => self.committer.shared.index_failed(&error.to_string()),
+        }
     }
 
     fn serve(&mut self, requests: &Receiver<Request>) -> Result<(), WriterError> {
-        let mut waiting: VecDeque<Request> = VecDeque::new();
         loop {
-            match self.gather(requests, &mut waiting)? {
-                Turn::Stop => return Ok(()),
-                Turn::Go => match self.round(&mut waiting)? {
-                    Turn::Stop => return Ok(()),
-                    Turn::Go => {}
-                },
+            self.gather(requests)?;
+            if self.turn()? == Turn::Stop {
+                return Ok(());
             }
         }
     }
 
     /// Waits until there is something to commit. Outcomes alone wait a little for company.
-    fn gather(
-        &mut self,
-        requests: &Receiver<Request>,
-        waiting: &mut VecDeque<Request>,
-    ) -> Result<Turn, WriterError> {
-        let mut deadline: Option<Instant> = None;
+    fn gather(&mut self, requests: &Receiver<Request>) -> Result<(), WriterError> {
         loop {
-            while waiting.len() < FRAME_REQUESTS {
-                match requests.try_recv() {
-                    Ok(request) => waiting.push_back(request),
-                    Err(_) => break,
-                }
+            while !self.waiting.is_full()
+                && let Ok(request) = requests.try_recv()
+            {
+                self.enqueue(request);
             }
-            let hurried = waiting.len() >= FRAME_REQUESTS
-                || waiting.iter().any(|request| match request {
-                    Request::Outcome(outcome) => outcome.awaited && !self.limits.is_out(),
-                    _ => true,
-                });
-            if hurried || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(Turn::Go);
-            }
-            if !waiting.is_empty() && deadline.is_none() {
-                let wait = if self.limits.is_out() {
-                    SPACE_WAIT
-                } else {
-                    OUTCOME_WAIT
-                };
-                deadline = Some(Instant::now() + wait);
-            }
-            let wait = match deadline {
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            let now = self.clock.mono();
+            let wait = match self.waiting.due(self.committer.limits.is_out()) {
+                Some(due) if due <= now => return Ok(()),
+                Some(due) => due - now,
                 None => IDLE,
             };
             match requests.recv_timeout(wait) {
-                Ok(request) => waiting.push_back(request),
-                Err(RecvTimeoutError::Timeout) if waiting.is_empty() => self.idle()?,
+                Ok(request) => self.enqueue(request),
+                Err(RecvTimeoutError::Timeout) if self.waiting.is_empty() => self.idle()?,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(Turn::Stop),
+                Err(RecvTimeoutError::Disconnected) => self.enqueue(Request::Stop),
             }
         }
     }
 
-    /// Nothing to do: prove the last frame, and clean.
-    fn idle(&mut self) -> Result<(), WriterError> {
-        self.limits.refresh(&mut self.log)?;
-        self.note_log_size();
-        self.state_endpoints()?;
+    /// Takes a request in for the next turns.
+    pub fn enqueue(&mut self, request: Request) {
+        self.waiting.push(request, self.clock.mono());
+    }
+
+    /// Nothing to do: look at the disk, and prove the last batch.
+    pub fn idle(&mut self) -> Result<(), WriterError> {
+        self.look()?;
+        self.restate_endpoints()?;
         self.prove()
     }
 
-    /// Proves the last frame with a mark.
+    /// Proves the last batch with a mark.
     fn prove(&mut self) -> Result<(), WriterError> {
-        match self.log.mark() {
+        match self.committer.log.mark() {
             Ok(()) => {}
             // It is durable all the same.
             Err(LogError::NoSpace) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let end = self.log.end();
-        self.index.write().meta.applied = end.0;
+        self.committer.index.write().meta.applied = self.committer.log.end().0;
         Ok(())
     }
 
-    /// One frame's worth of what waits.
-    fn round(&mut self, waiting: &mut VecDeque<Request>) -> Result<Turn, WriterError> {
-        if matches!(waiting.front(), Some(Request::Stop)) {
-            return Ok(Turn::Stop);
+    /// One batch of what waits, and one step of maintenance.
+    pub fn turn(&mut self) -> Result<Turn, WriterError> {
+        self.look()?;
+        if self.committer.limits.is_tight() {
+            // What is refused for want of room must not take outcomes with it.
+            self.store(true, false)?;
+            self.store(false, true)?;
+        } else {
+            self.store(true, true)?;
         }
-        self.limits.refresh(&mut self.log)?;
-        if let Some(Request::Clean { .. }) = waiting.front()
-            && let Some(Request::Clean { step, done }) = waiting.pop_front()
-        {
-            self.clean(step)?;
-            // The cleaner may have been stopped meanwhile.
-            let _ = done.send(());
-            return Ok(Turn::Go);
+        if let Some((step, done)) = self.waiting.next_step() {
+            let placed = self.committer.take_step(step)?;
+            // Whoever asked may have been stopped meanwhile.
+            let _ = done.send(placed);
         }
-        if let Some(Request::Bulk { .. }) = waiting.front()
-            && let Some(Request::Bulk { step, done }) = waiting.pop_front()
-        {
-            let durable = self.bulk(step)?;
-            let _ = done.send(durable);
-            return Ok(Turn::Go);
-        }
-        let mut draft = self.draft();
-        let mut bytes = 0;
-        while bytes < FRAME_BYTES
-            && let Some(request) = waiting.pop_front()
-        {
-            if let Err(request) = self.compose(request, &mut draft)? {
-                waiting.push_front(request);
-                break;
-            }
-            bytes = self.frame.disk_len() as usize;
-        }
-        let kept = self.commit(draft)?;
-        kept.into_iter()
-            .rev()
-            .for_each(|outcome| waiting.push_front(Request::Outcome(Box::new(outcome))));
-        self.note_log_size();
-        self.state_endpoints()?;
-        Ok(Turn::Go)
+        self.restate_endpoints()?;
+        Ok(self.waiting.turn())
     }
 
-    /// A frame to fill, after all that was applied.
-    pub fn draft(&self) -> Draft {
-        let meta = self.index.read().meta;
-        Draft {
-            last_id: meta.last_id,
-            last_no: meta.last_no,
-            ..Draft::default()
+    /// Makes a batch of waiting outcomes and requests, and commits it. Outcomes for which
+    /// there was no room wait on, and come in smaller batches.
+    fn store(&mut self, outcomes: bool, requests: bool) -> Result<(), WriterError> {
+        let mut draft = self.committer.draft();
+        let mut taken = Vec::new();
+        if outcomes {
+            self.take_outcomes(&mut draft, &mut taken)?;
         }
+        if requests {
+            self.take_requests(&mut draft)?;
+        }
+        let placed = self.committer.commit(draft)?;
+        if !taken.is_empty() {
+            let now = self.clock.mono();
+            self.waiting.stored(taken, placed.is_durable(), now);
+        }
+        Ok(())
     }
 
-    /// Adds a request to the frame; gives it back if it must wait for the next one.
-    fn compose(
+    fn take_outcomes(
         &mut self,
-        request: Request,
         draft: &mut Draft,
-    ) -> Result<Result<(), Request>, WriterError> {
-        match request {
-            Request::Accept { events, reply } => {
-                let answer = self.accept(&events, draft)?;
-                draft.commit.answers.push(Answer::Accept(reply, answer));
+        taken: &mut Vec<Outcome>,
+    ) -> Result<(), WriterError> {
+        let now = self.clock.mono();
+        while draft.batch.disk_len() < BATCH_BYTES
+            && let Some(outcome) = self.waiting.next_outcome(taken.len(), now)
+        {
+            if outcome::must_wait(&outcome, draft) {
+                self.waiting.put_back(outcome);
+                return Ok(());
             }
-            Request::Outcome(outcome) => {
-                let touched = draft.touched.contains(&(outcome.event, outcome.no));
-                if touched || (outcome.disable.is_some() && draft.lanes.contains(&outcome.no)) {
-                    return Ok(Err(Request::Outcome(outcome)));
-                }
-                self.outcome(&outcome, draft)?;
-                draft.outcomes.push(*outcome);
-            }
-            Request::Act { action, reply } => match self.act(&action, draft)? {
-                Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
-                None => return Ok(Err(Request::Act { action, reply })),
-            },
-            Request::Begin { job, reply } => {
-                let answer = self.begin_job(&job, draft)?;
-                draft.commit.answers.push(Answer::Begin(reply, answer));
-            }
-            other @ (Request::Clean { .. } | Request::Bulk { .. } | Request::Stop) => {
-                return Ok(Err(other));
-            }
+            self.committer
+                .decide(draft, |basis, draft| outcome::store(basis, &outcome, draft))?;
+            taken.push(*outcome);
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// Adds a record to the frame; its place is known when the frame has one.
-    pub fn push(&mut self, record: &Record<'_>, body: &[u8]) -> Result<RecordOffset, WriterError> {
-        let begin = self.heads.bytes.len();
-        record.encode(&mut self.heads.bytes);
-        let range = begin..self.heads.bytes.len();
-        let head = self.heads.bytes.get(range.clone()).unwrap_or_default();
-        let offset = self.frame.push(record.kind(), head, body)?;
-        self.heads.records.push((offset, record.kind(), range));
-        Ok(offset)
-    }
-
-    /// Makes the frame durable, applies it, and tells. Gives back the outcomes for which
-    /// there was no room.
-    pub fn commit(&mut self, mut draft: Draft) -> Result<Vec<Outcome>, WriterError> {
-        let mut kept = Vec::new();
-        self.hold_back(&mut draft)?;
-        if !self.frame.is_empty() {
-            match self.log.commit(&mut self.frame) {
-                Ok(placed) => {
-                    self.limits.wrote();
-                    self.apply(placed)?;
-                    let gauges = &self.shared.gauges;
-                    gauges.space_deaths.fetch_add(draft.space_deaths, Relaxed);
-                    self.enforce(&mut draft);
-                    for (offset, mut notice) in draft.queued.drain(..) {
-                        if let Notice::Queued { entry, .. } = &mut notice {
-                            entry.lsn = placed.lsn(offset).0;
+    fn take_requests(&mut self, draft: &mut Draft) -> Result<(), WriterError> {
+        while draft.batch.disk_len() < BATCH_BYTES
+            && let Some(request) = self.waiting.next_request()
+        {
+            match request {
+                Request::Accept { events, reply } => {
+                    let answer = self
+                        .committer
+                        .decide(draft, |basis, draft| accept::accept(basis, &events, draft))?;
+                    draft.commit.answers.push(Answer::Accept(reply, answer));
+                }
+                Request::Act { action, reply } => {
+                    match self
+                        .committer
+                        .decide(draft, |basis, draft| act::act(basis, &action, draft))?
+                    {
+                        Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
+                        None => {
+                            self.waiting
+                                .put_back_request(Request::Act { action, reply });
+                            return Ok(());
                         }
-                        draft.commit.notices.push(notice);
                     }
                 }
-                Err(LogError::NoSpace) => {
-                    self.refuse(&mut draft);
-                    draft.erased.clear();
-                    kept = std::mem::take(&mut draft.outcomes);
+                Request::Begin { job, reply } => {
+                    let answer = self
+                        .committer
+                        .decide(draft, |basis, draft| bulk::begin_job(basis, &job, draft))?;
+                    draft.commit.answers.push(Answer::Begin(reply, answer));
                 }
-                Err(error) => return Err(error.into()),
+                // These have queues of their own.
+                Request::Outcome(_) | Request::Maintain { .. } | Request::Stop => {}
             }
-            self.frame.clear();
-            self.heads.bytes.clear();
-            self.heads.records.clear();
-        }
-        if !draft.commit.is_empty() {
-            // The receiver is gone only at the very end of a stop.
-            let _ = self.commits.send(draft.commit);
-        }
-        self.log.erase(&draft.erased)?;
-        self.flusher.breathe(false);
-        Ok(kept)
-    }
-
-    fn apply(&mut self, placed: Committed) -> Result<(), WriterError> {
-        let mut state = self.index.write();
-        for (offset, kind, range) in &self.heads.records {
-            let head = self.heads.bytes.get(range.clone()).unwrap_or_default();
-            state.apply(placed.lsn(*offset).0, &Record::decode(*kind, head)?)?;
-        }
-        state.meta.applied = placed.end.0;
-        if std::mem::take(&mut state.sums.eased) {
-            // One nudge waits already, or the thread is gone: either will do.
-            let _ = self.nudge.try_send(());
         }
         Ok(())
     }
 
-    /// What the frame defines is in force from now on.
-    fn enforce(&self, draft: &mut Draft) {
-        for (no, mut endpoint) in draft.in_force.drain(..) {
-            if let Some(endpoint) = endpoint.as_mut().and_then(Arc::get_mut)
-                && let Some(lane) = self.index.read().lanes.get(&no)
-            {
-                // The same names, kept once.
-                (endpoint.id, endpoint.tenant) = (lane.id.clone(), lane.tenant.clone());
-            }
-            self.shared.put_in_force(no, endpoint);
+    /// Looks at the disk, if the last look is old.
+    fn look(&mut self) -> Result<(), WriterError> {
+        let looked = self.disk.look(&mut self.committer.log, self.clock.mono())?;
+        let Some(Look { free, spare, room }) = looked else {
+            return Ok(());
+        };
+        if self.committer.flusher.busy_for() > SLED_DEADLINE {
+            return Err(WriterError::SledHangs);
         }
+        self.committer.limits.note(Standing {
+            free,
+            spare,
+            room,
+            index_behind: self.committer.index.read().entries.bytes(),
+        });
+        self.committer.note_gauges();
+        Ok(())
     }
 
-    /// There was no room for the frame: nothing of it was written. Whoever waits is told.
-    fn refuse(&mut self, draft: &mut Draft) {
-        if self.limits.no_space() {
-            tracing::error!(
-                "the disk is full: nothing is accepted and outcomes wait until there is room"
-            );
+    /// Writes endpoints again, once in each segment and after each start.
+    fn restate_endpoints(&mut self) -> Result<(), WriterError> {
+        let current = |log: &Log| log.segments().last().copied();
+        let Some((base, len)) = current(&self.committer.log) else {
+            return Ok(());
+        };
+        if self.stated_in == Some(base) || self.committer.limits.is_tight() {
+            return Ok(());
         }
-        draft.queued.clear();
-        draft.commit.notices.clear();
-        for answer in &mut draft.commit.answers {
-            match answer {
-                Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),
-                Answer::Act(_, answer) => *answer = Err(ActRefused::DiskLow),
-                Answer::Begin(_, answer) => *answer = Err(ActRefused::DiskLow),
-            }
-        }
+        let wanted = restate::to_restate(&self.committer.index.read(), len);
+        // Without room the next segment has them.
+        let _ = self.committer.push_each(wanted, |basis, no, draft| {
+            restate::push(basis, no, false, draft)
+        })?;
+        self.stated_in = current(&self.committer.log).map(|(base, _)| base);
+        Ok(())
     }
 
     /// A clean stop: everything is proven durable, and the index is whole.
-    fn finish(mut self) {
-        if let Err(error) = self.prove() {
-            return self.shared.fail(StoreFailure(error.to_string()));
+    pub fn finish(mut self) {
+        if self.waiting.has_outcomes() {
+            tracing::warn!(
+                "the disk is full: the outcomes of some attempts could not be stored; these attempts are repeated after the next start"
+            );
         }
-        if !self.flusher.stop() {
+        if let Err(error) = self.prove() {
+            return self.give_up(&error);
+        }
+        if !self.committer.flusher.stop() {
             tracing::warn!("the index was not written out in time; the next start replays the log");
         }
-    }
-
-    /// 128 random bits.
-    pub fn dice(&mut self) -> u128 {
-        self.random.random()
-    }
-
-    /// Now, on the wall clock.
-    pub fn now(&self) -> crate::domain::time::Timestamp {
-        clock::now()
     }
 }

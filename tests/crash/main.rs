@@ -15,5 +15,6 @@ mod files;
 mod kills;
 mod ordering;
 mod populated;
+mod pressure;
 mod recovery;
 mod space;

@@ -12,11 +12,11 @@ use crate::harness::http::Response;
 use crate::harness::{Answer, Daemon, Gate, Home, Receiver, endpoint, wait_for};
 
 /// A small disk as the home's data directory. Unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None`, said aloud, without the right to mount.
-    fn mount(home: &Home, size_mib: u32) -> Option<SmallDisk> {
+    pub fn mount(home: &Home, size_mib: u32) -> Option<SmallDisk> {
         let dir = home.data_dir();
         fs::create_dir(&dir).unwrap();
         let size = format!("size={size_mib}m,mode=0700");
@@ -34,7 +34,7 @@ impl SmallDisk {
     }
 
     /// Takes all space but so many bytes.
-    fn fill(&self, but: u64) {
+    pub fn fill(&self, but: u64) {
         let free = rustix::fs::statvfs(&self.0).unwrap();
         let free = free.f_bavail * free.f_frsize;
         fs::write(
@@ -44,7 +44,7 @@ impl SmallDisk {
         .unwrap();
     }
 
-    fn free(&self) {
+    pub fn free(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
 }

@@ -290,6 +290,17 @@ impl Daemon {
         self.tcp.get("/v1/status").expect(200)
     }
 
+    /// A sample of `/metrics` by its name and labels.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.tcp.get("/metrics").text();
+        let value = text.lines().find_map(|line| {
+            let (sample, value) = line.rsplit_once(' ')?;
+            (sample == name).then(|| value.parse().ok())?
+        });
+        value.unwrap_or_else(|| panic!("no {name} in:\n{text}"))
+    }
+
     /// Waits for a line of the log whose message holds `part`, and gives it. Only for a
     /// log in JSON.
     #[track_caller]

@@ -24,8 +24,9 @@ use super::{Lane, State};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EventFacts {
     lsn: u64,
-    body_len: u64,
-    deliveries: u32,
+    pub(super) accepted_at: u64,
+    pub(super) body_len: u64,
+    pub(super) deliveries: u32,
     deliver_at: Option<u64>,
     /// That of the event's key; 0: it has none.
     chain: u64,
@@ -37,14 +38,12 @@ impl State {
         match record {
             Record::Accepted(accepted) => self.accepted(lsn, accepted),
             Record::Attempted(attempted) => self.attempted(lsn, attempted),
-            Record::AttemptedInside(attempted) => self.attempted(lsn, attempted),
             Record::Acted(acted) => self.acted(acted),
             Record::Endpoint(row) => {
                 self.endpoint(row);
                 Ok(())
             }
             Record::Rewritten(rewritten) => self.rewritten(lsn, rewritten),
-            Record::RewrittenInside(rewritten) => self.rewritten(lsn, rewritten),
             Record::KeyKept(kept) => {
                 self.key_kept(kept);
                 Ok(())
@@ -79,6 +78,7 @@ impl State {
             let row = KeyRow {
                 content: idempotency.content,
                 id: head.id,
+                accepted_at: head.accepted_at,
                 event_type: head.event_type,
                 deliveries: facts.deliveries,
             };
@@ -94,7 +94,7 @@ impl State {
             self.insert(EventId(head.id), EndpointNo(*no), row, facts)?;
         }
         if accepted.endpoints.is_empty() {
-            self.note_finish(EventId(head.id), true)?;
+            self.note_finish(EventId(head.id), head.accepted_at, true)?;
         }
         Ok(())
     }
@@ -102,7 +102,9 @@ impl State {
     fn put_event(&mut self, lsn: u64, head: &EventHead<'_>, deliveries: usize) -> EventFacts {
         let row = EventRow {
             lsn,
+            accepted_at: head.accepted_at,
             body_len: head.body_len,
+            body_lost: head.body_lost,
             tenant: head.tenant,
             event_type: head.event_type,
             key: head.key,
@@ -112,11 +114,16 @@ impl State {
         };
         self.entries
             .put_new(keys::event(EventId(head.id)), rows::encode(&row));
+        self.segments.add(lsn);
         self.meta.last_id = self.meta.last_id.max(head.id);
+        let id_time = EventId(head.id).timestamp().as_millis();
+        let ahead = id_time.saturating_sub(head.accepted_at);
+        self.meta.ids_ahead = self.meta.ids_ahead.max(ahead);
         self.meta.events += 1;
         self.meta.kept_bytes += u64::from(head.body_len) + EVENT_COST;
         EventFacts {
             lsn,
+            accepted_at: head.accepted_at,
             body_len: head.body_len.into(),
             deliveries: deliveries as u32,
             deliver_at: head.deliver_at,
@@ -124,7 +131,7 @@ impl State {
         }
     }
 
-    fn attempted<R>(&mut self, lsn: u64, attempted: &Attempted<'_, R>) -> Result<(), PagesError> {
+    fn attempted(&mut self, lsn: u64, attempted: &Attempted<'_>) -> Result<(), PagesError> {
         let (id, no) = (EventId(attempted.id), EndpointNo(attempted.endpoint));
         let Some((row, facts)) = self.known_delivery(id, no)? else {
             // Of an event that was forgotten since, and whose segment is gone: it still
@@ -149,7 +156,7 @@ impl State {
         self.replace(id, no, row, DeliveryRow::new(new, exact, lsn), facts)
     }
 
-    fn note_attempt<R>(&mut self, no: EndpointNo, attempted: &Attempted<'_, R>) {
+    fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
         if let Some(lane) = self.lanes.get_mut(&no) {
             let state = lane
                 .state
@@ -207,6 +214,7 @@ impl State {
         let row = KeyRow {
             content: kept.idempotency.content,
             id: kept.id,
+            accepted_at: kept.accepted_at,
             event_type: kept.event_type,
             deliveries: kept.deliveries,
         };
@@ -217,7 +225,7 @@ impl State {
         self.meta.last_id = self.meta.last_id.max(kept.id);
     }
 
-    fn rewritten<R>(&mut self, lsn: u64, rewritten: &Rewritten<'_, R>) -> Result<(), PagesError> {
+    fn rewritten(&mut self, lsn: u64, rewritten: &Rewritten<'_>) -> Result<(), PagesError> {
         let id = EventId(rewritten.event.id);
         self.remove_event(id)?;
         let facts = self.put_event(lsn, &rewritten.event, rewritten.deliveries.len());
@@ -225,6 +233,7 @@ impl State {
             let row = KeyRow {
                 content: idempotency.content,
                 id: id.0,
+                accepted_at: rewritten.event.accepted_at,
                 event_type: rewritten.event.event_type,
                 deliveries: facts.deliveries,
             };
@@ -246,11 +255,12 @@ impl State {
                 facts,
             )?;
         }
-        self.note_finish(id, true)
+        self.note_finish(id, facts.accepted_at, true)
     }
 
     fn forgotten(&mut self, id: EventId) -> Result<(), PagesError> {
-        if self.entries.get(&keys::erased(id))?.is_some() {
+        if let Some(known) = self.erased_entry(id)? {
+            self.segments.remove(known.lsn);
             self.entries.remove(keys::erased(id));
             self.sums.erasing.remove(&id);
             self.meta.erased = self.meta.erased.saturating_sub(1);
@@ -280,7 +290,7 @@ impl State {
         let Some(facts) = self.facts(id)? else {
             return Ok(());
         };
-        self.note_finish(id, false)?;
+        self.note_finish(id, facts.accepted_at, false)?;
         for (no, row) in self.delivery_rows(id)? {
             self.count(id, no, &row, facts, false)?;
             self.unlist(id, no, &row, facts);
@@ -288,6 +298,7 @@ impl State {
         }
         self.entries.remove(keys::open_count(id));
         self.entries.remove(keys::event(id));
+        self.segments.remove(facts.lsn);
         self.meta.events = self.meta.events.saturating_sub(1);
         self.meta.kept_bytes = self
             .meta
@@ -303,6 +314,7 @@ impl State {
         let row = rows::decode::<EventRow<'_>>(&bytes).map_err(|_| PagesError::Damaged)?;
         Ok(Some(EventFacts {
             lsn: row.lsn,
+            accepted_at: row.accepted_at,
             body_len: row.body_len.into(),
             deliveries: row.deliveries,
             deliver_at: row.deliver_at,
@@ -350,9 +362,9 @@ impl State {
     ) -> Result<(), PagesError> {
         let single = facts.deliveries < 2;
         if single {
-            self.note_end(id, end_of(&old), false);
+            self.note_end(id, facts.accepted_at, end_of(&old), false);
         } else if !self.is_open(id)? {
-            self.note_finish(id, false)?;
+            self.note_finish(id, facts.accepted_at, false)?;
         }
         self.count(id, no, &old, facts, false)?;
         self.unlist(id, no, &old, facts);
@@ -360,9 +372,9 @@ impl State {
         self.list(id, no, &new, facts);
         self.count(id, no, &new, facts, true)?;
         if single {
-            self.note_end(id, end_of(&new), true);
+            self.note_end(id, facts.accepted_at, end_of(&new), true);
         } else if !self.is_open(id)? {
-            self.note_finish(id, true)?;
+            self.note_finish(id, facts.accepted_at, true)?;
         }
         Ok(())
     }
@@ -412,81 +424,6 @@ impl State {
         for list in lists_of(delivery.status) {
             self.entries.remove(keys::listed(*list, no, id));
         }
-    }
-
-    /// Adds a delivery to the totals, or takes it out of them.
-    pub(super) fn count(
-        &mut self,
-        id: EventId,
-        no: EndpointNo,
-        row: &DeliveryRow,
-        facts: EventFacts,
-        add: bool,
-    ) -> Result<(), PagesError> {
-        let Some(delivery) = row.delivery() else {
-            return Ok(());
-        };
-        let step = |total: &mut u64, by: u64| {
-            *total = if add {
-                *total + by
-            } else {
-                total.saturating_sub(by)
-            }
-        };
-        self.touched.insert(no);
-        self.unweigh(no);
-        if let Some(lane) = self.lanes.get_mut(&no) {
-            let totals = &mut lane.totals;
-            let sole = if facts.deliveries < 2 {
-                facts.body_len
-            } else {
-                0
-            };
-            match delivery.status {
-                Status::Pending => {
-                    step(&mut totals.pending, 1);
-                    step(&mut totals.pending_bytes, facts.body_len);
-                    step(&mut totals.sole_pending_bytes, sole);
-                }
-                Status::Held => {
-                    step(&mut totals.held, 1);
-                    step(&mut totals.sole_held_bytes, sole);
-                }
-                Status::Delivered => step(&mut totals.delivered, 1),
-                Status::Dead => step(&mut totals.dead, 1),
-            }
-        }
-        self.weigh(no);
-        if !matches!(delivery.status, Status::Pending | Status::Held) {
-            return Ok(());
-        }
-        let first_or_last = facts.deliveries < 2 || self.count_open(id, add)?;
-        if first_or_last {
-            step(&mut self.meta.open_bytes, facts.body_len);
-            step(&mut self.meta.open_events, 1);
-        }
-        Ok(())
-    }
-
-    /// Counts an open delivery of an event with several; whether it is the first to
-    /// come or the last to go.
-    fn count_open(&mut self, id: EventId, add: bool) -> Result<bool, PagesError> {
-        let key = keys::open_count(id);
-        let open: u32 = match self.entries.get(&key)? {
-            Some(bytes) => rows::decode(&bytes).map_err(|_| PagesError::Damaged)?,
-            None => 0,
-        };
-        let now = if add {
-            open + 1
-        } else {
-            open.saturating_sub(1)
-        };
-        match (open, now) {
-            (_, 0) => self.entries.remove(key),
-            (0, _) => self.entries.put_new(key, rows::encode(&now)),
-            _ => self.entries.put(key, rows::encode(&now)),
-        }
-        Ok(open == 0 || now == 0)
     }
 }
 

@@ -33,11 +33,11 @@ impl State {
         row: DeliveryRow,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
-        self.note_finish(id, false)?;
+        self.note_finish(id, facts.accepted_at, false)?;
         self.count(id, no, &row, facts, false)?;
         self.unlist(id, no, &row, facts);
         self.entries.remove(keys::delivery(id, no));
-        self.note_finish(id, true)
+        self.note_finish(id, facts.accepted_at, true)
     }
 
     pub(super) fn job(&mut self, row: &JobRow<'_>) {
@@ -55,9 +55,11 @@ impl State {
         self.remove_event(id)?;
         self.meta.last_id = self.meta.last_id.max(row.id);
         let key = keys::erased(id);
-        if self.entries.get(&key)?.is_none() {
-            self.meta.erased += 1;
+        match self.erased_entry(id)? {
+            Some(known) => self.segments.remove(known.lsn),
+            None => self.meta.erased += 1,
         }
+        self.segments.add(lsn);
         let entry = ErasedEntry {
             lsn,
             at: row.at,
@@ -70,5 +72,12 @@ impl State {
             self.sums.erasing.insert(id);
         }
         Ok(())
+    }
+
+    /// What is known of an erased event.
+    pub fn erased_entry(&self, id: EventId) -> Result<Option<ErasedEntry>, PagesError> {
+        let bytes = self.entries.get(&keys::erased(id))?;
+        let entry = bytes.map(|bytes| rows::decode(&bytes).map_err(|_| PagesError::Damaged));
+        entry.transpose()
     }
 }

@@ -56,6 +56,7 @@ impl State {
         });
         self.meta.spec_bytes += entry.len() as u64 + SPEC_COST;
         self.entries.put(keys::spec(no), entry);
+        self.segments.add(lsn);
         self.lanes
             .entry(no)
             .or_insert_with(|| Box::new(Lane::nameless(no)));
@@ -65,8 +66,15 @@ impl State {
 
     fn drop_spec(&mut self, no: EndpointNo) -> Result<(), PagesError> {
         let key = keys::spec(no);
-        let known = self.entries.get(&key)?.map(|bytes| bytes.len() as u64);
-        if let Some(len) = known {
+        let known = match self.entries.get(&key)? {
+            Some(bytes) => {
+                let entry: SpecEntry = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+                Some((bytes.len() as u64, entry.lsn))
+            }
+            None => None,
+        };
+        if let Some((len, lsn)) = known {
+            self.segments.remove(lsn);
             self.meta.spec_bytes = self.meta.spec_bytes.saturating_sub(len + SPEC_COST);
             self.entries.remove(key);
         }

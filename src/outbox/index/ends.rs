@@ -11,8 +11,13 @@ use super::pages::PagesError;
 impl State {
     /// Lists an event with nothing open by when that was, or takes it off the list. Does
     /// nothing for an event with something open.
-    pub(super) fn note_finish(&mut self, id: EventId, add: bool) -> Result<(), PagesError> {
-        let mut end = Some((End::Delivered, id.timestamp().as_millis()));
+    pub(super) fn note_finish(
+        &mut self,
+        id: EventId,
+        accepted_at: u64,
+        add: bool,
+    ) -> Result<(), PagesError> {
+        let mut end = Some((End::Delivered, 0));
         for (_, row) in self.delivery_rows(id)? {
             end = match (end, end_of(&row)) {
                 (Some((End::Delivered, at)), Some((end, other))) => Some((end, at.max(other))),
@@ -20,13 +25,19 @@ impl State {
                 _ => None,
             };
         }
-        self.note_end(id, end, add);
+        self.note_end(id, accepted_at, end, add);
         Ok(())
     }
 
-    pub(super) fn note_end(&mut self, id: EventId, end: Option<(End, u64)>, add: bool) {
+    pub(super) fn note_end(
+        &mut self,
+        id: EventId,
+        accepted_at: u64,
+        end: Option<(End, u64)>,
+        add: bool,
+    ) {
         let Some((end, at)) = end else { return };
-        let key = keys::finished(end, at.max(id.timestamp().as_millis()), id);
+        let key = keys::finished(end, at.max(accepted_at), id);
         if add {
             self.entries.put_new(key, Vec::new());
         } else {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::open::Place;
+use super::open::Generations;
 use super::overlay::Layer;
 use super::pages::{Pages, PagesError};
 use super::{Index, State};
@@ -44,12 +44,14 @@ struct Asked {
     abandoned: bool,
     done: bool,
     rounds: u64,
+    /// Since when a round is under way.
+    busy_since: Option<Instant>,
     failed: Option<IndexFailure>,
 }
 
 struct Shared {
     index: Index,
-    place: Place,
+    generations: Arc<dyn Generations>,
     asked: Mutex<Asked>,
     changed: Condvar,
 }
@@ -64,18 +66,20 @@ impl Shared {
 pub struct Flusher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// No thread: it is done when [`Flusher::round`] is called.
+    is_manual: bool,
 }
 
 impl Flusher {
     /// `failed` is called at most once, from the thread, when the index is damaged.
     pub fn start(
         index: Index,
-        place: Place,
+        generations: Arc<dyn Generations>,
         failed: impl FnOnce(IndexFailure) + Send + 'static,
     ) -> std::io::Result<Flusher> {
         let shared = Arc::new(Shared {
             index,
-            place,
+            generations,
             asked: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -107,13 +111,49 @@ impl Flusher {
         Ok(Flusher {
             shared,
             thread: Some(thread),
+            is_manual: false,
         })
+    }
+
+    /// Without a thread, for simulations: nothing moves but by [`round`](Self::round).
+    pub fn manual(index: Index, generations: Arc<dyn Generations>) -> Flusher {
+        Flusher {
+            shared: Arc::new(Shared {
+                index,
+                generations,
+                asked: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+            thread: None,
+            is_manual: true,
+        }
+    }
+
+    /// Moves everything here and now. What cannot be written stays in memory.
+    pub fn round(&self) -> Result<(), IndexFailure> {
+        let layer = {
+            let mut state = self.shared.index.write();
+            freeze(&mut state, true);
+            state.entries.frozen()
+        };
+        move_frozen(&self.shared, layer, true).map(drop)
+    }
+
+    /// How long the round under way has taken: sled may hang on a broken disk.
+    pub fn busy_for(&self) -> Duration {
+        let since = self.shared.asked().busy_since;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Moves everything now and hands it to the operating system: a `kill -9` from here on
     /// leaves an index that opens. Gives up after 8 s: sled may hang on a full disk, and
     /// what is not moved is replayed.
     pub fn settle(&self) {
+        if self.is_manual {
+            // What cannot be moved is replayed.
+            let _ = self.round();
+            return;
+        }
         let deadline = Instant::now() + STOP_DEADLINE;
         let mut asked = self.shared.asked();
         // The round under way may have begun before what is to be moved.
@@ -138,7 +178,7 @@ impl Flusher {
     /// the memory of a bulk load.
     pub fn breathe(&self, wait: bool) {
         let bytes = self.shared.index.read().entries.active_bytes();
-        if bytes < EAGER_BYTES {
+        if bytes < EAGER_BYTES || self.is_manual {
             return;
         }
         let mut asked = self.shared.asked();
@@ -164,6 +204,9 @@ impl Flusher {
     /// Moves everything, hands it to the operating system and ends the thread. Gives up
     /// after 8 s: what is not moved is replayed at the next start.
     pub fn stop(mut self) -> bool {
+        if self.is_manual {
+            return self.round().is_ok();
+        }
         let deadline = Instant::now() + STOP_DEADLINE;
         let mut asked = self.shared.asked();
         asked.stop = true;
@@ -199,39 +242,57 @@ impl Drop for Flusher {
 }
 
 fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
-    let mut waiting: Option<Arc<Layer>> = None;
     let mut compacted = 0;
     loop {
         let Some(stop) = wait(shared) else {
             return Ok(());
         };
-        let all = stop || std::mem::take(&mut shared.asked().all);
-        if waiting.is_none() {
+        let all = {
+            let mut asked = shared.asked();
+            asked.busy_since = Some(Instant::now());
+            std::mem::take(&mut asked.all) || stop
+        };
+        let layer = {
             let mut state = shared.index.write();
-            waiting = freeze(&mut state, all);
-        }
-        let pages = shared.index.read().entries.pages().cloned();
-        if let (Some(layer), Some(pages)) = (waiting.take(), pages) {
-            match move_layer(&layer, &pages, all) {
-                Ok(()) => {
-                    shared.index.write().entries.thawed();
-                    if !stop {
-                        compact_if_wasteful(shared, &pages, &mut compacted);
-                    }
-                }
-                Err(error) if error.is_damage() => return Err(IndexFailure(error.to_string())),
-                Err(error) => {
-                    tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
-                    waiting = Some(layer);
-                }
-            }
+            freeze(&mut state, all);
+            state.entries.frozen()
+        };
+        if let Some(pages) = move_frozen(shared, layer, all)?
+            && !stop
+        {
+            compact_if_wasteful(shared, &pages, &mut compacted);
         }
         let mut asked = shared.asked();
         asked.rounds += 1;
+        asked.busy_since = None;
         drop(asked);
         shared.changed.notify_all();
         if stop {
             return Ok(());
+        }
+    }
+}
+
+/// Moves a frozen layer into the pages, which are returned if that worked. One that cannot
+/// be written stays frozen, and the next round tries it again.
+fn move_frozen(
+    shared: &Shared,
+    layer: Option<Arc<Layer>>,
+    all: bool,
+) -> Result<Option<Pages>, IndexFailure> {
+    let pages = shared.index.read().entries.pages().cloned();
+    let (Some(layer), Some(pages)) = (layer, pages) else {
+        return Ok(None);
+    };
+    match move_layer(&layer, &pages, all) {
+        Ok(()) => {
+            shared.index.write().entries.thawed();
+            Ok(Some(pages))
+        }
+        Err(error) if error.is_damage() => Err(IndexFailure(error.to_string())),
+        Err(error) => {
+            tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
+            Ok(None)
         }
     }
 }
@@ -246,7 +307,7 @@ fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
     if !shared.asked().in_use || pages.size_on_disk() < enough {
         return;
     }
-    let (fresh, number) = match shared.place.compact(pages) {
+    let (fresh, number) = match shared.generations.compact(pages) {
         Ok(fresh) => fresh,
         Err(error) => {
             tracing::warn!(%error, "the index's file cannot be compacted; it is used as it is");
@@ -256,11 +317,11 @@ fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
     };
     *last = fresh.size_on_disk();
     let old = shared.index.write().entries.replace_pages(fresh);
-    let (pages, place) = (pages.clone(), shared.place.clone());
+    let (pages, generations) = (pages.clone(), shared.generations.clone());
     // sled takes its time to let go of a file, and nothing waits for that.
     let discard = move || {
         drop((old, pages));
-        if let Err(error) = place.discard_others(number) {
+        if let Err(error) = generations.discard_others(number) {
             tracing::warn!(%error, "the index's old file could not be deleted; the next start does it");
         }
     };
@@ -299,13 +360,12 @@ fn wait(shared: &Shared) -> Option<bool> {
     }
 }
 
-/// Freezes what has changed. With `all` the mere end of the log counts as a change: after
-/// a clean stop there is nothing to replay.
-fn freeze(state: &mut State, all: bool) -> Option<Arc<Layer>> {
+/// Freezes what has changed, unless something is frozen already. With `all` the mere end of
+/// the log counts as a change: after a clean stop there is nothing to replay.
+fn freeze(state: &mut State, all: bool) {
     let unchanged = state.entries.active_bytes() == 0 && state.touched.is_empty();
-    if state.entries.is_freezing() || (unchanged && !all) {
-        return None;
+    if !state.entries.is_freezing() && (all || !unchanged) {
+        state.settle();
+        state.entries.freeze();
     }
-    state.settle();
-    state.entries.freeze()
 }

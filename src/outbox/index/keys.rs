@@ -6,6 +6,7 @@
 //! | `d` event, endpoint | a delivery | `DeliveryRow` |
 //! | `e` event | an event | `EventRow` |
 //! | `f` kind, finished at, event | an event with nothing open, by when that was | nothing |
+//! | `g` segment | how many rows say that their record is in this segment of the log | `u64` |
 //! | `h` endpoint, event | a delivery that is held for itself (not for its endpoint) | nothing |
 //! | `i` tenant, 0, key | an idempotency key | `KeyRow` |
 //! | `j` job | a replay or purge under way | `JobRow` |
@@ -83,6 +84,18 @@ pub fn finished(end: End, at: u64, id: EventId) -> Vec<u8> {
 /// When the event of an `f` key was finished.
 pub fn finished_at(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*key.get(2..10)?.first_chunk()?))
+}
+
+pub fn segment(base: u64) -> Vec<u8> {
+    build(b'g', &[&base.to_be_bytes()])
+}
+
+/// What every segment key begins with.
+pub const SEGMENTS: &[u8] = b"g";
+
+/// The segment at the end of a `g` key.
+pub fn segment_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.last_chunk()?))
 }
 
 pub fn open_count(id: EventId) -> Vec<u8> {

@@ -4,20 +4,24 @@
 //! rest in sled; `flush` moves them along; `open` decides whether what is on disk can be
 //! used. Deleting `index/` loses nothing but the time of one start.
 
+pub mod choice;
 pub mod keys;
 pub mod open;
 pub mod overlay;
 pub mod pages;
 pub mod rows;
+pub mod shown;
 
 mod apply;
 mod bulk;
 mod endpoints;
 mod ends;
 mod flush;
+mod segments;
 mod sums;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -28,10 +32,12 @@ use crate::domain::time::Timestamp;
 use crate::outbox::record::{DeliveryRow, EndpointStateRow};
 
 pub use flush::{Flusher, IndexFailure};
+pub use open::Generations;
 use overlay::Overlay;
 use pages::Pages;
 pub use pages::PagesError;
 use rows::{LaneRow, LaneTotals, MetaRow};
+pub use segments::SegmentRows;
 pub use sums::Sums;
 
 /// An endpoint as the store knows it: also one that is gone from the configuration.
@@ -72,6 +78,7 @@ pub struct State {
     pub unknown: u64,
     /// What of the rows is asked for often.
     pub sums: Sums,
+    pub segments: SegmentRows,
     /// Lanes that changed since the last freeze.
     touched: BTreeSet<EndpointNo>,
 }
@@ -104,7 +111,14 @@ impl State {
             .scan(&prefix, &keys::end_of(&prefix), false)
             .next()?
             .ok()?;
-        Some(keys::event_of(&first.0)?.timestamp())
+        self.accepted_at(keys::event_of(&first.0)?)
+    }
+
+    /// The true time of acceptance of an event.
+    pub fn accepted_at(&self, id: EventId) -> Option<Timestamp> {
+        let bytes = self.entries.get(&keys::event(id)).ok()??;
+        let row: rows::EventRow<'_> = rows::decode(&bytes).ok()?;
+        Some(Timestamp::from_millis(row.accepted_at))
     }
 
     pub fn delivery_row(
@@ -146,6 +160,7 @@ impl State {
                 self.entries.put(keys::lane(no), rows::encode(&row));
             }
         }
+        self.settle_segments();
         self.entries
             .put(keys::META.to_vec(), rows::encode(&self.meta));
     }

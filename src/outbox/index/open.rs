@@ -42,6 +42,25 @@ pub enum Unusable {
     AheadOfLog,
 }
 
+/// Where the generations of the index are: one is in use, a new one is made aside.
+pub trait Generations: Send + Sync {
+    /// Opens the index that is there.
+    fn open(&self) -> Result<State, Unusable>;
+    /// Makes an empty index aside from the one in use. [`adopt`](Self::adopt) it when it is
+    /// whole.
+    fn create(&self) -> Result<(State, u64), Unusable>;
+    /// Names the generation as the one to use from now on, and deletes all others.
+    fn adopt(&self, number: u64) -> io::Result<()>;
+    /// Makes sure that no later start uses what is there; a failure is logged.
+    fn condemn(&self);
+    /// Copies what is in use, without its holes, into a new generation and names that as the
+    /// one to use. The old one's files are deleted by
+    /// [`discard_others`](Self::discard_others).
+    fn compact(&self, pages: &Pages) -> Result<(Pages, u64), Unusable>;
+    /// Deletes all generations but this one.
+    fn discard_others(&self, number: u64) -> io::Result<()>;
+}
+
 /// Which index belongs to this store, now.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -97,8 +116,24 @@ impl Place {
         Some((number, text))
     }
 
-    /// Opens the index that is there.
-    pub fn open(&self) -> Result<State, Unusable> {
+    fn next_generation(&self) -> u64 {
+        self.named()
+            .map_or(1, |(number, _)| number.saturating_add(1))
+    }
+
+    fn name(&self, number: u64) -> io::Result<()> {
+        let aside = self.dir.join("CURRENT.new");
+        fs::write(&aside, self.stamp(number))?;
+        fs::rename(&aside, self.current_file())
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Generations for Place {
+    fn open(&self) -> Result<State, Unusable> {
         let (number, text) = self.named().ok_or(Unusable::Missing)?;
         let stamp = self.stamp(number);
         let boot = |text: &str| text.lines().nth(1).map(str::to_owned);
@@ -113,8 +148,7 @@ impl Place {
         guarded(move || load(Pages::open(&dir, cache_bytes)?, store_id))
     }
 
-    /// Makes an empty index aside from the one in use. [`adopt`](Self::adopt) it when it is whole.
-    pub fn create(&self) -> Result<(State, u64), Unusable> {
+    fn create(&self) -> Result<(State, u64), Unusable> {
         let number = self.next_generation();
         let (dir, cache_bytes) = (self.generation(number), self.cache_bytes);
         let store_id = self.store_id;
@@ -125,9 +159,7 @@ impl Place {
         Ok((state, number))
     }
 
-    /// Copies what is in use, without its holes, into a new generation and names that as the
-    /// one to use. The old one's files are deleted by [`discard_others`](Self::discard_others).
-    pub fn compact(&self, pages: &Pages) -> Result<(Pages, u64), Unusable> {
+    fn compact(&self, pages: &Pages) -> Result<(Pages, u64), Unusable> {
         let number = self.next_generation();
         let fresh = make_pages(&self.generation(number), self.cache_bytes)?;
         pages.copy_into(&fresh)?;
@@ -135,25 +167,12 @@ impl Place {
         Ok((fresh, number))
     }
 
-    fn next_generation(&self) -> u64 {
-        self.named()
-            .map_or(1, |(number, _)| number.saturating_add(1))
-    }
-
-    /// Names the generation as the one to use from now on, and deletes all others.
-    pub fn adopt(&self, number: u64) -> io::Result<()> {
+    fn adopt(&self, number: u64) -> io::Result<()> {
         self.name(number)?;
         self.discard_others(number)
     }
 
-    fn name(&self, number: u64) -> io::Result<()> {
-        let aside = self.dir.join("CURRENT.new");
-        fs::write(&aside, self.stamp(number))?;
-        fs::rename(&aside, self.current_file())
-    }
-
-    /// Deletes all generations but this one.
-    pub fn discard_others(&self, number: u64) -> io::Result<()> {
+    fn discard_others(&self, number: u64) -> io::Result<()> {
         let keep = self.generation(number);
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -164,21 +183,18 @@ impl Place {
         Ok(())
     }
 
-    /// Makes sure that no later start uses what is there.
-    pub fn condemn(&self) -> io::Result<()> {
-        match fs::remove_file(self.current_file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    fn condemn(&self) {
+        let removed = fs::remove_file(self.current_file());
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!(%error, dir = %self.dir.display(), "the damaged index could not be set aside: delete this directory before the next start");
         }
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 }
 
 fn io_fault(error: io::Error) -> PagesError {
-    PagesError::Sled(sled::Error::Io(error))
+    PagesError::Io(error)
 }
 
 /// An empty database at `dir`, whatever was there.
@@ -251,6 +267,9 @@ pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> 
         .collect();
     state.lanes = lanes.into_iter().collect();
     state.meta = meta;
+    for (base, rows) in segments(&state)? {
+        state.segments.restore(base, rows);
+    }
     state.sums.erasing = erasing(&state)?;
     state.share_out(u64::MAX);
     Ok(state)
@@ -270,4 +289,17 @@ fn erasing(state: &State) -> Result<BTreeSet<EventId>, PagesError> {
         }
     }
     Ok(found)
+}
+
+/// How many rows point into each segment of the log.
+fn segments(state: &State) -> Result<Vec<(u64, u64)>, PagesError> {
+    let end = keys::end_of(keys::SEGMENTS);
+    let entries = state.entries.scan(keys::SEGMENTS, &end, false);
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            let rows = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+            Ok((keys::segment_of(&key).ok_or(PagesError::Damaged)?, rows))
+        })
+        .collect()
 }

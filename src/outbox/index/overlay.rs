@@ -134,6 +134,16 @@ impl Overlay {
         self.active.bytes
     }
 
+    /// What is in memory and not in the pages yet.
+    pub fn bytes(&self) -> usize {
+        self.active.bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+
+    /// The layer that is being moved.
+    pub fn frozen(&self) -> Option<Arc<Layer>> {
+        self.frozen.clone()
+    }
+
     /// Freezes the active layer for [`Layer::merge_into`]. `None` while another is frozen.
     pub fn freeze(&mut self) -> Option<Arc<Layer>> {
         if self.frozen.is_some() {

@@ -9,8 +9,10 @@
 //! can be had again from the log.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Past this a page is split; well under sled's blob threshold of about 7 KiB.
 const PAGE_MAX: usize = 4096;
@@ -26,6 +28,8 @@ const FIRST: &[u8] = &[0];
 pub enum PagesError {
     #[error("sled: {0}")]
     Sled(#[from] sled::Error),
+    #[error("the index's file: {0}")]
+    Io(#[from] io::Error),
     #[error("a page of the index fails its checksum")]
     Damaged,
 }
@@ -35,16 +39,138 @@ impl PagesError {
     pub fn is_damage(&self) -> bool {
         match self {
             PagesError::Damaged => true,
+            PagesError::Io(_) => false,
             PagesError::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
         }
     }
 }
 
-/// The pages of one sled database.
+/// The pages of one sled database, or of a simulated one.
 #[derive(Clone)]
 pub struct Pages {
-    db: sled::Db,
-    tree: sled::Tree,
+    tree: Tree,
+}
+
+#[derive(Clone)]
+enum Tree {
+    Sled { db: sled::Db, tree: sled::Tree },
+    Memory(MemoryTree),
+}
+
+/// Pages in memory, for simulations: what a clone of it holds outlives a [`Pages`] as a
+/// file outlives a process.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTree {
+    pages: Arc<Mutex<BTreeMap<Vec<u8>, Arc<[u8]>>>>,
+    /// Every change fails.
+    is_broken: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl MemoryTree {
+    fn pages(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Arc<[u8]>>> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on changes fail as on a disk with errors, or work again.
+    pub fn set_broken(&self, is_broken: bool) {
+        self.is_broken
+            .store(is_broken, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// What a page's value is kept in.
+enum PageBytes {
+    Sled(sled::IVec),
+    Memory(Arc<[u8]>),
+}
+
+impl std::ops::Deref for PageBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            PageBytes::Sled(bytes) => bytes,
+            PageBytes::Memory(bytes) => bytes,
+        }
+    }
+}
+
+type Page = (Vec<u8>, PageBytes);
+
+/// Pages to put (`Some`) and to remove, all of them or none.
+type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+impl Tree {
+    /// The last page in the range.
+    fn last(&self, to: Bound<&[u8]>) -> Result<Option<Page>, PagesError> {
+        match self {
+            Tree::Sled { tree, .. } => {
+                let found = tree.range::<&[u8], _>((Bound::Unbounded, to)).next_back();
+                let page = |(key, value): (sled::IVec, _)| (key.to_vec(), PageBytes::Sled(value));
+                Ok(found.transpose()?.map(page))
+            }
+            Tree::Memory(tree) => {
+                let pages = tree.pages();
+                let found = pages.range::<[u8], _>((Bound::Unbounded, to)).next_back();
+                Ok(found.map(|(key, value)| (key.clone(), PageBytes::Memory(value.clone()))))
+            }
+        }
+    }
+
+    /// The value of the last page that begins at or below `key`.
+    fn value_at(&self, key: &[u8]) -> Result<Option<PageBytes>, PagesError> {
+        match self {
+            Tree::Sled { tree, .. } => {
+                let found = tree.range(..=key).next_back().transpose()?;
+                Ok(found.map(|(_, value)| PageBytes::Sled(value)))
+            }
+            Tree::Memory(_) => Ok(self.last(Bound::Included(key))?.map(|(_, value)| value)),
+        }
+    }
+
+    /// The key of the first page after `key`.
+    fn next_key(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
+        let after = (Bound::Excluded(key), Bound::Unbounded);
+        match self {
+            Tree::Sled { tree, .. } => {
+                let found = tree.range::<&[u8], _>(after).next().transpose()?;
+                Ok(found.map(|(key, _)| key.to_vec()))
+            }
+            Tree::Memory(tree) => {
+                let pages = tree.pages();
+                let found = pages.range::<[u8], _>(after).next();
+                Ok(found.map(|(key, _)| key.clone()))
+            }
+        }
+    }
+
+    fn apply(&self, changes: Changes) -> Result<(), PagesError> {
+        match self {
+            Tree::Sled { tree, .. } => {
+                let mut batch = sled::Batch::default();
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => batch.insert(key, value),
+                        None => batch.remove(key),
+                    }
+                }
+                tree.apply_batch(batch)?;
+            }
+            Tree::Memory(tree) => {
+                if tree.is_broken.load(std::sync::atomic::Ordering::Relaxed) {
+                    return Err(io::Error::from(io::ErrorKind::StorageFull).into());
+                }
+                let mut pages = tree.pages();
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => pages.insert(key, value.into()),
+                        None => pages.remove(&key),
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Keys and values, in order.
@@ -63,14 +189,21 @@ impl Pages {
             .flush_every_ms(Some(2000));
         let db = config.open()?;
         let tree = db.open_tree(b"pages")?;
-        Ok(Pages { db, tree })
+        let tree = Tree::Sled { db, tree };
+        Ok(Pages { tree })
+    }
+
+    /// Pages in memory.
+    pub fn in_memory(tree: &MemoryTree) -> Pages {
+        Pages {
+            tree: Tree::Memory(tree.clone()),
+        }
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
-        let Some(page) = self.tree.range(..=key).next_back() else {
+        let Some(value) = self.tree.value_at(key)? else {
             return Ok(None);
         };
-        let (_, value) = page?;
         for entry in entries(&value)? {
             let (at, found) = entry?;
             if at == key {
@@ -82,25 +215,18 @@ impl Pages {
 
     /// All entries of the page in which `key` belongs, and the next page's key, if any.
     pub fn page_from(&self, key: &[u8]) -> Result<(Entries, Option<Vec<u8>>), PagesError> {
-        let found = match self.tree.range(..=key).next_back() {
-            Some(page) => decoded(&page?.1)?,
+        let found = match self.tree.value_at(key)? {
+            Some(value) => decoded(&value)?,
             None => Vec::new(),
         };
-        let next = self
-            .tree
-            .range::<&[u8], _>((Bound::Excluded(key), Bound::Unbounded))
-            .next();
-        Ok((found, next.transpose()?.map(|(key, _)| key.to_vec())))
+        Ok((found, self.tree.next_key(key)?))
     }
 
     /// All entries of the last page that begins below `key`, and that page's own key.
     pub fn page_below(&self, key: &[u8]) -> Result<Option<(Entries, Vec<u8>)>, PagesError> {
-        match self.tree.range(..key).next_back() {
+        match self.tree.last(Bound::Excluded(key))? {
             None => Ok(None),
-            Some(page) => {
-                let (bound, value) = page?;
-                Ok(Some((decoded(&value)?, bound.to_vec())))
-            }
+            Some((bound, value)) => Ok(Some((decoded(&value)?, bound))),
         }
     }
 
@@ -110,16 +236,14 @@ impl Pages {
         &self,
         changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
     ) -> Result<(), PagesError> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Changes::new();
         let mut rest = changes.peekable();
         while let Some((first, _)) = rest.peek() {
-            let (bound, old) = match self.tree.range(..=*first).next_back() {
-                Some(page) => page.map(|(bound, value)| (bound.to_vec(), Some(value)))?,
+            let (bound, old) = match self.tree.last(Bound::Included(first))? {
+                Some((bound, value)) => (bound, Some(value)),
                 None => (FIRST.to_vec(), None),
             };
-            let after = (Bound::Excluded(*first), Bound::Unbounded);
-            let next = self.tree.range::<&[u8], _>(after).next().transpose()?;
-            let next = next.map(|(key, _)| key);
+            let next = self.tree.next_key(first)?;
             let mut merged: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
             if let Some(value) = &old {
                 for entry in entries(value)? {
@@ -127,7 +251,7 @@ impl Pages {
                     merged.insert(key, found);
                 }
             }
-            let here = |key: &[u8]| next.as_ref().is_none_or(|next| key < &**next);
+            let here = |key: &[u8]| next.as_ref().is_none_or(|next| key < next.as_slice());
             while let Some((key, change)) = rest.next_if(|(key, _)| here(key)) {
                 match change {
                     Some(value) => merged.insert(key, value),
@@ -136,49 +260,55 @@ impl Pages {
             }
             write_pages(&bound, merged, old.is_some(), &mut batch);
         }
-        self.tree.apply_batch(batch)?;
-        Ok(())
+        self.tree.apply(batch)
     }
 
     /// Hands what sled still buffers to the operating system.
     pub fn flush(&self) -> Result<(), PagesError> {
-        self.db.flush()?;
+        if let Tree::Sled { db, .. } = &self.tree {
+            db.flush()?;
+        }
         Ok(())
     }
 
     /// Copies all pages into `fresh`, which is empty, and hands them to the operating system.
     pub fn copy_into(&self, fresh: &Pages) -> Result<(), PagesError> {
         const AT_ONCE: usize = 256;
-        let (mut batch, mut count) = (sled::Batch::default(), 0);
-        for page in self.tree.iter() {
-            let (key, value) = page?;
-            // What is damaged is not carried over.
-            entries(&value)?.try_for_each(|entry| entry.map(drop))?;
-            batch.insert(key, value);
-            count += 1;
-            if count % AT_ONCE == 0 {
-                fresh.tree.apply_batch(std::mem::take(&mut batch))?;
+        let mut batch = Changes::new();
+        let mut at = FIRST.to_vec();
+        loop {
+            if let Some((key, value)) = self.tree.last(Bound::Included(&at))?
+                && key == at
+            {
+                // What is damaged is not carried over.
+                entries(&value)?.try_for_each(|entry| entry.map(drop))?;
+                batch.push((key, Some(value.to_vec())));
+            }
+            if batch.len() >= AT_ONCE {
+                fresh.tree.apply(std::mem::take(&mut batch))?;
+            }
+            match self.tree.next_key(&at)? {
+                Some(next) => at = next,
+                None => break,
             }
         }
-        fresh.tree.apply_batch(batch)?;
+        fresh.tree.apply(batch)?;
         fresh.flush()
     }
 
     pub fn size_on_disk(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
+        match &self.tree {
+            Tree::Sled { db, .. } => db.size_on_disk().unwrap_or(0),
+            Tree::Memory(_) => 0,
+        }
     }
 }
 
 /// Writes what belongs from `bound` on as one page or several; an empty one is removed.
-fn write_pages(
-    bound: &[u8],
-    merged: BTreeMap<&[u8], &[u8]>,
-    existed: bool,
-    batch: &mut sled::Batch,
-) {
+fn write_pages(bound: &[u8], merged: BTreeMap<&[u8], &[u8]>, existed: bool, batch: &mut Changes) {
     if merged.is_empty() {
         if existed {
-            batch.remove(bound);
+            batch.push((bound.to_vec(), None));
         }
         return;
     }
@@ -207,10 +337,10 @@ fn write_pages(
 }
 
 /// `page` has room for the CRC at its front.
-fn finish_page(key: &[u8], mut page: Vec<u8>, batch: &mut sled::Batch) {
+fn finish_page(key: &[u8], mut page: Vec<u8>, batch: &mut Changes) {
     let crc = crc32c::crc32c(&page[4..]);
     page[..4].copy_from_slice(&crc.to_le_bytes());
-    batch.insert(key, page);
+    batch.push((key.to_vec(), Some(page)));
 }
 
 /// Checks a page and gives its entries in order.

@@ -6,14 +6,18 @@ use bincode::{BorrowDecode, Encode};
 use crate::outbox::record::{self, BadRecord, EndpointStateRow, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct EventRow<'a> {
     /// Its record: `Accepted`, or `Rewritten` later on.
     pub lsn: u64,
+    /// The true time of acceptance, which the id's may be ahead of.
+    pub accepted_at: u64,
     pub body_len: u32,
+    /// The body was lost to damage; see `EventHead`.
+    pub body_lost: bool,
     pub tenant: &'a str,
     pub event_type: &'a str,
     pub key: Option<&'a str>,
@@ -39,6 +43,7 @@ pub struct QueueRow {
 pub struct KeyRow<'a> {
     pub content: [u8; 32],
     pub id: u128,
+    pub accepted_at: u64,
     pub event_type: &'a str,
     pub deliveries: u32,
 }
@@ -96,6 +101,8 @@ pub struct MetaRow {
     pub applied: u64,
     /// The highest event id ever given.
     pub last_id: u128,
+    /// How far ahead of its event's true time an id ever was, in milliseconds.
+    pub ids_ahead: u64,
     /// The highest endpoint number ever given.
     pub last_no: u32,
     /// What the definitions of endpoints take in the log, in bytes.

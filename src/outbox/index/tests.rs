@@ -113,7 +113,9 @@ impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let pages = Pages::open(&dir.path().join("0"), 1 << 20).unwrap();
-        let (live, plain) = (State::new(Some(pages), STORE), State::new(None, STORE));
+        let (mut live, mut plain) = (State::new(Some(pages), STORE), State::new(None, STORE));
+        (0..50).for_each(|base| live.segments.begins(base * 200));
+        (0..50).for_each(|base| plain.segments.begins(base * 200));
         World {
             live,
             plain,
@@ -160,6 +162,7 @@ impl World {
             let dir = self.dir.path().join(self.opened.to_string());
             State::new(Some(Pages::open(&dir, 1 << 20).unwrap()), STORE)
         });
+        (0..50).for_each(|base| self.live.segments.begins(base * 200));
         for kept in &self.log {
             if kept.lsn >= self.live.meta.applied {
                 self.live
@@ -189,6 +192,7 @@ const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 fn head(id: u128, key: Option<u8>, deliver_at: bool) -> EventHead<'static> {
     EventHead {
         id,
+        accepted_at: 900 + id as u64 % 300,
         tenant: TENANT,
         event_type: "order.created",
         key: None,
@@ -200,10 +204,11 @@ fn head(id: u128, key: Option<u8>, deliver_at: bool) -> EventHead<'static> {
         content_type: None,
         data_at: 0,
         body_len: 10 + id as u32,
+        body_lost: false,
     }
 }
 
-fn attempt<R>(response: R) -> AttemptRow<'static, R> {
+fn attempt(response: u32) -> AttemptRow<'static> {
     AttemptRow {
         at: 5,
         duration_ms: 1,
@@ -306,6 +311,8 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
             work: JobWork::Replay,
             statuses: vec![4],
             types: Vec::new(),
+            since: None,
+            until: None,
             position: now.into(),
             last: u128::MAX,
             rate: 0,
@@ -386,6 +393,7 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                 content: [9; 32],
             };
             world.add(&Record::KeyKept(KeyKept {
+                accepted_at: 7,
                 tenant: TENANT,
                 idempotency,
                 id: 3,
@@ -456,6 +464,8 @@ fn check_sums(state: &State) {
             "{no:?}"
         );
     }
+    assert_eq!(state.segments.counts(), state.recounted_segments().unwrap());
+    assert_eq!(state.segments.faults, 0);
     let count = |tag: &[u8]| state.entries.scan(tag, &keys::end_of(tag), false).count();
     assert_eq!(
         (

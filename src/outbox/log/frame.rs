@@ -7,15 +7,17 @@
 //! ```text
 //! frame, at a multiple of 64 so that its header never crosses a 512-byte sector
 //!  0 magic u32           "oBxF"
-//!  4 header_crc u32      of bytes 8..48
+//!  4 header_crc u32      of bytes 8..56
 //!  8 lsn u64             its own position: a misplaced frame is no frame
-//! 16 durable u64         all below was durable when this was written
+//! 16 durable u64         all below was durable when this was written: where its batch begins
 //! 24 start u64           first position of the log that still counts
 //! 32 prev_crc u32        header_crc of the frame before; 0 none, !0 unknown after damage
 //! 36 payload_len u32     bytes of records that follow
 //! 40 record_count u32    0: a mark, which only proves what is before it
 //! 44 records_crc u32     of bytes 0..24 of every record header, in order
-//! 48 records, then zeros up to a multiple of 64
+//! 48 epoch u32           who wrote it: rises by one each time the log is opened
+//! 52 more u32            frames of the same batch that follow; 0 in its last one
+//! 56 records, then zeros up to a multiple of 64
 //!
 //! record, at a multiple of 8
 //!  0 header_crc u32      of its position as u64, then bytes 4..24
@@ -32,14 +34,18 @@
 //! CRCs of a record's header, head and body let a flip cost that one part and no more.
 //! No CRC but its own covers a body, so a body can be erased and the frame stays valid.
 //!
+//! What is committed together is a batch: frames one after the other in one segment, written
+//! at once and synced once. A frame holds at most 1 MiB of records unless a single one is
+//! larger. A batch counts with its last frame, so that all of it counts or none.
+//!
 //! To change the format: raise `segment::VERSION`, keep this layout readable under the
 //! old number for as long as stores with it are migrated, and add golden bytes for the new
 //! one beside the old ones in `tests/golden.rs`. Never change what a number means.
 
-use super::{Damage, DamageKind, LogError, Lsn};
+use super::{Damage, DamageKind, Lsn};
 
 /// Bytes of a frame's header.
-pub(super) const FRAME_HEADER: usize = 48;
+pub(super) const FRAME_HEADER: usize = 56;
 /// Bytes of a record's header.
 pub(super) const RECORD_HEADER: usize = 32;
 /// Frames begin at multiples of this.
@@ -48,15 +54,15 @@ pub(super) const FRAME_ALIGN: u64 = 64;
 pub(super) const CHAIN_START: u32 = 0;
 /// `prev_crc` of a frame that follows damage.
 pub(super) const CHAIN_BROKEN: u32 = u32::MAX;
-/// The largest payload of one frame: 1 GiB.
-pub const MAX_PAYLOAD: usize = 1 << 30;
+/// The largest batch, in bytes: 1 GiB.
+pub const MAX_BATCH: usize = 1 << 30;
+/// How many bytes of records a frame holds unless a single one is larger: 1 MiB.
+pub const FRAME_PAYLOAD: usize = 1 << 20;
 
 const MAGIC: [u8; 4] = *b"oBxF";
-const RECORD_ALIGN: usize = 8;
-const RECORD_SUMMED: usize = 24;
+pub(super) const RECORD_ALIGN: usize = 8;
+pub(super) const RECORD_SUMMED: usize = 24;
 const SEAL_AT: usize = 24;
-/// A buffer that grew past this for one big frame does not stay that big.
-const KEPT_CAPACITY: usize = 4 << 20;
 
 /// The CRC of this store's bytes: CRC-32C that begins with the store's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +73,16 @@ impl Salt {
         Salt(crc32c::crc32c(store_id))
     }
 
-    fn crc(self, bytes: &[u8]) -> u32 {
+    /// The CRC of no bytes.
+    pub fn begin(self) -> u32 {
+        self.0
+    }
+
+    pub fn crc(self, bytes: &[u8]) -> u32 {
         crc32c::crc32c_append(self.0, bytes)
     }
 
-    fn record_header_crc(self, lsn: Lsn, header: &[u8; RECORD_HEADER]) -> u32 {
+    pub fn record_header_crc(self, lsn: Lsn, header: &[u8; RECORD_HEADER]) -> u32 {
         let at = self.crc(&lsn.0.to_le_bytes());
         crc32c::crc32c_append(at, field::<20>(header, 4).as_slice())
     }
@@ -85,7 +96,7 @@ impl Salt {
 }
 
 /// `N` bytes at `at`; callers keep `at + N` within the fixed header that they read from.
-fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
+pub(super) fn field<const N: usize>(header: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     if let Some(bytes) = header.get(at..at + N) {
         out.copy_from_slice(bytes);
@@ -117,6 +128,8 @@ pub(super) struct FrameHeader {
     pub payload_len: u32,
     pub record_count: u32,
     pub records_crc: u32,
+    pub epoch: u32,
+    pub more: u32,
 }
 
 impl FrameHeader {
@@ -130,7 +143,9 @@ impl FrameHeader {
         put(&mut out, 36, &self.payload_len.to_le_bytes());
         put(&mut out, 40, &self.record_count.to_le_bytes());
         put(&mut out, 44, &self.records_crc.to_le_bytes());
-        let crc = salt.crc(&field::<40>(&out, 8));
+        put(&mut out, 48, &self.epoch.to_le_bytes());
+        put(&mut out, 52, &self.more.to_le_bytes());
+        let crc = salt.crc(&field::<48>(&out, 8));
         put(&mut out, 4, &crc.to_le_bytes());
         out
     }
@@ -143,7 +158,7 @@ impl FrameHeader {
             return None;
         }
         let crc = u32_at(raw, 4);
-        if crc != salt.crc(&field::<40>(raw, 8)) {
+        if crc != salt.crc(&field::<48>(raw, 8)) {
             return None;
         }
         let header = FrameHeader {
@@ -154,6 +169,8 @@ impl FrameHeader {
             payload_len: u32_at(raw, 36),
             record_count: u32_at(raw, 40),
             records_crc: u32_at(raw, 44),
+            epoch: u32_at(raw, 48),
+            more: u32_at(raw, 52),
         };
         Some((header, crc))
     }
@@ -384,112 +401,5 @@ impl<'a> Iterator for Records<'a> {
             Some(record) => Some(Slot::Record(record)),
             None => Some(self.damage(from, 1, DamageKind::Record)),
         }
-    }
-}
-
-/// Where a record stands in its frame; [`Committed::lsn`](super::Committed::lsn) makes
-/// it a position in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RecordOffset(u32);
-
-impl RecordOffset {
-    pub(super) fn within(self, frame: Lsn) -> Lsn {
-        Lsn(frame.0 + u64::from(self.0))
-    }
-}
-
-/// A frame being collected, already in the bytes it will have on disk, so that a body is
-/// copied once. Made by [`Log::frame`](super::Log::frame); cleared and used again.
-#[derive(Debug)]
-pub struct FrameBuf {
-    salt: Salt,
-    bytes: Vec<u8>,
-    offsets: Vec<u32>,
-}
-
-impl FrameBuf {
-    pub(super) fn new(salt: Salt) -> Self {
-        FrameBuf {
-            salt,
-            bytes: vec![0; FRAME_HEADER],
-            offsets: Vec::new(),
-        }
-    }
-
-    /// Adds a record. Nothing is added if the frame would come to more than
-    /// [`MAX_PAYLOAD`] bytes: [`LogError::TooLarge`].
-    pub fn push(&mut self, kind: u8, head: &[u8], body: &[u8]) -> Result<RecordOffset, LogError> {
-        let from = self.bytes.len();
-        let end = from
-            .saturating_add(RECORD_HEADER)
-            .saturating_add(head.len())
-            .saturating_add(body.len());
-        if end > FRAME_HEADER + MAX_PAYLOAD - RECORD_ALIGN {
-            return Err(LogError::TooLarge { bytes: end as u64 });
-        }
-        let mut header = [0; RECORD_HEADER];
-        // Lengths and offset are below 1 GiB, as was just checked.
-        put(&mut header, 4, &(head.len() as u32).to_le_bytes());
-        put(&mut header, 8, &(body.len() as u32).to_le_bytes());
-        put(&mut header, 12, &[kind]);
-        put(&mut header, 16, &self.salt.crc(head).to_le_bytes());
-        put(&mut header, 20, &self.salt.crc(body).to_le_bytes());
-        self.bytes.extend_from_slice(&header);
-        self.bytes.extend_from_slice(head);
-        self.bytes.extend_from_slice(body);
-        self.bytes.resize(end.next_multiple_of(RECORD_ALIGN), 0);
-        self.offsets.push(from as u32);
-        Ok(RecordOffset(from as u32))
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.offsets.is_empty()
-    }
-
-    /// Records so far.
-    pub fn records(&self) -> usize {
-        self.offsets.len()
-    }
-
-    /// Bytes that the frame takes in the log.
-    pub fn disk_len(&self) -> u64 {
-        frame_len(self.bytes.len().saturating_sub(FRAME_HEADER))
-    }
-
-    pub fn clear(&mut self) {
-        self.bytes.truncate(FRAME_HEADER);
-        self.bytes.shrink_to(KEPT_CAPACITY);
-        self.offsets.clear();
-    }
-
-    pub(super) fn belongs_to(&self, salt: Salt) -> bool {
-        self.salt == salt
-    }
-
-    /// The finished frame for its place in the log, and its CRC for the chain. The buffer
-    /// stays usable: a frame that found no room is placed again later.
-    pub(super) fn place(&mut self, mut header: FrameHeader) -> (&[u8], u32) {
-        let payload_len = self.bytes.len().saturating_sub(FRAME_HEADER);
-        let mut records_crc = self.salt.0;
-        for offset in &self.offsets {
-            let lsn = RecordOffset(*offset).within(header.lsn);
-            let rest = self.bytes.get_mut(*offset as usize..).unwrap_or_default();
-            if let Some(record) = rest.first_chunk_mut::<RECORD_HEADER>() {
-                let crc = self.salt.record_header_crc(lsn, record);
-                put(record, 0, &crc.to_le_bytes());
-                records_crc =
-                    crc32c::crc32c_append(records_crc, &field::<RECORD_SUMMED>(record, 0));
-            }
-        }
-        header.payload_len = payload_len as u32;
-        header.record_count = self.offsets.len() as u32;
-        header.records_crc = if self.offsets.is_empty() {
-            0
-        } else {
-            records_crc
-        };
-        let encoded = header.encode(self.salt);
-        put(&mut self.bytes, 0, &encoded);
-        (&self.bytes, u32_at(&encoded, 4))
     }
 }

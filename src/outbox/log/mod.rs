@@ -1,16 +1,17 @@
 //! The append-only log: what is in it is what was promised.
 //!
 //! A record is a kind, a head and a body; the log knows nothing of what they mean and
-//! nothing of the index. Records are committed in frames: one write and one `fdatasync`
-//! each, in the space of a segment that was filled with zeros and synced beforehand, so
-//! that a commit changes no metadata. Positions ([`Lsn`]) count bytes over all segments,
+//! nothing of the index. Records are committed in batches of frames: one write and one
+//! `fdatasync` each, in the space of a segment that was filled with zeros and synced
+//! beforehand, so that a commit changes no metadata. Positions ([`Lsn`]) count bytes over all segments,
 //! their headers and unused ends included, and never go back.
 //!
 //! What holds, and what it rests on:
 //!
-//! 1. A frame is written only after everything before it was synced, across segments too.
-//!    So a frame that is there proves all before it, and says so (`durable`); a mark is a
-//!    frame that does only this.
+//! 1. A batch is written only after everything before it was synced, across segments too.
+//!    So a frame that is there proves all before its batch, and says so (`durable`); a mark
+//!    is a frame that does only this. A batch lies in one segment and counts with its last
+//!    frame: an unfinished one is cut like any torn tail.
 //! 2. What is invalid below a proof is damage to what was promised: it is named and
 //!    counted, and the rest goes on. What is invalid with no proof after it is a torn
 //!    tail, which nobody was told of: it is cut.
@@ -28,6 +29,7 @@
 //! It never reads a clock, never compacts, never deletes what it was not told to, and
 //! never retries a failed write. One owner appends; any number of [`LogReader`]s read.
 
+mod batch;
 mod frame;
 mod reader;
 mod recovery;
@@ -43,7 +45,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use frame::{Body, FrameBuf, MAX_PAYLOAD, Record, RecordOffset};
+use crate::outbox::disk::{Disk, SystemDisk};
+
+pub use batch::{Batch, Offset, Pushed};
+pub use frame::{Body, FRAME_PAYLOAD, MAX_BATCH, Record};
 pub use reader::{LogReader, ReadError, Replayed};
 pub use spare::SpareState;
 pub use writer::{Committed, Log, Room};
@@ -67,8 +72,8 @@ impl fmt::Display for Lsn {
 #[derive(Clone, Debug)]
 pub struct LogOptions {
     segment_size: u64,
-    #[cfg(test)]
-    disk: segment::TestDisk,
+    disk: Arc<dyn Disk>,
+    spare_aside: bool,
 }
 
 impl LogOptions {
@@ -79,8 +84,17 @@ impl LogOptions {
             segment_size: segment_size
                 .clamp(4 * segment::HEADER, 1 << 40)
                 .next_multiple_of(segment::HEADER),
-            #[cfg(test)]
-            disk: segment::TestDisk::default(),
+            disk: Arc::new(SystemDisk),
+            spare_aside: true,
+        }
+    }
+
+    /// On `disk`, with all that the log does done on the calling thread.
+    pub fn on(self, disk: Arc<dyn Disk>) -> Self {
+        LogOptions {
+            disk,
+            spare_aside: false,
+            ..self
         }
     }
 }
@@ -186,10 +200,10 @@ pub enum LogError {
     Overlap(PathBuf, PathBuf),
     #[error("no frame of the log begins or ends at {0}")]
     NotAPosition(Lsn),
-    #[error("a frame of {bytes} bytes is larger than the log can hold")]
+    #[error("a batch of {bytes} bytes is larger than the log can hold")]
     TooLarge { bytes: u64 },
-    #[error("the frame was made for another log")]
-    ForeignFrame,
+    #[error("the batch was made for another log")]
+    ForeignBatch,
 }
 
 impl LogError {

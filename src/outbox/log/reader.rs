@@ -3,10 +3,7 @@
 //! A [`LogReader`] is a handle that any thread may have. It sees what is durable and
 //! nothing else, holds a bounded number of files open, and changes nothing.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -14,6 +11,7 @@ use super::frame::{Body, FRAME_HEADER, RECORD_HEADER, Record, RecordHeader, Reco
 use super::segment::HEADER;
 use super::walk::{Piece, Step, Until, Walk};
 use super::{Damage, DamageKind, LogError, Lsn};
+use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// Files that are kept open.
 const OPEN_FILES: usize = 32;
@@ -51,19 +49,27 @@ pub struct LogReader {
 
 #[derive(Debug)]
 struct Shared {
+    disk: Arc<dyn Disk>,
     /// Segments with frames in them, in order.
     pieces: RwLock<Vec<Piece>>,
     end: AtomicU64,
     start: AtomicU64,
     /// By base, the last used last.
-    files: Mutex<Vec<(u64, Arc<File>)>>,
+    files: Mutex<Vec<(u64, Arc<dyn DiskFile>)>>,
 }
 
 impl LogReader {
-    pub(super) fn new(salt: Salt, pieces: Vec<Piece>, start: Lsn, end: Lsn) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        salt: Salt,
+        pieces: Vec<Piece>,
+        start: Lsn,
+        end: Lsn,
+    ) -> Self {
         LogReader {
             salt,
             shared: Arc::new(Shared {
+                disk,
                 pieces: RwLock::new(pieces),
                 end: AtomicU64::new(end.0),
                 start: AtomicU64::new(start.0),
@@ -132,7 +138,7 @@ impl LogReader {
     /// Reads the record at `lsn` into `buf`, and checks all of it.
     pub fn read<'b>(&self, lsn: Lsn, buf: &'b mut Vec<u8>) -> Result<Record<'b>, ReadError> {
         let (piece, file) = self.segment_of(lsn)?;
-        let header = self.fetch(&piece, &file, lsn, buf)?;
+        let header = self.fetch(&piece, &*file, lsn, buf)?;
         let (salt, at) = (self.salt, lsn.0 - piece.base);
         // An erasure may have come between header and body. Its seal is written first.
         let torn_by_erasure = {
@@ -141,7 +147,7 @@ impl LogReader {
         };
         if torn_by_erasure {
             let head = buf.get_mut(..RECORD_HEADER).unwrap_or_default();
-            read_at(&piece, &file, head, at)?;
+            read_at(&piece, &*file, head, at)?;
         }
         let header = RecordHeader::decode(buf, salt, lsn).ok_or(ReadError::Damaged(lsn))?;
         header.open(buf, salt, lsn).ok_or(ReadError::Damaged(lsn))
@@ -151,7 +157,7 @@ impl LogReader {
     pub(super) fn header(&self, lsn: Lsn) -> Result<(Piece, RecordHeader), ReadError> {
         let (piece, file) = self.segment_of(lsn)?;
         let mut raw = [0; RECORD_HEADER];
-        let count = read_at(&piece, &file, &mut raw, lsn.0 - piece.base)?;
+        let count = read_at(&piece, &*file, &mut raw, lsn.0 - piece.base)?;
         let header = RecordHeader::decode(raw.get(..count).unwrap_or_default(), self.salt, lsn)
             .filter(|header| lsn.0.saturating_add(header.used()) <= piece.end())
             .ok_or(ReadError::Damaged(lsn))?;
@@ -162,7 +168,7 @@ impl LogReader {
     fn fetch(
         &self,
         piece: &Piece,
-        file: &File,
+        file: &dyn DiskFile,
         lsn: Lsn,
         buf: &mut Vec<u8>,
     ) -> Result<RecordHeader, ReadError> {
@@ -185,7 +191,7 @@ impl LogReader {
     }
 
     /// The segment that has the position, if a record can be there.
-    fn segment_of(&self, lsn: Lsn) -> Result<(Piece, Arc<File>), ReadError> {
+    fn segment_of(&self, lsn: Lsn) -> Result<(Piece, Arc<dyn DiskFile>), ReadError> {
         if lsn >= self.end() {
             return Err(ReadError::NotThere(lsn));
         }
@@ -206,7 +212,7 @@ impl LogReader {
         Ok((piece, file))
     }
 
-    fn file(&self, piece: &Piece) -> Result<Arc<File>, ReadError> {
+    fn file(&self, piece: &Piece) -> Result<Arc<dyn DiskFile>, ReadError> {
         let mut files = self
             .shared
             .files
@@ -219,8 +225,8 @@ impl LogReader {
         let held = files.iter().position(|(base, _)| *base == piece.base);
         let entry = match held {
             Some(at) => files.remove(at),
-            None => match File::open(&piece.path) {
-                Ok(file) => (piece.base, Arc::new(file)),
+            None => match self.shared.disk.open(&piece.path, Access::Read) {
+                Ok(file) => (piece.base, file),
                 Err(error) => return Err(LogError::read(&piece.path, error).into()),
             },
         };
@@ -258,7 +264,8 @@ impl LogReader {
         let after = pieces.partition_point(|piece| piece.base <= from.0);
         let first = after.saturating_sub(1);
         let until = Until::Known { end, stop: to };
-        let mut walk = Walk::new(&pieces, self.salt, first, until);
+        let disk = &*self.shared.disk;
+        let mut walk = Walk::new(disk, &pieces, self.salt, first, until);
         // Before the first segment only a missing one can be.
         let mut reached = after == 0 && from >= self.start();
         if reached
@@ -310,17 +317,7 @@ impl LogReader {
 }
 
 /// Fills `buf` from the file as far as it goes, and returns how far.
-fn read_at(piece: &Piece, file: &File, buf: &mut [u8], at: u64) -> Result<usize, LogError> {
-    let mut filled = 0;
-    while let Some(rest) = buf.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match file.read_at(rest, at + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(LogError::read(&piece.path, error)),
-        }
-    }
-    Ok(filled)
+fn read_at(piece: &Piece, file: &dyn DiskFile, buf: &mut [u8], at: u64) -> Result<usize, LogError> {
+    file.read_up_to(buf, at)
+        .map_err(|error| LogError::read(&piece.path, error))
 }

@@ -5,9 +5,7 @@
 //! cut short and taken again with the same outcome: nothing that proves a frame is
 //! overwritten before something else proves it.
 
-use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use super::frame::{CHAIN_BROKEN, CHAIN_START, FRAME_HEADER, Records, Salt, Slot};
@@ -15,6 +13,7 @@ use super::segment::{self, BadHeader, HEADER, Segment, SegmentHeader};
 use super::spare::Spare;
 use super::walk::{Piece, Step, Until, Walk};
 use super::{Damage, DamageKind, Found, LogError, LogOptions, Lsn, Torn};
+use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is compared with zero, or written again, at once.
 const CHUNK: usize = 1 << 20;
@@ -32,6 +31,7 @@ pub(super) struct Recovered {
     pub offset: u64,
     pub chain: u32,
     pub start: Lsn,
+    pub epoch: u32,
     /// Whether everything is proven by what is on disk.
     pub marked: bool,
     pub spare: Spare,
@@ -44,11 +44,12 @@ pub(super) fn recover(
     options: &LogOptions,
     new_store_id: Option<[u8; 16]>,
 ) -> Result<Recovered, LogError> {
+    let disk = &*options.disk;
     let dir = data_dir.join("log");
     let created = prepare(data_dir, &dir, options, new_store_id)?;
-    let (store_id, pieces) = inspect(&dir)?;
+    let (store_id, pieces) = inspect(disk, &dir)?;
     let salt = Salt::new(&store_id);
-    let (tail, mut damage) = judge(&pieces, salt)?;
+    let (tail, mut damage) = judge(disk, &pieces, salt)?;
     damage.extend(misplaced(&pieces, &tail));
     let found = Found {
         store_id,
@@ -70,18 +71,17 @@ fn prepare(
     options: &LogOptions,
     new_store_id: Option<[u8; 16]>,
 ) -> Result<bool, LogError> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            return Err(LogError::failed("make", dir, error));
-        }
-        _ => segment::sync_dir(data_dir)?,
-    }
-    let files = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
+    let disk = &*options.disk;
+    disk.make_dir(dir)
+        .map_err(|error| LogError::failed("make", dir, error))?;
+    segment::sync_dir(disk, data_dir)?;
+    let files = segment::list(disk, dir).map_err(|error| LogError::read(dir, error))?;
     for path in files.unfinished {
-        fs::remove_file(&path).map_err(|error| LogError::failed("delete", &path, error))?;
+        disk.remove(&path)
+            .map_err(|error| LogError::failed("delete", &path, error))?;
     }
     // The names there may be no more durable than the process that made them was alive.
-    segment::sync_dir(dir)?;
+    segment::sync_dir(disk, dir)?;
     if !files.segments.is_empty() {
         return Ok(false);
     }
@@ -96,14 +96,14 @@ fn prepare(
 }
 
 /// The store's id and its segments, in order, none overlapping.
-fn inspect(dir: &Path) -> Result<([u8; 16], Vec<Piece>), LogError> {
-    let files = segment::list(dir).map_err(|error| LogError::read(dir, error))?;
+fn inspect(disk: &dyn Disk, dir: &Path) -> Result<([u8; 16], Vec<Piece>), LogError> {
+    let files = segment::list(disk, dir).map_err(|error| LogError::read(dir, error))?;
     let mut store_id = None;
     let mut headers = Vec::with_capacity(files.segments.len());
     for (base, path) in files.segments {
         let read = |error| LogError::read(&path, error);
-        let file = File::open(&path).map_err(read)?;
-        let file_len = file.metadata().map_err(read)?.len();
+        let file = disk.open(&path, Access::Read).map_err(read)?;
+        let file_len = file.size().map_err(read)?;
         let mut raw = [0; 64];
         let header = match file.read_exact_at(&mut raw, 0) {
             Ok(()) => SegmentHeader::decode(&raw),
@@ -164,7 +164,9 @@ struct Tail {
     chain: u32,
     start: Lsn,
     proven: Lsn,
-    /// The frame that no later one proves: its offset in the piece of `index`.
+    /// Of the last frame.
+    epoch: u32,
+    /// The batch that no later frame proves: its offset in the piece of `index`.
     unproven: Option<u64>,
     /// Anything was ever written.
     used: bool,
@@ -175,12 +177,12 @@ struct Tail {
 }
 
 /// Finds the end, and the damage on the way to it.
-fn judge(pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> {
+fn judge(disk: &dyn Disk, pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> {
     let mut judged = None;
     for index in (0..pieces.len()).rev() {
         // Of the later ones, which hold no whole frame, one at most can have a torn one.
         let near = pieces.get(..index + 2).unwrap_or(pieces);
-        let (tail, damage) = follow(near, salt, index, Until::Unknown)?;
+        let (tail, damage) = follow(disk, near, salt, index, Until::Unknown)?;
         if tail.used {
             judged = Some((tail, damage));
             break;
@@ -188,7 +190,10 @@ fn judge(pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> 
     }
     let (tail, damage) = match judged {
         Some(judged) => judged,
-        None => follow(pieces.get(..1).unwrap_or(pieces), salt, 0, Until::Unknown)?,
+        None => {
+            let first = pieces.get(..1).unwrap_or(pieces);
+            follow(disk, first, salt, 0, Until::Unknown)?
+        }
     };
     let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else {
         return Ok((tail, damage));
@@ -205,12 +210,12 @@ fn judge(pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> 
     }
     // A blank spare right behind all this is still one.
     let last = match pieces.get(tail.index..).unwrap_or_default() {
-        [.., before, last] if before.end() == last.base && is_blank(last)? => before,
+        [.., before, last] if before.end() == last.base && is_blank(disk, last)? => before,
         _ => last,
     };
     let end = Lsn(last.end());
     let all = Until::Known { end, stop: end };
-    let (mut tail, damage) = follow(pieces, salt, tail.walked, all)?;
+    let (mut tail, damage) = follow(disk, pieces, salt, tail.walked, all)?;
     tail.index = pieces.partition_point(|piece| piece.base < last.base);
     tail.offset = last.len;
     (tail.chain, tail.unproven) = (CHAIN_BROKEN, None);
@@ -219,14 +224,14 @@ fn judge(pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> 
 }
 
 /// Whether the segment is sound and never took a frame.
-fn is_blank(piece: &Piece) -> Result<bool, LogError> {
+fn is_blank(disk: &dyn Disk, piece: &Piece) -> Result<bool, LogError> {
     if piece.harmed {
         return Ok(false);
     }
     let read = |error| LogError::read(&piece.path, error);
-    let file = File::open(&piece.path).map_err(read)?;
+    let file = disk.open(&piece.path, Access::Read).map_err(read)?;
     let mut blank = true;
-    each_chunk(&file, HEADER, piece.len, |_, bytes| {
+    each_chunk(&*file, HEADER, piece.len, |_, bytes| {
         blank &= bytes.iter().all(|byte| *byte == 0);
         Ok(())
     })
@@ -236,6 +241,7 @@ fn is_blank(piece: &Piece) -> Result<bool, LogError> {
 
 /// Walks from the piece at `index` to the end of the log.
 fn follow(
+    disk: &dyn Disk,
     pieces: &[Piece],
     salt: Salt,
     index: usize,
@@ -251,13 +257,14 @@ fn follow(
         chain: CHAIN_START,
         start: Lsn(first),
         proven: Lsn(first),
+        epoch: 0,
         unproven: None,
         used: false,
         marked: false,
         sealed: false,
     };
     let mut damage = Vec::new();
-    let mut walk = Walk::new(pieces, salt, index, until);
+    let mut walk = Walk::new(disk, pieces, salt, index, until);
     loop {
         let frame = match walk.step()? {
             Step::End => return Ok((tail, damage)),
@@ -283,7 +290,10 @@ fn follow(
                 (tail.index, tail.offset, tail.used) = (index, offset, true);
             }
             Some(Some((header, crc))) => {
-                tail.unproven = offset.checked_sub(header.len());
+                // A batch is proven as a whole; it lies in one segment.
+                let base = pieces.get(index).map_or(0, |piece| piece.base);
+                tail.unproven = header.durable.0.checked_sub(base);
+                tail.epoch = header.epoch;
                 (tail.chain, tail.marked) = (crc, header.is_mark());
                 (tail.index, tail.offset, tail.used) = (index, offset, true);
                 (tail.start, tail.end) = (header.start, header.end());
@@ -324,21 +334,27 @@ fn misplaced(pieces: &[Piece], tail: &Tail) -> Vec<Damage> {
 
 /// Segments below the start were to go, and a power cut kept them. The frame that says so
 /// is durable by now.
-fn unlink_below(dir: &Path, pieces: &mut Vec<Piece>, start: Lsn) -> Result<(), LogError> {
+fn unlink_below(
+    disk: &dyn Disk,
+    dir: &Path,
+    pieces: &mut Vec<Piece>,
+    start: Lsn,
+) -> Result<(), LogError> {
     while pieces.len() > 1
         && let Some(first) = pieces.first()
         && first.end() <= start.0
     {
-        unlink(dir, &first.path)?;
+        unlink(disk, dir, &first.path)?;
         pieces.remove(0);
     }
     Ok(())
 }
 
 /// Deletes a segment, durably, before anything else is done.
-pub(super) fn unlink(dir: &Path, path: &Path) -> Result<(), LogError> {
-    fs::remove_file(path).map_err(|error| LogError::failed("delete", path, error))?;
-    segment::sync_dir(dir)
+pub(super) fn unlink(disk: &dyn Disk, dir: &Path, path: &Path) -> Result<(), LogError> {
+    disk.remove(path)
+        .map_err(|error| LogError::failed("delete", path, error))?;
+    segment::sync_dir(disk, dir)
 }
 
 /// Makes durable what counts, removes what does not, and sees to a spare.
@@ -349,13 +365,14 @@ fn finish(
     tail: Tail,
     mut found: Found,
 ) -> Result<Recovered, LogError> {
+    let disk = &*options.disk;
     let ahead = pieces.split_off((tail.index + 1).min(pieces.len()));
     let Some(last) = pieces.last() else {
         return Err(LogError::Missing(dir));
     };
-    let current = Segment::open(last.base, last.len, &last.path)?;
+    let current = Segment::open(disk, last.base, last.len, &last.path)?;
     let spare = match ahead.first() {
-        Some(piece) => Some(Segment::open(piece.base, piece.len, &piece.path)?),
+        Some(piece) => Some(Segment::open(disk, piece.base, piece.len, &piece.path)?),
         None => None,
     };
     if !tail.sealed {
@@ -370,7 +387,7 @@ fn finish(
             let bytes = (spare.base + until).saturating_sub(at.0);
             found.torn = Some(Torn { at, bytes });
         }
-        unlink_below(&dir, &mut pieces, tail.start)?;
+        unlink_below(disk, &dir, &mut pieces, tail.start)?;
     }
     let spare = match spare {
         Some(spare) => Spare::Ready(spare),
@@ -391,16 +408,17 @@ fn finish(
         offset: tail.offset,
         chain: tail.chain,
         start: tail.start,
+        epoch: tail.epoch,
         marked: tail.marked || !tail.used,
         spare,
         found,
     })
 }
 
-/// Writes the last frame over itself and syncs it. What was read may have been in the page
+/// Writes the last batch over itself and syncs it. What was read may have been in the page
 /// cache only, even after a sync that failed; now it is on the disk.
 fn write_again(segment: &Segment, from: u64, to: u64) -> Result<(), LogError> {
-    let file = &segment.file;
+    let file = &*segment.file;
     each_chunk(file, from, to, |at, bytes| file.write_all_at(bytes, at))
         .map_err(|error| LogError::failed("write again", &segment.path, error))?;
     file.sync_all()
@@ -438,7 +456,7 @@ fn cut(current: &Segment, tail: &Tail) -> Result<Option<Torn>, LogError> {
 fn clear(segment: &Segment, from: u64, to: u64) -> Result<Option<u64>, LogError> {
     let zeros = [0; PAGE];
     let mut until = None;
-    each_chunk(&segment.file, from, to, |at, bytes| {
+    each_chunk(&*segment.file, from, to, |at, bytes| {
         for (page, bytes) in (at..).step_by(PAGE).zip(bytes.chunks(PAGE)) {
             if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
                 let zeros = zeros.get(..bytes.len()).unwrap_or_default();
@@ -450,7 +468,7 @@ fn clear(segment: &Segment, from: u64, to: u64) -> Result<Option<u64>, LogError>
     })
     .map_err(|error| LogError::failed("clear", &segment.path, error))?;
     if until.is_some() {
-        let synced = segment.file.sync_data();
+        let synced = segment.file.sync();
         synced.map_err(|error| LogError::failed("sync", &segment.path, error))?;
     }
     Ok(until)
@@ -458,7 +476,7 @@ fn clear(segment: &Segment, from: u64, to: u64) -> Result<Option<u64>, LogError>
 
 /// Reads `from..to` and hands it on piece by piece, with its offset.
 fn each_chunk(
-    file: &File,
+    file: &dyn DiskFile,
     from: u64,
     to: u64,
     mut f: impl FnMut(u64, &[u8]) -> io::Result<()>,

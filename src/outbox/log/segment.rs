@@ -18,19 +18,18 @@
 //!
 //! The recipe for changing it is in [`frame`](super::frame).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::frame::{put, u32_at, u64_at};
 use super::{LogError, LogOptions};
+use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// Bytes of a segment's header, and the unit of its length.
 pub(super) const HEADER: u64 = 4096;
 /// The format that is written.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"outboxd\n";
 const USED: usize = 48;
@@ -45,21 +44,19 @@ pub(super) struct Segment {
     pub base: u64,
     pub len: u64,
     pub path: PathBuf,
-    pub file: Arc<File>,
+    pub file: Arc<dyn DiskFile>,
 }
 
 impl Segment {
-    pub fn open(base: u64, len: u64, path: &Path) -> Result<Segment, LogError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
+    pub fn open(disk: &dyn Disk, base: u64, len: u64, path: &Path) -> Result<Segment, LogError> {
+        let file = disk
+            .open(path, Access::ReadWrite)
             .map_err(|error| LogError::failed("open", path, error))?;
         Ok(Segment {
             base,
             len,
             path: path.to_owned(),
-            file: Arc::new(file),
+            file,
         })
     }
 
@@ -144,25 +141,24 @@ pub(super) struct Listing {
     pub unfinished: Vec<PathBuf>,
 }
 
-pub(super) fn list(dir: &Path) -> io::Result<Listing> {
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Listing> {
     let mut files = Listing::default();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
+    for path in disk.list(dir)? {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
         if let Some(base) = base_of(name) {
-            files.segments.push((base, entry.path()));
+            files.segments.push((base, path));
         } else if name.strip_suffix(".new").and_then(base_of).is_some() {
-            files.unfinished.push(entry.path());
+            files.unfinished.push(path);
         }
     }
     files.segments.sort_unstable();
     Ok(files)
 }
 
-pub(super) fn sync_dir(dir: &Path) -> Result<(), LogError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
+pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
+    disk.sync_dir(dir)
         .map_err(|error| LogError::failed("sync", dir, error))
 }
 
@@ -174,73 +170,48 @@ pub(super) fn make(
     options: &LogOptions,
     header: SegmentHeader,
 ) -> Result<Segment, LogError> {
+    let disk = &*options.disk;
     let path = dir.join(file_name(header.base));
     let unfinished = dir.join(file_name(header.base) + ".new");
-    let file = match fill(&unfinished, options, header) {
+    let file = match fill(disk, &unfinished, header) {
         Ok(file) => file,
         Err(error) => {
             // Its absence is what counts; opening the log deletes it if this does not.
-            let _ = fs::remove_file(&unfinished);
+            let _ = disk.remove(&unfinished);
             return Err(match error.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::NoSpace,
                 _ => LogError::failed("make", &unfinished, error),
             });
         }
     };
-    fs::rename(&unfinished, &path).map_err(|error| LogError::failed("name", &path, error))?;
-    sync_dir(dir)?;
+    disk.rename(&unfinished, &path)
+        .map_err(|error| LogError::failed("name", &path, error))?;
+    sync_dir(disk, dir)?;
     Ok(Segment {
         base: header.base,
         len: header.len,
         path,
-        file: Arc::new(file),
+        file,
     })
 }
 
-fn fill(path: &Path, options: &LogOptions, header: SegmentHeader) -> io::Result<File> {
-    take_from_test_disk(options, header.len)?;
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+fn fill(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<Arc<dyn DiskFile>> {
+    // Without enough room the zeros would take the last bytes from everybody else.
+    let room = disk.free(path.parent().unwrap_or(path));
+    if room.is_ok_and(|room| room.no_inodes || room.bytes < header.len) {
+        return Err(ErrorKind::StorageFull.into());
+    }
+    let file = disk.create(path)?;
     let mut at = 0;
     while at < header.len {
         let piece = (header.len - at).min(ZEROS.len() as u64);
-        file.write_all(ZEROS.get(..piece as usize).unwrap_or_default())?;
+        file.write_all_at(ZEROS.get(..piece as usize).unwrap_or_default(), at)?;
         at += piece;
         if at.is_multiple_of(SYNC_EVERY) {
-            file.sync_data()?;
+            file.sync()?;
         }
     }
     file.write_all_at(&header.encode(), 0)?;
     file.sync_all()?;
     Ok(file)
-}
-
-/// Stands for a disk of limited size, so that tests can fill it.
-#[cfg(test)]
-#[derive(Clone, Debug, Default)]
-pub(super) struct TestDisk {
-    pub free: Option<Arc<std::sync::atomic::AtomicU64>>,
-}
-
-#[cfg(test)]
-fn take_from_test_disk(options: &LogOptions, bytes: u64) -> io::Result<()> {
-    use std::sync::atomic::Ordering;
-    let Some(free) = &options.disk.free else {
-        return Ok(());
-    };
-    free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| {
-        free.checked_sub(bytes)
-    })
-    .map(drop)
-    .map_err(|_| ErrorKind::StorageFull.into())
-}
-
-#[cfg(not(test))]
-fn take_from_test_disk(_: &LogOptions, _: u64) -> io::Result<()> {
-    Ok(())
 }

@@ -48,6 +48,9 @@ impl Spare {
         options: &LogOptions,
         header: SegmentHeader,
     ) -> Result<Spare, LogError> {
+        if !options.spare_aside {
+            return Spare::make(dir, options, header);
+        }
         let (its_dir, its_options) = (dir.to_owned(), options.clone());
         let making = thread::Builder::new()
             .name("log-spare".to_owned())

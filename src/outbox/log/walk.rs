@@ -4,10 +4,9 @@
 //! those that are not. It only reads. Memory is bounded by a window of 1 MiB or by the
 //! largest frame.
 
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::frame::{
     self, CHAIN_BROKEN, CHAIN_START, FRAME_ALIGN, FRAME_HEADER, FrameHeader, Records, Salt,
@@ -15,6 +14,7 @@ use super::frame::{
 };
 use super::segment::HEADER;
 use super::{Damage, DamageKind, LogError, Lsn};
+use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is read at once.
 const WINDOW: usize = 1 << 20;
@@ -60,7 +60,7 @@ impl Damage {
 /// A part of a file in memory.
 struct Window<'a> {
     piece: &'a Piece,
-    file: File,
+    file: Arc<dyn DiskFile>,
     bytes: Vec<u8>,
     /// Offset in the file of `bytes`.
     from: u64,
@@ -69,8 +69,10 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn open(piece: &'a Piece, bytes: Vec<u8>) -> Result<Self, LogError> {
-        let file = File::open(&piece.path).map_err(|error| LogError::read(&piece.path, error))?;
+    fn open(disk: &dyn Disk, piece: &'a Piece, bytes: Vec<u8>) -> Result<Self, LogError> {
+        let file = disk
+            .open(&piece.path, Access::Read)
+            .map_err(|error| LogError::read(&piece.path, error))?;
         Ok(Window {
             piece,
             file,
@@ -108,16 +110,8 @@ impl<'a> Window<'a> {
         if self.bytes.len() < count {
             self.bytes.resize(count, 0);
         }
-        while let Some(rest) = self.bytes.get_mut(self.filled..)
-            && !rest.is_empty()
-        {
-            match self.file.read_at(rest, offset + self.filled as u64) {
-                Ok(0) => break,
-                Ok(count) => self.filled += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let rest = self.bytes.get_mut(kept..).unwrap_or_default();
+        self.filled += self.file.read_up_to(rest, offset + kept as u64)?;
         Ok(())
     }
 
@@ -184,6 +178,7 @@ pub(super) enum Step<'w> {
 
 /// A walk over the frames of `pieces`.
 pub(super) struct Walk<'a> {
+    disk: &'a dyn Disk,
     pieces: &'a [Piece],
     salt: Salt,
     until: Until,
@@ -194,12 +189,21 @@ pub(super) struct Walk<'a> {
     window: Option<Window<'a>>,
     /// Pieces below this one were looked at for harm.
     announced: usize,
+    /// Frames below this are of a batch that was found whole.
+    whole: Lsn,
 }
 
 impl<'a> Walk<'a> {
     /// Begins with the first frame of the piece at `index`.
-    pub fn new(pieces: &'a [Piece], salt: Salt, index: usize, until: Until) -> Self {
+    pub fn new(
+        disk: &'a dyn Disk,
+        pieces: &'a [Piece],
+        salt: Salt,
+        index: usize,
+        until: Until,
+    ) -> Self {
         Walk {
+            disk,
             pieces,
             salt,
             until,
@@ -208,6 +212,7 @@ impl<'a> Walk<'a> {
             chain: None,
             window: None,
             announced: index,
+            whole: Lsn(0),
         }
     }
 
@@ -246,7 +251,7 @@ impl<'a> Walk<'a> {
                 }
             }
             if let Some((header, crc)) = self.frame_here()? {
-                if !self.counts(&header)? {
+                if !self.counts(header, crc)? {
                     return Ok(Step::End);
                 }
                 return self.take(header, crc);
@@ -271,7 +276,7 @@ impl<'a> Walk<'a> {
             .is_none_or(|w| w.piece.base != piece.base)
         {
             let bytes = self.window.take().map(|w| w.bytes).unwrap_or_default();
-            self.window = Some(Window::open(piece, bytes)?);
+            self.window = Some(Window::open(self.disk, piece, bytes)?);
         }
         Ok(self.window.as_mut())
     }
@@ -285,20 +290,52 @@ impl<'a> Walk<'a> {
         Ok(found.filter(|(header, _)| chain.is_none_or(|crc| header.prev_crc == crc)))
     }
 
-    /// Whether the frame whose header is here is more than a torn tail.
-    fn counts(&mut self, header: &FrameHeader) -> Result<bool, LogError> {
-        if matches!(self.until, Until::Known { .. }) {
+    /// Whether the frame whose header is here is more than a torn tail: its batch is whole,
+    /// or something later proves it.
+    fn counts(&mut self, header: FrameHeader, crc: u32) -> Result<bool, LogError> {
+        if matches!(self.until, Until::Known { .. }) || header.lsn < self.whole {
             return Ok(true);
         }
-        let (offset, salt) = (self.offset, self.salt);
-        let payload = match self.window()? {
-            Some(window) => payload(window, offset, header)?,
-            None => &[],
-        };
-        if Records::new(salt, *header, payload).all_intact() {
-            return Ok(true);
+        match self.whole_from(header, crc)? {
+            Some(end) => {
+                self.whole = end;
+                Ok(true)
+            }
+            // All frames of a batch say where it begins.
+            None => Ok(self.proof_after(header.durable)?.is_some()),
         }
-        Ok(self.proof_after(header.lsn)?.is_some())
+    }
+
+    /// The end of the batch if all its frames from this one on, which is here, are whole.
+    fn whole_from(
+        &mut self,
+        mut header: FrameHeader,
+        mut crc: u32,
+    ) -> Result<Option<Lsn>, LogError> {
+        let (mut offset, salt) = (self.offset, self.salt);
+        loop {
+            let Some(window) = self.window()? else {
+                return Ok(None);
+            };
+            let payload = payload(window, offset, &header)?;
+            if !Records::new(salt, header, payload).all_intact() {
+                return Ok(None);
+            }
+            offset = offset.saturating_add(header.len());
+            if header.more == 0 {
+                return Ok(Some(header.end()));
+            }
+            let next = window.header(offset, salt)?;
+            let follows = |next: &FrameHeader| {
+                next.prev_crc == crc
+                    && next.durable == header.durable
+                    && next.more == header.more - 1
+            };
+            match next.filter(|(next, _)| follows(next)) {
+                Some(next) => (header, crc) = next,
+                None => return Ok(None),
+            }
+        }
     }
 
     fn take(&mut self, header: FrameHeader, crc: u32) -> Result<Step<'_>, LogError> {
@@ -334,7 +371,7 @@ impl<'a> Walk<'a> {
             None if self.offset == HEADER => CHAIN_START,
             None => return Ok(false),
         };
-        let first = Window::open(next, Vec::new())?.header(HEADER, self.salt)?;
+        let first = Window::open(self.disk, next, Vec::new())?.header(HEADER, self.salt)?;
         if first.is_none_or(|(header, _)| header.prev_crc != chain) {
             return Ok(false);
         }
@@ -382,7 +419,7 @@ impl<'a> Walk<'a> {
             return Ok(Some((index, offset, header)));
         }
         for (index, piece) in self.pieces.iter().enumerate().skip(index.saturating_add(1)) {
-            let mut window = Window::open(piece, Vec::new())?;
+            let mut window = Window::open(self.disk, piece, Vec::new())?;
             if let Some((offset, header)) = window.search(HEADER, salt, lsn)? {
                 return Ok(Some((index, offset, header)));
             }

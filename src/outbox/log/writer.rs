@@ -1,16 +1,17 @@
 //! The one owner of the log: it appends, marks, erases and drops.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::frame::{FrameBuf, FrameHeader, RecordHeader, RecordOffset, Salt};
+use super::batch::{Batch, Offset};
+use super::frame::{FrameHeader, RecordHeader, Salt};
 use super::reader::{LogReader, ReadError};
 use super::recovery::{self, Recovered};
 use super::segment::{self, HEADER, Segment, SegmentHeader};
 use super::spare::{Spare, SpareState};
 use super::walk::Piece;
 use super::{Found, LogError, LogOptions, Lsn};
+use crate::outbox::disk::Free;
 
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
@@ -30,14 +31,15 @@ pub struct Log {
     offset: u64,
     chain: u32,
     start: Lsn,
+    epoch: u32,
     /// The last frame is a mark, or there is none.
     marked: bool,
     spare: Spare,
-    mark: FrameBuf,
+    mark: Batch,
     failure: Option<LogError>,
 }
 
-/// Where a frame went.
+/// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub lsn: Lsn,
@@ -46,14 +48,14 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// The position of a record of this frame.
-    pub fn lsn(&self, record: RecordOffset) -> Lsn {
-        record.within(self.lsn)
+    /// The position of a record, or of a frame's end, of this batch.
+    pub fn lsn(&self, offset: Offset) -> Lsn {
+        offset.within(self.lsn)
     }
 }
 
 /// Bytes of frames that fit for certain, without any space on the disk. The two do not
-/// add up for one frame.
+/// add up for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// In the current segment.
@@ -80,25 +82,28 @@ impl Log {
             offset,
             chain,
             start,
+            epoch,
             marked,
             spare,
             found,
         } = recovery::recover(data_dir, &options, new_store_id)?;
         let salt = Salt::new(&store_id);
+        let disk = options.disk.clone();
         let end = Lsn(current.base + offset);
         let mut log = Log {
             dir,
             options,
             store_id,
             salt,
-            reader: LogReader::new(salt, pieces, start, end),
+            reader: LogReader::new(disk, salt, pieces, start, end),
             current,
             offset,
             chain,
             start,
+            epoch: epoch.saturating_add(1),
             marked,
             spare,
-            mark: FrameBuf::new(salt),
+            mark: Batch::new(salt),
             failure: None,
         };
         match log.mark() {
@@ -108,9 +113,9 @@ impl Log {
         }
     }
 
-    /// An empty frame to fill, for this log only.
-    pub fn frame(&self) -> FrameBuf {
-        FrameBuf::new(self.salt)
+    /// An empty batch to fill, for this log only.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.salt)
     }
 
     /// A handle for reading, also from other threads.
@@ -132,19 +137,29 @@ impl Log {
         self.reader.end()
     }
 
-    /// Writes the frame and makes it durable. An empty one writes nothing.
+    /// The first position of the segment that is being written.
+    pub fn current_base(&self) -> u64 {
+        self.current.base
+    }
+
+    /// What is free on the disk; `None` if that cannot be told.
+    pub fn free(&self) -> Option<Free> {
+        self.options.disk.free(&self.dir).ok()
+    }
+
+    /// Writes the batch and makes all of it durable. An empty one writes nothing.
     ///
-    /// [`LogError::NoSpace`]: nothing was written, and the same frame may be tried again.
-    pub fn commit(&mut self, frame: &mut FrameBuf) -> Result<Committed, LogError> {
+    /// [`LogError::NoSpace`]: nothing was written, and the same batch may be tried again.
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<Committed, LogError> {
         self.check()?;
-        if !frame.belongs_to(self.salt) {
-            return Err(LogError::ForeignFrame);
+        if !batch.belongs_to(self.salt) {
+            return Err(LogError::ForeignBatch);
         }
-        if frame.is_empty() {
+        if batch.is_empty() {
             let end = self.end();
             return Ok(Committed { lsn: end, end });
         }
-        let committed = self.append(frame, MARK_ROOM)?;
+        let committed = self.append(batch, MARK_ROOM)?;
         self.marked = false;
         Ok(committed)
     }
@@ -160,7 +175,7 @@ impl Log {
     }
 
     fn append_mark(&mut self) -> Result<(), LogError> {
-        let mut mark = std::mem::replace(&mut self.mark, FrameBuf::new(self.salt));
+        let mut mark = std::mem::replace(&mut self.mark, Batch::new(self.salt));
         let appended = self.append(&mut mark, 0);
         self.mark = mark;
         appended?;
@@ -168,8 +183,8 @@ impl Log {
         Ok(())
     }
 
-    fn append(&mut self, frame: &mut FrameBuf, reserve: u64) -> Result<Committed, LogError> {
-        let len = frame.disk_len();
+    fn append(&mut self, batch: &mut Batch, reserve: u64) -> Result<Committed, LogError> {
+        let len = batch.disk_len();
         let switched = self.offset + len + reserve > self.current.len;
         if switched {
             self.next_segment(len)?;
@@ -184,11 +199,13 @@ impl Log {
             payload_len: 0,
             record_count: 0,
             records_crc: 0,
+            epoch: self.epoch,
+            more: 0,
         };
-        let (bytes, crc) = frame.place(header);
+        let (bytes, crc) = batch.place(header);
         let Segment { path, file, .. } = self.current.clone();
         self.terminal("write", &path, file.write_all_at(bytes, self.offset))?;
-        self.terminal("sync", &path, file.sync_data())?;
+        self.terminal("sync", &path, file.sync())?;
         (self.offset, self.chain) = (self.offset + len, crc);
         let end = Lsn(self.current.base + self.offset);
         self.reader.publish(end);
@@ -198,7 +215,7 @@ impl Log {
         Ok(Committed { lsn, end })
     }
 
-    /// Makes the spare segment the current one, or one of its own for a frame of `len`
+    /// Makes the spare segment the current one, or one of its own for a batch of `len`
     /// bytes that is too large for it.
     fn next_segment(&mut self, len: u64) -> Result<(), LogError> {
         let needed = HEADER + len + MARK_ROOM;
@@ -268,7 +285,7 @@ impl Log {
         self.settle(false)
     }
 
-    /// What fits whatever the disk says. Compare with [`FrameBuf::disk_len`].
+    /// What fits whatever the disk says. Compare with [`Batch::disk_len`].
     pub fn room(&mut self) -> Result<Room, LogError> {
         self.spare()?;
         let here = self.current.len.saturating_sub(self.offset + MARK_ROOM);
@@ -306,7 +323,7 @@ impl Log {
             if segment.as_ref().is_none_or(|held| held.base != piece.base) {
                 self.erase_in(segment.take(), &bodies)?;
                 bodies.clear();
-                let opened = Segment::open(piece.base, piece.len, &piece.path);
+                let opened = Segment::open(&*self.options.disk, piece.base, piece.len, &piece.path);
                 segment = Some(opened.map_err(|error| self.fail(error))?);
             }
             bodies.push((lsn, header));
@@ -332,7 +349,7 @@ impl Log {
             let at = lsn.0 - base + RecordHeader::seal_offset();
             self.terminal("seal in", &path, file.write_all_at(&seal, at))?;
         }
-        self.terminal("sync", &path, file.sync_data())?;
+        self.terminal("sync", &path, file.sync())?;
         for (lsn, header) in bodies {
             let mut at = lsn.0 - base + header.body_offset();
             let end = at + u64::from(header.body_len);
@@ -343,7 +360,7 @@ impl Log {
                 at += piece;
             }
         }
-        self.terminal("sync", &path, file.sync_data())
+        self.terminal("sync", &path, file.sync())
     }
 
     /// Makes the segment that holds `lsn` the first, and deletes those before it. The
@@ -363,7 +380,8 @@ impl Log {
             return Err(error);
         }
         for piece in self.reader.begin_at(start) {
-            recovery::unlink(&self.dir, &piece.path).map_err(|error| self.fail(error))?;
+            recovery::unlink(&*self.options.disk, &self.dir, &piece.path)
+                .map_err(|error| self.fail(error))?;
         }
         Ok(())
     }
@@ -402,7 +420,10 @@ impl Log {
     }
 
     /// Takes away the right to write.
-    pub(super) fn break_current(&mut self, read_only: std::fs::File) {
-        self.current.file = std::sync::Arc::new(read_only);
+    pub(super) fn break_current(
+        &mut self,
+        read_only: std::sync::Arc<dyn crate::outbox::disk::DiskFile>,
+    ) {
+        self.current.file = read_only;
     }
 }

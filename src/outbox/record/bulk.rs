@@ -31,6 +31,9 @@ pub struct JobRow<'a> {
     /// Which deliveries: their statuses as they are shown; all types if none are named.
     pub statuses: Vec<u8>,
     pub types: Vec<&'a str>,
+    /// When their events were accepted: from `since` on and before `until`.
+    pub since: Option<u64>,
+    pub until: Option<u64>,
     /// Only events with an id from `position` up to `last`; it goes on at `position`.
     pub position: u128,
     pub last: u128,

@@ -9,7 +9,7 @@ use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use crate::domain::endpoint::DisabledReason;
 use crate::domain::time::Timestamp;
 
-use super::{AttemptRow, Beside, DeliveryRow, NextRow, StepRow};
+use super::{AttemptRow, DeliveryRow, NextRow, StepRow};
 
 /// The number of a value in its enumeration's `ALL`, from 1; 0 is none.
 macro_rules! numbered {
@@ -31,7 +31,7 @@ numbered!(status_number, status_of, Status, [
 numbered!(reason_number, reason_of, Reason, [
     1 => Reason::Disabled, 2 => Reason::EndpointMissing, 3 => Reason::Backlog, 4 => Reason::Exhausted,
     5 => Reason::Gone, 6 => Reason::Cancelled, 7 => Reason::EndpointDeleted, 8 => Reason::HeldTooLong,
-    9 => Reason::Space,
+    9 => Reason::Space, 10 => Reason::Damaged,
 ]);
 
 numbered!(error_number, error_of, ErrorKind, [
@@ -136,7 +136,7 @@ impl StepRow {
     }
 }
 
-impl<'a> AttemptRow<'a, Beside> {
+impl<'a> AttemptRow<'a> {
     /// The attempt without its response body, all of which is to stand beside it.
     pub fn new(attempt: &'a Attempt) -> Self {
         AttemptRow {
@@ -154,7 +154,7 @@ impl<'a> AttemptRow<'a, Beside> {
     }
 }
 
-impl<R> AttemptRow<'_, R> {
+impl AttemptRow<'_> {
     pub fn attempt(&self, response_body: &[u8]) -> Attempt {
         Attempt {
             at: Timestamp::from_millis(self.at),

@@ -15,7 +15,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_segment_header_of_version_1() {
+fn a_segment_header_of_version_2() {
     let header = SegmentHeader {
         store_id: ID,
         base: 0x0102_0304_0506_0000,
@@ -24,7 +24,7 @@ fn a_segment_header_of_version_1() {
     let bytes = header.encode();
     assert_eq!(
         hex(&bytes),
-        "6f757462 6f78640a 01000000 a19af250\n\
+        "6f757462 6f78640a 02000000 6556a704\n\
          30313233 34353637 38396162 63646566\n\
          00000605 04030201 00004000 00000000"
     );
@@ -32,29 +32,38 @@ fn a_segment_header_of_version_1() {
 }
 
 #[test]
-fn a_frame_and_its_records_of_version_1() {
+fn a_frame_and_its_records_of_version_2() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
-    let mut frame = log.frame();
+    let mut frame = log.batch();
     frame.push(7, b"head", b"the body").unwrap();
+    frame.cut();
     frame.push(8, b"", b"").unwrap();
     let committed = log.commit(&mut frame).unwrap();
-    assert_eq!((committed.lsn, committed.end), (FIRST, Lsn(0x1080)));
+    assert_eq!((committed.lsn, committed.end), (FIRST, Lsn(0x1100)));
     assert_eq!(
-        hex(&yard.read(FIRST, 0x80)),
-        "6f427846 3e45c5f7 00100000 00000000\n\
+        hex(&yard.read(FIRST, 0x100)),
+        "6f427846 eb1eb7f4 00100000 00000000\n\
          00100000 00000000 00000000 00000000\n\
-         00000000 50000000 02000000 ffd4a73e\n\
-         7cfffa26 04000000 08000000 07000000\n\
-         2479ec19 cc5ff980 00000000 00000000\n\
-         68656164 74686520 626f6479 00000000\n\
-         ab7462be 00000000 00000000 08000000\n\
-         9e11d342 9e11d342 00000000 00000000"
+         00000000 30000000 01000000 431340ef\n\
+         01000000 01000000 e90b0b24 04000000\n\
+         08000000 07000000 2479ec19 cc5ff980\n\
+         00000000 00000000 68656164 74686520\n\
+         626f6479 00000000 00000000 00000000\n\
+         00000000 00000000 00000000 00000000\n\
+         6f427846 a6450e95 80100000 00000000\n\
+         00100000 00000000 00000000 00000000\n\
+         eb1eb7f4 20000000 01000000 f0ec5491\n\
+         01000000 00000000 ec84e081 00000000\n\
+         00000000 08000000 9e11d342 9e11d342\n\
+         00000000 00000000 00000000 00000000\n\
+         00000000 00000000 00000000 00000000\n\
+         00000000 00000000 00000000 00000000"
     );
 }
 
 #[test]
-fn a_mark_of_version_1() {
+fn a_mark_of_version_2() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
     commit(&mut log, &[b"x"]);
@@ -62,23 +71,23 @@ fn a_mark_of_version_1() {
     assert_eq!(log.end(), Lsn(0x10c0));
     assert_eq!(
         hex(&yard.read(Lsn(0x1080), 64)),
-        "6f427846 2e833637 80100000 00000000\n\
+        "6f427846 62bab388 80100000 00000000\n\
          80100000 00000000 00000000 00000000\n\
-         09c9d308 00000000 00000000 00000000\n\
-         00000000 00000000 00000000 00000000"
+         0e917cea 00000000 00000000 00000000\n\
+         01000000 00000000 00000000 00000000"
     );
 }
 
 #[test]
-fn an_erased_record_of_version_1() {
+fn an_erased_record_of_version_2() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
     let (_, records) = commit(&mut log, &[b"secret"]);
     log.erase(&[records[0].lsn]).unwrap();
     assert_eq!(
         hex(&yard.read(FIRST_RECORD, 48)),
-        "358b0f0e 06000000 06000000 01000000\n\
-         92c92286 79373e28 3885d6f2 c77a290d\n\
+        "a07ffe0c 06000000 06000000 01000000\n\
+         92c92286 79373e28 eac23459 153dcba6\n\
          68656164 20300000 00000000 00000000"
     );
 }

@@ -9,12 +9,14 @@ use std::fs::OpenOptions;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
 use super::frame::{FRAME_HEADER, FrameHeader, Salt};
 use super::segment::{self, HEADER};
 use super::*;
+use crate::outbox::disk::{Access, DiskFile, Free};
 
 pub(super) const ID: [u8; 16] = *b"0123456789abcdef";
 pub(super) const SEGMENT: u64 = 16 << 10;
@@ -51,6 +53,48 @@ pub(super) struct Told {
     pub damage: Vec<Damage>,
 }
 
+/// The system's disk with a limit: so many bytes of segments may still be made.
+#[derive(Debug)]
+pub(super) struct SmallDisk(pub Arc<AtomicU64>);
+
+impl Disk for SmallDisk {
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        SystemDisk.make_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        SystemDisk.list(dir)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        SystemDisk.open(path, access)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        SystemDisk.create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let size = SystemDisk.open(from, Access::Read)?.size()?;
+        self.0.fetch_sub(size, Ordering::SeqCst);
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemDisk.sync_dir(dir)
+    }
+
+    fn free(&self, _: &Path) -> io::Result<Free> {
+        let bytes = self.0.load(Ordering::SeqCst);
+        let no_inodes = false;
+        Ok(Free { bytes, no_inodes })
+    }
+}
+
 /// A log in a directory of its own.
 pub(super) struct Yard {
     pub dir: TempDir,
@@ -79,7 +123,7 @@ impl Yard {
 
     /// The file and offset of a position.
     pub fn place(&self, lsn: Lsn) -> (PathBuf, u64) {
-        let files = segment::list(&self.dir.path().join("log")).unwrap();
+        let files = segment::list(&SystemDisk, &self.dir.path().join("log")).unwrap();
         let (base, path) = files
             .segments
             .into_iter()
@@ -145,7 +189,7 @@ pub(super) fn try_told(log: &Log, from: Lsn, to: Lsn) -> Result<Told, LogError> 
 
 /// Commits a frame with these bodies, each with a small head, and returns its records.
 pub(super) fn commit(log: &mut Log, bodies: &[&[u8]]) -> (Committed, Vec<Rec>) {
-    let mut frame = log.frame();
+    let mut frame = log.batch();
     let mut pushed = Vec::new();
     for (n, body) in bodies.iter().enumerate() {
         let head = format!("head {n}").into_bytes();
@@ -176,6 +220,8 @@ pub(super) fn mark_bytes(id: &[u8; 16], lsn: Lsn, durable: Lsn) -> Vec<u8> {
         payload_len: 0,
         record_count: 0,
         records_crc: 0,
+        epoch: 0,
+        more: 0,
     };
     header.encode(Salt::new(id)).to_vec()
 }

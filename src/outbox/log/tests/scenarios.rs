@@ -1,8 +1,5 @@
 //! One scenario for each rule, named after what breaks without it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::*;
 
 const BIG: [u8; 5000] = [b'b'; 5000];
@@ -158,7 +155,7 @@ fn a_torn_last_frame_is_cut_and_its_remains_zeroed() {
     // A mark proves what is left; behind it there is nothing.
     let mark = log.end();
     assert_eq!(mark, Lsn(one.end.0 + 64));
-    let rest = yard.read(Lsn(mark.0 - 16), 6000);
+    let rest = yard.read(Lsn(mark.0 - 8), 6000);
     assert!(rest.iter().all(|byte| *byte == 0));
     let (_, third) = commit(&mut log, &[b"three"]);
     drop(log);
@@ -534,11 +531,11 @@ fn a_frame_of_another_store_is_no_frame() {
     let id = Some(*b"another store's.");
     let (mut foreign, _) = Log::open(other.dir.path(), other.options.clone(), id).unwrap();
     commit(&mut foreign, &[b"foreign"]);
-    let mut frame = foreign.frame();
+    let mut frame = foreign.batch();
     frame.push(1, b"", b"").unwrap();
     assert!(matches!(
         log.commit(&mut frame),
-        Err(LogError::ForeignFrame)
+        Err(LogError::ForeignBatch)
     ));
     yard.write(FIRST, &other.read(FIRST, 256));
     drop(log);
@@ -551,7 +548,7 @@ fn a_frame_of_another_store_is_no_frame() {
 fn full_disk_refuses_before_writing_and_outcomes_still_fit() {
     let mut yard = Yard::new();
     let free = Arc::new(AtomicU64::new(2 * SEGMENT));
-    yard.options.disk.free = Some(Arc::clone(&free));
+    yard.options = yard.options.on(Arc::new(SmallDisk(Arc::clone(&free))));
     let (mut log, _) = yard.open();
     assert_eq!(log.spare().unwrap(), SpareState::Ready);
     let room = log.room().unwrap();
@@ -565,7 +562,7 @@ fn full_disk_refuses_before_writing_and_outcomes_still_fit() {
     assert_eq!(log.room().unwrap().spare, 0);
     let (_, outcome) = commit(&mut log, &[b"outcome"]);
     written.extend(outcome);
-    let mut frame = log.frame();
+    let mut frame = log.batch();
     let offset = frame.push(1, b"big", &[1; 8000]).unwrap();
     assert!(frame.disk_len() > log.room().unwrap().here);
     let end = log.end();
@@ -594,7 +591,7 @@ fn full_disk_refuses_before_writing_and_outcomes_still_fit() {
 fn a_full_segment_always_has_room_to_drop_others() {
     let mut yard = Yard::new();
     let free = Arc::new(AtomicU64::new(2 * SEGMENT));
-    yard.options.disk.free = Some(Arc::clone(&free));
+    yard.options = yard.options.on(Arc::new(SmallDisk(Arc::clone(&free))));
     let (mut log, _) = yard.open();
     let written = fill(&mut log, 2);
     let here = log.room().unwrap().here;
@@ -641,9 +638,9 @@ fn an_oversized_frame_gets_its_own_segment() {
 fn an_oversized_frame_on_a_full_disk_leaves_the_spare() {
     let mut yard = Yard::new();
     let free = Arc::new(AtomicU64::new(2 * SEGMENT));
-    yard.options.disk.free = Some(free);
+    yard.options = yard.options.on(Arc::new(SmallDisk(free)));
     let (mut log, _) = yard.open();
-    let mut frame = log.frame();
+    let mut frame = log.batch();
     frame.push(1, b"", &[3; 5 * SEGMENT as usize]).unwrap();
     assert!(matches!(log.commit(&mut frame), Err(LogError::NoSpace)));
     let written = fill(&mut log, 2);
@@ -752,13 +749,13 @@ fn a_newer_format_is_refused() {
     let yard = Yard::new();
     drop(yard.open());
     let mut raw = yard.read(Lsn(0), 48);
-    raw[8] = 2;
+    raw[8] = 3;
     let crc = crc32c::crc32c_append(crc32c::crc32c(&raw[..12]), &raw[16..]);
     raw[12..16].copy_from_slice(&crc.to_le_bytes());
     yard.write(Lsn(0), &raw);
     assert!(matches!(
         yard.try_open(),
-        Err(LogError::Version { version: 2, .. })
+        Err(LogError::Version { version: 3, .. })
     ));
 }
 
@@ -780,8 +777,8 @@ fn a_failed_write_is_terminal() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
     let (_, written) = commit(&mut log, &[b"one"]);
-    log.break_current(std::fs::File::open(yard.path(0)).unwrap());
-    let mut frame = log.frame();
+    log.break_current(SystemDisk.open(&yard.path(0), Access::Read).unwrap());
+    let mut frame = log.batch();
     frame.push(1, b"", b"two").unwrap();
     for _ in 0..2 {
         let failed = log.commit(&mut frame).unwrap_err();
@@ -799,7 +796,7 @@ fn a_failed_write_is_terminal() {
 fn a_frame_buffer_is_cleared_and_used_again() {
     let yard = Yard::new();
     let (mut log, _) = yard.open();
-    let mut frame = log.frame();
+    let mut frame = log.batch();
     assert!(frame.is_empty());
     let nothing = log.commit(&mut frame).unwrap();
     assert_eq!((nothing.lsn, nothing.end), (FIRST, FIRST));
@@ -808,7 +805,13 @@ fn a_frame_buffer_is_cleared_and_used_again() {
     assert!(frame.is_empty());
     frame.push(1, b"kept", b"").unwrap();
     frame.push(3, b"also kept", b"").unwrap();
-    assert_eq!(frame.records(), 2);
+    assert_eq!(
+        frame
+            .frames()
+            .map(|(_, records)| records.count())
+            .sum::<usize>(),
+        2
+    );
     log.commit(&mut frame).unwrap();
     frame.clear();
     assert!(frame.is_empty());

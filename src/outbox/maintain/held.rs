@@ -6,17 +6,18 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
-use crate::outbox::bulk::{BulkStep, status_shown};
-use crate::outbox::cleaning::{Cleaner, Cut, Step, bytes_of};
-use crate::outbox::commit::Request;
 use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{Lane, PagesError, State};
+use crate::outbox::maintain::{Asked, Cleaner, Cut};
+use crate::outbox::request::Step;
 
 /// The most deliveries of one step.
 const BATCH: usize = 256;
@@ -32,7 +33,8 @@ type Deliveries = Vec<(EndpointNo, EventId)>;
 /// Events that died to make room and are about to go.
 #[derive(Debug, Default)]
 pub(super) struct Doomed {
-    waiting: VecDeque<(Instant, Vec<EventId>, u64)>,
+    /// Since when, which, and their bytes.
+    waiting: VecDeque<(Duration, Vec<EventId>, u64)>,
     bytes: u64,
 }
 
@@ -42,15 +44,15 @@ impl Doomed {
         self.bytes
     }
 
-    fn add(&mut self, ids: Vec<EventId>, bytes: u64) {
+    fn add(&mut self, now: Duration, ids: Vec<EventId>, bytes: u64) {
         self.bytes += bytes;
-        self.waiting.push_back((Instant::now(), ids, bytes));
+        self.waiting.push_back((now, ids, bytes));
     }
 
     /// The next whose time is up, or for whom there is no more room.
-    fn next(&mut self, max_size: u64) -> Option<Vec<EventId>> {
+    fn next(&mut self, now: Duration, max_size: u64) -> Option<Vec<EventId>> {
         let (since, ..) = self.waiting.front()?;
-        if since.elapsed() < SHOWN && self.bytes <= max_size / OVER {
+        if now.saturating_sub(*since) < SHOWN && self.bytes <= max_size / OVER {
             return None;
         }
         let (_, ids, bytes) = self.waiting.pop_front()?;
@@ -97,7 +99,7 @@ fn list_of(lane: &Lane) -> Option<List> {
 
 impl Cleaner {
     /// What has been held too long is dead.
-    pub(super) fn end_old_holds(&self, now: Timestamp) -> Result<(), Cut> {
+    pub(super) fn end_old_holds(&self, now: Timestamp, writer: &mut dyn Asked) -> Result<(), Cut> {
         let cut = now.saturating_sub(self.keep.held);
         let lanes: Vec<EndpointNo> = {
             let state = self.shared.index.read();
@@ -113,7 +115,7 @@ impl Cleaner {
                 let (ids, after) = self.held_since(no, from, cut)?;
                 next = after;
                 ended += ids.len();
-                self.bury(Reason::HeldTooLong, ids)?;
+                make_dead(Reason::HeldTooLong, ids, writer)?;
             }
             (endpoints, deliveries) = (endpoints + usize::from(ended > 0), deliveries + ended);
         }
@@ -255,37 +257,43 @@ impl Cleaner {
     }
 
     /// These die to make room.
-    pub(super) fn make_room(&mut self, oldest: Oldest) -> Result<u64, Cut> {
+    pub(super) fn make_room(&mut self, oldest: Oldest, writer: &mut dyn Asked) -> Result<u64, Cut> {
         if oldest.events.is_empty() {
             return Ok(0);
         }
         let deaths = oldest.deliveries.len() as u64;
-        self.bury(Reason::Space, oldest.deliveries)?;
-        self.doomed.add(oldest.events, oldest.bytes);
+        make_dead(Reason::Space, oldest.deliveries, writer)?;
+        let now = self.mono();
+        self.doomed.add(now, oldest.events, oldest.bytes);
         Ok(deaths)
     }
 
     /// Lets go of those that made room and were seen long enough.
-    pub(super) fn forget_doomed(&mut self) -> Result<(), Cut> {
-        while let Some(ids) = self.doomed.next(self.keep.max_size) {
-            self.ask(Step::Forget(ids))?;
+    pub(super) fn forget_doomed(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
+        while let Some(ids) = self.doomed.next(self.mono(), self.keep.max_size) {
+            // Without room for it they are history that is over the limit, and found again.
+            writer.need(Step::Forget(ids))?;
         }
         Ok(())
     }
+}
 
-    fn bury(&self, reason: Reason, deliveries: Deliveries) -> Result<(), Cut> {
-        for some in deliveries.chunks(BATCH) {
-            let deliveries = some.to_vec();
-            let step = BulkStep::Bury { reason, deliveries };
-            let (done, wait) = std::sync::mpsc::sync_channel(1);
-            self.requests
-                .send(Request::Bulk { step, done })
-                .map_err(|_| Cut::Stopped)?;
-            // Without room for it the next look finds them again.
-            wait.recv().map_err(|_| Cut::Stopped)?;
-        }
-        Ok(())
+fn make_dead(reason: Reason, deliveries: Deliveries, writer: &mut dyn Asked) -> Result<(), Cut> {
+    for some in deliveries.chunks(BATCH) {
+        let deliveries = some.to_vec();
+        // Without room for it the next look finds them again.
+        writer.need(Step::MakeDead { reason, deliveries })?;
     }
+    Ok(())
+}
+
+/// About what the event takes in the log.
+pub(super) fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
+    let Some(bytes) = state.entries.get(&keys::event(id))? else {
+        return Ok(0);
+    };
+    let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+    Ok(u64::from(row.body_len) + rows::EVENT_COST)
 }
 
 /// The endpoints at which the event is held, if it is open nowhere else.

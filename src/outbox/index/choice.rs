@@ -3,22 +3,27 @@
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointNo, TypePattern};
 use crate::domain::event::{EventId, EventType};
-use crate::outbox::index::keys::{self, List};
-use crate::outbox::index::rows::{self, EventRow};
-use crate::outbox::index::{Lane, PagesError, State};
-use crate::outbox::read::shown;
-use crate::outbox::record::{DeliveryRow, JobRow, status_of};
+use crate::domain::time::Timestamp;
+use crate::outbox::record::{JobRow, status_of};
+
+use super::keys::{self, List};
+use super::rows::{self, EventRow};
+use super::shown::status_shown;
+use super::{Lane, PagesError, State};
 
 /// How many rows one look reads: the writer waits for it.
 const ROWS: usize = 2000;
 
 /// Deliveries of one endpoint, by how they are shown and the types of their events.
 #[derive(Clone, Debug)]
-pub(in crate::outbox) struct Choice {
+pub struct Choice {
     pub no: EndpointNo,
     pub statuses: Vec<Status>,
     /// Empty: all.
     pub types: Vec<TypePattern>,
+    /// When their events were accepted: from `since` on and before `until`.
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     /// The last event that counts.
     pub last: u128,
 }
@@ -31,6 +36,8 @@ impl Choice {
             no: EndpointNo(row.endpoint),
             statuses: statuses.collect::<Option<_>>().ok_or(PagesError::Damaged)?,
             types: types.collect::<Option<_>>().ok_or(PagesError::Damaged)?,
+            since: row.since.map(Timestamp::from_millis),
+            until: row.until.map(Timestamp::from_millis),
             last: row.last,
         })
     }
@@ -142,7 +149,7 @@ impl Choice {
         if !status.is_some_and(|status| self.wants_status(status)) {
             return Ok(false);
         }
-        self.wants_type(state, id)
+        self.wants_event(state, id)
     }
 
     fn status(
@@ -157,26 +164,21 @@ impl Choice {
         status_shown(&row, lane).map(Some)
     }
 
-    fn wants_type(&self, state: &State, id: EventId) -> Result<bool, PagesError> {
-        if self.types.is_empty() {
+    fn wants_event(&self, state: &State, id: EventId) -> Result<bool, PagesError> {
+        if self.types.is_empty() && self.since.is_none() && self.until.is_none() {
             return Ok(true);
         }
         let Some(bytes) = state.entries.get(&keys::event(id))? else {
             return Ok(false);
         };
         let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+        let at = Timestamp::from_millis(row.accepted_at);
+        let in_time =
+            self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until);
         let name = EventType::new(row.event_type).map_err(|_| PagesError::Damaged)?;
-        Ok(self.types.iter().any(|pattern| pattern.matches(&name)))
+        let mut types = self.types.iter();
+        Ok(in_time && (self.types.is_empty() || types.any(|pattern| pattern.matches(&name))))
     }
-}
-
-/// The status that the delivery is shown with.
-pub(in crate::outbox) fn status_shown(
-    row: &DeliveryRow,
-    lane: &Lane,
-) -> Result<Status, PagesError> {
-    let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-    Ok(shown(&delivery, lane).0)
 }
 
 /// The event in the key of any of the lists.

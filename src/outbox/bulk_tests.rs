@@ -2,23 +2,28 @@
 //! here.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::*;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
-use crate::domain::delivery::{Next, Status};
+use crate::domain::delivery::{Next, Reason, Status};
 use crate::domain::endpoint::{
-    DisabledReason, EndpointId, EndpointSpec, Ordering, Rate, TypePattern,
+    DisabledReason, EndpointId, EndpointNo, EndpointSpec, Ordering, Rate, TypePattern,
 };
-use crate::domain::event::{EventType, Key, NewEvent, Payload, Tenant};
+use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
 use crate::domain::retry::RetryOverrides;
-use crate::outbox::commit::{Notice, Outcome};
+use crate::outbox::index::choice::Choice;
+use crate::outbox::index::shown::status_shown;
+use crate::outbox::index::{State, keys};
+use crate::outbox::maintain::moving;
+use crate::outbox::request::{Request, Step};
 use crate::outbox::{
     ActRefused, Action, DeliveryFilter, Keep, Options, Outbox, ReadError, Receipt, Refused,
     Selection,
 };
+use crate::outbox::{Notice, Outcome};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,6 +45,7 @@ fn options(dir: &Path) -> Options {
         endpoint_share: 1.0,
         min_free_disk: 0,
         idempotency_window: HOUR,
+        max_in_flight: 64,
         keep: Keep {
             delivered: HOUR,
             dead: HOUR,
@@ -216,10 +222,13 @@ impl Store {
     /// As cleaning does before a segment goes.
     fn rewrite(&self, id: EventId) {
         let (done, wait) = mpsc::sync_channel(1);
-        let step = crate::outbox::cleaning::Step::Rewrite(vec![id]);
-        let request = Request::Clean { step, done };
+        let Some(moving) = moving::read(&self.outbox.shared, id).unwrap() else {
+            return;
+        };
+        let step = Step::Rewrite(vec![moving]);
+        let request = Request::Maintain { step, done };
         self.outbox.requests.send(request).unwrap();
-        wait.recv().unwrap();
+        assert!(wait.recv().unwrap().is_durable());
     }
 
     fn purge(&self, endpoint: &EndpointId, selection: Selection) -> u64 {
@@ -815,7 +824,7 @@ proptest! {
         for (n, step) in steps.iter().enumerate() {
             let id = n as u128 + 1;
             let event = EventHead {
-                id, tenant: "t", event_type: "x", key: None, idempotency: None,
+                id, accepted_at: 5, body_lost: false, tenant: "t", event_type: "x", key: None, idempotency: None,
                 deliver_at: None, content_type: None, data_at: 0, body_len: 1,
             };
             let endpoints = vec![1, 2];
@@ -831,6 +840,8 @@ proptest! {
             no: EndpointNo(1),
             statuses: statuses.iter().map(|at| Status::ALL[*at]).collect(),
             types: Vec::new(),
+            since: None,
+            until: None,
             last: u128::MAX,
         };
         let lane = &state.lanes[&EndpointNo(1)];

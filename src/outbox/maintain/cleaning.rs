@@ -6,66 +6,29 @@
 //! What is still wanted of the oldest segment is written again at the log's head first.
 //! Cut short at any point it has changed nothing that matters, and begins anew.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock;
 use crate::domain::delivery::Reason;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
-use crate::outbox::Shared;
-use crate::outbox::commit::Request;
-use crate::outbox::erasing::{Walked, batches};
-use crate::outbox::held::Doomed;
+use crate::outbox::handle::Shared;
 use crate::outbox::index::keys::{self, End};
 use crate::outbox::index::rows::{self, ErasedEntry, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
-use crate::outbox::log::{LogError, Lsn, Replayed};
+use crate::outbox::log::{Lsn, Replayed};
+use crate::outbox::maintain::erasing::{Walked, batches};
+use crate::outbox::maintain::held::{Doomed, bytes_of};
+use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
 use crate::outbox::record::Record;
+use crate::outbox::request::{Step, Wanted};
 
-/// How long what is finished is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    pub delivered: Duration,
-    pub dead: Duration,
-    /// How long a delivery may be held.
-    pub held: Duration,
-    /// How long it is known that an event was erased.
-    pub erased: Duration,
-    /// Bytes of finished, dead and held events; over it the oldest go first.
-    pub max_size: u64,
-    pub min_free_disk: u64,
-    pub segment_size: u64,
-}
-
-/// One step of cleaning, for the writer.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// Forget these events, those of them that are finished.
-    Forget(Vec<EventId>),
-    /// Write these events again at the log's head.
-    Rewrite(Vec<EventId>),
-    /// Overwrite the bodies of these records.
-    Overwrite(Vec<Lsn>),
-    /// Nothing is left of these erased events.
-    Erased(Vec<EventId>),
-    /// Write these endpoints and idempotency keys again, then let the log begin at `start`.
-    Drop {
-        start: Lsn,
-        lanes: BTreeSet<EndpointNo>,
-        /// Of these the definitions too.
-        specs: BTreeSet<EndpointNo>,
-        keys: Vec<(String, String)>,
-        /// Erased events.
-        erased: Vec<EventId>,
-    },
-}
-
-/// How many events one step takes.
+/// How many events one step takes, and how many bytes unless a single event is larger.
 const STEP_EVENTS: usize = 256;
+const STEP_BYTES: usize = 1 << 20;
 /// How many rows are read under one lock.
 const ROWS: usize = 2000;
 /// The longest time between two looks.
@@ -77,112 +40,109 @@ const STUCK: Duration = Duration::from_secs(30);
 /// Some events, and the key to go on from.
 type Batch = (Vec<EventId>, Vec<u8>);
 
-/// Why a pass was cut short.
-pub(super) enum Cut {
-    /// The writer is gone, or told us to stop.
-    Stopped,
-    Pages(PagesError),
-    Log(LogError),
-}
-
-impl From<PagesError> for Cut {
-    fn from(error: PagesError) -> Self {
-        Cut::Pages(error)
-    }
-}
-
-impl From<LogError> for Cut {
-    fn from(error: LogError) -> Self {
-        Cut::Log(error)
-    }
-}
-
-/// The thread that plans.
-pub(super) struct Cleaner {
-    pub keep: Keep,
-    pub shared: Arc<Shared>,
-    pub requests: mpsc::Sender<Request>,
-    stop: mpsc::Receiver<()>,
-    pub doomed: Doomed,
+/// The thread that cleans.
+pub struct Cleaner {
+    pub(super) keep: Keep,
+    pub(super) shared: Arc<Shared>,
+    pub(super) doomed: Doomed,
     walked: Walked,
     /// Nothing more could go although history is over its limit: looked at again then.
-    stuck_until: Option<Instant>,
+    stuck_until: Option<Duration>,
+    /// How long until the next sweep.
+    sweep_in: Duration,
 }
 
 impl Cleaner {
-    /// Starts the thread; it ends when the sender is dropped.
-    pub fn start(
-        keep: Keep,
-        shared: Arc<Shared>,
-        requests: mpsc::Sender<Request>,
-    ) -> std::io::Result<mpsc::Sender<()>> {
-        let (stopper, stop) = mpsc::channel();
-        let cleaner = Cleaner {
+    pub fn new(keep: Keep, shared: Arc<Shared>) -> Cleaner {
+        Cleaner {
             keep,
             shared,
-            requests,
-            stop,
             doomed: Doomed::default(),
             walked: Walked::default(),
             stuck_until: None,
-        };
-        std::thread::Builder::new()
-            .name("cleaner".into())
-            .spawn(move || cleaner.run())?;
-        Ok(stopper)
+            sweep_in: LOOK_MIN,
+        }
     }
 
-    fn run(mut self) {
+    /// Runs until the sender of `stop` is dropped or the writer is gone.
+    pub fn run(mut self, mut writer: Requests, stop: &mpsc::Receiver<()>) -> Result<(), Cut> {
+        loop {
+            match stop.recv_timeout(LOOK_MIN) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                _ => return Ok(()),
+            }
+            match self.look(&mut writer) {
+                Err(Cut::Stopped) => return Ok(()),
+                looked => looked?,
+            }
+        }
+    }
+
+    /// One look, once a second. A pass that cannot finish is given up: what it did so far
+    /// changes nothing, and the next one begins anew.
+    pub fn look(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
         let shortest = self.keep.delivered.min(self.keep.dead).min(self.keep.held);
         let every = (shortest / 20).clamp(LOOK_MIN, LOOK_MAX);
-        let mut sweep_in = LOOK_MIN;
-        loop {
-            match self.stop.recv_timeout(LOOK_MIN) {
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-                _ => return,
+        self.sweep_in = self.sweep_in.saturating_sub(LOOK_MIN);
+        let gauges = &self.shared.clone().gauges;
+        let passed = self.pass(self.sweep_in.is_zero(), writer);
+        if self.sweep_in.is_zero() {
+            self.sweep_in = every;
+        }
+        gauges.cleaning_passes.fetch_add(1, Relaxed);
+        match passed {
+            Ok(()) => Ok(()),
+            Err(Cut::Refused(_)) => {
+                // The writer said so once; it goes on when there is room.
+                gauges.cleaning_cut_short.fetch_add(1, Relaxed);
+                Ok(())
             }
-            sweep_in = sweep_in.saturating_sub(LOOK_MIN);
-            match self.pass(sweep_in.is_zero()) {
-                Ok(()) => {}
-                Err(Cut::Stopped) => return,
-                Err(Cut::Pages(error)) => {
-                    tracing::error!(%error, "cleaning: the index is damaged");
-                    return self.shared.index_failed(&error.to_string());
-                }
-                Err(Cut::Log(error)) => {
-                    tracing::warn!(%error, "cleaning was cut short; it begins anew in a while")
-                }
+            Err(Cut::Log(error)) => {
+                gauges.cleaning_cut_short.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "cleaning could not read the log and changed nothing; it tries again");
+                Ok(())
             }
-            if sweep_in.is_zero() {
-                sweep_in = every;
+            Err(Cut::Pages(error)) if !error.is_damage() => {
+                gauges.cleaning_cut_short.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "cleaning could not read the index and changed nothing; it tries again");
+                Ok(())
             }
+            Err(cut) => Err(cut),
         }
     }
 
-    fn pass(&mut self, sweep: bool) -> Result<(), Cut> {
-        self.forget_doomed()?;
+    fn now(&self) -> Timestamp {
+        self.shared.clock.wall()
+    }
+
+    pub(super) fn mono(&self) -> Duration {
+        self.shared.clock.mono()
+    }
+
+    fn pass(&mut self, sweep: bool, writer: &mut dyn Asked) -> Result<(), Cut> {
+        self.forget_doomed(writer)?;
         if sweep {
-            self.forget_old()?;
+            self.forget_old(writer)?;
         }
-        let stuck = self.stuck_until.is_some_and(|until| Instant::now() < until);
+        let stuck = self.stuck_until.is_some_and(|until| self.mono() < until);
         if self.is_disk_short() || (self.excess() > 0 && !stuck) {
-            self.shrink()?;
-            self.stuck_until = (self.excess() > 0).then(|| Instant::now() + STUCK);
+            self.shrink(writer)?;
+            self.stuck_until = (self.excess() > 0).then(|| self.mono() + STUCK);
         }
-        self.overwrite()?;
-        self.trim()
+        self.overwrite(writer)?;
+        self.trim(writer)
     }
 
     /// Overwrites what is left of erased events, if it is time to look.
-    fn overwrite(&mut self) -> Result<(), Cut> {
+    fn overwrite(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
         let Some(copies) = self.walked.walk(&self.shared)? else {
             return Ok(());
         };
         for records in batches(&copies.records) {
-            self.ask(Step::Overwrite(records))?;
+            writer.need(Step::Overwrite(records))?;
         }
         for ids in copies.events.chunks(STEP_EVENTS) {
-            self.ask(Step::Erased(ids.to_vec()))?;
+            writer.need(Step::Erased(ids.to_vec()))?;
         }
         Ok(())
     }
@@ -200,25 +160,13 @@ impl Cleaner {
             .keep
             .min_free_disk
             .saturating_add(self.keep.segment_size);
-        self.shared
-            .gauges
-            .free_bytes
-            .load(std::sync::atomic::Ordering::Relaxed)
-            < wanted
-    }
-
-    pub fn ask(&self, step: Step) -> Result<(), Cut> {
-        let (done, wait) = mpsc::sync_channel(1);
-        self.requests
-            .send(Request::Clean { step, done })
-            .map_err(|_| Cut::Stopped)?;
-        wait.recv().map_err(|_| Cut::Stopped)
+        self.shared.gauges.free_bytes.load(Relaxed) < wanted
     }
 
     /// Forgets what is finished and past its retention; what was held too long is dead.
-    fn forget_old(&mut self) -> Result<(), Cut> {
-        let now = clock::now();
-        self.end_old_holds(now)?;
+    fn forget_old(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
+        let now = self.now();
+        self.end_old_holds(now, writer)?;
         for (end, keep) in [
             (End::Delivered, self.keep.delivered),
             (End::Dead, self.keep.dead),
@@ -226,7 +174,7 @@ impl Cleaner {
             let until = now.saturating_sub(keep).as_millis();
             let mut from = keys::finished(end, 0, EventId(0));
             while let Some((ids, next)) = self.oldest(&from, end, until, u64::MAX)? {
-                self.ask(Step::Forget(ids))?;
+                writer.need(Step::Forget(ids))?;
                 from = next;
             }
         }
@@ -234,7 +182,7 @@ impl Cleaner {
         while let Some(position) = from {
             let (ids, next) = self.erased_before(position, now.saturating_sub(self.keep.erased))?;
             if !ids.is_empty() {
-                self.ask(Step::Forget(ids))?;
+                writer.need(Step::Forget(ids))?;
             }
             from = next;
         }
@@ -242,7 +190,7 @@ impl Cleaner {
     }
 
     /// Makes the oldest history go for as long as room is wanted.
-    fn shrink(&mut self) -> Result<(), Cut> {
+    fn shrink(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
         let start = |end| keys::finished(end, 0, EventId(0));
         let (mut delivered, mut dead) = (start(End::Delivered), start(End::Dead));
         let (mut held, mut deaths) = (EventId(0), 0);
@@ -277,7 +225,7 @@ impl Cleaner {
                     .is_none_or(|(held, finished)| held < finished)
             {
                 held = oldest.next;
-                deaths += self.make_room(oldest)?;
+                deaths += self.make_room(oldest, writer)?;
                 continue;
             }
             let (ids, next, from) = match (first(&a), a, b) {
@@ -287,7 +235,7 @@ impl Cleaner {
                 (_, _, Some((ids, next))) => (ids, next, &mut dead),
                 _ => break,
             };
-            self.ask(Step::Forget(ids))?;
+            writer.need(Step::Forget(ids))?;
             *from = next;
         }
         if deaths > 0 {
@@ -352,7 +300,7 @@ impl Cleaner {
     }
 
     /// Drops the oldest segment while the log is more than twice what is kept.
-    fn trim(&self) -> Result<(), Cut> {
+    fn trim(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
         loop {
             let segments = self.shared.log.segments();
             let (Some((base, len)), Some((start, _))) = (segments.first(), segments.get(1)) else {
@@ -369,20 +317,63 @@ impl Cleaner {
                 // It would cost more room at the head than is left to spend.
                 return Ok(());
             }
-            for ids in survey.events.chunks(STEP_EVENTS) {
-                self.ask(Step::Rewrite(ids.to_vec()))?;
-            }
-            self.ask(Step::Drop {
+            self.rewrite(&survey.events, writer)?;
+            // What the segment's own records do not name: they were lost to damage.
+            let unnamed = self.events_below(*start)?;
+            self.rewrite(&unnamed, writer)?;
+            writer.need(Step::Drop {
                 start: *start,
-                lanes: survey.lanes,
-                specs: survey.specs,
-                keys: survey.keys,
-                erased: survey.erased,
+                wanted: survey.wanted,
             })?;
-            if self.shared.log.start() < *start {
-                return Ok(());
+        }
+    }
+
+    /// Writes events again at the log's head, in steps of a bounded size.
+    fn rewrite(&self, ids: &[EventId], writer: &mut dyn Asked) -> Result<(), Cut> {
+        let (mut step, mut bytes) = (Vec::new(), 0);
+        for id in ids {
+            let Some(moving) = moving::read(&self.shared, *id)? else {
+                continue;
+            };
+            bytes += moving.bytes();
+            step.push(moving);
+            if bytes >= STEP_BYTES || step.len() >= STEP_EVENTS {
+                writer.need(Step::Rewrite(std::mem::take(&mut step)))?;
+                bytes = 0;
             }
         }
+        if !step.is_empty() {
+            writer.need(Step::Rewrite(step))?;
+        }
+        Ok(())
+    }
+
+    /// The events whose rows point below `start` after all that the log names was written
+    /// again. There are none unless records were damaged.
+    fn events_below(&self, start: Lsn) -> Result<Vec<EventId>, Cut> {
+        let mut found = Vec::new();
+        let mut from = keys::EVENTS.to_vec();
+        let end = keys::end_of(keys::EVENTS);
+        while self.shared.index.read().segments.below(start.0) > found.len() as u64 {
+            let state = self.shared.index.read();
+            let mut last = None;
+            for entry in state.entries.scan(&from, &end, false).take(ROWS) {
+                let (key, value) = entry?;
+                let row: EventRow<'_> = rows::decode(&value)?;
+                if row.lsn < start.0 {
+                    found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+                }
+                last = Some(key.into_owned());
+            }
+            match last {
+                Some(mut key) => {
+                    key.push(0);
+                    from = key;
+                }
+                None => break,
+            }
+        }
+        Ok(found)
     }
 
     /// What of a segment is still wanted.
@@ -397,8 +388,13 @@ impl Cleaner {
                     }
                 }
                 Replayed::Record(_) => return ControlFlow::Break(None),
-                // Damage was named when the log was opened.
-                Replayed::FrameEnd(_) | Replayed::Damage(_) => Ok(()),
+                Replayed::FrameEnd(_) => Ok(()),
+                Replayed::Damage(damage) => {
+                    // A start reads only what the index lacks: this may be met for the first
+                    // time.
+                    self.shared.met_damage(damage.from.0);
+                    Ok(())
+                }
             };
             match noted {
                 Ok(()) => ControlFlow::Continue(()),
@@ -412,24 +408,12 @@ impl Cleaner {
     }
 }
 
-/// About what the event takes in the log.
-pub(super) fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
-    let Some(bytes) = state.entries.get(&keys::event(id))? else {
-        return Ok(0);
-    };
-    let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
-    Ok(u64::from(row.body_len) + rows::EVENT_COST)
-}
-
 #[derive(Debug, Default)]
 struct Survey {
     events: Vec<EventId>,
     /// About what they take.
     bytes: u64,
-    lanes: BTreeSet<EndpointNo>,
-    specs: BTreeSet<EndpointNo>,
-    keys: Vec<(String, String)>,
-    erased: Vec<EventId>,
+    wanted: Wanted,
 }
 
 impl Survey {
@@ -437,13 +421,12 @@ impl Survey {
         let event = match record {
             Record::Accepted(accepted) => &accepted.event,
             Record::Rewritten(rewritten) => &rewritten.event,
-            Record::RewrittenInside(rewritten) => &rewritten.event,
             Record::Endpoint(row) => {
-                self.lanes.insert(EndpointNo(row.no));
+                self.wanted.endpoints.insert(EndpointNo(row.no));
                 return Ok(());
             }
             Record::EndpointDeleted(deleted) => {
-                self.lanes.insert(EndpointNo(deleted.no));
+                self.wanted.endpoints.insert(EndpointNo(deleted.no));
                 return Ok(());
             }
             Record::EndpointSpec(row) => {
@@ -451,7 +434,7 @@ impl Survey {
                 if let Some(bytes) = state.entries.get(&keys::spec(no))? {
                     let entry: SpecEntry = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
                     if entry.lsn == lsn.0 {
-                        self.specs.insert(no);
+                        self.wanted.specs.insert(no);
                         self.bytes += bytes.len() as u64 + rows::SPEC_COST;
                     }
                 }
@@ -463,14 +446,15 @@ impl Survey {
                     let entry: ErasedEntry =
                         rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
                     if entry.lsn == lsn.0 {
-                        self.erased.push(id);
+                        self.wanted.erased.push(id);
                         self.bytes += rows::ERASED_COST;
                     }
                 }
                 return Ok(());
             }
             Record::KeyKept(kept) => {
-                self.keys
+                self.wanted
+                    .keys
                     .push((kept.tenant.to_owned(), kept.idempotency.key.to_owned()));
                 return Ok(());
             }

@@ -7,30 +7,18 @@ use tokio::sync::oneshot;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, EndpointNo, Rate};
 use crate::domain::event::EventId;
-use crate::domain::time::Timestamp;
-use crate::outbox::Outbox;
-use crate::outbox::commit::Request;
+use crate::outbox::decide::ids::first_of;
+use crate::outbox::handle::Outbox;
+use crate::outbox::index::choice::Choice;
 use crate::outbox::index::keys;
 use crate::outbox::record::JobWork;
-use crate::outbox::view::{ActRefused, Action, ReadError, Refused, Selection};
-
-use super::Choice;
+use crate::outbox::request::{NewJob, Request};
+use crate::outbox::views::{ActRefused, Action, ReadError, Refused, Selection};
 
 /// How long a purge is waited for: what comes after is likely to look at what it did.
 const PURGE_WAIT: Duration = Duration::from_secs(5);
 /// The rate of a replay that names none, in deliveries a second.
 const REPLAY_RATE: f64 = 100.0;
-
-/// A job that somebody wants done.
-#[derive(Clone, Debug)]
-pub(in crate::outbox) struct NewJob {
-    pub work: JobWork,
-    pub choice: Choice,
-    /// The first event that counts.
-    pub first: u128,
-    /// Deliveries in a second; 0 is as fast as it goes.
-    pub rate: f64,
-}
 
 impl Outbox {
     /// How many deliveries of the endpoint are chosen now; without statuses all of them.
@@ -155,7 +143,11 @@ impl Outbox {
         let (no, _) = known
             .filter(|(_, lane)| lane.deleted.is_none())
             .ok_or(ReadError::NoSuchEndpoint)?;
-        let past = selection.until.map_or(u128::MAX, first_at);
+        // Ids may be ahead of the times of their events: each one's own time decides.
+        let ahead = Duration::from_millis(state.meta.ids_ahead);
+        let past = selection
+            .until
+            .map_or(u128::MAX, |until| first_of(until + ahead).0);
         let choice = Choice {
             no,
             statuses: match selection.statuses.as_slice() {
@@ -163,9 +155,11 @@ impl Outbox {
                 named => named.to_vec(),
             },
             types: selection.types.clone(),
+            since: selection.since,
+            until: selection.until,
             last: past.saturating_sub(1).min(state.meta.last_id),
         };
-        Ok((choice, selection.since.map_or(0, first_at)))
+        Ok((choice, selection.since.map_or(0, |since| first_of(since).0)))
     }
 
     fn counted(&self, choice: &Choice, first: u128) -> Result<u64, ReadError> {
@@ -190,11 +184,6 @@ fn lane_of(
 ) -> Option<&crate::outbox::index::Lane> {
     let lane = state.lanes.get(&no)?;
     lane.deleted.is_none().then_some(lane)
-}
-
-/// The lowest id of that moment.
-fn first_at(moment: Timestamp) -> u128 {
-    u128::from(moment.as_millis()) << 80
 }
 
 impl From<ReadError> for ActRefused {

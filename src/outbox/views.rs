@@ -32,8 +32,16 @@ pub enum Refused {
     KeyReused { index: usize },
     #[error("the outbox is full: pending bodies have reached outbox.max_size")]
     Full,
+    /// It would never fit, whatever the outbox holds. `most`: so many events of it do, from
+    /// its first one on.
+    #[error("the request makes too many deliveries or bytes at once: split it, {} events of it fit into one request", most.max(&1))]
+    TooLarge { most: usize },
     #[error("disk is low: less than outbox.min_free_disk is free")]
     DiskLow,
+    #[error("disk is low: the file system of the data directory has no free inodes")]
+    NoInodes,
+    #[error("the index on the disk cannot keep up or cannot be written")]
+    IndexBehind,
     #[error("the store has failed; outboxd is about to restart and recover")]
     Failed,
     #[error("outboxd is shutting down")]
@@ -280,6 +288,13 @@ pub struct OutboxStatus {
     pub damaged_records: u64,
     /// Held deliveries that died to make room (reason `space`), since the start.
     pub held_dropped: u64,
+    /// Looks of the cleaner since the start, and those of them that were given up.
+    pub cleaning_passes: u64,
+    pub cleaning_cut_short: u64,
+    /// Batches that found no room in the log, since the start.
+    pub refused_batches: u64,
+    /// Records that spoke of something unknown, since the start.
+    pub unknown_records: u64,
     pub recovery: RecoveryKind,
     pub recovery_took: Duration,
 }

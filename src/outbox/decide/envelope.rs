@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::event::{EventId, NewEvent, Payload};
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{EventHead, Idempotency};
-use crate::outbox::view::Content;
+use crate::outbox::views::Content;
 
 /// The content type of the envelope.
 pub const JSON: &str = "application/json";
@@ -101,6 +101,7 @@ pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
 /// The head of the event's record.
 pub fn head<'a>(
     id: EventId,
+    accepted_at: Timestamp,
     event: &'a NewEvent,
     content: &'a Content,
     data_at: u32,
@@ -109,6 +110,7 @@ pub fn head<'a>(
     let key = event.idempotency_key.as_ref();
     EventHead {
         id: id.0,
+        accepted_at: accepted_at.as_millis(),
         tenant: event.tenant.as_str(),
         event_type: event.event_type.as_str(),
         key: event.key.as_ref().map(|key| key.as_str()),
@@ -120,15 +122,8 @@ pub fn head<'a>(
         content_type: content.opaque.then_some(&*content.content_type),
         data_at,
         body_len: content.body.len() as u32,
+        body_lost: false,
     }
-}
-
-/// The id after `last` for an event accepted now: a ULID of this moment, or `last` plus
-/// one if the clock has not moved on (or went back).
-pub fn next_id(last: u128, now: Timestamp, random: u128) -> EventId {
-    const RANDOM_BITS: u32 = 80;
-    let fresh = (u128::from(now.as_millis()) << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1));
-    EventId(fresh.max(last.saturating_add(1)))
 }
 
 #[cfg(test)]
@@ -156,22 +151,6 @@ mod tests {
         assert_eq!(content.body, expected);
         assert_eq!(data_of(&content.body, data_at).unwrap(), r#"{"id": 7}"#);
         assert_eq!(data_of(&Bytes::new(), 3), None);
-    }
-
-    #[test]
-    fn ids_only_ever_rise() {
-        let at = Timestamp::from_millis(5);
-        let first = next_id(0, at, 9);
-        assert_eq!(first.timestamp(), at);
-        assert_eq!(next_id(first.0, at, 3).0, first.0 + 1);
-        assert_eq!(
-            next_id(first.0, Timestamp::from_millis(1), u128::MAX).0,
-            first.0 + 1
-        );
-        assert_eq!(
-            next_id(first.0, Timestamp::from_millis(6), 0).timestamp(),
-            Timestamp::from_millis(6)
-        );
     }
 
     #[test]

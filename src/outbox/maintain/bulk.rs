@@ -6,30 +6,21 @@
 //! the writer says that something has changed which it waits for, or a paced job is due.
 //! It changes nothing itself, and where it stands is in the log: after a crash it goes on.
 
-mod asked;
-mod choice;
-mod steps;
-
-pub(super) use asked::NewJob;
-pub(super) use choice::{Choice, status_shown};
-pub(super) use steps::BulkStep;
-
-#[cfg(test)]
-mod tests;
-
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::domain::delivery::Reason;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::outbox::Shared;
-use crate::outbox::commit::Request;
+use crate::outbox::handle::Shared;
+use crate::outbox::index::choice::Choice;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{PagesError, State};
-use crate::outbox::record::{BadRecord, JobRow, JobWork};
+use crate::outbox::maintain::{Asked, Cut, Requests};
+use crate::outbox::record::{JobRow, JobWork};
+use crate::outbox::request::Step;
 
 /// The most deliveries of one batch.
 const BATCH: usize = 256;
@@ -42,27 +33,8 @@ const REST_MAX: f64 = 30.0 * 86_400.0;
 /// How many looks for something to do a job takes before others have their turn.
 const LOOKS: usize = 8;
 
-/// Why the thread ends.
-enum Cut {
-    /// The writer is gone, or told us to stop.
-    Stopped,
-    Pages(PagesError),
-}
-
-impl From<PagesError> for Cut {
-    fn from(error: PagesError) -> Self {
-        Cut::Pages(error)
-    }
-}
-
-impl From<BadRecord> for Cut {
-    fn from(_: BadRecord) -> Self {
-        Cut::Pages(PagesError::Damaged)
-    }
-}
-
 /// How long there is nothing to do, as far as time can tell; `None`: until a nudge.
-type Rest = Option<Duration>;
+pub type Rest = Option<Duration>;
 
 fn sooner(a: Rest, b: Rest) -> Rest {
     a.into_iter().chain(b).min()
@@ -71,16 +43,15 @@ fn sooner(a: Rest, b: Rest) -> Rest {
 /// What is known of a job besides its row.
 #[derive(Clone, Copy)]
 struct Pace {
-    next: Instant,
+    /// On the store's monotonic clock.
+    next: Duration,
     /// How far it has looked without finding anything.
     position: u128,
 }
 
-/// The thread that plans.
-pub(in crate::outbox) struct Bulk {
+/// The thread for work on many deliveries.
+pub struct Bulk {
     shared: Arc<Shared>,
-    requests: mpsc::Sender<Request>,
-    nudges: mpsc::Receiver<()>,
     /// Of the pending bytes: what one endpoint may have, and all together.
     share: u64,
     max_size: u64,
@@ -88,81 +59,50 @@ pub(in crate::outbox) struct Bulk {
 }
 
 impl Bulk {
-    /// Starts the thread. It looks when nudged, and ends when the sender is dropped.
-    pub fn start(
-        shared: Arc<Shared>,
-        requests: mpsc::Sender<Request>,
-        nudges: mpsc::Receiver<()>,
-        (share, max_size): (u64, u64),
-    ) -> std::io::Result<()> {
-        let bulk = Bulk {
+    pub fn new(shared: Arc<Shared>, share: u64, max_size: u64) -> Bulk {
+        Bulk {
             shared,
-            requests,
-            nudges,
             share,
             max_size,
             paces: HashMap::new(),
-        };
-        std::thread::Builder::new()
-            .name("bulk".into())
-            .spawn(move || bulk.run())?;
-        Ok(())
+        }
     }
 
-    fn run(mut self) {
+    /// Looks when nudged, and ends when the sender of `nudges` is dropped or the writer is
+    /// gone.
+    pub fn run(mut self, mut writer: Requests, nudges: &mpsc::Receiver<()>) -> Result<(), Cut> {
         loop {
-            let rest = match self.round() {
+            let rest = match self.round(&mut writer) {
                 Ok(rest) => rest,
-                Err(Cut::Stopped) => return,
-                Err(Cut::Pages(error)) => {
-                    tracing::error!(%error, "the index is damaged");
-                    return self.shared.index_failed(&error.to_string());
+                Err(Cut::Stopped) => return Ok(()),
+                Err(Cut::Pages(error)) if !error.is_damage() => {
+                    tracing::warn!(%error, "bulk work could not read the index; it tries again");
+                    Some(PAUSE)
                 }
+                Err(cut) => return Err(cut),
             };
             let woken = match rest {
-                Some(rest) => match self.nudges.recv_timeout(rest) {
+                Some(rest) => match nudges.recv_timeout(rest) {
                     Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::RecvError),
                     _ => Ok(()),
                 },
-                None => self.nudges.recv(),
+                None => nudges.recv(),
             };
             if woken.is_err() {
-                return;
+                return Ok(());
             }
         }
     }
 
     /// A batch of everything that there is to do.
-    fn round(&mut self) -> Result<Rest, Cut> {
-        let rest = sooner(self.bury()?, self.release()?);
-        Ok(sooner(rest, self.jobs()?))
-    }
-
-    /// Whether the step is durable: there may have been no room for it.
-    fn ask(&self, step: BulkStep) -> Result<bool, Cut> {
-        let (done, wait) = mpsc::sync_channel(1);
-        self.requests
-            .send(Request::Bulk { step, done })
-            .map_err(|_| Cut::Stopped)?;
-        wait.recv().map_err(|_| Cut::Stopped)
-    }
-
-    /// Takes some steps; when to go on.
-    fn take(&self, steps: Vec<BulkStep>) -> Result<Rest, Cut> {
-        if steps.is_empty() {
-            return Ok(None);
-        }
-        for step in steps {
-            if !self.ask(step)? {
-                return Ok(Some(PAUSE));
-            }
-        }
-        Ok(Some(Duration::ZERO))
+    pub fn round(&mut self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
+        let rest = sooner(self.end_deleted(writer)?, self.release(writer)?);
+        Ok(sooner(rest, self.jobs(writer)?))
     }
 
     /// What a deleted endpoint had open is dead; when none of its deliveries is left,
     /// nothing needs to know it any more.
-    fn bury(&self) -> Result<Rest, Cut> {
+    fn end_deleted(&self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let mut steps = Vec::new();
         {
             let state = self.shared.index.read();
@@ -173,19 +113,19 @@ impl Bulk {
                 let totals = &lane.totals;
                 if totals.pending + totals.held > 0 {
                     let ids = first_of(&state, List::Open, *no, BATCH)?;
-                    steps.push(BulkStep::Bury {
+                    steps.push(Step::MakeDead {
                         reason: Reason::EndpointDeleted,
                         deliveries: ids.into_iter().map(|id| (*no, id)).collect(),
                     });
                 } else if totals.delivered + totals.dead == 0 {
-                    steps.push(BulkStep::Forget { no: *no });
+                    steps.push(Step::ForgetEndpoint { no: *no });
                 }
                 if steps.len() >= LOOKS {
                     break;
                 }
             }
         }
-        self.take(steps)
+        take(steps, writer)
     }
 
     /// Half of the room for pending bodies is taken.
@@ -195,7 +135,7 @@ impl Bulk {
 
     /// Lets go of backlogs, oldest first, of endpoints that have worked off half of their
     /// share; up to the whole share, and while there is room for pending bodies at all.
-    fn release(&self) -> Result<Rest, Cut> {
+    fn release(&self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let mut steps = Vec::new();
         {
             let state = self.shared.index.read();
@@ -214,17 +154,17 @@ impl Bulk {
                 let (ids, bytes) = releasable(&state, *no, most, idle)?;
                 if !ids.is_empty() {
                     room = room.saturating_sub(bytes);
-                    steps.push(BulkStep::Release { no: *no, ids });
+                    steps.push(Step::Release { no: *no, ids });
                 }
                 if steps.len() >= LOOKS {
                     break;
                 }
             }
         }
-        self.take(steps)
+        take(steps, writer)
     }
 
-    fn jobs(&mut self) -> Result<Rest, Cut> {
+    fn jobs(&mut self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let rows: Vec<Vec<u8>> = {
             let state = self.shared.index.read();
             let jobs = state
@@ -238,15 +178,15 @@ impl Bulk {
         for bytes in &rows {
             let row: JobRow<'_> = rows::decode(bytes)?;
             live.push(row.no);
-            rest = sooner(rest, self.job(&row)?);
+            rest = sooner(rest, self.job(&row, writer)?);
         }
         self.paces.retain(|no, _| live.contains(no));
         Ok(rest)
     }
 
     /// One batch of a job, if it is due.
-    fn job(&mut self, row: &JobRow<'_>) -> Result<Rest, Cut> {
-        let now = Instant::now();
+    fn job(&mut self, row: &JobRow<'_>, writer: &mut dyn Asked) -> Result<Rest, Cut> {
+        let now = self.shared.clock.mono();
         let known = self.paces.get(&row.no).copied();
         let mut pace = known.unwrap_or(Pace {
             next: now,
@@ -290,13 +230,13 @@ impl Bulk {
         let position = next.unwrap_or(row.last);
         let taken = ids.len();
         if taken > 0 || done {
-            let step = BulkStep::Job {
+            let step = Step::Job {
                 no: row.no,
                 ids,
                 position,
                 done,
             };
-            if !self.ask(step)? {
+            if !writer.ask(step)?.is_durable() {
                 return Ok(Some(PAUSE));
             }
         }
@@ -310,7 +250,7 @@ impl Bulk {
         }
         pace.position = position;
         self.paces.insert(row.no, pace);
-        Ok(Some(pace.next.saturating_duration_since(Instant::now())))
+        Ok(Some(pace.next.saturating_sub(self.shared.clock.mono())))
     }
 
     fn is_there(&self, no: EndpointNo) -> bool {
@@ -325,6 +265,19 @@ impl Bulk {
         let lane = state.lanes.get(&no).filter(|lane| lane.is_taking());
         lane.is_some_and(|lane| lane.totals.pending_bytes >= self.share)
     }
+}
+
+/// Takes some steps; when to go on.
+fn take(steps: Vec<Step>, writer: &mut dyn Asked) -> Result<Rest, Cut> {
+    if steps.is_empty() {
+        return Ok(None);
+    }
+    for step in steps {
+        if !writer.ask(step)?.is_durable() {
+            return Ok(Some(PAUSE));
+        }
+    }
+    Ok(Some(Duration::ZERO))
 }
 
 /// The oldest deliveries of a list.

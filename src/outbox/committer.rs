@@ -1,0 +1,257 @@
+//! From a draft to what everybody can rely on: made durable, applied, told.
+//!
+//! The committer owns the log and is the only one that changes the index while the store
+//! runs. Whoever has it (the writer) has decided what a draft says.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::outbox::decide::limits::Limits;
+use crate::outbox::decide::{Basis, DecideError, Defaults, Draft, accept};
+use crate::outbox::handle::Shared;
+use crate::outbox::index::{Flusher, Index, PagesError};
+use crate::outbox::log::{Batch, Committed, Log, LogError};
+use crate::outbox::record::Record;
+use crate::outbox::request::{Commit, Notice, Placed};
+
+/// How many bytes a batch takes in before it is written.
+pub const BATCH_BYTES: u64 = 4 << 20;
+/// sled is given up when it has not come back for so long.
+pub const SLED_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Why the writer cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Index(#[from] PagesError),
+    #[error("sled has not answered for {} s", SLED_DEADLINE.as_secs())]
+    SledHangs,
+}
+
+impl From<DecideError> for WriterError {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::Index(error) => WriterError::Index(error),
+            DecideError::Log(error) => WriterError::Log(error),
+        }
+    }
+}
+
+/// What a committer is made of.
+pub struct Parts {
+    pub log: Log,
+    pub index: Index,
+    pub flusher: Flusher,
+    pub limits: Limits,
+    pub defaults: Defaults,
+    pub shared: Arc<Shared>,
+    pub commits: UnboundedSender<Commit>,
+    pub random: SmallRng,
+    /// Tells the thread for bulk work that there may be some.
+    pub nudge: SyncSender<()>,
+}
+
+/// The log, the index and the way to whoever waits.
+pub struct Committer {
+    pub log: Log,
+    pub index: Index,
+    pub flusher: Flusher,
+    pub limits: Limits,
+    pub defaults: Defaults,
+    pub shared: Arc<Shared>,
+    commits: UnboundedSender<Commit>,
+    random: SmallRng,
+    nudge: SyncSender<()>,
+    /// An empty batch, when no draft has it.
+    batch: Option<Batch>,
+}
+
+impl Committer {
+    pub fn new(parts: Parts) -> Committer {
+        Committer {
+            batch: Some(parts.log.batch()),
+            log: parts.log,
+            index: parts.index,
+            flusher: parts.flusher,
+            limits: parts.limits,
+            defaults: parts.defaults,
+            shared: parts.shared,
+            commits: parts.commits,
+            random: parts.random,
+            nudge: parts.nudge,
+        }
+    }
+
+    /// A batch to fill, after all that was applied.
+    pub fn draft(&mut self) -> Draft {
+        let meta = self.index.read().meta;
+        let batch = self.batch.take().unwrap_or_else(|| self.log.batch());
+        Draft::new(batch, meta.last_id, meta.last_no, self.random.random())
+    }
+
+    /// Decides over the store as it is now.
+    pub fn decide<T>(
+        &self,
+        draft: &mut Draft,
+        decide: impl FnOnce(&Basis<'_>, &mut Draft) -> Result<T, DecideError>,
+    ) -> Result<T, WriterError> {
+        let (state, endpoints) = (self.index.read(), self.shared.endpoints());
+        let basis = Basis {
+            state: &state,
+            endpoints: &endpoints,
+            limits: &self.limits,
+            defaults: &self.defaults,
+            now: self.shared.clock.wall(),
+        };
+        Ok(decide(&basis, draft)?)
+    }
+
+    /// Makes the draft durable, applies it, and tells.
+    pub fn commit(&mut self, mut draft: Draft) -> Result<Placed, WriterError> {
+        accept::hold_back(&mut draft)?;
+        let mut placed = Placed::Durable;
+        if !draft.batch.is_empty() {
+            match self.log.commit(&mut draft.batch) {
+                // The batch is durable here, and nobody was told yet. Whoever wants a copy
+                // of it elsewhere before it is answered waits at this place.
+                Ok(committed) => self.apply(committed, &mut draft)?,
+                Err(LogError::NoSpace) => {
+                    self.no_room(&mut draft);
+                    placed = Placed::NoRoom;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !draft.commit.is_empty() {
+            // The receiver is gone only at the very end of a stop.
+            let _ = self.commits.send(draft.commit);
+        }
+        if placed.is_durable() && !draft.erased.is_empty() {
+            self.log.erase(&draft.erased)?;
+        }
+        draft.batch.clear();
+        self.batch = Some(draft.batch);
+        self.flusher.breathe(false);
+        Ok(placed)
+    }
+
+    /// The batch is durable: the index takes it in, a frame under one lock, and what follows
+    /// from it is made known.
+    fn apply(&mut self, committed: Committed, draft: &mut Draft) -> Result<(), WriterError> {
+        self.limits.wrote();
+        let mut frames = 0;
+        self.index.write().segments.begins(self.log.current_base());
+        for (end, records) in draft.batch.frames() {
+            let mut state = self.index.write();
+            for (offset, kind, head) in records {
+                let record = Record::decode(kind, head).map_err(|_| PagesError::Damaged)?;
+                state.apply(committed.lsn(offset).0, &record)?;
+            }
+            state.meta.applied = committed.lsn(end).0;
+            if std::mem::take(&mut state.sums.eased) {
+                // One nudge waits already, or the thread is gone: either will do.
+                let _ = self.nudge.try_send(());
+            }
+            drop(state);
+            frames += 1;
+            if frames > 1 {
+                // Of many frames the index must not hold all in memory.
+                self.flusher.breathe(true);
+            }
+        }
+        let gauges = &self.shared.gauges;
+        gauges.space_deaths.fetch_add(draft.space_deaths, Relaxed);
+        draft.write_log_lines();
+        for (event, lsn) in draft.damaged.drain(..) {
+            tracing::error!(%event, "the damaged body of an event cannot be kept; its open deliveries are dead");
+            self.shared.met_damage(lsn);
+        }
+        self.put_in_force(draft);
+        for (offset, mut notice) in draft.queued.drain(..) {
+            if let Notice::Queued { entry, .. } = &mut notice {
+                entry.lsn = committed.lsn(offset).0;
+            }
+            draft.commit.notices.push(notice);
+        }
+        Ok(())
+    }
+
+    /// What the batch defines is in force from now on.
+    fn put_in_force(&self, draft: &mut Draft) {
+        for (no, mut endpoint) in draft.in_force.drain(..) {
+            if let Some(endpoint) = endpoint.as_mut().and_then(Arc::get_mut)
+                && let Some(lane) = self.index.read().lanes.get(&no)
+            {
+                // The same names, kept once.
+                (endpoint.id, endpoint.tenant) = (lane.id.clone(), lane.tenant.clone());
+            }
+            self.shared.put_in_force(no, endpoint);
+        }
+    }
+
+    /// There was no room for the batch: nothing of it was written. Whoever waits is told.
+    fn no_room(&mut self, draft: &mut Draft) {
+        self.shared.gauges.refused_batches.fetch_add(1, Relaxed);
+        if self.limits.no_space() {
+            tracing::error!(
+                "the disk is full: nothing is accepted and outcomes wait until there is room"
+            );
+        }
+        draft.refuse();
+        self.note_gauges();
+    }
+
+    /// Commits what `push` adds, as a batch of its own.
+    pub fn push_one(
+        &mut self,
+        push: impl FnOnce(&Basis<'_>, &mut Draft) -> Result<(), DecideError>,
+    ) -> Result<Placed, WriterError> {
+        let mut draft = self.draft();
+        self.decide(&mut draft, push)?;
+        self.commit(draft)
+    }
+
+    /// Adds something for each of many, in batches of a bounded size.
+    pub fn push_each<T: Copy>(
+        &mut self,
+        many: impl IntoIterator<Item = T>,
+        push: impl Fn(&Basis<'_>, T, &mut Draft) -> Result<(), DecideError>,
+    ) -> Result<Placed, WriterError> {
+        let mut draft = self.draft();
+        for each in many {
+            self.decide(&mut draft, |basis, draft| push(basis, each, draft))?;
+            if draft.batch.disk_len() > BATCH_BYTES / 4 {
+                match self.commit(draft)? {
+                    Placed::Durable => draft = self.draft(),
+                    refused => return Ok(refused),
+                }
+            }
+        }
+        self.commit(draft)
+    }
+
+    /// Lets go of a draft of which nothing is written.
+    pub fn abandon(&mut self, mut draft: Draft) -> Result<Placed, WriterError> {
+        draft.batch.clear();
+        self.batch = Some(draft.batch);
+        Ok(Placed::NoRoom)
+    }
+
+    /// Brings the figures that `status` shows up to date.
+    pub fn note_gauges(&self) {
+        let gauges = &self.shared.gauges;
+        let total: u64 = self.log.segments().iter().map(|(_, len)| len).sum();
+        gauges.log_bytes.store(total, Relaxed);
+        gauges.free_bytes.store(self.limits.free_bytes(), Relaxed);
+        let pressure = u8::from(self.limits.is_out());
+        gauges.pressure.store(pressure, Relaxed);
+    }
+}

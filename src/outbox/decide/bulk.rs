@@ -1,0 +1,355 @@
+//! Steps over many deliveries: each delivery of a step is judged again here, over an index
+//! that is up to date.
+
+use std::collections::BTreeMap;
+
+use crate::domain::delivery::{Delivery, Move, Reason, Status};
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::engine::{Entry, chain_of};
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+use crate::outbox::decide::report::{self, Death};
+use crate::outbox::decide::{Basis, DecideError, Draft};
+use crate::outbox::index::choice::Choice;
+use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::shown::status_shown;
+use crate::outbox::index::{PagesError, keys};
+use crate::outbox::record::{
+    self, JobRow, JobWork, Moved, MovedStep, Record, StepRow, reason_number,
+};
+use crate::outbox::request::{NewJob, Notice};
+use crate::outbox::views::ActRefused;
+
+/// How many jobs may be under way.
+const JOBS_MAX: usize = 100;
+
+/// A delivery and what of its event a step needs.
+struct Found {
+    delivery: Delivery,
+    /// As it is shown.
+    status: Status,
+    lsn: u64,
+    /// That of the event's key.
+    chain: u64,
+    deliver_at: Option<Timestamp>,
+}
+
+/// Adds a new job; its number.
+pub fn begin_job(
+    basis: &Basis<'_>,
+    job: &NewJob,
+    draft: &mut Draft,
+) -> Result<Result<u32, ActRefused>, DecideError> {
+    let (no, state) = (job.choice.no, basis.state);
+    let known = state.lanes.get(&no);
+    if known.is_none_or(|lane| lane.deleted.is_some()) {
+        return Ok(Err(ActRefused::NoSuchEndpoint));
+    }
+    let (mut count, mut highest) = (0, 0);
+    let end = keys::end_of(keys::JOBS);
+    for entry in state.entries.scan(keys::JOBS, &end, false) {
+        let (_, bytes) = entry?;
+        let row: JobRow<'_> = rows::decode(&bytes)?;
+        (count, highest) = (count + 1, highest.max(row.no));
+    }
+    if count + draft.jobs as usize >= JOBS_MAX {
+        return Ok(Err(ActRefused::TooManyJobs));
+    }
+    draft.jobs += 1;
+    let number = highest.saturating_add(draft.jobs);
+    let types: Vec<String> = job.choice.types.iter().map(ToString::to_string).collect();
+    let statuses = job.choice.statuses.iter();
+    let row = JobRow {
+        no: number,
+        endpoint: no.0,
+        work: job.work,
+        statuses: statuses
+            .map(|status| record::status_number(*status))
+            .collect(),
+        types: types.iter().map(String::as_str).collect(),
+        since: job.choice.since.map(Timestamp::as_millis),
+        until: job.choice.until.map(Timestamp::as_millis),
+        position: job.first,
+        last: job.choice.last,
+        rate: job.rate.to_bits(),
+        done: false,
+    };
+    draft.push(&Record::Job(row), &[])?;
+    Ok(Ok(number))
+}
+
+/// What a batch of a job does, by what becomes of the deliveries.
+#[derive(Default)]
+struct JobBatch {
+    retried: Vec<u128>,
+    cancelled: Vec<u128>,
+    removed: Vec<u128>,
+    deaths: Vec<Death>,
+}
+
+/// These deliveries take the job's step; it goes on at `position`, or is done.
+pub fn job(
+    basis: &Basis<'_>,
+    number: u32,
+    ids: &[EventId],
+    position: u128,
+    done: bool,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let Some(bytes) = basis.state.entries.get(&keys::job(number))? else {
+        return Ok(());
+    };
+    let row: JobRow<'_> = rows::decode(&bytes)?;
+    let choice = Choice::of(&row)?;
+    let no = choice.no;
+    let mut batch = JobBatch::default();
+    for id in ids {
+        let found = find(basis, no, *id)?;
+        let Some(found) = found.filter(|found| choice.statuses.contains(&found.status)) else {
+            continue;
+        };
+        match row.work {
+            JobWork::Replay => replay(basis, no, *id, &found, &mut batch, draft),
+            JobWork::Purge => purge(no, *id, &found, &mut batch, draft),
+        }
+    }
+    let at = basis.now.as_millis();
+    let reason = reason_number(Reason::Cancelled);
+    push_moved(
+        no,
+        MovedStep::Take(StepRow::Retry { at }),
+        batch.retried,
+        draft,
+    )?;
+    let die = MovedStep::Take(StepRow::Die { at, reason });
+    push_moved(no, die, batch.cancelled, draft)?;
+    push_moved(no, MovedStep::Remove, batch.removed, draft)?;
+    report_all(basis, batch.deaths, draft)?;
+    if done {
+        log_job_ended(basis, no, number, row.work, draft);
+    }
+    let row = JobRow {
+        position,
+        done,
+        ..row
+    };
+    draft.push(&Record::Job(row), &[])?;
+    Ok(())
+}
+
+fn replay(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    id: EventId,
+    found: &Found,
+    batch: &mut JobBatch,
+    draft: &mut Draft,
+) {
+    let now = basis.now;
+    if found.delivery.after(Move::Retry { at: now }).is_ok() {
+        batch.retried.push(id.0);
+        draft.tell(found.queued(no, id, now, false));
+    }
+}
+
+fn purge(no: EndpointNo, id: EventId, found: &Found, batch: &mut JobBatch, draft: &mut Draft) {
+    match found.delivery.status {
+        Status::Pending | Status::Held => {
+            batch.cancelled.push(id.0);
+            batch.deaths.push(Death {
+                event: id,
+                no,
+                reason: Reason::Cancelled,
+                attempt_count: found.delivery.attempt_count,
+            });
+            draft.tell(Notice::Withdrawn { no, event: id });
+        }
+        Status::Dead => batch.removed.push(id.0),
+        Status::Delivered => {}
+    }
+}
+
+fn log_job_ended(basis: &Basis<'_>, no: EndpointNo, job: u32, work: JobWork, draft: &mut Draft) {
+    let lane = basis.state.lanes.get(&no);
+    let endpoint = lane.map(|lane| lane.id.clone());
+    let work = match work {
+        JobWork::Replay => "replay",
+        JobWork::Purge => "purge",
+    };
+    draft.log(move || {
+        let endpoint = endpoint.as_ref().map(|id| id.as_str());
+        tracing::info!(endpoint, job, work, "job ended");
+    });
+}
+
+/// These held deliveries are pending from now on.
+pub fn release(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    ids: &[EventId],
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let lane = basis.state.lanes.get(&no);
+    if !lane.is_some_and(|lane| lane.is_taking()) {
+        return Ok(());
+    }
+    let now = basis.now;
+    let mut released = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some(found) = find(basis, no, *id)? else {
+            continue;
+        };
+        if found.delivery.after(Move::Release { at: now }).is_ok() {
+            released.push(id.0);
+            let due = found.deliver_at.map_or(now, |asked| asked.max(now));
+            draft.tell(found.queued(no, *id, due, due > now));
+        }
+    }
+    let at = now.as_millis();
+    push_moved(
+        no,
+        MovedStep::Take(StepRow::Release { at }),
+        released,
+        draft,
+    )
+}
+
+/// These open deliveries are dead from now on, if they are still shown as they have to be.
+pub fn make_dead(
+    basis: &Basis<'_>,
+    reason: Reason,
+    deliveries: Vec<(EndpointNo, EventId)>,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let mut dying: BTreeMap<EndpointNo, Vec<u128>> = BTreeMap::new();
+    let mut deaths = Vec::new();
+    for (no, event) in deliveries {
+        let Some(found) = find(basis, no, event)? else {
+            continue;
+        };
+        let open = matches!(found.delivery.status, Status::Pending | Status::Held);
+        // A deleted endpoint's open deliveries are shown dead already.
+        let wanted = match reason {
+            Reason::EndpointDeleted => found.status == Status::Dead,
+            _ => found.status == Status::Held,
+        };
+        if !open || !wanted {
+            continue;
+        }
+        dying.entry(no).or_default().push(event.0);
+        draft.tell(Notice::Withdrawn { no, event });
+        deaths.push(Death {
+            event,
+            no,
+            reason,
+            attempt_count: found.delivery.attempt_count,
+        });
+    }
+    for (no, ids) in dying {
+        let lane = basis.state.lanes.get(&no);
+        let at = lane.and_then(|lane| lane.deleted);
+        let step = StepRow::Die {
+            at: at.unwrap_or(basis.now.as_millis()),
+            reason: reason_number(reason),
+        };
+        push_moved(no, MovedStep::Take(step), ids, draft)?;
+    }
+    if reason == Reason::Space {
+        draft.space_deaths = deaths.len() as u64;
+    }
+    report_all(basis, deaths, draft)
+}
+
+fn report_all(basis: &Basis<'_>, deaths: Vec<Death>, draft: &mut Draft) -> Result<(), DecideError> {
+    let mut deaths = deaths.into_iter();
+    deaths.try_for_each(|death| report::dead(basis, death, draft))
+}
+
+/// Forgets a deleted endpoint of which no delivery is left.
+pub fn forget_endpoint(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let gone = basis.state.lanes.get(&no).is_some_and(|lane| {
+        let totals = &lane.totals;
+        let left = totals.pending + totals.held + totals.delivered + totals.dead;
+        lane.deleted.is_some() && left == 0
+    });
+    if gone {
+        draft.push(&Record::EndpointForgotten(no.0), &[])?;
+    }
+    Ok(())
+}
+
+/// Writes all jobs again, as they stand.
+pub fn keep_jobs(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideError> {
+    let end = keys::end_of(keys::JOBS);
+    for entry in basis.state.entries.scan(keys::JOBS, &end, false) {
+        let (_, bytes) = entry?;
+        draft.push(&Record::Job(rows::decode(&bytes)?), &[])?;
+    }
+    Ok(())
+}
+
+/// Adds that these deliveries, which are accepted in this draft, are held for the backlog.
+pub fn push_held(no: EndpointNo, ids: Vec<u128>, draft: &mut Draft) -> Result<(), DecideError> {
+    let reason = reason_number(Reason::Backlog);
+    push_moved(no, MovedStep::Take(StepRow::Hold { reason }), ids, draft)
+}
+
+fn push_moved(
+    no: EndpointNo,
+    step: MovedStep,
+    ids: Vec<u128>,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    if !ids.is_empty() {
+        let endpoint = no.0;
+        draft.expect_deliveries(ids.len());
+        let moved = Moved {
+            endpoint,
+            step,
+            ids,
+        };
+        draft.push(&Record::Moved(moved), &[])?;
+    }
+    Ok(())
+}
+
+fn find(basis: &Basis<'_>, no: EndpointNo, id: EventId) -> Result<Option<Found>, DecideError> {
+    let state = basis.state;
+    let (Some(row), Some(lane)) = (state.delivery_row(id, no)?, state.lanes.get(&no)) else {
+        return Ok(None);
+    };
+    let Some(bytes) = state.entries.get(&keys::event(id))? else {
+        return Ok(None);
+    };
+    let event: EventRow<'_> = rows::decode(&bytes)?;
+    Ok(Some(Found {
+        delivery: row.delivery().ok_or(PagesError::Damaged)?,
+        status: status_shown(&row, lane)?,
+        lsn: event.lsn,
+        chain: chain_of(event.key),
+        deliver_at: event.deliver_at.map(Timestamp::from_millis),
+    }))
+}
+
+impl Found {
+    /// It is pending from now on, with a fresh budget.
+    fn queued(&self, no: EndpointNo, event: EventId, due: Timestamp, exact: bool) -> Notice {
+        Notice::Queued {
+            no,
+            entry: Entry {
+                event,
+                lsn: self.lsn,
+                due,
+                exact,
+                tries: 0,
+                budget_from: due,
+                chain: self.chain,
+            },
+            content: None,
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Endpoints: made, changed, switched on and off, deleted.
+//!
+//! A definition is judged over the newest one, in the writer, and is in force before its
+//! owner hears that it is stored. Deliveries are matched in the writer too, so an event
+//! goes to an endpoint exactly if it was accepted after the endpoint was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::endpoint::{
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec,
+};
+use crate::domain::event::{EventType, NewEvent, Payload};
+use crate::domain::signature::Secret;
+use crate::outbox::decide::act::Acts;
+use crate::outbox::decide::spec::BadSpec;
+use crate::outbox::decide::{Basis, DecideError, Defaults, Draft, accept, report};
+use crate::outbox::index::rows::{self, SpecEntry};
+use crate::outbox::index::{Lane, PagesError, State, keys};
+use crate::outbox::record::{
+    EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record, SpecRow,
+    disabled_number,
+};
+use crate::outbox::request::Notice;
+use crate::outbox::views::ActRefused;
+
+pub fn enable(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
+    let Some((no, lane)) = in_force(basis, id) else {
+        return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
+    };
+    if lane.state.off_in_file.is_some() {
+        return Ok(Some(Err(ActRefused::DisabledInFile)));
+    }
+    if !draft.touched_endpoints.insert(no) {
+        return Ok(None);
+    }
+    switch_on(basis, no, lane, draft)?;
+    Ok(Some(Ok(())))
+}
+
+pub fn disable(
+    basis: &Basis<'_>,
+    id: &EndpointId,
+    reason: DisabledReason,
+    draft: &mut Draft,
+) -> Acts {
+    let Some((no, lane)) = in_force(basis, id) else {
+        return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
+    };
+    if !draft.touched_endpoints.insert(no) {
+        return Ok(None);
+    }
+    switch_off(basis, no, lane, reason, draft)?;
+    Ok(Some(Ok(())))
+}
+
+/// Adds what enabling takes. One that is enabled gets its next probe now.
+fn switch_on(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    lane: &Lane,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    if lane.state.disabled.is_none() {
+        draft.tell(Notice::Wanted { no });
+        return Ok(());
+    }
+    let now = basis.now;
+    let state = EndpointStateRow {
+        disabled: None,
+        failing: None,
+        released_at: now.as_millis(),
+        ..lane.state
+    };
+    push_state(no, lane, state, draft)?;
+    if !state.is_holding() {
+        draft.tell(Notice::Released { no, at: now });
+    }
+    report::enabled(basis, lane, draft)?;
+    let id = lane.id.clone();
+    draft.log(move || {
+        tracing::info!(endpoint = %id, "endpoint enabled; its held deliveries are released");
+    });
+    Ok(())
+}
+
+/// Adds what disabling takes; nothing if it is disabled.
+fn switch_off(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    lane: &Lane,
+    reason: DisabledReason,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    if lane.state.disabled.is_some() {
+        return Ok(());
+    }
+    let disabled = Some((disabled_number(reason), basis.now.as_millis()));
+    let state = EndpointStateRow {
+        disabled,
+        ..lane.state
+    };
+    push_state(no, lane, state, draft)?;
+    draft.tell(Notice::Held { no });
+    report::disabled(basis, lane, reason, None, draft)?;
+    let id = lane.id.clone();
+    draft.log(move || {
+        tracing::info!(endpoint = %id, reason = reason.as_str(), "endpoint disabled; its deliveries are held");
+    });
+    Ok(())
+}
+
+pub fn create(
+    basis: &Basis<'_>,
+    id: &EndpointId,
+    spec: &EndpointSpec,
+    enabled: bool,
+    draft: &mut Draft,
+) -> Acts {
+    if basis.state.by_id.contains_key(id) || draft.made.contains(id) {
+        return Ok(Some(Err(ActRefused::EndpointExists)));
+    }
+    draft.last_no = draft.last_no.saturating_add(1);
+    let no = EndpointNo(draft.last_no);
+    let by_hand = (
+        disabled_number(DisabledReason::Manual),
+        basis.now.as_millis(),
+    );
+    let state = EndpointStateRow {
+        disabled: (!enabled).then_some(by_hand),
+        ..EndpointStateRow::default()
+    };
+    let row = EndpointRow {
+        no: no.0,
+        id: id.as_str(),
+        tenant: spec.tenant.as_str(),
+        state,
+    };
+    draft.push(&Record::Endpoint(row), &[])?;
+    push_spec(basis, no, spec, draft)?;
+    draft.made.insert(id.clone());
+    draft.touched_endpoints.insert(no);
+    put_in_force(basis, no, id, spec, draft);
+    if !enabled {
+        draft.tell(Notice::Held { no });
+    }
+    let (id, tenant) = (id.clone(), spec.tenant.clone());
+    draft.log(move || tracing::info!(endpoint = %id, %tenant, "endpoint made through the API"));
+    Ok(Some(Ok(())))
+}
+
+pub fn change(
+    basis: &Basis<'_>,
+    id: &EndpointId,
+    change: &EndpointChange,
+    draft: &mut Draft,
+) -> Acts {
+    let (no, lane, mut spec) = match own(basis, id)? {
+        Ok(found) => found,
+        Err(refused) => return Ok(Some(Err(refused))),
+    };
+    if !draft.touched_endpoints.insert(no) {
+        return Ok(None);
+    }
+    change.apply(&mut spec);
+    push_spec(basis, no, &spec, draft)?;
+    put_in_force(basis, no, id, &spec, draft);
+    match change.enabled {
+        Some(true) => switch_on(basis, no, lane, draft)?,
+        Some(false) => switch_off(basis, no, lane, DisabledReason::Manual, draft)?,
+        None => {}
+    }
+    let id = id.clone();
+    draft.log(move || tracing::info!(endpoint = %id, "endpoint changed through the API"));
+    Ok(Some(Ok(())))
+}
+
+pub fn rotate(
+    basis: &Basis<'_>,
+    id: &EndpointId,
+    secret: &Secret,
+    overlap: Duration,
+    draft: &mut Draft,
+) -> Acts {
+    let (no, _, mut spec) = match own(basis, id)? {
+        Ok(found) => found,
+        Err(refused) => return Ok(Some(Err(refused))),
+    };
+    if !draft.touched_endpoints.insert(no) {
+        return Ok(None);
+    }
+    spec.rotate(secret.clone(), basis.now, overlap);
+    push_spec(basis, no, &spec, draft)?;
+    put_in_force(basis, no, id, &spec, draft);
+    let (id, overlap_s) = (id.clone(), overlap.as_secs());
+    draft.log(move || tracing::info!(endpoint = %id, overlap_s, "endpoint has a new secret"));
+    Ok(Some(Ok(())))
+}
+
+pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
+    let (no, lane, _) = match own(basis, id)? {
+        Ok(found) => found,
+        Err(refused) => return Ok(Some(Err(refused))),
+    };
+    if !draft.touched_endpoints.insert(no) {
+        return Ok(None);
+    }
+    let at = basis.now.as_millis();
+    draft.push(
+        &Record::EndpointDeleted(EndpointDeleted { no: no.0, at }),
+        &[],
+    )?;
+    draft.in_force.push((no, None));
+    draft.tell(Notice::Removed { no });
+    let (id, open) = (id.clone(), lane.totals.pending + lane.totals.held);
+    draft.log(move || {
+        tracing::info!(endpoint = %id, open, "endpoint deleted; its open deliveries are dead");
+    });
+    Ok(Some(Ok(())))
+}
+
+/// One event for this endpoint alone.
+pub fn test(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
+    let Some((no, lane)) = in_force(basis, id) else {
+        return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
+    };
+    let data = serde_json::json!({"endpoint": id, "message": "a test of this endpoint"});
+    let event = NewEvent {
+        tenant: lane.tenant.clone(),
+        event_type: EventType::new("outboxd.test").map_err(|_| PagesError::Damaged)?,
+        payload: Payload::Json(data.to_string().into()),
+        key: None,
+        idempotency_key: None,
+        deliver_at: None,
+    };
+    accept::store(basis, &event, None, vec![no], draft)?;
+    draft.tell(Notice::Wanted { no });
+    Ok(Some(Ok(())))
+}
+
+/// An endpoint that is in force: neither deleted nor gone from the file.
+fn in_force<'a>(basis: &Basis<'a>, id: &EndpointId) -> Option<(EndpointNo, &'a Lane)> {
+    let (no, lane) = basis.state.lane_named(id)?;
+    let there = lane.deleted.is_none() && basis.endpoints.get(no).is_some();
+    there.then_some((no, lane))
+}
+
+/// An API endpoint, its number and its definition.
+type Own<'a> = (EndpointNo, &'a Lane, EndpointSpec);
+
+fn own<'a>(basis: &Basis<'a>, id: &EndpointId) -> Result<Result<Own<'a>, ActRefused>, DecideError> {
+    let Some((no, lane)) = in_force(basis, id) else {
+        return Ok(Err(ActRefused::NoSuchEndpoint));
+    };
+    let Some(bytes) = basis.state.entries.get(&keys::spec(no))? else {
+        // One that is gone from the file is nobody's to change either.
+        return Ok(Err(ActRefused::ReadOnly));
+    };
+    let entry: SpecEntry = rows::decode(&bytes)?;
+    let spec = entry.spec.spec(lane.tenant.clone());
+    let spec = spec.map_err(|BadSpec| PagesError::Damaged)?;
+    Ok(Ok((no, lane, spec)))
+}
+
+/// Adds an endpoint's name and new state.
+pub fn push_state(
+    no: EndpointNo,
+    lane: &Lane,
+    state: EndpointStateRow,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let row = EndpointRow {
+        no: no.0,
+        id: lane.id.as_str(),
+        tenant: lane.tenant.as_str(),
+        state,
+    };
+    draft.push(&Record::Endpoint(row), &[])?;
+    Ok(())
+}
+
+fn push_spec(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    spec: &EndpointSpec,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let row = EndpointSpecRow {
+        no: no.0,
+        changed_at: basis.now.as_millis(),
+        spec: SpecRow::new(spec),
+    };
+    draft.push(&Record::EndpointSpec(row), &[])?;
+    Ok(())
+}
+
+/// Puts the definition in force when the batch is durable.
+fn put_in_force(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    id: &EndpointId,
+    spec: &EndpointSpec,
+    draft: &mut Draft,
+) {
+    let Defaults { timeout, retry } = basis.defaults;
+    let endpoint = Arc::new(spec.endpoint(id.clone(), *timeout, retry));
+    draft.in_force.push((no, Some(endpoint)));
+    draft.tell(Notice::Configured { no });
+}
+
+/// The API's endpoints as the index has them, for the start.
+pub fn defined(
+    state: &State,
+    defaults: &Defaults,
+) -> Result<Vec<(EndpointNo, Arc<Endpoint>)>, DecideError> {
+    let mut found = Vec::new();
+    let end = keys::end_of(keys::SPECS);
+    for entry in state.entries.scan(keys::SPECS, &end, false) {
+        let (key, bytes) = entry?;
+        let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
+        let Some(lane) = state.lanes.get(&no) else {
+            continue;
+        };
+        let entry: SpecEntry = rows::decode(&bytes)?;
+        match entry.spec.spec(lane.tenant.clone()) {
+            Ok(spec) => {
+                let Defaults { timeout, retry } = defaults;
+                let endpoint = spec.endpoint(lane.id.clone(), *timeout, retry);
+                found.push((no, Arc::new(endpoint)));
+            }
+            Err(error) => {
+                tracing::error!(%error, endpoint = %lane.id, "a damaged definition is left out; the endpoint's deliveries are held");
+            }
+        }
+    }
+    Ok(found)
+}

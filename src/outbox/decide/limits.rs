@@ -1,0 +1,143 @@
+//! Whether there is room to accept: judged before anything is accepted, so that the
+//! promise is refused and never broken. Outcomes are not asked: their room is the spare
+//! segment that the log keeps ahead.
+
+use std::time::Duration;
+
+use crate::outbox::disk::Free;
+use crate::outbox::log::{Room, SpareState};
+use crate::outbox::views::Refused;
+
+/// What the outcome of an attempt may take in the log while room is short, with the event
+/// that reports a death, in bytes.
+const OUTCOME_BYTES: u64 = 768;
+/// Outcomes that may be on their way besides those in flight.
+const OUTCOMES_BESIDE: u64 = 64;
+/// The index may be so many bytes ahead of its files before nothing more is accepted.
+const INDEX_BEHIND: usize = 256 << 20;
+
+/// The rules of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitRules {
+    /// Bytes of bodies that are still to be delivered.
+    pub max_size: u64,
+    /// Of `max_size` for one endpoint, 0 to 1.
+    pub endpoint_share: f64,
+    pub min_free_disk: u64,
+    pub idempotency_window: Duration,
+    /// Attempts at once.
+    pub max_in_flight: usize,
+    pub segment_size: u64,
+}
+
+/// How the disk and the index stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// `None`: the file system did not say.
+    pub free: Option<Free>,
+    pub spare: SpareState,
+    pub room: Room,
+    /// Bytes of the index that are not in its files yet.
+    pub index_behind: usize,
+}
+
+/// The limits of the outbox and how it stands with them.
+#[derive(Debug)]
+pub struct Limits {
+    pub max_size: u64,
+    /// How much of it one endpoint may have. With a share of 1 none is held back: the
+    /// outbox is full before.
+    pub share: u64,
+    pub idempotency_window: Duration,
+    min_free_disk: u64,
+    /// What is kept for the outcomes of attempts that are in flight, in bytes.
+    reserve: u64,
+    free: Free,
+    no_spare: bool,
+    index_behind: usize,
+    /// Bytes of batches that fit for certain.
+    room: u64,
+    /// A batch found no room since the last one that did.
+    is_full: bool,
+}
+
+impl Limits {
+    pub fn new(rules: &LimitRules) -> Self {
+        let in_flight = rules.max_in_flight as u64 + OUTCOMES_BESIDE;
+        Limits {
+            max_size: rules.max_size,
+            share: if rules.endpoint_share < 1.0 {
+                // A double of that size loses some bytes at most.
+                (rules.max_size as f64 * rules.endpoint_share.max(0.0)) as u64
+            } else {
+                u64::MAX
+            },
+            idempotency_window: rules.idempotency_window,
+            min_free_disk: rules.min_free_disk,
+            reserve: (in_flight * OUTCOME_BYTES).min(rules.segment_size / 2),
+            free: Free {
+                bytes: u64::MAX,
+                no_inodes: false,
+            },
+            no_spare: false,
+            index_behind: 0,
+            room: u64::MAX,
+            is_full: false,
+        }
+    }
+
+    /// Takes in how the disk stands now.
+    pub fn note(&mut self, standing: Standing) {
+        if let Some(free) = standing.free {
+            self.free = free;
+        }
+        self.index_behind = standing.index_behind;
+        self.no_spare = standing.spare == SpareState::Missing;
+        self.room = if self.no_spare {
+            standing.room.here
+        } else {
+            u64::MAX
+        };
+    }
+
+    /// The log had no room: nothing more is accepted until the disk was looked at again.
+    /// Whether that is news.
+    pub fn no_space(&mut self) -> bool {
+        self.no_spare = true;
+        !std::mem::replace(&mut self.is_full, true)
+    }
+
+    /// The log had room.
+    pub fn wrote(&mut self) {
+        self.is_full = false;
+    }
+
+    /// Outcomes may not fit: nothing should be attempted.
+    pub fn is_out(&self) -> bool {
+        self.is_full || self.room < self.reserve
+    }
+
+    /// Whether so much may come on top of what is open.
+    pub fn admit(&self, open_bytes: u64, incoming: u64) -> Result<(), Refused> {
+        if self.free.no_inodes && self.no_spare {
+            Err(Refused::NoInodes)
+        } else if self.free.bytes < self.min_free_disk || self.no_spare {
+            Err(Refused::DiskLow)
+        } else if self.index_behind > INDEX_BEHIND {
+            Err(Refused::IndexBehind)
+        } else if open_bytes.saturating_add(incoming) > self.max_size {
+            Err(Refused::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The reserve is in use: response bodies are dropped to make it last.
+    pub fn is_tight(&self) -> bool {
+        self.no_spare
+    }
+
+    pub fn free_bytes(&self) -> u64 {
+        self.free.bytes
+    }
+}

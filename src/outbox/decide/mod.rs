@@ -1,0 +1,22 @@
+//! What the writer decides, apart from doing it.
+//!
+//! Everything here is a function of the store as it is, the moment, and a [`Draft`] that it
+//! adds records to. There is no log, thread, clock or dice in it: the writer brings the
+//! moment and the random bits, makes the draft durable, applies it and tells of it.
+
+pub mod accept;
+pub mod act;
+pub mod bulk;
+pub mod clean;
+pub mod draft;
+pub mod endpoint;
+pub mod envelope;
+pub mod erase;
+pub mod ids;
+pub mod limits;
+pub mod outcome;
+pub mod report;
+pub mod restate;
+pub mod spec;
+
+pub use draft::{Basis, DecideError, Defaults, Draft};

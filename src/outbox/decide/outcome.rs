@@ -1,0 +1,110 @@
+//! Outcomes of attempts.
+
+use crate::domain::delivery::{Next, Status};
+use crate::outbox::decide::report::{self, Death};
+use crate::outbox::decide::{Basis, DecideError, Draft, endpoint};
+use crate::outbox::index::Lane;
+use crate::outbox::record::{self, AttemptRow, Attempted, EndpointStateRow, NextRow, Record};
+use crate::outbox::request::{Notice, Outcome};
+
+/// Characters of an error's text that are kept while room is short.
+const SHORT_TEXT: usize = 100;
+
+/// Whether the outcome has to wait for the next batch: this one changes the same.
+pub fn must_wait(outcome: &Outcome, draft: &Draft) -> bool {
+    draft.touched.contains(&(outcome.event, outcome.no))
+        || (outcome.disable.is_some() && draft.touched_endpoints.contains(&outcome.no))
+}
+
+/// Adds an outcome to the draft.
+pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<(), DecideError> {
+    let (event, no) = (outcome.event, outcome.no);
+    draft.tell(Notice::Stored { no, event });
+    let Some(lane) = basis.state.lanes.get(&no) else {
+        tracing::debug!(%event, endpoint = no.0, "an attempt ended whose endpoint is forgotten");
+        return Ok(());
+    };
+    draft.touched_endpoints.insert(no);
+    let Some(row) = basis.state.delivery_row(event, no)? else {
+        tracing::debug!(%event, endpoint = %lane.id, "an attempt ended whose delivery is no longer kept");
+        // The engine holds the endpoint: what the answer says of it holds all the same.
+        return disable(basis, outcome, lane, draft);
+    };
+    push_attempt(basis, outcome, row.last_attempt, draft)?;
+    draft.touched.insert((event, no));
+    disable(basis, outcome, lane, draft)?;
+    let pending = row.status == record::status_number(Status::Pending);
+    if let Next::Dead { reason } = outcome.next
+        && pending
+        && lane.deleted.is_none()
+    {
+        let death = Death {
+            event,
+            no,
+            reason,
+            attempt_count: row.attempt_count.saturating_add(1),
+        };
+        report::dead(basis, death, draft)?;
+    }
+    Ok(())
+}
+
+/// Adds the attempt's record. While room is short the response body is left out and a long
+/// error text is cut.
+fn push_attempt(
+    basis: &Basis<'_>,
+    outcome: &Outcome,
+    previous: u64,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let mut attempt = AttemptRow::new(&outcome.attempt);
+    let mut response: &[u8] = &outcome.attempt.response_body;
+    if basis.limits.is_tight() {
+        (attempt.response, response) = (0, &[]);
+        attempt.error = attempt.error.map(|(kind, text)| (kind, shortened(text)));
+    }
+    let attempted = Attempted {
+        id: outcome.event.0,
+        endpoint: outcome.no.0,
+        ended_at: outcome.ended_at.as_millis(),
+        attempt,
+        next: NextRow::new(outcome.next, outcome.exact),
+        previous,
+    };
+    draft.push(&Record::Attempted(attempted), response)?;
+    Ok(())
+}
+
+fn shortened(text: &str) -> &str {
+    let end = text.char_indices().nth(SHORT_TEXT);
+    end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
+}
+
+/// Disables the endpoint if the outcome says so.
+fn disable(
+    basis: &Basis<'_>,
+    outcome: &Outcome,
+    lane: &Lane,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let (event, no) = (outcome.event, outcome.no);
+    let Some(reason) = outcome.disable else {
+        return Ok(());
+    };
+    if lane.state.disabled.is_some() || lane.deleted.is_some() {
+        return Ok(());
+    }
+    let ended_at = outcome.ended_at.as_millis();
+    let state = EndpointStateRow {
+        disabled: Some((record::disabled_number(reason), ended_at)),
+        ..lane.state.after_attempt(ended_at, false)
+    };
+    endpoint::push_state(no, lane, state, draft)?;
+    draft.tell(Notice::Held { no });
+    report::disabled(basis, lane, reason, Some(event), draft)?;
+    let id = lane.id.clone();
+    draft.log(move || {
+        tracing::warn!(endpoint = %id, %event, reason = reason.as_str(), "endpoint disabled; its deliveries are held until it is enabled");
+    });
+    Ok(())
+}

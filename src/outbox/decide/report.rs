@@ -1,0 +1,138 @@
+//! The daemon's own events: an endpoint was disabled or enabled, a delivery is dead.
+//!
+//! Each stands in the frame of what it tells of, in the tenant's own stream, and is
+//! delivered like any other. No limit refuses them, and they never cause further ones:
+//! neither the death of their own deliveries nor what an endpoint answers to them is
+//! reported. Of deaths that somebody asked for (cancel, purge, a deleted endpoint), and
+//! of those that make room, only tenants hear that want to: there may be a million.
+
+use crate::domain::delivery::Reason;
+use crate::domain::endpoint::{DisabledReason, EndpointId, EndpointNo};
+use crate::domain::event::{EventId, EventType, NewEvent, Payload, Tenant};
+use crate::outbox::decide::{Basis, DecideError, Draft, accept};
+use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::{Lane, PagesError, keys};
+
+const ENDPOINT_DISABLED: &str = "outboxd.endpoint.disabled";
+const ENDPOINT_ENABLED: &str = "outboxd.endpoint.enabled";
+const DELIVERY_DEAD: &str = "outboxd.delivery.dead";
+
+#[derive(serde::Serialize)]
+struct Switched<'a> {
+    endpoint: &'a EndpointId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+#[derive(serde::Serialize)]
+struct Died<'a> {
+    event: EventId,
+    r#type: &'a str,
+    endpoint: &'a EndpointId,
+    reason: &'static str,
+    attempt_count: u32,
+}
+
+/// A dead delivery, as it is reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Death {
+    pub event: EventId,
+    pub no: EndpointNo,
+    pub reason: Reason,
+    pub attempt_count: u32,
+}
+
+/// The endpoint takes no more deliveries. `cause`: the event whose attempt led to it, if
+/// one did.
+pub fn disabled(
+    basis: &Basis<'_>,
+    lane: &Lane,
+    reason: DisabledReason,
+    cause: Option<EventId>,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    if let Some(event) = cause
+        && type_of(basis, event)?.is_none_or(|name| is_report(&name))
+    {
+        return Ok(());
+    }
+    let data = Switched {
+        endpoint: &lane.id,
+        reason: Some(reason.as_str()),
+    };
+    report(basis, ENDPOINT_DISABLED, &lane.tenant, &data, draft)
+}
+
+/// The endpoint takes deliveries again.
+pub fn enabled(basis: &Basis<'_>, lane: &Lane, draft: &mut Draft) -> Result<(), DecideError> {
+    let data = Switched {
+        endpoint: &lane.id,
+        reason: None,
+    };
+    report(basis, ENDPOINT_ENABLED, &lane.tenant, &data, draft)
+}
+
+/// A delivery is dead.
+pub fn dead(basis: &Basis<'_>, death: Death, draft: &mut Draft) -> Result<(), DecideError> {
+    let Some(event_type) = type_of(basis, death.event)?.filter(|name| !is_report(name)) else {
+        return Ok(());
+    };
+    let Some(lane) = basis.state.lanes.get(&death.no) else {
+        return Ok(());
+    };
+    let only_if_wanted = matches!(
+        death.reason,
+        Reason::Space | Reason::Cancelled | Reason::EndpointDeleted
+    );
+    if only_if_wanted && !is_wanted(basis, DELIVERY_DEAD, &lane.tenant) {
+        return Ok(());
+    }
+    let data = Died {
+        event: death.event,
+        r#type: &event_type,
+        endpoint: &lane.id,
+        reason: death.reason.as_str(),
+        attempt_count: death.attempt_count,
+    };
+    report(basis, DELIVERY_DEAD, &lane.tenant, &data, draft)
+}
+
+fn report(
+    basis: &Basis<'_>,
+    name: &str,
+    tenant: &Tenant,
+    data: &impl serde::Serialize,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    // Ids, names and numbers: both always succeed.
+    let (Ok(event_type), Ok(data)) = (EventType::new(name), serde_json::to_vec(data)) else {
+        return Ok(());
+    };
+    let endpoints = basis.endpoints.matching(tenant, &event_type);
+    let event = NewEvent {
+        tenant: tenant.clone(),
+        event_type,
+        payload: Payload::Json(data.into()),
+        key: None,
+        idempotency_key: None,
+        deliver_at: None,
+    };
+    accept::store(basis, &event, None, endpoints, draft)?;
+    Ok(())
+}
+
+fn is_wanted(basis: &Basis<'_>, name: &str, tenant: &Tenant) -> bool {
+    EventType::new(name).is_ok_and(|name| !basis.endpoints.matching(tenant, &name).is_empty())
+}
+
+fn type_of(basis: &Basis<'_>, event: EventId) -> Result<Option<String>, DecideError> {
+    let Some(bytes) = basis.state.entries.get(&keys::event(event))? else {
+        return Ok(None);
+    };
+    let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
+    Ok(Some(row.event_type.to_owned()))
+}
+
+fn is_report(name: &str) -> bool {
+    [ENDPOINT_DISABLED, ENDPOINT_ENABLED, DELIVERY_DEAD].contains(&name)
+}

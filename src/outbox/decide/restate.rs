@@ -1,0 +1,197 @@
+//! Endpoints' numbers, names and states: brought in line with the configuration at the
+//! start, and written again so that neither damage nor cleaning takes them away.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
+use crate::domain::time::Timestamp;
+use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, report};
+use crate::outbox::index::rows::{self, SpecEntry};
+use crate::outbox::index::{Lane, State, keys};
+use crate::outbox::record::{
+    EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record,
+};
+
+/// About what one endpoint's name and state take in the log, in bytes.
+const STATE_BYTES: u64 = 96;
+
+/// The endpoints to write again in a segment of `len` bytes: the record that gives a number
+/// its endpoint may be hit by damage, and without another one like it all deliveries under
+/// that number would be nobody's. No more than an eighth of the segment is spent on it,
+/// those with something open first.
+pub fn to_restate(state: &State, len: u64) -> Vec<EndpointNo> {
+    let most = usize::try_from(len / 8 / STATE_BYTES).unwrap_or(usize::MAX);
+    let is_idle = |lane: &Lane| lane.totals.pending + lane.totals.held == 0;
+    let lanes = state.lanes.iter();
+    let mut wanted: Vec<(bool, EndpointNo)> =
+        lanes.map(|(no, lane)| (is_idle(lane), *no)).collect();
+    if wanted.len() > most {
+        wanted.sort_unstable();
+        wanted.truncate(most);
+    }
+    wanted.into_iter().map(|(_, no)| no).collect()
+}
+
+/// The endpoints to write again before old segments go: those that stand there, and those
+/// that are failing, whose count of failures stands in attempts.
+pub fn to_keep(state: &State, mut wanted: BTreeSet<EndpointNo>) -> BTreeSet<EndpointNo> {
+    let failing = state.lanes.iter();
+    let failing = failing.filter(|(_, lane)| lane.state.failing.is_some());
+    wanted.extend(failing.map(|(no, _)| *no));
+    wanted
+}
+
+/// Adds an endpoint's name and state, as they are; its definition too if `spec`.
+pub fn push(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    spec: bool,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let Some(lane) = basis.state.lanes.get(&no) else {
+        return Ok(());
+    };
+    endpoint::push_state(no, lane, lane.state, draft)?;
+    if let Some(at) = lane.deleted {
+        let deleted = EndpointDeleted { no: no.0, at };
+        draft.push(&Record::EndpointDeleted(deleted), &[])?;
+    }
+    if spec && let Some(bytes) = basis.state.entries.get(&keys::spec(no))? {
+        let entry: SpecEntry = rows::decode(&bytes)?;
+        let row = EndpointSpecRow {
+            no: no.0,
+            changed_at: entry.changed_at,
+            spec: entry.spec,
+        };
+        draft.push(&Record::EndpointSpec(row), &[])?;
+    }
+    Ok(())
+}
+
+/// Adds the highest numbers ever given, whose owners may be gone.
+pub fn push_highest(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideError> {
+    let meta = &basis.state.meta;
+    let last_no = EndpointNo(meta.last_no);
+    if last_no.0 > 0 && !basis.state.lanes.contains_key(&last_no) {
+        draft.push(&Record::EndpointForgotten(last_no.0), &[])?;
+    }
+    draft.push(&Record::LastId(meta.last_id), &[])?;
+    Ok(())
+}
+
+/// An endpoint of the configuration that was switched on or off there since the last start.
+pub struct Switched {
+    lane: Lane,
+    state: EndpointStateRow,
+}
+
+/// Brings one endpoint of the configuration in line; its number, and whether it was
+/// switched.
+pub fn configure(
+    basis: &Basis<'_>,
+    configured: &Endpoint,
+    draft: &mut Draft,
+) -> Result<(EndpointNo, Option<Switched>), DecideError> {
+    let known = basis.state.lane_named(&configured.id);
+    let no = match known {
+        Some((no, _)) => no,
+        None => {
+            draft.last_no = draft.last_no.saturating_add(1);
+            EndpointNo(draft.last_no)
+        }
+    };
+    let old = known.map(|(_, lane)| lane);
+    let state = configured_state(old.map(|lane| lane.state), configured.enabled, basis.now);
+    if old.is_none_or(|lane| lane.state != state || lane.tenant != configured.tenant) {
+        let row = EndpointRow {
+            no: no.0,
+            id: configured.id.as_str(),
+            tenant: configured.tenant.as_str(),
+            state,
+        };
+        draft.push(&Record::Endpoint(row), &[])?;
+    }
+    let is_switched =
+        |lane: &&Lane| lane.state.off_in_file.is_some() != state.off_in_file.is_some();
+    let switched = old.filter(is_switched).map(|lane| Switched {
+        lane: lane.clone(),
+        state,
+    });
+    Ok((no, switched))
+}
+
+/// The endpoints of the file that are not among those in force and not known to be gone.
+pub fn missing(state: &State, in_force: &HashSet<EndpointNo>) -> Vec<EndpointNo> {
+    let lanes = state.lanes.iter();
+    lanes
+        .filter(|(no, lane)| !in_force.contains(no) && lane.deleted.is_none())
+        .filter(|(_, lane)| lane.state.missing.is_none())
+        .map(|(no, _)| *no)
+        .collect()
+}
+
+/// Adds that an endpoint is gone from the file.
+pub fn push_missing(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let Some(lane) = basis.state.lanes.get(&no) else {
+        return Ok(());
+    };
+    let missing = Some(basis.now.as_millis());
+    let state = EndpointStateRow {
+        missing,
+        ..lane.state
+    };
+    endpoint::push_state(no, lane, state, draft)?;
+    let id = lane.id.clone();
+    draft.log(move || {
+        tracing::warn!(endpoint = %id, "endpoint is gone from the configuration; its open deliveries are held until it is back");
+    });
+    Ok(())
+}
+
+/// Reports endpoints that were switched on or off in the file since the last start.
+pub fn report_switched(
+    basis: &Basis<'_>,
+    switched: &[Switched],
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    for Switched { lane, state } in switched {
+        if state.off_in_file.is_some() {
+            report::disabled(basis, lane, DisabledReason::Manual, None, draft)?;
+        } else if !state.is_holding() {
+            report::enabled(basis, lane, draft)?;
+        }
+    }
+    // What these events lead to is read from the index when deliveries begin.
+    draft.queued.clear();
+    Ok(())
+}
+
+fn configured_state(
+    old: Option<EndpointStateRow>,
+    enabled: bool,
+    now: Timestamp,
+) -> EndpointStateRow {
+    let old = old.unwrap_or_default();
+    let off_in_file = match (enabled, old.off_in_file) {
+        (true, _) => None,
+        (false, since) => since.or(Some(now.as_millis())),
+    };
+    let state = EndpointStateRow {
+        off_in_file,
+        missing: None,
+        ..old
+    };
+    let released = old.is_holding() && !state.is_holding();
+    EndpointStateRow {
+        released_at: if released {
+            now.as_millis()
+        } else {
+            old.released_at
+        },
+        ..state
+    }
+}

@@ -1,0 +1,229 @@
+//! Definitions of endpoints made through the API, between the domain's form and the one that
+//! is stored.
+
+use std::time::Duration;
+
+use crate::config::request;
+use crate::domain::endpoint::{EndpointSpec, Ordering, Rate, SigningSecret, TypePattern};
+use crate::domain::event::Tenant;
+use crate::domain::retry::RetryOverrides;
+use crate::domain::signature::Secret;
+use crate::domain::time::Timestamp;
+use crate::outbox::record::{KeyBytes, RetryRow, SpecRow};
+
+/// A stored definition says something that no definition can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an endpoint's definition is damaged")]
+pub struct BadSpec;
+
+impl SpecRow {
+    pub fn new(spec: &EndpointSpec) -> SpecRow {
+        let millis = |span: &Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let headers = spec.headers.iter();
+        SpecRow {
+            url: spec.url.to_string(),
+            types: spec.types.iter().map(ToString::to_string).collect(),
+            secrets: spec
+                .secrets
+                .iter()
+                .map(|kept| {
+                    let key = KeyBytes(kept.secret.as_bytes().to_vec());
+                    (key, kept.until.map(Timestamp::as_millis))
+                })
+                .collect(),
+            headers: headers
+                .map(|(name, value)| (name.to_string(), KeyBytes(value.as_bytes().to_vec())))
+                .collect(),
+            max_in_flight: u32::try_from(spec.max_in_flight).unwrap_or(u32::MAX),
+            rate_limit: spec.rate_limit.map(|rate| rate.per_second.to_bits()),
+            ordering: match spec.ordering {
+                Ordering::None => 0,
+                Ordering::Key => 1,
+                Ordering::Strict => 2,
+            },
+            timeout_ms: spec.timeout.as_ref().map(millis),
+            retry: RetryRow {
+                first: spec.retry.first.as_ref().map(millis),
+                factor: spec.retry.factor.map(f64::to_bits),
+                max: spec.retry.max.as_ref().map(millis),
+                jitter: spec.retry.jitter.map(f64::to_bits),
+                give_up_after: spec.retry.give_up_after.as_ref().map(millis),
+                schedule: spec
+                    .retry
+                    .schedule
+                    .as_ref()
+                    .map(|delays| delays.iter().map(millis).collect()),
+            },
+            description: spec.description.clone(),
+        }
+    }
+
+    pub fn spec(&self, tenant: Tenant) -> Result<EndpointSpec, BadSpec> {
+        let secrets = self.secrets.iter().map(|(key, until)| {
+            Ok(SigningSecret {
+                secret: Secret::from_bytes(&key.0).map_err(|_| BadSpec)?,
+                until: until.map(Timestamp::from_millis),
+            })
+        });
+        let types = self.types.iter().map(|text| TypePattern::parse(text));
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in &self.headers {
+            let value = std::str::from_utf8(&value.0).map_err(|_| BadSpec)?;
+            request::add_header(&mut headers, name, value).map_err(|_| BadSpec)?;
+        }
+        let retry = &self.retry;
+        Ok(EndpointSpec {
+            tenant,
+            url: request::parse_url(&self.url).map_err(|_| BadSpec)?,
+            types: types.collect::<Result<_, _>>().map_err(|_| BadSpec)?,
+            secrets: secrets.collect::<Result<_, BadSpec>>()?,
+            headers,
+            max_in_flight: self.max_in_flight as usize,
+            rate_limit: self.rate_limit.map(|bits| Rate {
+                per_second: f64::from_bits(bits),
+            }),
+            ordering: match self.ordering {
+                0 => Ordering::None,
+                1 => Ordering::Key,
+                2 => Ordering::Strict,
+                _ => return Err(BadSpec),
+            },
+            timeout: self.timeout_ms.map(Duration::from_millis),
+            retry: RetryOverrides {
+                first: retry.first.map(Duration::from_millis),
+                factor: retry.factor.map(f64::from_bits),
+                max: retry.max.map(Duration::from_millis),
+                jitter: retry.jitter.map(f64::from_bits),
+                give_up_after: retry.give_up_after.map(Duration::from_millis),
+                schedule: retry
+                    .schedule
+                    .as_ref()
+                    .map(|delays| delays.iter().copied().map(Duration::from_millis).collect()),
+            },
+            description: self.description.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::outbox::record::{self, EndpointSpecRow, Record};
+
+    fn secret() -> impl Strategy<Value = SigningSecret> {
+        let key = proptest::collection::vec(any::<u8>(), 24..=64);
+        (key, proptest::option::of(0..1u64 << 50)).prop_map(|(key, until)| SigningSecret {
+            secret: Secret::from_bytes(&key).unwrap(),
+            until: until.map(Timestamp::from_millis),
+        })
+    }
+
+    fn span() -> impl Strategy<Value = Duration> {
+        (1..1u64 << 40).prop_map(Duration::from_millis)
+    }
+
+    fn retry() -> impl Strategy<Value = RetryOverrides> {
+        use proptest::option::of;
+        let schedule = proptest::collection::vec(span(), 0..4);
+        (
+            of(span()),
+            of(1.0..9.0),
+            of(span()),
+            of(0.0..=1.0),
+            of(span()),
+            of(schedule),
+        )
+            .prop_map(|(first, factor, max, jitter, give_up_after, schedule)| {
+                RetryOverrides {
+                    first,
+                    factor,
+                    max,
+                    jitter,
+                    give_up_after,
+                    schedule,
+                }
+            })
+    }
+
+    prop_compose! {
+        fn spec()(
+            path in "[a-z0-9/]{0,20}",
+            types in proptest::collection::vec("\\*|[a-z]{1,5}(\\.[a-z]{1,5}){0,2}(\\.\\*)?", 1..4),
+            secrets in proptest::collection::vec(secret(), 1..4),
+            headers in proptest::collection::btree_map("x-[a-z]{1,8}", "[!-~]{0,20}", 0..4),
+            max_in_flight in 1..65_536usize,
+            rate in proptest::option::of(0.001..1e6),
+            ordering in prop::sample::select(vec![Ordering::None, Ordering::Key, Ordering::Strict]),
+            timeout in proptest::option::of(span()),
+            retry in retry(),
+            description in ".{0,40}",
+        ) -> EndpointSpec {
+            let mut map = http::HeaderMap::new();
+            for (name, value) in &headers {
+                request::add_header(&mut map, name, value).unwrap();
+            }
+            EndpointSpec {
+                tenant: Tenant::default(),
+                url: format!("https://example.com/{path}").parse().unwrap(),
+                types: types.iter().map(|text| TypePattern::parse(text).unwrap()).collect(),
+                secrets,
+                headers: map,
+                max_in_flight,
+                rate_limit: rate.map(|per_second| Rate { per_second }),
+                ordering,
+                timeout,
+                retry,
+                description,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_definition_comes_back_as_it_was(spec in spec()) {
+            let row = EndpointSpecRow { no: 7, changed_at: 9, spec: SpecRow::new(&spec) };
+            let mut bytes = Vec::new();
+            Record::EndpointSpec(row).encode(&mut bytes);
+            let kind = 10;
+            let Record::EndpointSpec(read) = Record::decode(kind, &bytes).unwrap() else {
+                panic!("another record");
+            };
+            prop_assert_eq!(read.spec.spec(Tenant::default()).unwrap(), spec);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(row) = record::take::<SpecRow>(10, &bytes) {
+                let _ = row.spec(Tenant::default());
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_sees_a_secret_or_header_of_a_record() {
+        let row = SpecRow {
+            secrets: vec![(KeyBytes(b"hush-hush-hush-hush-hush".to_vec()), None)],
+            headers: vec![("authorization".into(), KeyBytes(b"Bearer hush".to_vec()))],
+            ..SpecRow::new(&EndpointSpec {
+                tenant: Tenant::default(),
+                url: "https://example.com/".parse().unwrap(),
+                types: vec![TypePattern::Any],
+                secrets: Vec::new(),
+                headers: http::HeaderMap::new(),
+                max_in_flight: 1,
+                rate_limit: None,
+                ordering: Ordering::None,
+                timeout: None,
+                retry: RetryOverrides::default(),
+                description: String::new(),
+            })
+        };
+        let shown = format!("{row:?}");
+        let numbers = format!("{:?}", b"hush".to_vec());
+        assert!(!shown.contains("hush") && !shown.contains(numbers.trim_matches(['[', ']'])));
+    }
+}

@@ -1,0 +1,286 @@
+//! The handle by which the rest of the daemon reaches the store, and what its threads share.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
+use crate::domain::event::{NewEvent, Tenant};
+use crate::domain::time::Timestamp;
+use crate::outbox::endpoints::Endpoints;
+use crate::outbox::index::{Generations, Index, Lane};
+use crate::outbox::log::LogReader;
+use crate::outbox::record;
+use crate::outbox::request::{Outcome, Request};
+use crate::outbox::views::{
+    ActRefused, Action, Cursor, EndpointState, OutboxStatus, Page, Receipt, RecoveryKind, Refused,
+    StatusCounts,
+};
+
+/// The store has failed and the process must end; recovery decides what is true.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store failed: {0}")]
+pub struct StoreFailure(pub String);
+
+/// What the writer thread and the handles share.
+pub struct Shared {
+    pub index: Index,
+    pub log: LogReader,
+    pub generations: Arc<dyn Generations>,
+    pub clock: Arc<dyn Clock>,
+    pub endpoints: RwLock<Endpoints>,
+    pub failed: watch::Sender<Option<StoreFailure>>,
+    pub gauges: Gauges,
+    /// Records that are counted as damaged: each is counted once, however often it is met.
+    pub met: Mutex<BTreeSet<u64>>,
+    pub recovery: (RecoveryKind, Duration),
+    /// How many replays and purges have ended.
+    pub jobs_ended: watch::Sender<u64>,
+}
+
+/// How many lanes are looked at under one lock.
+const LANES_AT_ONCE: usize = 256;
+/// So many damaged records are told apart.
+pub const MET_MAX: usize = 100_000;
+
+/// What the store's threads tell about themselves, for `status` and `/metrics`.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    pub log_bytes: AtomicU64,
+    pub free_bytes: AtomicU64,
+    pub damaged_records: AtomicU64,
+    /// Held deliveries that had to make room, since the start.
+    pub space_deaths: AtomicU64,
+    /// 1: outcomes may not fit.
+    pub pressure: AtomicU8,
+    /// Passes of the cleaner that came to their end, since the start.
+    pub cleaning_passes: AtomicU64,
+    /// Of those that began the ones that could not finish: no room, or an I/O error.
+    pub cleaning_cut_short: AtomicU64,
+    /// Batches that found no room, since the start.
+    pub refused_batches: AtomicU64,
+}
+
+impl Shared {
+    pub fn endpoints(&self) -> RwLockReadGuard<'_, Endpoints> {
+        self.endpoints
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn put_in_force(&self, no: EndpointNo, endpoint: Option<Arc<Endpoint>>) {
+        self.endpoints
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(no, endpoint);
+    }
+
+    pub fn fail(&self, failure: StoreFailure) {
+        tracing::error!(%failure, "outboxd ends now; what was acknowledged is safe, and the next start recovers it");
+        self.failed.send_replace(Some(failure));
+    }
+
+    /// The index cannot be trusted: the process ends, and its next start builds it anew.
+    pub fn index_failed(&self, reason: &str) {
+        self.generations.condemn();
+        self.fail(StoreFailure(reason.to_owned()));
+    }
+
+    /// Counts and names a record that was found damaged when it was wanted, once.
+    pub fn met_damage(&self, lsn: u64) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.len() < MET_MAX && met.insert(lsn) {
+            tracing::error!(
+                at = format!("{lsn:#x}"),
+                "a damaged record was met in the log: acknowledged data is lost; the rest goes on"
+            );
+            self.count_damage(1);
+        }
+    }
+
+    /// Counts records that cannot be read any more.
+    pub fn count_damage(&self, records: u64) {
+        self.gauges.damaged_records.fetch_add(records, Relaxed);
+    }
+}
+
+/// The outbox, from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbox {
+    pub(in crate::outbox) shared: Arc<Shared>,
+    // Unbounded, as a blocking send has no place on the runtime; its length is bounded by
+    // the connections and attempts that can be under way, each of which waits or ends.
+    pub(in crate::outbox) requests: mpsc::Sender<Request>,
+}
+
+impl Outbox {
+    /// Makes `events` durable, all in one step or none, and gives a receipt for each, in order.
+    pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.requests.send(Request::Accept { events, reply });
+        match sent.ok() {
+            Some(()) => answer.await.unwrap_or_else(|_| Err(self.gone())),
+            None => Err(self.gone()),
+        }
+    }
+
+    pub(in crate::outbox) fn gone(&self) -> Refused {
+        if self.shared.failed.borrow().is_some() {
+            Refused::Failed
+        } else {
+            Refused::ShuttingDown
+        }
+    }
+
+    /// Takes an action; durable when it returns.
+    pub async fn act(&self, action: Action) -> Result<(), ActRefused> {
+        let gone = || match self.gone() {
+            Refused::Failed => ActRefused::Failed,
+            _ => ActRefused::ShuttingDown,
+        };
+        let (reply, answer) = oneshot::channel();
+        match self.requests.send(Request::Act { action, reply }).ok() {
+            Some(()) => answer.await.unwrap_or_else(|_| Err(gone())),
+            None => Err(gone()),
+        }
+    }
+
+    /// Stores the outcome of an attempt, within the commit interval (20 ms). A `Stored`
+    /// notice follows.
+    pub fn settle(&self, outcome: Outcome) {
+        // If the writer is gone the attempt is repeated after the restart.
+        let _ = self.requests.send(Request::Outcome(Box::new(outcome)));
+    }
+
+    /// Commits what was handed in before, and ends the writer.
+    pub fn stop(&self) {
+        let _ = self.requests.send(Request::Stop);
+    }
+
+    /// An endpoint as it is now, if it is in force.
+    pub fn in_force(&self, no: EndpointNo) -> Option<Arc<Endpoint>> {
+        self.shared.endpoints().get(no).cloned()
+    }
+
+    /// Whether outcomes cannot be stored for want of space: nothing should be attempted.
+    pub fn is_out_of_space(&self) -> bool {
+        self.shared.gauges.pressure.load(Relaxed) > 0
+    }
+
+    pub fn status(&self) -> OutboxStatus {
+        let mut deliveries = StatusCounts::default();
+        let (mut disabled, mut waiting) = (0, Vec::new());
+        for (no, lane) in &self.shared.index.read().lanes {
+            let totals = &lane.totals;
+            deliveries.delivered += totals.delivered;
+            deliveries.dead += totals.dead;
+            if lane.deleted.is_some() {
+                deliveries.dead += totals.held + totals.pending;
+            } else if lane.state.is_holding() {
+                deliveries.held += totals.held + totals.pending;
+                disabled += u64::from(lane.state.missing.is_none());
+            } else {
+                deliveries.held += totals.held;
+                deliveries.pending += totals.pending;
+                if totals.pending > 0 {
+                    waiting.push(*no);
+                }
+            }
+        }
+        let mut oldest: Option<Timestamp> = None;
+        // A piece at a time: the writer must not wait for thousands of them.
+        for some in waiting.chunks(LANES_AT_ONCE) {
+            let state = self.shared.index.read();
+            let found = some.iter().filter_map(|no| state.oldest_open(*no));
+            oldest = oldest.into_iter().chain(found).min();
+        }
+        let index_bytes = {
+            let state = self.shared.index.read();
+            let pages = state.entries.pages();
+            pages.map_or(0, |pages| pages.size_on_disk())
+        };
+        let gauges = &self.shared.gauges;
+        OutboxStatus {
+            deliveries,
+            oldest_pending: oldest,
+            log_bytes: gauges.log_bytes.load(Relaxed),
+            index_bytes,
+            free_bytes: gauges.free_bytes.load(Relaxed),
+            endpoints: self.shared.endpoints().len() as u64,
+            endpoints_disabled: disabled,
+            damaged_records: gauges.damaged_records.load(Relaxed),
+            held_dropped: gauges.space_deaths.load(Relaxed),
+            cleaning_passes: gauges.cleaning_passes.load(Relaxed),
+            cleaning_cut_short: gauges.cleaning_cut_short.load(Relaxed),
+            refused_batches: gauges.refused_batches.load(Relaxed),
+            unknown_records: self.shared.index.read().unknown,
+            recovery: self.shared.recovery.0,
+            recovery_took: self.shared.recovery.1,
+        }
+    }
+
+    /// Endpoints in force, in order of their ids, each with its state: those of `tenant`
+    /// if one is named, past the id `after`, at most `limit`.
+    pub fn endpoints(
+        &self,
+        tenant: Option<&Tenant>,
+        after: Option<&EndpointId>,
+        limit: usize,
+    ) -> Page<(Arc<Endpoint>, EndpointState)> {
+        let endpoints = self.shared.endpoints();
+        let state = self.shared.index.read();
+        let mut items = Vec::new();
+        for (no, endpoint) in endpoints.from(after) {
+            if tenant.is_some_and(|tenant| *tenant != endpoint.tenant) {
+                continue;
+            }
+            if items.len() >= limit {
+                let last: Option<&(Arc<Endpoint>, EndpointState)> = items.last();
+                let next = last.map(|(endpoint, _)| Cursor(endpoint.id.to_string()));
+                return Page { items, next };
+            }
+            let lane = state.lanes.get(&no);
+            items.push((
+                endpoint.clone(),
+                lane.map(|lane| endpoint_state(lane)).unwrap_or_default(),
+            ));
+        }
+        Page { items, next: None }
+    }
+
+    pub fn endpoint(&self, id: &EndpointId) -> Option<(Arc<Endpoint>, EndpointState)> {
+        let endpoints = self.shared.endpoints();
+        let no = endpoints.number_of(id)?;
+        let endpoint = endpoints.get(no)?.clone();
+        let state = self.shared.index.read();
+        Some((endpoint, endpoint_state(state.lanes.get(&no)?)))
+    }
+
+    /// The number of an endpoint that is in force.
+    pub fn number_of(&self, id: &EndpointId) -> Option<EndpointNo> {
+        self.shared.endpoints().number_of(id)
+    }
+}
+
+fn endpoint_state(lane: &Lane) -> EndpointState {
+    let holding = lane.state.is_holding();
+    let (totals, state) = (&lane.totals, &lane.state);
+    let by_hand = state
+        .off_in_file
+        .map(|since| (crate::domain::endpoint::DisabledReason::Manual, since));
+    let disabled = state
+        .disabled
+        .and_then(|(reason, at)| Some((record::disabled_of(reason)?, at)))
+        .or(by_hand);
+    EndpointState {
+        pending: if holding { 0 } else { totals.pending },
+        held: totals.held + if holding { totals.pending } else { 0 },
+        dead: totals.dead,
+        disabled: disabled.map(|(reason, _)| reason),
+        disabled_at: disabled.map(|(_, at)| Timestamp::from_millis(at)),
+    }
+}

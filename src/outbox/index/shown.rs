@@ -1,0 +1,28 @@
+//! How a delivery is shown: by its own state and its endpoint's.
+
+use crate::domain::delivery::{Delivery, Reason, Status};
+use crate::outbox::record::DeliveryRow;
+
+use super::{Lane, PagesError};
+
+/// A delivery's status as it is shown: what is pending at an endpoint that takes nothing
+/// is held, and what is open at a deleted one is dead.
+pub fn shown(delivery: &Delivery, lane: &Lane) -> (Status, Option<Reason>) {
+    let state = &lane.state;
+    match delivery.status {
+        Status::Pending | Status::Held if lane.deleted.is_some() => {
+            (Status::Dead, Some(Reason::EndpointDeleted))
+        }
+        Status::Pending if state.missing.is_some() => (Status::Held, Some(Reason::EndpointMissing)),
+        Status::Pending if state.disabled.is_some() || state.off_in_file.is_some() => {
+            (Status::Held, Some(Reason::Disabled))
+        }
+        status => (status, delivery.reason),
+    }
+}
+
+/// The status that the delivery is shown with.
+pub fn status_shown(row: &DeliveryRow, lane: &Lane) -> Result<Status, PagesError> {
+    let delivery = row.delivery().ok_or(PagesError::Damaged)?;
+    Ok(shown(&delivery, lane).0)
+}

@@ -1,0 +1,254 @@
+//! Opening the store: lock, format, log, index; then the threads, each under supervision.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use tokio::sync::watch;
+
+use crate::clock::SystemClock;
+use crate::domain::endpoint::{Endpoint, EndpointNo};
+use crate::domain::time::Timestamp;
+use crate::outbox::committer::{Parts, WriterError};
+use crate::outbox::decide::Defaults;
+use crate::outbox::decide::limits::{LimitRules, Limits};
+use crate::outbox::directory::{
+    OpenError, at, make_private, read_format, sync_way_to, take_lock, write_format,
+};
+use crate::outbox::handle::{Gauges, Outbox, Shared, StoreFailure};
+use crate::outbox::index::open::Place;
+use crate::outbox::index::{Flusher, Generations, Index, IndexFailure};
+use crate::outbox::log::{Log, LogOptions};
+use crate::outbox::maintain::{Bulk, Cleaner, Cut, Keep, Requests};
+use crate::outbox::recovery::{self, Recovered};
+use crate::outbox::request::{Commits, Request};
+use crate::outbox::writer::Writer;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub data_dir: PathBuf,
+    pub segment_size: u64,
+    pub cache_size: u64,
+    pub max_size: u64,
+    /// Of `max_size` for one endpoint, 0 to 1.
+    pub endpoint_share: f64,
+    pub min_free_disk: u64,
+    pub idempotency_window: Duration,
+    /// Attempts at once: the outcomes of so many have room kept for them.
+    pub max_in_flight: usize,
+    pub keep: Keep,
+    /// Names this boot of the machine; `None` if it cannot be told.
+    pub boot_id: Option<String>,
+    /// The endpoints of the configuration.
+    pub endpoints: Vec<Endpoint>,
+    /// What endpoints made through the API have that say nothing themselves.
+    pub defaults: Defaults,
+}
+
+/// An endpoint that the dispatcher begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneStart {
+    pub no: EndpointNo,
+    pub holding: bool,
+    pub pending: u64,
+    pub released_at: Option<Timestamp>,
+    /// Since when every attempt failed, and how many.
+    pub failing: Option<(Timestamp, u32)>,
+}
+
+/// An open store.
+pub struct Opened {
+    pub outbox: Outbox,
+    pub commits: Commits,
+    pub lanes: Vec<LaneStart>,
+    /// Becomes `Some` when the store has failed and the process must end.
+    pub failed: watch::Receiver<Option<StoreFailure>>,
+    /// Ends when the writer has: after [`Outbox::stop`], or when the store failed.
+    pub writer: std::thread::JoinHandle<()>,
+}
+
+impl From<WriterError> for OpenError {
+    fn from(error: WriterError) -> Self {
+        OpenError::Writer(error.to_string())
+    }
+}
+
+impl Options {
+    fn limit_rules(&self) -> LimitRules {
+        LimitRules {
+            max_size: self.max_size,
+            endpoint_share: self.endpoint_share,
+            min_free_disk: self.min_free_disk,
+            idempotency_window: self.idempotency_window,
+            max_in_flight: self.max_in_flight,
+            segment_size: self.segment_size,
+        }
+    }
+}
+
+impl Outbox {
+    /// Opens the store in `options.data_dir`, recovering what a crash left; makes it if
+    /// there is none. Blocks; may take seconds.
+    pub fn open(options: Options) -> Result<Opened, OpenError> {
+        let began = Instant::now();
+        let dir = &options.data_dir;
+        make_private(dir)?;
+        let lock = take_lock(dir)?;
+        let known = read_format(dir)?;
+        if !known {
+            sync_way_to(dir)?;
+        }
+        let mut random: SmallRng = rand::make_rng();
+        let new_store_id = (!known).then(|| random.random());
+        let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), new_store_id)?;
+        if !known {
+            write_format(dir)?;
+        }
+        recovery::report(&found);
+        let index_dir = dir.join("index");
+        make_private(&index_dir)?;
+        let generations: Arc<dyn Generations> = Arc::new(Place::new(
+            index_dir,
+            found.store_id,
+            options.boot_id.clone(),
+            options.cache_size,
+        ));
+        let (failed, failure) = watch::channel(None);
+        let start = |index: Index| start_flusher(index, &generations, &failed);
+        let Recovered {
+            index,
+            flusher,
+            kind,
+            damaged,
+            met,
+        } = recovery::recover(&log, &found, &generations, &start)?;
+        let shared = Arc::new(Shared {
+            index: index.clone(),
+            log: log.reader(),
+            generations,
+            clock: Arc::new(SystemClock::default()),
+            endpoints: RwLock::default(),
+            failed,
+            gauges: Gauges::default(),
+            met: Mutex::new(met),
+            recovery: (kind, began.elapsed()),
+            jobs_ended: watch::Sender::new(0),
+        });
+        shared.count_damage(damaged);
+        flusher.in_use();
+        let (nudge, nudges) = mpsc::sync_channel(1);
+        let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
+        let mut writer = Writer::new(Parts {
+            log,
+            index,
+            flusher,
+            limits: Limits::new(&options.limit_rules()),
+            defaults: options.defaults,
+            shared: shared.clone(),
+            commits: sender,
+            random,
+            nudge,
+        });
+        writer.begin(options.endpoints)?;
+        let started = start_threads(writer, options.keep, nudges, lock)?;
+        Ok(Opened {
+            outbox: started.outbox,
+            commits,
+            lanes: lanes(&shared),
+            failed: failure,
+            writer: started.thread,
+        })
+    }
+}
+
+/// Starts the thread that moves the index along. When the index is damaged the process ends.
+fn start_flusher(
+    index: Index,
+    generations: &Arc<dyn Generations>,
+    failed: &watch::Sender<Option<StoreFailure>>,
+) -> std::io::Result<Flusher> {
+    let (condemned, failed) = (generations.clone(), failed.clone());
+    let on_failure = move |failure: IndexFailure| {
+        condemned.condemn();
+        tracing::error!(%failure, "outboxd ends now; what was acknowledged is safe, and the next start recovers it");
+        failed.send_replace(Some(StoreFailure(failure.to_string())));
+    };
+    Flusher::start(index, generations.clone(), on_failure)
+}
+
+struct Started {
+    outbox: Outbox,
+    thread: std::thread::JoinHandle<()>,
+}
+
+fn start_threads(
+    writer: Writer,
+    keep: Keep,
+    nudges: mpsc::Receiver<()>,
+    lock: File,
+) -> Result<Started, OpenError> {
+    let (requests, receiver) = mpsc::channel::<Request>();
+    let shared = writer.shared().clone();
+    let (share, max_size) = writer.shares();
+    let cleaner = Cleaner::new(keep, shared.clone());
+    let bulk = Bulk::new(shared.clone(), share, max_size);
+    let (stopper, stopped) = mpsc::channel();
+    let asked = Requests(requests.clone());
+    supervise("cleaner", shared.clone(), move || {
+        cleaner.run(asked, &stopped)
+    })?;
+    let asked = Requests(requests.clone());
+    supervise("bulk", shared.clone(), move || bulk.run(asked, &nudges))?;
+    let run = move || {
+        // Held for as long as the store may be written to.
+        let _lock = lock;
+        writer.run(&receiver);
+        drop(stopper);
+    };
+    let spawned = std::thread::Builder::new().name("writer".into()).spawn(run);
+    let thread = spawned.map_err(|error| OpenError::Writer(error.to_string()))?;
+    Ok(Started {
+        outbox: Outbox { shared, requests },
+        thread,
+    })
+}
+
+/// Starts a thread whose end is never silent: an error or a panic ends the process, and its
+/// next start builds the index anew.
+fn supervise(
+    name: &'static str,
+    shared: Arc<Shared>,
+    run: impl FnOnce() -> Result<(), Cut> + Send + 'static,
+) -> Result<(), OpenError> {
+    let dir = PathBuf::from(name);
+    let watched = move || {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        match ended {
+            Ok(Ok(()) | Err(Cut::Stopped)) => {}
+            Ok(Err(cut)) => shared.index_failed(&format!("the {name} thread cannot go on: {cut}")),
+            Err(_) => shared.index_failed(&format!("the {name} thread panicked")),
+        }
+    };
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(watched);
+    spawned.map(drop).map_err(at("start the thread", &dir))
+}
+
+fn lanes(shared: &Shared) -> Vec<LaneStart> {
+    let moment = |millis: u64| Timestamp::from_millis(millis);
+    let state = shared.index.read();
+    let lanes = state.lanes.iter().map(|(no, lane)| LaneStart {
+        no: *no,
+        holding: lane.state.is_holding(),
+        pending: lane.totals.pending,
+        released_at: (lane.state.released_at > 0).then(|| moment(lane.state.released_at)),
+        failing: lane
+            .state
+            .failing
+            .map(|(since, attempts)| (moment(since), attempts)),
+    });
+    lanes.collect()
+}

@@ -1,0 +1,252 @@
+//! What the writer is asked, what it answers, and what it tells the dispatcher. No logic.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::domain::attempt::Attempt;
+use crate::domain::delivery::{Next, Reason};
+use crate::domain::endpoint::{DisabledReason, EndpointNo};
+use crate::domain::engine::Entry;
+use crate::domain::event::{EventId, NewEvent};
+use crate::domain::time::Timestamp;
+use crate::outbox::index::choice::Choice;
+use crate::outbox::log::Lsn;
+use crate::outbox::record::JobWork;
+use crate::outbox::views::{ActRefused, Action, Content, Receipt, Refused};
+
+/// The outcome of an attempt, to be stored.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub event: EventId,
+    pub no: EndpointNo,
+    pub attempt: Attempt,
+    pub ended_at: Timestamp,
+    pub next: Next,
+    /// The next due time is a `Retry-After`.
+    pub exact: bool,
+    /// Disable the endpoint with it.
+    pub disable: Option<DisabledReason>,
+    /// Other attempts wait until it is stored.
+    pub awaited: bool,
+}
+
+/// Something for the writer to do.
+#[derive(Debug)]
+pub enum Request {
+    Accept {
+        events: Vec<NewEvent>,
+        reply: oneshot::Sender<Result<Vec<Receipt>, Refused>>,
+    },
+    Outcome(Box<Outcome>),
+    Act {
+        action: Action,
+        reply: oneshot::Sender<Result<(), ActRefused>>,
+    },
+    /// A replay or purge; answered with its number.
+    Begin {
+        job: NewJob,
+        reply: oneshot::Sender<Result<u32, ActRefused>>,
+    },
+    /// A step of maintenance; `done` gets what was made durable of it.
+    Maintain {
+        step: Step,
+        done: std::sync::mpsc::SyncSender<Placed>,
+    },
+    /// Commit what was handed in before, and end.
+    Stop,
+}
+
+/// What the writer made durable of a step. Nothing may be built on a step that is not.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// All of the step is durable, or there was nothing to do.
+    Durable,
+    /// Not all of it: there was no room in the log. What is durable of it changes nothing
+    /// that the next try would not do again.
+    NoRoom,
+    /// Rows of the index still point below the new start of the log, so nothing was dropped.
+    StillWanted,
+}
+
+impl Placed {
+    pub fn is_durable(self) -> bool {
+        self == Placed::Durable
+    }
+}
+
+/// One step of maintenance. The writer judges each again, over an index that is up to date.
+#[derive(Debug)]
+pub enum Step {
+    /// Forget these events, those of them that are finished.
+    Forget(Vec<EventId>),
+    /// Write these events again at the log's head, unless their records moved meanwhile.
+    Rewrite(Vec<Moving>),
+    /// Overwrite the bodies of these records.
+    Overwrite(Vec<Lsn>),
+    /// Nothing is left of these erased events.
+    Erased(Vec<EventId>),
+    /// Write again what else is wanted of the segments below `start`, then let the log begin
+    /// there.
+    Drop { start: Lsn, wanted: Wanted },
+    /// These deliveries take the job's step; it goes on at `position`, or is done.
+    Job {
+        no: u32,
+        ids: Vec<EventId>,
+        position: u128,
+        done: bool,
+    },
+    /// Held for the backlog, and pending from now on.
+    Release { no: EndpointNo, ids: Vec<EventId> },
+    /// Open, and dead from now on.
+    MakeDead {
+        reason: Reason,
+        deliveries: Vec<(EndpointNo, EventId)>,
+    },
+    /// Forget a deleted endpoint of which no delivery is left.
+    ForgetEndpoint { no: EndpointNo },
+}
+
+/// What of old segments is wanted besides events.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    pub endpoints: BTreeSet<EndpointNo>,
+    /// Of these endpoints the definitions too.
+    pub specs: BTreeSet<EndpointNo>,
+    /// Idempotency keys: tenant, key.
+    pub keys: Vec<(String, String)>,
+    /// Erased events.
+    pub erased: Vec<EventId>,
+}
+
+/// An event that is to be written again, as it was read from the log.
+#[derive(Debug)]
+pub struct Moving {
+    pub id: EventId,
+    /// Where its record was when it was read.
+    pub lsn: u64,
+    pub record: MovingRecord,
+    /// Its deliveries with their attempts, oldest first.
+    pub deliveries: Vec<MovingDelivery>,
+}
+
+/// What the log still has of an event.
+#[derive(Debug)]
+pub enum MovingRecord {
+    /// Its head and its own body, verbatim.
+    Whole {
+        kind: u8,
+        head: Vec<u8>,
+        body: Vec<u8>,
+    },
+    /// Its body was erased; the record that said so was lost.
+    Erased,
+    /// It fails its checksums.
+    Damaged,
+}
+
+#[derive(Debug)]
+pub struct MovingDelivery {
+    pub no: EndpointNo,
+    /// Where its last attempt was when they were read; 0 if there was none.
+    pub last_attempt: u64,
+    pub attempts: Vec<Attempt>,
+}
+
+/// A replay or purge that somebody wants done.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub work: JobWork,
+    pub choice: Choice,
+    /// The first event that counts.
+    pub first: u128,
+    /// Deliveries in a second; 0 is as fast as it goes.
+    pub rate: f64,
+}
+
+/// An answer on its way to whoever asked.
+#[derive(Debug)]
+pub(in crate::outbox) enum Answer {
+    Accept(
+        oneshot::Sender<Result<Vec<Receipt>, Refused>>,
+        Result<Vec<Receipt>, Refused>,
+    ),
+    Act(
+        oneshot::Sender<Result<(), ActRefused>>,
+        Result<(), ActRefused>,
+    ),
+    Begin(
+        oneshot::Sender<Result<u32, ActRefused>>,
+        Result<u32, ActRefused>,
+    ),
+}
+
+impl Answer {
+    fn give(self) {
+        // Whoever asked may have gone away; what was done stays done.
+        match self {
+            Answer::Accept(reply, answer) => drop(reply.send(answer)),
+            Answer::Act(reply, answer) => drop(reply.send(answer)),
+            Answer::Begin(reply, answer) => drop(reply.send(answer)),
+        }
+    }
+
+    /// Says that there was no room for it.
+    pub(in crate::outbox) fn refuse(&mut self) {
+        match self {
+            Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),
+            Answer::Act(_, answer) => *answer = Err(ActRefused::DiskLow),
+            Answer::Begin(_, answer) => *answer = Err(ActRefused::DiskLow),
+        }
+    }
+}
+
+/// Something that became true, durably unless it is `Stored`.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A delivery is pending. `content` rides along if the event is new.
+    Queued {
+        no: EndpointNo,
+        entry: Entry,
+        content: Option<Arc<Content>>,
+    },
+    /// A delivery is no longer pending for a reason that is no attempt's.
+    Withdrawn { no: EndpointNo, event: EventId },
+    /// An outcome is in the index.
+    Stored { no: EndpointNo, event: EventId },
+    /// An endpoint is new, or its definition changed.
+    Configured { no: EndpointNo },
+    /// The endpoint is deleted.
+    Removed { no: EndpointNo },
+    /// The endpoint takes no deliveries from now on.
+    Held { no: EndpointNo },
+    /// The endpoint takes deliveries again; those from before are released.
+    Released { no: EndpointNo, at: Timestamp },
+    /// Somebody wants an attempt at this endpoint now.
+    Wanted { no: EndpointNo },
+}
+
+/// One group commit: the answers to give, and what is new for the dispatcher.
+#[derive(Debug, Default)]
+pub struct Commit {
+    pub(in crate::outbox) answers: Vec<Answer>,
+    /// In the order in which they were applied.
+    pub notices: Vec<Notice>,
+}
+
+impl Commit {
+    pub(in crate::outbox) fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.notices.is_empty()
+    }
+
+    /// Answers everybody who waits for this commit. Done where the waiting tasks run, so
+    /// that a group of any size wakes that thread once.
+    pub fn answer(&mut self) {
+        self.answers.drain(..).for_each(Answer::give);
+    }
+}
+
+/// The commits, in order. Ends when the writer has stopped.
+pub type Commits = mpsc::UnboundedReceiver<Commit>;

@@ -1,0 +1,128 @@
+//! Steps of maintenance, each judged again over an index that is up to date and made durable
+//! in batches of its own.
+
+use crate::outbox::committer::{Committer, WriterError};
+use crate::outbox::decide::clean::Behind;
+use crate::outbox::decide::{bulk, clean, erase, restate};
+use crate::outbox::log::{LogError, Lsn, ReadError};
+use crate::outbox::read::{ATTEMPTS_KEPT, attempts_since};
+use crate::outbox::request::{Moving, Placed, Step, Wanted};
+
+impl Committer {
+    /// Takes one step of maintenance.
+    pub fn take_step(&mut self, step: Step) -> Result<Placed, WriterError> {
+        match step {
+            Step::Rewrite(events) => self.rewrite(events),
+            Step::Drop { start, wanted } => self.drop_below(start, wanted),
+            Step::Overwrite(records) => {
+                self.log.erase(&records)?;
+                Ok(Placed::Durable)
+            }
+            Step::Job {
+                no,
+                ids,
+                position,
+                done,
+            } => {
+                let placed = self
+                    .push_one(|basis, draft| bulk::job(basis, no, &ids, position, done, draft))?;
+                if done && placed.is_durable() {
+                    self.shared.jobs_ended.send_modify(|ended| *ended += 1);
+                }
+                Ok(placed)
+            }
+            Step::Forget(ids) => self.push_one(|basis, draft| clean::forget(basis, &ids, draft)),
+            Step::Erased(ids) => self.push_one(|basis, draft| erase::finish(basis, &ids, draft)),
+            Step::Release { no, ids } => {
+                self.push_one(|basis, draft| bulk::release(basis, no, &ids, draft))
+            }
+            Step::MakeDead { reason, deliveries } => {
+                self.push_one(|basis, draft| bulk::make_dead(basis, reason, deliveries, draft))
+            }
+            Step::ForgetEndpoint { no } => {
+                self.push_one(|basis, draft| bulk::forget_endpoint(basis, no, draft))
+            }
+        }
+    }
+
+    /// Writes events again at the log's head, each as it stands now.
+    fn rewrite(&mut self, events: Vec<Moving>) -> Result<Placed, WriterError> {
+        let mut draft = self.draft();
+        for mut moving in events {
+            let behind = self.decide(&mut draft, |basis, _| clean::behind(basis, &moving))?;
+            let Some(behind) = behind else { continue };
+            for newer in behind {
+                match self.catch_up(&mut moving, newer) {
+                    Ok(()) => {}
+                    // It may be read another time; until then the segment stays.
+                    Err(ReadError::Log(_)) => return self.abandon(draft),
+                    Err(ReadError::NotThere(_) | ReadError::Damaged(_)) => {}
+                }
+            }
+            self.decide(&mut draft, |basis, draft| {
+                clean::rewrite(basis, &moving, draft)
+            })?;
+        }
+        self.commit(draft)
+    }
+
+    /// Adds the attempts that were made since the event was read.
+    fn catch_up(&self, moving: &mut Moving, newer: Behind) -> Result<(), ReadError> {
+        let mut attempts = Vec::new();
+        let (id, no) = (moving.id, newer.no);
+        let (last, known) = (newer.last_attempt, newer.known);
+        let read = attempts_since(&self.shared.log, id, no, last, known, &mut attempts);
+        attempts.reverse();
+        if let Ok(at) = moving
+            .deliveries
+            .binary_search_by_key(&no, |found| found.no)
+            && let Some(found) = moving.deliveries.get_mut(at)
+        {
+            found.attempts.append(&mut attempts);
+            let over = found.attempts.len().saturating_sub(ATTEMPTS_KEPT);
+            found.attempts.drain(..over);
+            found.last_attempt = last;
+        }
+        read
+    }
+
+    /// Writes again what else is wanted of the segments below `start`, and drops them if no
+    /// row of the index points there any more.
+    fn drop_below(&mut self, start: Lsn, wanted: Wanted) -> Result<Placed, WriterError> {
+        let endpoints = restate::to_keep(&self.index.read(), wanted.endpoints);
+        let specs = &wanted.specs;
+        let endpoints: Vec<_> = endpoints.union(specs).copied().collect();
+        let placed = self.push_each(endpoints, |basis, no, draft| {
+            restate::push(basis, no, specs.contains(&no), draft)
+        })?;
+        if !placed.is_durable() {
+            return Ok(placed);
+        }
+        let placed = self.push_one(|basis, draft| {
+            erase::keep(basis, &wanted.erased, draft)?;
+            clean::keep_keys(basis, wanted.keys, draft)?;
+            bulk::keep_jobs(basis, draft)?;
+            restate::push_highest(basis, draft)
+        })?;
+        if !placed.is_durable() {
+            return Ok(placed);
+        }
+        let left = self.index.read().segments.below(start.0);
+        if left > 0 {
+            tracing::warn!(%start, rows = left, "old segments of the log stay: what they hold is still wanted");
+            return Ok(Placed::StillWanted);
+        }
+        match self.log.drop_below(start) {
+            Ok(()) => {}
+            Err(LogError::NoSpace) => return Ok(Placed::NoRoom),
+            Err(error) => return Err(error.into()),
+        }
+        let mut state = self.index.write();
+        state.segments.dropped_below(self.log.start().0);
+        state.meta.applied = self.log.end().0;
+        drop(state);
+        self.note_gauges();
+        tracing::debug!(%start, "old segments of the log were deleted");
+        Ok(Placed::Durable)
+    }
+}
