@@ -66,6 +66,29 @@ pub struct Gauges {
 }
 
 impl Shared {
+    pub fn new(
+        index: Index,
+        log: LogReader,
+        generations: Arc<dyn Generations>,
+        clock: Arc<dyn Clock>,
+        failed: watch::Sender<Option<StoreFailure>>,
+        recovery: (RecoveryKind, Duration),
+        met: BTreeSet<u64>,
+    ) -> Shared {
+        Shared {
+            index,
+            log,
+            generations,
+            clock,
+            endpoints: RwLock::default(),
+            failed,
+            gauges: Gauges::default(),
+            met: Mutex::new(met),
+            recovery,
+            jobs_ended: watch::Sender::new(0),
+        }
+    }
+
     pub fn endpoints(&self) -> RwLockReadGuard<'_, Endpoints> {
         self.endpoints
             .read()
@@ -118,6 +141,10 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    pub fn new(shared: Arc<Shared>, requests: mpsc::Sender<Request>) -> Outbox {
+        Outbox { shared, requests }
+    }
+
     /// Makes `events` durable, all in one step or none, and gives a receipt for each, in order.
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, Refused> {
         let (reply, answer) = oneshot::channel();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, RwLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
@@ -18,7 +18,7 @@ use crate::outbox::decide::limits::{LimitRules, Limits};
 use crate::outbox::directory::{
     OpenError, at, make_private, read_format, sync_way_to, take_lock, write_format,
 };
-use crate::outbox::handle::{Gauges, Outbox, Shared, StoreFailure};
+use crate::outbox::handle::{Outbox, Shared, StoreFailure};
 use crate::outbox::index::open::Place;
 use crate::outbox::index::{Flusher, Generations, Index, IndexFailure};
 use crate::outbox::log::{Log, LogOptions};
@@ -126,18 +126,15 @@ impl Outbox {
             damaged,
             met,
         } = recovery::recover(&log, &found, &generations, &start)?;
-        let shared = Arc::new(Shared {
-            index: index.clone(),
-            log: log.reader(),
-            generations,
-            clock: Arc::new(SystemClock::default()),
-            endpoints: RwLock::default(),
+        let shared = Arc::new(Shared::new(
+            index.clone(),
+            log.reader(),
+            generations.clone(),
+            Arc::new(SystemClock::default()),
             failed,
-            gauges: Gauges::default(),
-            met: Mutex::new(met),
-            recovery: (kind, began.elapsed()),
-            jobs_ended: watch::Sender::new(0),
-        });
+            (kind, began.elapsed()),
+            met,
+        ));
         shared.count_damage(damaged);
         flusher.in_use();
         let (nudge, nudges) = mpsc::sync_channel(1);
@@ -212,18 +209,18 @@ fn start_threads(
     let spawned = std::thread::Builder::new().name("writer".into()).spawn(run);
     let thread = spawned.map_err(|error| OpenError::Writer(error.to_string()))?;
     Ok(Started {
-        outbox: Outbox { shared, requests },
+        outbox: Outbox::new(shared, requests),
         thread,
     })
 }
 
 /// Starts a thread whose end is never silent: an error or a panic ends the process, and its
 /// next start builds the index anew.
-fn supervise(
+pub fn supervise(
     name: &'static str,
     shared: Arc<Shared>,
     run: impl FnOnce() -> Result<(), Cut> + Send + 'static,
-) -> Result<(), OpenError> {
+) -> Result<std::thread::JoinHandle<()>, OpenError> {
     let dir = PathBuf::from(name);
     let watched = move || {
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
@@ -234,10 +231,11 @@ fn supervise(
         }
     };
     let spawned = std::thread::Builder::new().name(name.into()).spawn(watched);
-    spawned.map(drop).map_err(at("start the thread", &dir))
+    spawned.map_err(at("start the thread", &dir))
 }
 
-fn lanes(shared: &Shared) -> Vec<LaneStart> {
+/// The endpoints that the dispatcher begins with.
+pub fn lanes(shared: &Shared) -> Vec<LaneStart> {
     let moment = |millis: u64| Timestamp::from_millis(millis);
     let state = shared.index.read();
     let lanes = state.lanes.iter().map(|(no, lane)| LaneStart {

@@ -14,6 +14,7 @@ pub mod shown;
 
 mod apply;
 mod bulk;
+mod check;
 mod endpoints;
 mod ends;
 mod flush;
@@ -31,6 +32,7 @@ use crate::domain::event::{EventId, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{DeliveryRow, EndpointStateRow};
 
+pub use check::Disagreement;
 pub use flush::{Flusher, IndexFailure};
 pub use open::Generations;
 use overlay::Overlay;

@@ -228,7 +228,8 @@ fn guarded(
     }
 }
 
-pub(super) fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
+/// The index that `pages` hold, if it is one of this store and version.
+pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
     let mut state = State::new(Some(pages), store_id);
     let bytes = state
         .entries

@@ -47,6 +47,11 @@ impl Default for Sums {
 }
 
 impl Sums {
+    /// The most bytes that one lane counts for.
+    pub(super) fn share(&self) -> u64 {
+        self.share
+    }
+
     /// What a lane adds to the bytes and deliveries that go out, and to the bytes aside.
     fn parts(&self, lane: &Lane) -> (u64, u64, u64) {
         let totals = &lane.totals;

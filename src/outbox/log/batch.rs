@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::frame::{
-    FRAME_ALIGN, FRAME_HEADER, FRAME_PAYLOAD, FrameHeader, MAX_BATCH, RECORD_ALIGN, RECORD_HEADER,
-    RECORD_SUMMED, Salt, field, put, u32_at,
+    FRAME_ALIGN, FRAME_HEADER, FrameHeader, MAX_BATCH, RECORD_ALIGN, RECORD_HEADER, RECORD_SUMMED,
+    Salt, field, put, u32_at,
 };
 use super::{LogError, Lsn};
 
@@ -37,6 +37,7 @@ struct Frame {
 #[derive(Debug)]
 pub struct Batch {
     salt: Salt,
+    frame_payload: usize,
     bytes: Vec<u8>,
     records: Vec<u32>,
     /// The frames that are full, in order.
@@ -49,9 +50,10 @@ pub struct Batch {
 pub type Pushed<'a> = (Offset, u8, &'a [u8]);
 
 impl Batch {
-    pub(super) fn new(salt: Salt) -> Self {
+    pub(super) fn new(salt: Salt, frame_payload: usize) -> Self {
         Batch {
             salt,
+            frame_payload,
             bytes: vec![0; FRAME_HEADER],
             records: Vec::new(),
             full: Vec::new(),
@@ -77,7 +79,7 @@ impl Batch {
             self.bytes.truncate(from);
             return Err(LogError::TooLarge { bytes: end as u64 });
         }
-        let is_over = end - self.open.0 - FRAME_HEADER > FRAME_PAYLOAD;
+        let is_over = end - self.open.0 - FRAME_HEADER > self.frame_payload;
         let from = if is_over && self.records.len() > self.open.1 {
             self.move_to_next_frame(from)
         } else {

@@ -74,6 +74,7 @@ pub struct LogOptions {
     segment_size: u64,
     disk: Arc<dyn Disk>,
     spare_aside: bool,
+    frame_payload: usize,
 }
 
 impl LogOptions {
@@ -86,6 +87,15 @@ impl LogOptions {
                 .next_multiple_of(segment::HEADER),
             disk: Arc::new(SystemDisk),
             spare_aside: true,
+            frame_payload: FRAME_PAYLOAD,
+        }
+    }
+
+    /// With frames of so many bytes of records, unless a single one is larger.
+    pub fn with_frames_of(self, frame_payload: usize) -> Self {
+        LogOptions {
+            frame_payload,
+            ..self
         }
     }
 

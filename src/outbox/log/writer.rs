@@ -103,7 +103,7 @@ impl Log {
             epoch: epoch.saturating_add(1),
             marked,
             spare,
-            mark: Batch::new(salt),
+            mark: Batch::new(salt, 0),
             failure: None,
         };
         match log.mark() {
@@ -115,7 +115,7 @@ impl Log {
 
     /// An empty batch to fill, for this log only.
     pub fn batch(&self) -> Batch {
-        Batch::new(self.salt)
+        Batch::new(self.salt, self.options.frame_payload)
     }
 
     /// A handle for reading, also from other threads.
@@ -175,7 +175,7 @@ impl Log {
     }
 
     fn append_mark(&mut self) -> Result<(), LogError> {
-        let mut mark = std::mem::replace(&mut self.mark, Batch::new(self.salt));
+        let mut mark = std::mem::replace(&mut self.mark, Batch::new(self.salt, 0));
         let appended = self.append(&mut mark, 0);
         self.mark = mark;
         appended?;

@@ -1,0 +1,160 @@
+//! Whether the index agrees with itself: its sums and lists with a recount of its rows. For
+//! tests, simulations and whoever verifies a store; it reads everything.
+
+use std::collections::BTreeMap;
+
+use crate::domain::delivery::Status;
+use crate::domain::endpoint::EndpointNo;
+
+use super::pages::PagesError;
+use super::rows::{self, EVENT_COST, EventRow, LaneTotals};
+use super::{Lane, State, keys};
+
+/// Where a recount differs from what is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Disagreement {
+    #[error("{what}: {kept} is kept, {counted} is counted")]
+    Sum {
+        what: String,
+        kept: String,
+        counted: String,
+    },
+    #[error(transparent)]
+    Pages(#[from] PagesError),
+}
+
+/// What a walk over all events comes to.
+#[derive(Debug, Default)]
+struct Recount {
+    events: u64,
+    kept_bytes: u64,
+    open_bytes: u64,
+    totals: BTreeMap<EndpointNo, LaneTotals>,
+    queued: usize,
+    open: usize,
+    held: usize,
+    dead: usize,
+    finished: usize,
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    kept: &T,
+    counted: &T,
+) -> Result<(), Disagreement> {
+    if kept == counted {
+        return Ok(());
+    }
+    Err(Disagreement::Sum {
+        what: what.to_owned(),
+        kept: format!("{kept:?}"),
+        counted: format!("{counted:?}"),
+    })
+}
+
+impl State {
+    /// Counts everything anew and compares.
+    pub fn check(&self) -> Result<(), Disagreement> {
+        let count = self.recount()?;
+        let meta = &self.meta;
+        same("events", &meta.events, &count.events)?;
+        same("bytes kept", &meta.kept_bytes, &count.kept_bytes)?;
+        same("bytes open", &meta.open_bytes, &count.open_bytes)?;
+        for (no, lane) in &self.lanes {
+            let counted = count.totals.get(no).copied().unwrap_or_default();
+            same(&format!("totals of {}", lane.id), &lane.totals, &counted)?;
+        }
+        let listed = |tag: &[u8]| self.entries.scan(tag, &keys::end_of(tag), false).count();
+        same("queued", &listed(b"q"), &count.queued)?;
+        same("open", &listed(b"p"), &count.open)?;
+        same("held", &listed(b"h"), &count.held)?;
+        same("dead", &listed(b"x"), &count.dead)?;
+        same("finished", &listed(b"f"), &count.finished)?;
+        let recounted = self.recounted_segments()?;
+        same("rows of segments", &self.segments.counts(), &recounted)?;
+        same("faults of accounting", &self.segments.faults, &0)?;
+        self.check_sums(&count)
+    }
+
+    fn recount(&self) -> Result<Recount, Disagreement> {
+        let mut count = Recount::default();
+        let end = keys::end_of(keys::EVENTS);
+        for entry in self.entries.scan(keys::EVENTS, &end, false) {
+            let (key, value) = entry?;
+            let row: EventRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+            let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+            count.events += 1;
+            count.kept_bytes += u64::from(row.body_len) + EVENT_COST;
+            let mut is_open = false;
+            for (no, delivery) in self.delivery_rows(id)? {
+                let delivery = delivery.delivery().ok_or(PagesError::Damaged)?;
+                is_open |= count.add(no, delivery.status, &row);
+            }
+            match is_open {
+                true => count.open_bytes += u64::from(row.body_len),
+                false => count.finished += 1,
+            }
+        }
+        Ok(count)
+    }
+
+    fn check_sums(&self, count: &Recount) -> Result<(), Disagreement> {
+        let taking = || self.lanes.values().filter(|lane| lane.is_taking());
+        let pending: u64 = taking().map(|lane| lane.totals.pending_bytes).sum();
+        let aside: u64 = self.lanes.values().map(|lane| aside(lane)).sum();
+        // Both are exact while no endpoint has more than its share.
+        if taking().all(|lane| lane.totals.pending_bytes <= self.sums.share()) {
+            let counted = pending.min(count.open_bytes.saturating_sub(aside));
+            same("bytes pending", &self.pending_bytes(), &counted)?;
+        }
+        let numbers = |wanted: fn(&Lane) -> bool| {
+            let found = self.lanes.iter().filter(|(_, lane)| wanted(lane));
+            found.map(|(no, _)| *no).collect()
+        };
+        let backlogged = numbers(|lane| lane.totals.held > 0);
+        same("backlogged", &self.sums.backlogged, &backlogged)?;
+        let deleted = numbers(|lane| lane.deleted.is_some());
+        same("deleted", &self.sums.deleted, &deleted)
+    }
+}
+
+impl Recount {
+    /// Counts a delivery; whether it is open.
+    fn add(&mut self, no: EndpointNo, status: Status, event: &EventRow<'_>) -> bool {
+        let bytes = u64::from(event.body_len);
+        let sole = if event.deliveries < 2 { bytes } else { 0 };
+        let totals = self.totals.entry(no).or_default();
+        match status {
+            Status::Pending => {
+                totals.pending += 1;
+                totals.pending_bytes += bytes;
+                totals.sole_pending_bytes += sole;
+                self.queued += 1;
+            }
+            Status::Held => {
+                totals.held += 1;
+                totals.sole_held_bytes += sole;
+                self.held += 1;
+            }
+            Status::Delivered => totals.delivered += 1,
+            Status::Dead => {
+                totals.dead += 1;
+                self.dead += 1;
+            }
+        }
+        let is_open = matches!(status, Status::Pending | Status::Held);
+        self.open += usize::from(is_open);
+        is_open
+    }
+}
+
+/// The bytes of a lane that are open, go nowhere else and are not going out.
+fn aside(lane: &Lane) -> u64 {
+    let totals = &lane.totals;
+    let pending = if lane.is_taking() {
+        0
+    } else {
+        totals.sole_pending_bytes
+    };
+    totals.sole_held_bytes + pending
+}

@@ -1,0 +1,254 @@
+//! One machine: its disk, its clocks, the index files, and the process on it, with the real
+//! store and the real engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outboxd::clock::Clock;
+use outboxd::domain::time::Timestamp;
+use outboxd::outbox::committer::{Parts, WriterError};
+use outboxd::outbox::decide::Defaults;
+use outboxd::outbox::decide::limits::{LimitRules, Limits};
+use outboxd::outbox::handle::Shared;
+use outboxd::outbox::index::open::{Unusable, load};
+use outboxd::outbox::index::pages::{MemoryTree, Pages};
+use outboxd::outbox::index::{Flusher, Generations, Index, State};
+use outboxd::outbox::log::{Log, LogOptions};
+use outboxd::outbox::maintain::{Asked, Bulk, Cleaner, Cut, Keep};
+use outboxd::outbox::recovery::{self, Recovered};
+use outboxd::outbox::request::{Commits, Placed, Request, Step};
+use outboxd::outbox::writer::Writer;
+use outboxd::outbox::{Outbox, RecoveryKind};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::disk::SimDisk;
+
+pub const SEGMENT: u64 = 16 << 10;
+const STORE: [u8; 16] = *b"simulated store!";
+pub const HOUR: Duration = Duration::from_secs(3600);
+
+/// Clocks that stand still until they are moved, in milliseconds.
+#[derive(Debug)]
+pub struct SimClock {
+    pub wall: AtomicU64,
+    pub mono: AtomicU64,
+}
+
+impl Clock for SimClock {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.wall.load(Relaxed))
+    }
+
+    fn mono(&self) -> Duration {
+        Duration::from_millis(self.mono.load(Relaxed))
+    }
+}
+
+/// The files of the index: they outlive a process, and no power cut.
+#[derive(Default)]
+pub struct IndexFiles {
+    trees: Mutex<(Option<u64>, BTreeMap<u64, MemoryTree>)>,
+}
+
+impl IndexFiles {
+    pub fn lose(&self) {
+        *self.trees.lock().unwrap() = (None, BTreeMap::new());
+    }
+
+    /// From now on nothing can be written to them, or it can again.
+    pub fn set_broken(&self, is_broken: bool) {
+        for tree in self.trees.lock().unwrap().1.values() {
+            tree.set_broken(is_broken);
+        }
+    }
+}
+
+impl Generations for IndexFiles {
+    fn open(&self) -> Result<State, Unusable> {
+        let trees = self.trees.lock().unwrap();
+        let current = trees.0.and_then(|number| trees.1.get(&number));
+        let tree = current.ok_or(Unusable::Missing)?;
+        load(Pages::in_memory(tree), STORE)
+    }
+
+    fn create(&self) -> Result<(State, u64), Unusable> {
+        let mut trees = self.trees.lock().unwrap();
+        let number = trees.1.keys().last().map_or(1, |last| last + 1);
+        let tree = MemoryTree::default();
+        trees.1.insert(number, tree.clone());
+        let state = State::new(Some(Pages::in_memory(&tree)), STORE);
+        Ok((state, number))
+    }
+
+    fn adopt(&self, number: u64) -> std::io::Result<()> {
+        self.trees.lock().unwrap().0 = Some(number);
+        self.discard_others(number)
+    }
+
+    fn condemn(&self) {
+        self.trees.lock().unwrap().0 = None;
+    }
+
+    fn compact(&self, _: &Pages) -> Result<(Pages, u64), Unusable> {
+        Err(Unusable::Missing)
+    }
+
+    fn discard_others(&self, number: u64) -> std::io::Result<()> {
+        self.trees.lock().unwrap().1.retain(|key, _| *key == number);
+        Ok(())
+    }
+}
+
+/// What outlives a process.
+pub struct Machine {
+    pub disk: SimDisk,
+    pub clock: Arc<SimClock>,
+    pub index: Arc<IndexFiles>,
+    pub lives: u64,
+}
+
+/// The store in a running process.
+pub struct Store {
+    pub writer: Writer,
+    pub outbox: Outbox,
+    pub shared: Arc<Shared>,
+    pub commits: Commits,
+    pub cleaner: Cleaner,
+    pub bulk: Bulk,
+    /// Kept, as the writer nudges.
+    _nudges: Receiver<()>,
+    requests: std::sync::mpsc::Receiver<Request>,
+}
+
+impl Machine {
+    /// Starts a process, which recovers the store.
+    pub fn start(&mut self) -> Result<Store, String> {
+        self.lives += 1;
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let options = LogOptions::new(SEGMENT)
+            .on(Arc::new(self.disk.clone()))
+            .with_frames_of(2048);
+        let opened = Log::open(Path::new("/store"), options, Some(STORE));
+        let (log, found) = opened.map_err(|error| said(&error))?;
+        if !found.damage.is_empty() {
+            return Err(format!("VIOLATION: damage without any: {:?}", found.damage));
+        }
+        let generations: Arc<dyn Generations> = self.index.clone();
+        let flusher = |index: Index| Ok(Flusher::manual(index, self.index.clone()));
+        let recovered = recovery::recover(&log, &found, &generations, &flusher);
+        let recovered = recovered.map_err(|error| said(&error))?;
+        self.assemble(log, generations, recovered)
+            .map_err(|error| said(&error))
+    }
+
+    fn assemble(
+        &self,
+        log: Log,
+        generations: Arc<dyn Generations>,
+        recovered: Recovered,
+    ) -> Result<Store, WriterError> {
+        let Recovered {
+            index,
+            flusher,
+            kind,
+            damaged,
+            met,
+        } = recovered;
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let reader = log.reader();
+        let shared = Shared::new(
+            index.clone(),
+            reader,
+            generations,
+            clock,
+            tokio::sync::watch::Sender::new(None),
+            (kind, Duration::ZERO),
+            met,
+        );
+        shared.count_damage(damaged);
+        let shared = Arc::new(shared);
+        let limits = Limits::new(&LimitRules {
+            max_size: 1 << 20,
+            endpoint_share: 1.0,
+            min_free_disk: 0,
+            idempotency_window: 2 * HOUR,
+            max_in_flight: 8,
+            segment_size: SEGMENT,
+        });
+        let (nudge, nudges) = sync_channel(1);
+        let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
+        let mut writer = Writer::new(Parts {
+            log,
+            index,
+            flusher,
+            limits,
+            defaults: Defaults::default(),
+            shared: shared.clone(),
+            commits: sender,
+            random: SmallRng::seed_from_u64(self.lives),
+            nudge,
+        });
+        writer.begin(Vec::new())?;
+        let keep = Keep {
+            delivered: HOUR,
+            dead: HOUR,
+            held: 1000 * HOUR,
+            erased: HOUR,
+            max_size: 1 << 30,
+            min_free_disk: 0,
+            segment_size: SEGMENT,
+        };
+        let (share, max_size) = writer.shares();
+        let (requests, asked) = std::sync::mpsc::channel();
+        Ok(Store {
+            writer,
+            outbox: Outbox::new(shared.clone(), requests),
+            cleaner: Cleaner::new(keep, shared.clone()),
+            bulk: Bulk::new(shared.clone(), share, max_size),
+            shared,
+            commits,
+            _nudges: nudges,
+            requests: asked,
+        })
+    }
+}
+
+impl Store {
+    /// Hands on what the handle was asked for.
+    pub fn take_requests(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            self.writer.enqueue(request);
+        }
+    }
+
+    pub fn recovery(&self) -> RecoveryKind {
+        self.shared.recovery.0
+    }
+}
+
+/// The writer, asked directly. What it could not go on with is kept.
+pub struct Direct<'a> {
+    pub writer: &'a mut Writer,
+    pub failed: Option<WriterError>,
+    pub refused: u64,
+}
+
+impl Asked for Direct<'_> {
+    fn ask(&mut self, step: Step) -> Result<Placed, Cut> {
+        match self.writer.take_step(step) {
+            Ok(placed) => {
+                self.refused += u64::from(!placed.is_durable());
+                Ok(placed)
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                Err(Cut::Stopped)
+            }
+        }
+    }
+}
