@@ -158,10 +158,11 @@ fn stored(out: &mut Exposition, status: &Status) {
     for (name, help, value) in counters {
         out.single(name, "counter", help, value);
     }
-    stored_gauges(out, outbox);
+    stored_gauges(out, status);
 }
 
-fn stored_gauges(out: &mut Exposition, outbox: &OutboxStatus) {
+fn stored_gauges(out: &mut Exposition, status: &Status) {
+    let outbox = &status.outbox;
     let gauges = [
         ("outboxd_log_bytes", "Size of the log.", outbox.log_bytes),
         (

@@ -10,6 +10,7 @@ pub struct Counters {
     duplicates: AtomicU64,
     key_reused: AtomicU64,
     full: AtomicU64,
+    too_large: AtomicU64,
     disk_low: AtomicU64,
     failed: AtomicU64,
     shutting_down: AtomicU64,
@@ -24,7 +25,7 @@ pub struct Ingested {
     /// Events that repeated an idempotency key and its content.
     pub duplicates: u64,
     /// Requests that were refused although well-formed, by reason.
-    pub refused: [(&'static str, u64); 6],
+    pub refused: [(&'static str, u64); 7],
 }
 
 impl Counters {
@@ -37,7 +38,8 @@ impl Counters {
         let counter = match refused {
             Refused::KeyReused { .. } => &self.key_reused,
             Refused::Full => &self.full,
-            Refused::DiskLow => &self.disk_low,
+            Refused::TooLarge { .. } => &self.too_large,
+            Refused::DiskLow | Refused::NoInodes | Refused::IndexBehind => &self.disk_low,
             Refused::Failed => &self.failed,
             Refused::ShuttingDown => &self.shutting_down,
         };
@@ -52,6 +54,7 @@ impl Counters {
         let refused = [
             ("key_reused", &self.key_reused),
             ("full", &self.full),
+            ("too_large", &self.too_large),
             ("disk_low", &self.disk_low),
             ("failed", &self.failed),
             ("shutting_down", &self.shutting_down),
