@@ -16,7 +16,10 @@ use crate::api::{Api, serve};
 use crate::app::App;
 use crate::config::Config;
 use crate::dispatch::{Dispatch, DispatchGauges, Stop};
-use crate::outbox::{Defaults, Keep, OpenError, Opened, Options, Outbox, StoreFailure};
+use crate::outbox::{
+    Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, StoreFailure,
+    forbid_reads_here,
+};
 use crate::transport::{Transport, TransportError};
 
 /// How long requests under way may take to finish after a stop was asked for.
@@ -73,6 +76,7 @@ impl Addresses {
 /// delivers.
 pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
     raise_open_files();
+    forbid_reads_here();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -105,12 +109,13 @@ async fn serve_until_stopped(
     let addresses = Addresses::of(&listeners);
     let gauges = Arc::new(DispatchGauges::default());
     let (stop, stopping) = watch::channel(Stop::No);
-    let (mut dispatch, attempts) = Dispatch::new(
+    let dispatch = Dispatch::new(
         outbox.clone(),
         transport,
         config.delivery.max_in_flight,
         gauges.clone(),
     );
+    let (mut dispatch, attempts) = dispatch.map_err(cannot("start the reading thread"))?;
     dispatch.begin(&lanes);
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
@@ -123,7 +128,10 @@ async fn serve_until_stopped(
         let _ = intake.wait_for(|stop| *stop > Stop::No).await;
     };
     let served = tokio::spawn(serve::serve(listeners, api, closing, REQUEST_DEADLINE));
-    started(&outbox, &addresses);
+    let at_start = outbox.clone();
+    let status = tokio::task::spawn_blocking(move || at_start.status()).await;
+    let status = status.map_err(|error| cannot("read the store")(error.into()))?;
+    started(&status, &addresses);
     ready(&addresses);
     let watching = tokio::spawn(watch_signals(signals, stop.clone()));
     let mut asked = stop.subscribe();
@@ -225,8 +233,7 @@ fn raise_open_files() {
     }
 }
 
-fn started(outbox: &Outbox, addresses: &Addresses) {
-    let status = outbox.status();
+fn started(status: &OutboxStatus, addresses: &Addresses) {
     let seconds = status.recovery_took.as_secs_f64();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

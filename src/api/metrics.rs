@@ -52,6 +52,7 @@ fn written(status: &Status) -> String {
     ingest(&mut out, status);
     dispatch(&mut out, status);
     stored(&mut out, status);
+    holds(&mut out, status);
     out.0
 }
 
@@ -190,4 +191,32 @@ fn stored_gauges(out: &mut Exposition, status: &Status) {
     for (name, help, value) in gauges {
         out.single(name, "gauge", help, value);
     }
+}
+
+fn holds(out: &mut Exposition, status: &Status) {
+    let holds = &status.outbox.holds;
+    out.single(
+        "outboxd_index_read_holds_total",
+        "counter",
+        "Times that a read has held the index; commits wait for it meanwhile.",
+        holds.count,
+    );
+    out.single(
+        "outboxd_index_read_holds_long_total",
+        "counter",
+        "Of these the ones longer than 2 ms.",
+        holds.long,
+    );
+    out.single(
+        "outboxd_index_read_hold_seconds_max",
+        "gauge",
+        "The longest that a read has held the index since the start.",
+        holds.longest.as_secs_f64(),
+    );
+    out.single(
+        "outboxd_index_read_hold_rows_max",
+        "gauge",
+        "The most rows that were read in one such hold since the start.",
+        holds.most_rows,
+    );
 }

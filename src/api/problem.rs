@@ -37,6 +37,7 @@ pub enum Kind {
     OutboxFull,
     DiskLow,
     StoreFailed,
+    Unreadable,
     ShuttingDown,
     NotReady,
     Busy,
@@ -83,6 +84,7 @@ impl Kind {
             Kind::OutboxFull => ("outbox-full", S::SERVICE_UNAVAILABLE, "Outbox full"),
             Kind::DiskLow => ("disk-low", S::SERVICE_UNAVAILABLE, "Disk low"),
             Kind::StoreFailed => ("store-failed", S::SERVICE_UNAVAILABLE, "Store failed"),
+            Kind::Unreadable => ("unreadable", S::SERVICE_UNAVAILABLE, "Store unreadable"),
             Kind::ShuttingDown => ("shutting-down", S::SERVICE_UNAVAILABLE, "Shutting down"),
             Kind::NotReady => ("not-ready", S::SERVICE_UNAVAILABLE, "Not ready"),
             Kind::Busy => ("busy", S::SERVICE_UNAVAILABLE, "Busy"),
@@ -94,7 +96,7 @@ impl Kind {
         match self {
             Kind::OutboxFull => Some("10"),
             Kind::DiskLow => Some("30"),
-            Kind::StoreFailed | Kind::ShuttingDown => Some("5"),
+            Kind::StoreFailed | Kind::Unreadable | Kind::ShuttingDown => Some("5"),
             Kind::NotReady | Kind::Busy => Some("1"),
             _ => None,
         }
@@ -192,6 +194,10 @@ impl From<ReadError> for Problem {
             ReadError::Damaged(_) => {
                 tracing::error!(%error, "a stored record could not be read");
                 Kind::Damaged
+            }
+            ReadError::Unreadable(_) => {
+                tracing::warn!(%error, "a request was refused");
+                Kind::Unreadable
             }
             ReadError::Index(_) => Kind::StoreFailed,
             ReadError::ShuttingDown => Kind::ShuttingDown,

@@ -348,6 +348,7 @@ mod tests {
             status: Status::Pending,
             reason: None,
             attempts: Vec::new(),
+            attempts_omitted: false,
             attempt_count: 0,
             next_attempt_at: Some(due),
             accepted_at: now(),

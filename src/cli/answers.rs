@@ -54,6 +54,8 @@ pub struct Delivery {
     pub reason: Option<String>,
     #[serde(default)]
     pub attempts: Vec<Attempt>,
+    #[serde(default)]
+    pub attempts_omitted: bool,
     pub attempt_count: u64,
     pub next_attempt_at: Option<Timestamp>,
     pub accepted_at: Timestamp,

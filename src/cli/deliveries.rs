@@ -215,6 +215,9 @@ fn moments(
         what: "accepted".to_owned(),
         remark: match dropped {
             0 => String::new(),
+            n if delivery.attempts_omitted => {
+                format!("{n} attempts are left out here; `deliveries show` has them")
+            }
             n => format!("{n} earlier attempts are no longer kept"),
         },
     }];

@@ -1,8 +1,8 @@
 //! Drives the engine: what the outbox commits goes in, attempts and outcomes come out.
 //!
 //! One task owns the engine, the bodies kept in memory and the attempts under way. It
-//! never touches the disk but for short reads of the index (a refill), never decides
-//! anything about a delivery (that is the engine's), and never waits for an attempt.
+//! never reads the store (`readings` does, on a thread of its own), never decides anything
+//! about a delivery (that is the engine's), and never waits for an attempt.
 
 mod attempts;
 mod bodies;
@@ -10,7 +10,6 @@ mod gauges;
 mod questions;
 mod readings;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -32,7 +31,7 @@ use bodies::Bodies;
 pub use gauges::{DispatchGauges, Dispatched};
 use questions::Question;
 pub use questions::{LaneView, Questions};
-use readings::Walk;
+use readings::{Reading, Readings};
 
 /// How many bytes of bodies are kept in memory.
 const BODY_BUDGET: usize = 64 << 20;
@@ -40,9 +39,6 @@ const BODY_BUDGET: usize = 64 << 20;
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the disk is looked at again while nothing is attempted for want of space.
 const SPACE_WAIT: Duration = Duration::from_secs(1);
-
-/// A reading of heads goes before all else once in so many turns.
-const TURNS_A_WALK: u32 = 16;
 
 /// How far a stop has come. It only ever goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,8 +67,7 @@ pub struct Dispatch {
     judged: Option<Ended>,
     asking: Questions,
     asked: mpsc::Receiver<Question>,
-    /// Readings of heads that are still to be made.
-    walks: VecDeque<Walk>,
+    readings: Readings,
     /// Starts held back while outcomes could not be stored.
     parked: Vec<(EndpointNo, Entry)>,
     /// When the disk is looked at again for them.
@@ -81,16 +76,18 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
+    /// Starts the thread that reads the index.
     pub fn new(
         outbox: Outbox,
         transport: Transport,
         max_in_flight: usize,
         gauges: Arc<DispatchGauges>,
-    ) -> (Dispatch, Attempts) {
+    ) -> std::io::Result<(Dispatch, Attempts)> {
         let (ended, attempts) = mpsc::unbounded_channel();
         let (asking, asked) = Questions::new();
         let dispatch = Dispatch {
             engine: Engine::new(max_in_flight),
+            readings: Readings::start(outbox.clone())?,
             outbox,
             transport,
             bodies: Bodies::new(BODY_BUDGET),
@@ -101,12 +98,11 @@ impl Dispatch {
             judged: None,
             asking,
             asked,
-            walks: VecDeque::new(),
             parked: Vec::new(),
             look_again: None,
             commands: Vec::new(),
         };
-        (dispatch, Attempts(attempts))
+        Ok((dispatch, Attempts(attempts)))
     }
 
     /// A handle for questions while it runs.
@@ -144,17 +140,18 @@ impl Dispatch {
     ) {
         let mut drain_until: Option<tokio::time::Instant> = None;
         let mut stopped = false;
-        let mut turns = 0_u32;
         loop {
             self.show();
-            turns = turns.wrapping_add(1);
-            // Under load there is always something else to do.
-            if turns.is_multiple_of(TURNS_A_WALK) {
-                self.walk();
-            }
+            self.readings.hand_over();
             let wake = self.wake_at();
             tokio::select! {
                 biased;
+                // First, as there is one batch of them at most.
+                answers = self.readings.answers() => match answers {
+                    Some(answers) => answers.into_iter().for_each(|answer| self.tell(answer)),
+                    // Why the thread has ended it has told.
+                    None => return,
+                },
                 commit = commits.recv() => match commit {
                     Some(commit) => self.committed(commit, &mut commits),
                     None => return,
@@ -168,7 +165,6 @@ impl Dispatch {
                     }
                 }
                 () = until(wake), if wake.is_some() => self.woken(),
-                () = tokio::task::yield_now(), if !self.walks.is_empty() => self.walk(),
                 () = until(drain_until), if drain_until.is_some() && !stopped => {}
             }
             let drained = drain_until.is_some_and(|deadline| {
@@ -195,14 +191,6 @@ impl Dispatch {
         Now {
             wall: clock::now(),
             mono: self.started.elapsed(),
-        }
-    }
-
-    /// One reading of heads. Behind a chain that is stuck there may be many without any, so
-    /// all else takes its turn between them.
-    fn walk(&mut self) {
-        if let Some((no, from, limit)) = self.walks.pop_front() {
-            self.tell(readings::heads(&self.outbox, no, from, limit));
         }
     }
 
@@ -246,20 +234,13 @@ impl Dispatch {
 
     /// The same for one of many inputs that come together.
     fn tell_at(&mut self, now: Now, input: Input) {
-        let mut inputs = VecDeque::new();
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let mut commands = std::mem::take(&mut self.commands);
-            self.engine
-                .handle(input, now, &mut self.random, &mut commands);
-            for command in commands.drain(..) {
-                inputs.extend(self.carry_out(command));
-            }
-            if self.commands.capacity() < commands.capacity() {
-                self.commands = commands;
-            }
-            next = inputs.pop_front();
+        let mut commands = std::mem::take(&mut self.commands);
+        self.engine
+            .handle(input, now, &mut self.random, &mut commands);
+        for command in commands.drain(..) {
+            self.carry_out(command);
         }
+        self.commands = commands;
     }
 
     fn show(&self) {
@@ -270,7 +251,7 @@ impl Dispatch {
             .store(stats.breakers_open as u64, Relaxed);
     }
 
-    fn carry_out(&mut self, command: Command) -> Option<Input> {
+    fn carry_out(&mut self, command: Command) {
         match command {
             Command::Start { no, entry } => {
                 if self.outbox.is_out_of_space() {
@@ -280,7 +261,6 @@ impl Dispatch {
                 } else {
                     self.start(no, entry);
                 }
-                None
             }
             Command::Store {
                 no,
@@ -288,23 +268,17 @@ impl Dispatch {
                 next,
                 disable,
                 awaited,
-            } => {
-                self.store(no, event, next, disable, awaited);
-                None
-            }
+            } => self.store(no, event, next, disable, awaited),
             Command::Refill {
                 no,
                 from,
                 limit,
-                heads: false,
-            } => Some(readings::refill(&self.outbox, no, from, limit)),
-            Command::Refill {
-                no, from, limit, ..
-            } => {
-                self.walks.push_back((no, from, limit));
-                None
-            }
-            Command::Head { no, chain } => Some(readings::head(&self.outbox, no, chain)),
+                heads,
+            } => self.readings.want(match heads {
+                true => Reading::Heads(no, from, limit),
+                false => Reading::Pending(no, from, limit),
+            }),
+            Command::Head { no, chain } => self.readings.want(Reading::Head(no, chain)),
             Command::BreakerChanged { no, open } => {
                 if let Some(endpoint) = self.outbox.in_force(no) {
                     if open {
@@ -313,7 +287,6 @@ impl Dispatch {
                         tracing::info!(endpoint = %endpoint.id, "circuit breaker closed: the endpoint takes deliveries again");
                     }
                 }
-                None
             }
         }
     }
@@ -427,9 +400,9 @@ impl Dispatch {
                 }
                 self.tell_at(now, Input::Queued { no, entry });
             }
-            Notice::Withdrawn { no, event } => {
+            Notice::Withdrawn { no, event, chain } => {
                 self.bodies.release(event);
-                let chain = readings::chain_of(&self.outbox, no, event);
+                let chain = Some(chain);
                 self.tell_at(now, Input::Withdrawn { no, event, chain });
             }
             Notice::Stored { no, event } => self.tell_at(now, Input::Stored { no, event }),

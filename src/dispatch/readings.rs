@@ -1,21 +1,121 @@
-//! Reads of the index for the engine. The engine repeats a read that failed after a second.
+//! What the engine wants to know of the index, read on a thread of its own: the disk may be
+//! slow or sick, and the thread that does all network does not wait for it.
+//!
+//! The dispatcher hands over a batch and takes the answers to all of it before it hands over
+//! the next: what is wanted meanwhile shares one wake-up, and nothing piles up on the way.
+//! How much can be wanted the engine bounds. A reading that fails is tried again by the
+//! engine, after a second.
 
-use crate::domain::endpoint::{EndpointNo, Ordering};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc as blocking;
+
+use tokio::sync::mpsc;
+
+use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{Entry, Input, Key};
-use crate::domain::event::EventId;
 use crate::outbox::{Outbox, ReadError};
 
-/// A reading of heads to be made: the endpoint, from where, and how many.
-pub(super) type Walk = (EndpointNo, Key, usize);
+/// So many readings are handed over at once.
+const BATCH: usize = 64;
 
-/// The pending deliveries of an endpoint.
-pub(super) fn refill(outbox: &Outbox, no: EndpointNo, from: Key, limit: usize) -> Input {
-    refilled(no, from, outbox.pending(no, from, limit))
+/// A reading to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// The pending deliveries of an endpoint, at most so many.
+    Pending(EndpointNo, Key, usize),
+    /// The same, but of each chain the head only.
+    Heads(EndpointNo, Key, usize),
+    /// The head of a chain.
+    Head(EndpointNo, u64),
 }
 
-/// The same, but of each chain the head only.
-pub(super) fn heads(outbox: &Outbox, no: EndpointNo, from: Key, limit: usize) -> Input {
-    refilled(no, from, outbox.heads(no, from, limit))
+/// The readings that are still to be made, and the thread that makes them.
+pub(super) struct Readings {
+    short: VecDeque<Reading>,
+    /// Behind a chain that is stuck there may be many of these without any answer: one of
+    /// them shares a batch with all others.
+    long: VecDeque<Reading>,
+    under_way: bool,
+    batches: blocking::SyncSender<Vec<Reading>>,
+    answers: mpsc::Receiver<Vec<Input>>,
+}
+
+impl Readings {
+    /// Starts the thread. It ends with the dispatcher.
+    pub fn start(outbox: Outbox) -> std::io::Result<Readings> {
+        let (batches, asked) = blocking::sync_channel(1);
+        let (answering, answers) = mpsc::channel(1);
+        let run = move || {
+            let reading = AssertUnwindSafe(|| serve(&outbox, &asked, &answering));
+            if catch_unwind(reading).is_err() {
+                outbox.distrust("the thread that reads for the dispatcher panicked");
+            }
+        };
+        std::thread::Builder::new()
+            .name("dispatch-read".into())
+            .spawn(run)?;
+        Ok(Readings {
+            short: VecDeque::new(),
+            long: VecDeque::new(),
+            under_way: false,
+            batches,
+            answers,
+        })
+    }
+
+    pub fn want(&mut self, reading: Reading) {
+        match reading {
+            Reading::Heads(..) => self.long.push_back(reading),
+            Reading::Pending(..) | Reading::Head(..) => self.short.push_back(reading),
+        }
+    }
+
+    /// Hands over what is wanted, if the thread has nothing to do.
+    pub fn hand_over(&mut self) {
+        if self.under_way || (self.short.is_empty() && self.long.is_empty()) {
+            return;
+        }
+        let many = self.short.len().min(BATCH);
+        let mut batch: Vec<Reading> = self.short.drain(..many).collect();
+        batch.extend(self.long.pop_front());
+        // It is empty, and without the thread `answers` ends.
+        self.under_way = self.batches.try_send(batch).is_ok();
+    }
+
+    /// The answers to a batch; `None`: the thread has ended.
+    pub async fn answers(&mut self) -> Option<Vec<Input>> {
+        let answers = self.answers.recv().await;
+        self.under_way = false;
+        answers
+    }
+}
+
+fn serve(
+    outbox: &Outbox,
+    asked: &blocking::Receiver<Vec<Reading>>,
+    answering: &mpsc::Sender<Vec<Input>>,
+) {
+    while let Ok(batch) = asked.recv() {
+        let answers = batch.into_iter().map(|reading| read(outbox, reading));
+        if answering.blocking_send(answers.collect()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read(outbox: &Outbox, reading: Reading) -> Input {
+    match reading {
+        Reading::Pending(no, from, limit) => refilled(no, from, outbox.pending(no, from, limit)),
+        Reading::Heads(no, from, limit) => refilled(no, from, outbox.heads(no, from, limit)),
+        Reading::Head(no, chain) => match outbox.head(no, chain) {
+            Ok(head) => Input::Headed { no, chain, head },
+            Err(error) => {
+                report(no, &error);
+                Input::Unread { no, chain }
+            }
+        },
+    }
 }
 
 fn refilled(
@@ -28,29 +128,6 @@ fn refilled(
         (Vec::new(), Some(from))
     });
     Input::Refilled { no, entries, next }
-}
-
-/// The head of a chain.
-pub(super) fn head(outbox: &Outbox, no: EndpointNo, chain: u64) -> Input {
-    match outbox.head(no, chain) {
-        Ok(head) => Input::Headed { no, chain, head },
-        Err(error) => {
-            report(no, &error);
-            Input::Unread { no, chain }
-        }
-    }
-}
-
-/// The chain of a delivery's event, if its endpoint keeps order by key.
-pub(super) fn chain_of(outbox: &Outbox, no: EndpointNo, event: EventId) -> Option<u64> {
-    let endpoint = outbox.in_force(no)?;
-    if endpoint.ordering != Ordering::Key {
-        return None;
-    }
-    outbox.chain_of(event).unwrap_or_else(|error| {
-        report(no, &error);
-        None
-    })
 }
 
 fn report(no: EndpointNo, error: &ReadError) {

@@ -16,7 +16,7 @@ use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
 use crate::domain::retry::RetryOverrides;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::shown::status_shown;
-use crate::outbox::index::{State, keys};
+use crate::outbox::index::{Index, Readers, State, keys};
 use crate::outbox::maintain::moving;
 use crate::outbox::request::{Request, Step};
 use crate::outbox::{
@@ -844,6 +844,8 @@ proptest! {
             until: None,
             last: u128::MAX,
         };
+        let readers = Readers::new(Index::new(state));
+        let state = readers.read();
         let lane = &state.lanes[&EndpointNo(1)];
         let expected: Vec<EventId> = (from.max(1)..=steps.len() as u128).map(EventId).filter(|id| {
             let row = state.delivery_row(*id, EndpointNo(1)).unwrap().unwrap();
@@ -852,7 +854,7 @@ proptest! {
         let (mut found, mut next) = (Vec::new(), Some(from));
         while let Some(position) = next {
             let mut some = Vec::new();
-            next = choice.walk(&state, lane, position, wanted, &mut some).unwrap();
+            next = choice.walk(&readers.read(), lane, position, wanted, &mut some).unwrap();
             prop_assert!(some.len() <= wanted);
             prop_assert!(next.is_none_or(|next| next > position || some.is_empty()));
             found.append(&mut some);

@@ -9,17 +9,12 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
-use crate::domain::event::{NewEvent, Tenant};
-use crate::domain::time::Timestamp;
+use crate::domain::event::NewEvent;
 use crate::outbox::endpoints::Endpoints;
-use crate::outbox::index::{Generations, Index, Lane};
+use crate::outbox::index::{Generations, Readers};
 use crate::outbox::log::LogReader;
-use crate::outbox::record;
 use crate::outbox::request::{Outcome, Request};
-use crate::outbox::views::{
-    ActRefused, Action, Cursor, EndpointState, OutboxStatus, Page, Receipt, RecoveryKind, Refused,
-    StatusCounts,
-};
+use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused};
 
 /// The store has failed and the process must end; recovery decides what is true.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +23,7 @@ pub struct StoreFailure(pub String);
 
 /// What the writer thread and the handles share.
 pub struct Shared {
-    pub index: Index,
+    pub index: Readers,
     pub log: LogReader,
     pub generations: Arc<dyn Generations>,
     pub clock: Arc<dyn Clock>,
@@ -42,8 +37,6 @@ pub struct Shared {
     pub jobs_ended: watch::Sender<u64>,
 }
 
-/// How many lanes are looked at under one lock.
-const LANES_AT_ONCE: usize = 256;
 /// So many damaged records are told apart.
 pub const MET_MAX: usize = 100_000;
 
@@ -67,7 +60,7 @@ pub struct Gauges {
 
 impl Shared {
     pub fn new(
-        index: Index,
+        index: Readers,
         log: LogReader,
         generations: Arc<dyn Generations>,
         clock: Arc<dyn Clock>,
@@ -193,121 +186,18 @@ impl Outbox {
         self.shared.endpoints().get(no).cloned()
     }
 
+    /// The index cannot be read: the process ends, and its next start builds it anew.
+    pub fn distrust(&self, reason: &str) {
+        self.shared.index_failed(reason);
+    }
+
     /// Whether outcomes cannot be stored for want of space: nothing should be attempted.
     pub fn is_out_of_space(&self) -> bool {
         self.shared.gauges.pressure.load(Relaxed) > 0
     }
 
-    pub fn status(&self) -> OutboxStatus {
-        let mut deliveries = StatusCounts::default();
-        let (mut disabled, mut waiting) = (0, Vec::new());
-        for (no, lane) in &self.shared.index.read().lanes {
-            let totals = &lane.totals;
-            deliveries.delivered += totals.delivered;
-            deliveries.dead += totals.dead;
-            if lane.deleted.is_some() {
-                deliveries.dead += totals.held + totals.pending;
-            } else if lane.state.is_holding() {
-                deliveries.held += totals.held + totals.pending;
-                disabled += u64::from(lane.state.missing.is_none());
-            } else {
-                deliveries.held += totals.held;
-                deliveries.pending += totals.pending;
-                if totals.pending > 0 {
-                    waiting.push(*no);
-                }
-            }
-        }
-        let mut oldest: Option<Timestamp> = None;
-        // A piece at a time: the writer must not wait for thousands of them.
-        for some in waiting.chunks(LANES_AT_ONCE) {
-            let state = self.shared.index.read();
-            let found = some.iter().filter_map(|no| state.oldest_open(*no));
-            oldest = oldest.into_iter().chain(found).min();
-        }
-        let index_bytes = {
-            let state = self.shared.index.read();
-            let pages = state.entries.pages();
-            pages.map_or(0, |pages| pages.size_on_disk())
-        };
-        let gauges = &self.shared.gauges;
-        OutboxStatus {
-            deliveries,
-            oldest_pending: oldest,
-            log_bytes: gauges.log_bytes.load(Relaxed),
-            index_bytes,
-            free_bytes: gauges.free_bytes.load(Relaxed),
-            endpoints: self.shared.endpoints().len() as u64,
-            endpoints_disabled: disabled,
-            damaged_records: gauges.damaged_records.load(Relaxed),
-            held_dropped: gauges.space_deaths.load(Relaxed),
-            cleaning_passes: gauges.cleaning_passes.load(Relaxed),
-            cleaning_cut_short: gauges.cleaning_cut_short.load(Relaxed),
-            refused_batches: gauges.refused_batches.load(Relaxed),
-            unknown_records: self.shared.index.read().unknown,
-            recovery: self.shared.recovery.0,
-            recovery_took: self.shared.recovery.1,
-        }
-    }
-
-    /// Endpoints in force, in order of their ids, each with its state: those of `tenant`
-    /// if one is named, past the id `after`, at most `limit`.
-    pub fn endpoints(
-        &self,
-        tenant: Option<&Tenant>,
-        after: Option<&EndpointId>,
-        limit: usize,
-    ) -> Page<(Arc<Endpoint>, EndpointState)> {
-        let endpoints = self.shared.endpoints();
-        let state = self.shared.index.read();
-        let mut items = Vec::new();
-        for (no, endpoint) in endpoints.from(after) {
-            if tenant.is_some_and(|tenant| *tenant != endpoint.tenant) {
-                continue;
-            }
-            if items.len() >= limit {
-                let last: Option<&(Arc<Endpoint>, EndpointState)> = items.last();
-                let next = last.map(|(endpoint, _)| Cursor(endpoint.id.to_string()));
-                return Page { items, next };
-            }
-            let lane = state.lanes.get(&no);
-            items.push((
-                endpoint.clone(),
-                lane.map(|lane| endpoint_state(lane)).unwrap_or_default(),
-            ));
-        }
-        Page { items, next: None }
-    }
-
-    pub fn endpoint(&self, id: &EndpointId) -> Option<(Arc<Endpoint>, EndpointState)> {
-        let endpoints = self.shared.endpoints();
-        let no = endpoints.number_of(id)?;
-        let endpoint = endpoints.get(no)?.clone();
-        let state = self.shared.index.read();
-        Some((endpoint, endpoint_state(state.lanes.get(&no)?)))
-    }
-
     /// The number of an endpoint that is in force.
     pub fn number_of(&self, id: &EndpointId) -> Option<EndpointNo> {
         self.shared.endpoints().number_of(id)
-    }
-}
-
-fn endpoint_state(lane: &Lane) -> EndpointState {
-    let holding = lane.state.is_holding();
-    let (totals, state) = (&lane.totals, &lane.state);
-    let by_hand = state
-        .off_in_file
-        .map(|since| (crate::domain::endpoint::DisabledReason::Manual, since));
-    let disabled = state
-        .disabled
-        .and_then(|(reason, at)| Some((record::disabled_of(reason)?, at)))
-        .or(by_hand);
-    EndpointState {
-        pending: if holding { 0 } else { totals.pending },
-        held: totals.held + if holding { totals.pending } else { 0 },
-        dead: totals.dead,
-        disabled: disabled.map(|(reason, _)| reason),
-        disabled_at: disabled.map(|(_, at)| Timestamp::from_millis(at)),
     }
 }

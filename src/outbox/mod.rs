@@ -25,10 +25,7 @@ pub mod views;
 pub mod waiting;
 pub mod writer;
 
-mod asked;
 mod disk_watch;
-mod list;
-mod queue;
 mod read;
 mod steps;
 
@@ -38,6 +35,7 @@ mod bulk_tests;
 pub use decide::Defaults;
 pub use directory::OpenError;
 pub use handle::{Outbox, StoreFailure};
+pub use index::forbid_reads_here;
 pub use maintain::Keep;
 pub use open::{LaneStart, Opened, Options};
 pub use request::{Commit, Commits, Notice, Outcome};

@@ -20,7 +20,7 @@ use crate::outbox::directory::{
 };
 use crate::outbox::handle::{Outbox, Shared, StoreFailure};
 use crate::outbox::index::open::Place;
-use crate::outbox::index::{Flusher, Generations, Index, IndexFailure};
+use crate::outbox::index::{Flusher, Generations, Index, IndexFailure, Readers};
 use crate::outbox::log::{Log, LogOptions};
 use crate::outbox::maintain::{Bulk, Cleaner, Cut, Keep, Requests};
 use crate::outbox::recovery::{self, Recovered};
@@ -127,7 +127,7 @@ impl Outbox {
             met,
         } = recovery::recover(&log, &found, &generations, &start)?;
         let shared = Arc::new(Shared::new(
-            index.clone(),
+            Readers::new(index.clone()),
             log.reader(),
             generations.clone(),
             Arc::new(SystemClock::default()),

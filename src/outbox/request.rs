@@ -213,7 +213,12 @@ pub enum Notice {
         content: Option<Arc<Content>>,
     },
     /// A delivery is no longer pending for a reason that is no attempt's.
-    Withdrawn { no: EndpointNo, event: EventId },
+    Withdrawn {
+        no: EndpointNo,
+        event: EventId,
+        /// That of the event's key; 0: it has none.
+        chain: u64,
+    },
     /// An outcome is in the index.
     Stored { no: EndpointNo, event: EventId },
     /// An endpoint is new, or its definition changed.

@@ -11,6 +11,7 @@ use crate::domain::endpoint::{
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
+use crate::outbox::index::HoldsView;
 
 /// The answer to an event that was accepted and is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +184,8 @@ pub struct DeliveryView {
     pub status: Status,
     pub reason: Option<Reason>,
     pub attempts: Vec<Attempt>,
+    /// There are some that this answer leaves out; a read of the delivery alone has them.
+    pub attempts_omitted: bool,
     pub attempt_count: u32,
     pub next_attempt_at: Option<Timestamp>,
     pub accepted_at: Timestamp,
@@ -240,9 +243,12 @@ pub enum ReadError {
     Erased,
     #[error("the cursor is not one that a list gave")]
     BadCursor,
-    /// The bytes on disk failed their checksum, or could not be read.
-    #[error("the stored record is damaged or unreadable: {0}")]
+    /// The bytes on disk failed their checksum, or are not there.
+    #[error("the stored record is damaged: {0}")]
     Damaged(String),
+    /// The store could not be read just now; trying again may help.
+    #[error("the store cannot be read just now: {0}")]
+    Unreadable(String),
     /// The process ends, and its next start builds the index anew.
     #[error("the index is damaged and has to be built anew: {0}")]
     Index(String),
@@ -297,6 +303,8 @@ pub struct OutboxStatus {
     pub unknown_records: u64,
     pub recovery: RecoveryKind,
     pub recovery_took: Duration,
+    /// How reads have held the index.
+    pub holds: HoldsView,
 }
 
 /// What goes out in an attempt: fixed at acceptance, the same every time.

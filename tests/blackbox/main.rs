@@ -31,3 +31,4 @@ mod replay;
 mod reports;
 mod rotation;
 mod signing;
+mod wide_reads;

@@ -14,7 +14,8 @@
 //! - nothing is in the index only, and nothing of its chain is known here.
 //!
 //! While a delivery of a chain is in flight or settling the chain is *running*, and no other
-//! of its deliveries enters the window. While the index is asked about a chain, only its
+//! of its deliveries enters the window. As long as nothing was left in the index behind
+//! another, as under light load, the index is not asked at all. While the index is asked about a chain, only its
 //! answer decides; and an input about the chain that comes meanwhile makes the answer
 //! *doubtful*: the index is asked again. The same holds for a refill: for chains about which
 //! an input came meanwhile its answer is ignored, and the index is asked.
@@ -51,6 +52,8 @@ pub struct Chains {
     asked: NumberMap<u64, bool>,
     /// Those of `asked` that the index is still to be asked about.
     questions: Vec<u64>,
+    /// Something pending may be behind another of its chain, and so in the index only.
+    pub hidden: bool,
 }
 
 impl Chains {
@@ -61,6 +64,7 @@ impl Chains {
             running: NumberMap::default(),
             asked: NumberMap::default(),
             questions: Vec::new(),
+            hidden: false,
         };
         busy.for_each(|entry| chains.started(&entry));
         chains
@@ -146,6 +150,7 @@ impl Chains {
 
     /// Anything may have changed.
     pub fn doubt_all(&mut self) {
+        self.hidden = true;
         self.asked
             .values_mut()
             .for_each(|doubtful| *doubtful = true);

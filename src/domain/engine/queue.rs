@@ -96,7 +96,7 @@ impl Queue {
         capacity: usize,
     ) {
         self.window.touch(entry.event);
-        let next_in_chain = self.chains.is_some() && self.next_in_chain(entry);
+        let next_in_chain = self.chains.is_some() && self.next_in_chain(entry, again.is_some());
         if let Some(entry) = again.filter(|_| !next_in_chain) {
             self.enter(entry, policy, now, capacity);
         }
@@ -175,6 +175,14 @@ impl Queue {
 
     /// A delivery is pending: whether it comes into the window, as far as order goes.
     fn may_enter(&mut self, entry: &Entry) -> bool {
+        let enters = self.goes_first(entry);
+        if !enters && let Some(chains) = &mut self.chains {
+            chains.hidden = true;
+        }
+        enters
+    }
+
+    fn goes_first(&mut self, entry: &Entry) -> bool {
         let Some(chain) = self.chain(entry) else {
             return true;
         };
@@ -188,6 +196,9 @@ impl Queue {
             }
             // It is found again when its turn comes.
             self.window.remove(head.event);
+            if let Some(chains) = &mut self.chains {
+                chains.hidden = true;
+            }
             return true;
         }
         if self.window.is_complete() {
@@ -200,9 +211,9 @@ impl Queue {
         false
     }
 
-    /// The outcome of a delivery is stored: whether the chain it belongs to, if to any,
-    /// says what comes next.
-    fn next_in_chain(&mut self, stored: &Entry) -> bool {
+    /// The outcome of a delivery is stored, and `again` if it is still pending: whether the
+    /// chain it belongs to, if to any, says what comes next.
+    fn next_in_chain(&mut self, stored: &Entry, again: bool) -> bool {
         let Some(chain) = self.chain(stored) else {
             return false;
         };
@@ -210,10 +221,17 @@ impl Queue {
         if let Some(chains) = &mut self.chains {
             chains.stored(chain);
         }
-        if !self.is_taken(chain) {
+        if !self.is_taken(chain) && (again || self.may_hide()) {
             self.look_for(chain);
         }
         true
+    }
+
+    /// Whether there may be anything pending that is neither in the window nor busy. Mostly
+    /// there is not, and the index need not be asked.
+    fn may_hide(&self) -> bool {
+        let hidden = self.chains.as_ref().is_some_and(|chains| chains.hidden);
+        hidden || !self.window.is_complete()
     }
 
     /// A delivery that is not busy is no longer pending.

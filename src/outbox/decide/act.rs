@@ -108,7 +108,8 @@ fn cancel(basis: &Basis<'_>, event: EventId, endpoint: &EndpointId, draft: &mut 
         attempt_count: found.delivery.attempt_count,
     };
     report::dead(basis, death, draft)?;
-    draft.tell(Notice::Withdrawn { no, event });
+    let chain = found.chain;
+    draft.tell(Notice::Withdrawn { no, event, chain });
     Ok(Some(Ok(())))
 }
 

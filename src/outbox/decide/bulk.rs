@@ -162,7 +162,7 @@ fn purge(no: EndpointNo, id: EventId, found: &Found, batch: &mut JobBatch, draft
                 reason: Reason::Cancelled,
                 attempt_count: found.delivery.attempt_count,
             });
-            draft.tell(Notice::Withdrawn { no, event: id });
+            draft.tell(found.withdrawn(no, id));
         }
         Status::Dead => batch.removed.push(id.0),
         Status::Delivered => {}
@@ -237,7 +237,7 @@ pub fn make_dead(
             continue;
         }
         dying.entry(no).or_default().push(event.0);
-        draft.tell(Notice::Withdrawn { no, event });
+        draft.tell(found.withdrawn(no, event));
         deaths.push(Death {
             event,
             no,
@@ -336,6 +336,11 @@ fn find(basis: &Basis<'_>, no: EndpointNo, id: EventId) -> Result<Option<Found>,
 }
 
 impl Found {
+    fn withdrawn(&self, no: EndpointNo, event: EventId) -> Notice {
+        let chain = self.chain;
+        Notice::Withdrawn { no, event, chain }
+    }
+
     /// It is pending from now on, with a fresh budget.
     fn queued(&self, no: EndpointNo, event: EventId, due: Timestamp, exact: bool) -> Notice {
         Notice::Queued {

@@ -4,6 +4,7 @@
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Delivery, Move, Reason, Status};
 use crate::domain::endpoint::EndpointNo;
+use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::accept::is_past;
@@ -174,6 +175,7 @@ fn lost(
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
     let (event, at, reason) = (moving.id, basis.now, Reason::Damaged);
+    let chain = chain_of(row.key);
     let mut left = Vec::with_capacity(rows.len());
     for (no, row) in rows {
         let delivery = row.delivery().ok_or(PagesError::Damaged)?;
@@ -184,7 +186,7 @@ fn lost(
         let dead = delivery.after(Move::Die { at, reason });
         let dead = dead.map_err(|_| PagesError::Damaged)?;
         left.push((no, DeliveryRow::new(dead, false, row.last_attempt)));
-        draft.tell(Notice::Withdrawn { no, event });
+        draft.tell(Notice::Withdrawn { no, event, chain });
         let attempt_count = row.attempt_count;
         report::dead(
             basis,

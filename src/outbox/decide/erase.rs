@@ -6,6 +6,7 @@
 //! gets the first answer.
 
 use crate::domain::delivery::Status;
+use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
 use crate::outbox::decide::act::Acts;
 use crate::outbox::decide::{Basis, DecideError, Draft, clean};
@@ -45,13 +46,15 @@ pub fn erase(basis: &Basis<'_>, id: EventId, draft: &mut Draft) -> Acts {
     push(id, basis.now.as_millis(), false, draft)?;
     clean::keep_keys(basis, key.into_iter().collect(), draft)?;
     draft.erased.push(Lsn(event.lsn));
+    let chain = chain_of(event.key);
     for (no, row) in rows {
         draft.touched.insert((id, no));
         let open = row
             .delivery()
             .is_some_and(|found| matches!(found.status, Status::Pending | Status::Held));
         if open {
-            draft.tell(Notice::Withdrawn { no, event: id });
+            let event = id;
+            draft.tell(Notice::Withdrawn { no, event, chain });
         }
         if row.last_attempt > 0 {
             draft.erased.push(Lsn(row.last_attempt));

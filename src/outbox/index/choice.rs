@@ -9,10 +9,7 @@ use crate::outbox::record::{JobRow, status_of};
 use super::keys::{self, List};
 use super::rows::{self, EventRow};
 use super::shown::status_shown;
-use super::{Lane, PagesError, State};
-
-/// How many rows one look reads: the writer waits for it.
-const ROWS: usize = 2000;
+use super::{Hold, Lane, PagesError, State};
 
 /// Deliveries of one endpoint, by how they are shown and the types of their events.
 #[derive(Clone, Debug)]
@@ -47,10 +44,10 @@ impl Choice {
     }
 
     /// Adds chosen ones to `found`, by age from `position` on, until there are `wanted`.
-    /// Where to go on; `None` at the end. Reads a bounded number of rows.
+    /// Where to go on; `None` at the end. Reads until the hold is spent.
     pub fn walk(
         &self,
-        state: &State,
+        state: &Hold<'_>,
         lane: &Lane,
         position: u128,
         wanted: usize,
@@ -63,7 +60,7 @@ impl Choice {
             .collect();
         // Of one event the rows of other endpoints may still come: it is done with all the same.
         let mut done = position;
-        for _ in 0..ROWS {
+        loop {
             let mut first: Option<(EventId, usize)> = None;
             for (at, (_, walk)) in walks.iter_mut().enumerate() {
                 let id = match walk.peek() {
@@ -95,6 +92,9 @@ impl Choice {
             }
             if whose == self.no && self.wants(state, lane, list, id)? {
                 found.push(id);
+            }
+            if state.is_spent() {
+                break;
             }
         }
         let next = walks

@@ -18,6 +18,7 @@ mod check;
 mod endpoints;
 mod ends;
 mod flush;
+mod hold;
 mod segments;
 mod sums;
 #[cfg(test)]
@@ -25,7 +26,6 @@ mod tests;
 mod totals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::{EventId, Tenant};
@@ -34,6 +34,9 @@ use crate::outbox::record::{DeliveryRow, EndpointStateRow};
 
 pub use check::Disagreement;
 pub use flush::{Flusher, IndexFailure};
+#[cfg(test)]
+pub use hold::pieces;
+pub use hold::{Hold, HoldsView, Index, Readers, count_row, forbid_reads_here};
 pub use open::Generations;
 use overlay::Overlay;
 use pages::Pages;
@@ -104,18 +107,6 @@ impl State {
         Some((no, self.lanes.get(&no)?))
     }
 
-    /// When the oldest open delivery of the endpoint was accepted. An error reads as none:
-    /// whoever acts on the entry will meet it.
-    pub fn oldest_open(&self, no: EndpointNo) -> Option<Timestamp> {
-        let prefix = keys::list_of(keys::List::Open, no);
-        let first = self
-            .entries
-            .scan(&prefix, &keys::end_of(&prefix), false)
-            .next()?
-            .ok()?;
-        self.accepted_at(keys::event_of(&first.0)?)
-    }
-
     /// The true time of acceptance of an event.
     pub fn accepted_at(&self, id: EventId) -> Option<Timestamp> {
         let bytes = self.entries.get(&keys::event(id)).ok()??;
@@ -173,30 +164,5 @@ impl State {
         let all = self.entries.scan(&[0], &[u8::MAX], false);
         all.map(|entry| entry.map(|(key, value)| (key.into_owned(), value.into_owned())))
             .collect()
-    }
-}
-
-/// The index, shared: one writer thread, any number of readers.
-#[derive(Clone, Default)]
-pub struct Index {
-    state: Arc<RwLock<State>>,
-}
-
-impl Index {
-    pub fn new(state: State) -> Self {
-        Index {
-            state: Arc::new(RwLock::new(state)),
-        }
-    }
-
-    // A panic under the lock ends the process (see `writer`), so a poisoned lock is
-    // only ever seen on the way out.
-
-    pub fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::hold::count_row;
 use super::pages::{Pages, PagesError};
 
 /// What a layer says of a key.
@@ -62,7 +63,8 @@ pub struct Overlay {
     pages: Option<Pages>,
 }
 
-type Found<'a> = Result<(Cow<'a, [u8]>, Option<Cow<'a, [u8]>>), PagesError>;
+/// A key and its value, if it was not removed.
+pub type Found<'a> = Result<(Cow<'a, [u8]>, Option<Cow<'a, [u8]>>), PagesError>;
 
 impl Overlay {
     pub fn new(pages: Option<Pages>) -> Self {
@@ -73,6 +75,7 @@ impl Overlay {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, PagesError> {
+        count_row();
         let frozen = self.frozen.as_deref();
         for layer in [Some(&self.active), frozen].into_iter().flatten() {
             match layer.changes.get(key) {
@@ -320,26 +323,37 @@ impl<'a> Scan<'a> {
     }
 }
 
+impl<'a> Scan<'a> {
+    /// The next key, whether it is still in the map (`Some`) or was removed: a walk that
+    /// passes over many of the latter has to let go of the lock too.
+    pub fn step(&mut self) -> Option<Found<'a>> {
+        let index = self.first()?;
+        count_row();
+        let (key, value) = match self.sources.get_mut(index)?.take()? {
+            Ok(found) => found,
+            Err(error) => {
+                self.sources.clear();
+                return Some(Err(error));
+            }
+        };
+        for source in &mut self.sources {
+            if source.key() == Some(&*key) {
+                source.take();
+            }
+        }
+        Some(Ok((key, value)))
+    }
+}
+
 impl<'a> Iterator for Scan<'a> {
     type Item = Result<(Cow<'a, [u8]>, Cow<'a, [u8]>), PagesError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let index = self.first()?;
-            let (key, value) = match self.sources.get_mut(index)?.take()? {
-                Ok(found) => found,
-                Err(error) => {
-                    self.sources.clear();
-                    return Some(Err(error));
-                }
-            };
-            for source in &mut self.sources {
-                if source.key() == Some(&*key) {
-                    source.take();
-                }
-            }
-            if let Some(value) = value {
-                return Some(Ok((key, value)));
+            match self.step()? {
+                Ok((key, Some(value))) => return Some(Ok((key, value))),
+                Ok((_, None)) => {}
+                Err(error) => return Some(Err(error)),
             }
         }
     }

@@ -3,12 +3,12 @@
 //! A delivery is a *head* if no older one of its chain is pending: of its event's key, or
 //! of the whole endpoint. Held deliveries hold up nobody.
 //!
-//! Every reading is short, and looks at a bounded number of entries: they are made
-//! between other things on the thread that does all network.
+//! What one reading says is of one moment: the engine knows what it was told since, and
+//! could not tell otherwise what to believe. So a reading is one hold of the index, and gives
+//! fewer entries when that is spent.
 
 use std::collections::HashMap;
 
-use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointNo, Ordering};
 use crate::domain::engine::{ENDPOINT_CHAIN, Entry, Key, chain_of};
 use crate::domain::event::EventId;
@@ -16,14 +16,14 @@ use crate::domain::time::Timestamp;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow, QueueRow};
-use crate::outbox::index::{PagesError, State};
+use crate::outbox::index::{Hold, PagesError, State};
 use crate::outbox::views::ReadError;
 
-/// A reading of heads looks at so many pending deliveries at most.
-const LOOKED_AT: usize = 1024;
+use super::range::{Piece, Range, Row};
+
 /// So many held deliveries may be older than the oldest pending one. They are newer, but
 /// for what was cancelled while held and is then tried again.
-const HELD_BEFORE: usize = 4096;
+const HELD_BEFORE: usize = 2048;
 
 /// What was read, and where the index goes on after it, if it does.
 pub type Queued = (Vec<Entry>, Option<Key>);
@@ -31,7 +31,7 @@ pub type Queued = (Vec<Entry>, Option<Key>);
 // These touch the disk for as long as it takes to read a few pages.
 impl Outbox {
     /// The pending deliveries of an endpoint in order of their due times, from `from` on:
-    /// at most `limit`.
+    /// at most `limit`, and fewer if there is more to look at than one hold allows.
     pub fn pending(&self, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
         self.judged(pending(&self.shared.index.read(), no, from, limit))
     }
@@ -45,11 +45,6 @@ impl Outbox {
     /// The head of a chain.
     pub fn head(&self, no: EndpointNo, chain: u64) -> Result<Option<Entry>, ReadError> {
         self.judged(head_entry(&self.shared.index.read(), no, chain))
-    }
-
-    /// The chain of an event's key; `None` if the event is no longer kept.
-    pub fn chain_of(&self, id: EventId) -> Result<Option<u64>, ReadError> {
-        self.judged(chain_of_event(&self.shared.index.read(), id))
     }
 
     /// The pending delivery that this one has to wait for by the endpoint's ordering: the
@@ -70,56 +65,63 @@ impl Outbox {
     }
 }
 
-fn pending(state: &State, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
-    let mut found = Vec::with_capacity(limit);
-    for entry in queue(state, no, from) {
-        let entry = entry?;
-        if found.len() == limit {
-            return Ok((found, Some(entry.key())));
-        }
-        found.push(entry);
-    }
-    Ok((found, None))
+fn pending(hold: &Hold<'_>, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
+    read_queue(hold, no, from, limit, |_| Ok(true))
 }
 
-fn heads(state: &State, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
-    let mut found = Vec::new();
+fn heads(hold: &Hold<'_>, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
     let mut known: HashMap<u64, Option<EventId>> = HashMap::new();
-    for (looked_at, entry) in queue(state, no, from).enumerate() {
-        let entry = entry?;
-        if found.len() == limit || looked_at == LOOKED_AT {
-            return Ok((found, Some(entry.key())));
-        }
+    read_queue(hold, no, from, limit, |entry| {
         if entry.chain == 0 {
-            found.push(entry);
-            continue;
+            return Ok(true);
         }
         let head = match known.get(&entry.chain) {
             Some(head) => *head,
             None => {
-                let head = head(state, no, entry.chain)?;
+                let head = head(hold, no, entry.chain)?;
                 known.insert(entry.chain, head);
                 head
             }
         };
-        if head == Some(entry.event) {
-            found.push(entry);
-        }
-    }
-    Ok((found, None))
+        Ok(head == Some(entry.event))
+    })
 }
 
-fn queue(
-    state: &State,
+fn read_queue(
+    hold: &Hold<'_>,
     no: EndpointNo,
     from: Key,
-) -> impl Iterator<Item = Result<Entry, ReadError>> {
-    let start = keys::queued(no, from.0.as_millis(), from.1);
+    limit: usize,
+    mut wants: impl FnMut(&Entry) -> Result<bool, ReadError>,
+) -> Result<Queued, ReadError> {
+    let mut found = Vec::with_capacity(limit);
+    let mut next = None;
+    let mut queue = queue(no, from);
+    let piece = queue.advance(hold, |key, value| {
+        let entry = queued(key, value)?;
+        if found.len() == limit {
+            next = Some(entry.key());
+            return Ok(Row::Left);
+        }
+        if wants(&entry)? {
+            found.push(entry);
+        }
+        Ok(Row::Taken)
+    })?;
+    if piece == Piece::Spent {
+        let passed = queue.passed();
+        let (due, event) = keys::due_of(passed)
+            .zip(keys::event_of(passed))
+            .ok_or(PagesError::Damaged)?;
+        let after = EventId(event.0.saturating_add(1));
+        next = Some((Timestamp::from_millis(due), after));
+    }
+    Ok((found, next))
+}
+
+fn queue(no: EndpointNo, from: Key) -> Range {
     let end = keys::end_of(&keys::queue_of(no));
-    state.entries.scan(&start, &end, false).map(|entry| {
-        let (key, value) = entry?;
-        Ok(queued(&key, &value)?)
-    })
+    Range::forward(keys::queued(no, from.0.as_millis(), from.1), end)
 }
 
 fn queued(key: &[u8], value: &[u8]) -> Result<Entry, PagesError> {
@@ -139,52 +141,58 @@ fn queued(key: &[u8], value: &[u8]) -> Result<Entry, PagesError> {
 }
 
 /// The oldest pending delivery of a chain.
-fn head(state: &State, no: EndpointNo, chain: u64) -> Result<Option<EventId>, ReadError> {
-    if chain != ENDPOINT_CHAIN {
-        let prefix = keys::chain_of(no, chain);
-        return match state
-            .entries
-            .scan(&prefix, &keys::end_of(&prefix), false)
-            .next()
-        {
-            Some(entry) => Ok(Some(keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?)),
-            None => Ok(None),
-        };
+fn head(hold: &Hold<'_>, no: EndpointNo, chain: u64) -> Result<Option<EventId>, ReadError> {
+    if chain == ENDPOINT_CHAIN {
+        return oldest_pending(hold, no);
     }
-    if state
-        .lanes
-        .get(&no)
-        .is_none_or(|lane| lane.totals.pending == 0)
-    {
+    let prefix = keys::chain_of(no, chain);
+    let end = keys::end_of(&prefix);
+    match hold.entries.scan(&prefix, &end, false).next() {
+        Some(entry) => Ok(Some(keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?)),
+        None => Ok(None),
+    }
+}
+
+/// The oldest of the endpoint's open deliveries that is not held for itself.
+fn oldest_pending(hold: &Hold<'_>, no: EndpointNo) -> Result<Option<EventId>, ReadError> {
+    let lane = hold.lanes.get(&no);
+    if lane.is_none_or(|lane| lane.totals.pending == 0) {
         return Ok(None);
     }
-    let prefix = keys::list_of(List::Open, no);
-    for entry in state
-        .entries
-        .scan(&prefix, &keys::end_of(&prefix), false)
-        .take(HELD_BEFORE)
-    {
-        let event = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
-        let row = state.delivery_row(event, no)?.ok_or(PagesError::Damaged)?;
-        if row
-            .delivery()
-            .is_some_and(|delivery| delivery.status == Status::Pending)
-        {
+    let mut held = listed(hold, List::Held, no);
+    let mut next_held = held.next().transpose()?;
+    for event in listed(hold, List::Open, no).take(HELD_BEFORE) {
+        let event = event?;
+        while next_held.is_some_and(|held| held < event) {
+            next_held = held.next().transpose()?;
+        }
+        if next_held != Some(event) {
             return Ok(Some(event));
         }
     }
     // Behind that many held ones: the first that is due.
-    let first = queue(state, no, (Timestamp::default(), EventId(0))).next();
-    Ok(first.transpose()?.map(|entry| entry.event))
+    let first = pending(hold, no, (Timestamp::default(), EventId(0)), 1)?.0;
+    Ok(first.first().map(|entry| entry.event))
 }
 
-fn head_entry(state: &State, no: EndpointNo, chain: u64) -> Result<Option<Entry>, ReadError> {
-    let Some(event) = head(state, no, chain)? else {
+/// The events of a list, oldest first.
+fn listed(
+    state: &State,
+    list: List,
+    no: EndpointNo,
+) -> impl Iterator<Item = Result<EventId, ReadError>> {
+    let prefix = keys::list_of(list, no);
+    let entries = state.entries.scan(&prefix, &keys::end_of(&prefix), false);
+    entries.map(|entry| Ok(keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?))
+}
+
+fn head_entry(hold: &Hold<'_>, no: EndpointNo, chain: u64) -> Result<Option<Entry>, ReadError> {
+    let Some(event) = head(hold, no, chain)? else {
         return Ok(None);
     };
-    let row = state.delivery_row(event, no)?.ok_or(PagesError::Damaged)?;
+    let row = hold.delivery_row(event, no)?.ok_or(PagesError::Damaged)?;
     let key = keys::queued(no, row.due, event);
-    let value = state.entries.get(&key)?.ok_or(PagesError::Damaged)?;
+    let value = hold.entries.get(&key)?.ok_or(PagesError::Damaged)?;
     Ok(Some(queued(&key, &value)?))
 }
 

@@ -10,7 +10,7 @@ use crate::domain::event::EventId;
 use crate::outbox::decide::ids::first_of;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::choice::Choice;
-use crate::outbox::index::keys;
+use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::JobWork;
 use crate::outbox::request::{NewJob, Request};
 use crate::outbox::views::{ActRefused, Action, ReadError, Refused, Selection};
@@ -63,19 +63,18 @@ impl Outbox {
             .await?;
         let Some(job) = job else { return Ok(matched) };
         tracing::info!(%endpoint, job, matched, "purge began");
+        let key = keys::job(job);
         let gone = async {
             loop {
                 ended.borrow_and_update();
-                let key = keys::job(job);
-                // A damaged index is met by the thread that does the work.
-                let known = self
-                    .shared
-                    .index
-                    .read()
-                    .entries
-                    .get(&key)
-                    .map(|row| row.is_some());
-                if !known.unwrap_or(false) || ended.changed().await.is_err() {
+                let (shared, key) = (self.shared.clone(), key.clone());
+                let known = tokio::task::spawn_blocking(move || {
+                    // A damaged index is met by the thread that does the work.
+                    let row = shared.index.read().entries.get(&key)?.is_some();
+                    Ok::<bool, PagesError>(row)
+                });
+                let known = matches!(known.await, Ok(Ok(true)));
+                if !known || ended.changed().await.is_err() {
                     return;
                 }
             }
@@ -101,16 +100,20 @@ impl Outbox {
         statuses: &[Status],
         rate: f64,
     ) -> Result<(u64, Option<u32>), ActRefused> {
-        let (mut choice, first) = self.choice(endpoint, &selection, statuses)?;
-        if work == JobWork::Replay {
-            choice
-                .statuses
-                .retain(|status| matches!(status, Status::Dead | Status::Delivered));
-        }
-        let (outbox, counted) = (self.clone(), choice.clone());
-        let matched =
-            tokio::task::spawn_blocking(move || outbox.judged(outbox.counted(&counted, first)));
-        let matched = matched.await.map_err(|_| ActRefused::ShuttingDown)??;
+        let (outbox, endpoint) = (self.clone(), endpoint.clone());
+        let statuses = statuses.to_vec();
+        let counting = tokio::task::spawn_blocking(move || {
+            let (mut choice, first) = outbox.choice(&endpoint, &selection, &statuses)?;
+            if work == JobWork::Replay {
+                choice
+                    .statuses
+                    .retain(|status| matches!(status, Status::Dead | Status::Delivered));
+            }
+            let matched = outbox.judged(outbox.counted(&choice, first))?;
+            Ok::<_, ReadError>((choice, first, matched))
+        });
+        let counted = counting.await.map_err(|_| ActRefused::ShuttingDown)?;
+        let (choice, first, matched) = counted?;
         if matched == 0 {
             return Ok((0, None));
         }
@@ -194,9 +197,10 @@ impl From<ReadError> for ActRefused {
             ReadError::NoSuchDelivery => ActRefused::NoSuchDelivery,
             ReadError::Erased => ActRefused::Erased,
             ReadError::ShuttingDown => ActRefused::ShuttingDown,
-            ReadError::BadCursor | ReadError::Damaged(_) | ReadError::Index(_) => {
-                ActRefused::Failed
-            }
+            ReadError::BadCursor
+            | ReadError::Damaged(_)
+            | ReadError::Unreadable(_)
+            | ReadError::Index(_) => ActRefused::Failed,
         }
     }
 }

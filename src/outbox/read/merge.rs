@@ -1,0 +1,172 @@
+//! The lists of many endpoints as one, newest first.
+//!
+//! Each endpoint has a list of its own, so the newest of all is found by looking at the head
+//! of each. There may be a hundred thousand: they are met, and read on, in pieces. How many
+//! entries of a list are read at once grows with how often it was the newest.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::Bound;
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::{Hold, Lane, PagesError, count_row};
+use crate::outbox::views::{DeliveryFilter, ReadError};
+
+use super::list::Place;
+use super::range::{Piece, Range, Row};
+
+/// The most entries of one list that are read at once.
+const AHEAD: usize = 64;
+
+pub(super) struct Merge<'a> {
+    list: List,
+    filter: &'a DeliveryFilter,
+    before: Place,
+    /// The last endpoint that was met; `None` once all were.
+    met: Option<Bound<EndpointNo>>,
+    /// The newest of each list that is not at its end.
+    heads: BinaryHeap<Place>,
+    walks: HashMap<EndpointNo, Walk>,
+    /// The list whose newest is not known yet.
+    behind: Option<EndpointNo>,
+}
+
+/// One endpoint's list.
+struct Walk {
+    /// What was read ahead, the newest last.
+    ahead: Vec<EventId>,
+    /// The rest is below this.
+    end: EventId,
+    at_once: usize,
+}
+
+impl<'a> Merge<'a> {
+    /// What comes after `before` in the lists of the endpoints that the filter wants.
+    pub fn new(list: List, filter: &'a DeliveryFilter, before: Place) -> Merge<'a> {
+        Merge {
+            list,
+            filter,
+            before,
+            met: Some(Bound::Unbounded),
+            heads: BinaryHeap::new(),
+            walks: HashMap::new(),
+            behind: None,
+        }
+    }
+
+    /// The next delivery; `Some(None)`: there are no more. `None`: the hold is spent.
+    pub fn next(&mut self, hold: &Hold<'_>) -> Result<Option<Option<Place>>, ReadError> {
+        if !self.meet(hold)? || !self.catch_up(hold)? {
+            return Ok(None);
+        }
+        let Some(place) = self.heads.pop() else {
+            return Ok(Some(None));
+        };
+        // Its own list is read on before the next one is asked for.
+        self.behind = Some(place.1);
+        Ok(Some(Some(place)))
+    }
+
+    /// Looks at the head of each endpoint's list. Whether all were met.
+    fn meet(&mut self, hold: &Hold<'_>) -> Result<bool, ReadError> {
+        while let Some(met) = self.met {
+            if !self.catch_up(hold)? {
+                return Ok(false);
+            }
+            let mut lanes = hold.lanes.range((met, Bound::Unbounded));
+            self.met = None;
+            for (no, lane) in lanes.by_ref() {
+                count_row();
+                if self.wants(lane) {
+                    self.begin(*no);
+                    self.met = Some(Bound::Excluded(*no));
+                    break;
+                }
+                if hold.is_spent() {
+                    self.met = Some(Bound::Excluded(*no));
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn wants(&self, lane: &Lane) -> bool {
+        let total = match self.list {
+            List::Open => lane.totals.pending + lane.totals.held,
+            List::Held => lane.totals.held,
+            List::Dead => lane.totals.dead,
+        };
+        let (endpoint, tenant) = (&self.filter.endpoint, &self.filter.events.tenant);
+        total > 0
+            && endpoint.as_ref().is_none_or(|id| *id == lane.id)
+            && tenant.as_ref().is_none_or(|tenant| *tenant == lane.tenant)
+    }
+
+    fn begin(&mut self, no: EndpointNo) {
+        let before = self.before;
+        // Of one event the endpoints below `before`'s are still to come.
+        let end = if no < before.1 {
+            EventId(before.0.0.saturating_add(1))
+        } else {
+            before.0
+        };
+        let walk = Walk {
+            ahead: Vec::new(),
+            end,
+            at_once: 1,
+        };
+        self.walks.insert(no, walk);
+        self.behind = Some(no);
+    }
+
+    /// Finds the newest of the list that is behind. Whether none is behind any more.
+    fn catch_up(&mut self, hold: &Hold<'_>) -> Result<bool, ReadError> {
+        let Some(no) = self.behind else {
+            return Ok(true);
+        };
+        if hold.is_spent() {
+            return Ok(false);
+        }
+        let Some(walk) = self.walks.get_mut(&no) else {
+            self.behind = None;
+            return Ok(true);
+        };
+        if walk.ahead.is_empty() && !walk.read(hold, self.list, no, self.filter)? {
+            return Ok(false);
+        }
+        match walk.ahead.pop() {
+            Some(id) => self.heads.push((id, no)),
+            None => drop(self.walks.remove(&no)),
+        }
+        self.behind = None;
+        Ok(true)
+    }
+}
+
+impl Walk {
+    /// Reads ahead. Whether something was found, or the list has come to its end.
+    fn read(
+        &mut self,
+        hold: &Hold<'_>,
+        list: List,
+        no: EndpointNo,
+        filter: &DeliveryFilter,
+    ) -> Result<bool, ReadError> {
+        let key = |id| keys::listed(list, no, id);
+        let mut range = Range::backward(key(filter.events.floor()), key(self.end));
+        let (ahead, at_once) = (&mut self.ahead, self.at_once);
+        let piece = range.advance(hold, |key, _| {
+            ahead.push(keys::event_of(key).ok_or(PagesError::Damaged)?);
+            Ok(match ahead.len() < at_once {
+                true => Row::Taken,
+                false => Row::Last,
+            })
+        })?;
+        self.end = keys::event_of(&range.to).ok_or(PagesError::Damaged)?;
+        self.ahead.reverse();
+        self.at_once = (self.at_once * 2).min(AHEAD);
+        Ok(piece == Piece::End || !self.ahead.is_empty())
+    }
+}
