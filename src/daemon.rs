@@ -24,6 +24,8 @@ use crate::transport::{Transport, TransportError};
 
 /// How long requests under way may take to finish after a stop was asked for.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the service manager may take to be told something.
+const MANAGER_DEADLINE: Duration = Duration::from_secs(1);
 /// Where the kernel names the present boot.
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -132,6 +134,7 @@ async fn serve_until_stopped(
     let status = tokio::task::spawn_blocking(move || at_start.status()).await;
     let status = status.map_err(|error| cannot("read the store")(error.into()))?;
     started(&status, &addresses);
+    tell_manager(sd_notify::NotifyState::Ready).await;
     ready(&addresses);
     let watching = tokio::spawn(watch_signals(signals, stop.clone()));
     let mut asked = stop.subscribe();
@@ -169,7 +172,7 @@ async fn drain(
     served: JoinHandle<()>,
     dispatching: &mut JoinHandle<()>,
 ) {
-    tell_manager(&[sd_notify::NotifyState::Stopping]);
+    tell_manager(sd_notify::NotifyState::Stopping).await;
     tracing::info!("stopping: nothing more is accepted; attempts in flight may finish");
     // Whether it panicked or not, nobody is served any more.
     let _ = served.await;
@@ -245,14 +248,20 @@ fn started(status: &OutboxStatus, addresses: &Addresses) {
         seconds = format!("{seconds:.3}"),
         "ready"
     );
-    tell_manager(&[sd_notify::NotifyState::Ready]);
 }
 
-/// Without a service manager there is nobody to tell.
-fn tell_manager(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager could not be told");
-    }
+/// Tells the service manager, if there is one. One that does not read does not hold the
+/// daemon up.
+async fn tell_manager(state: sd_notify::NotifyState<'static>) {
+    let telling = tokio::task::spawn_blocking(move || sd_notify::notify(&[state]));
+    let told = tokio::time::timeout(MANAGER_DEADLINE, telling).await;
+    let error = match told {
+        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not read its socket".to_owned(),
+    };
+    tracing::warn!(error, "the service manager could not be told");
 }
 
 /// SIGTERM and SIGINT.
