@@ -13,7 +13,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use outboxd::cli::{self, Failure};
+use outboxd::cli;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,7 +40,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Command::parse() {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(said) => return cli::refuse_or_help(&said),
+    };
+    let done = match command {
         // These report their own failures.
         Command::Serve(args) => return cli::serve::run(&args),
         Command::Check(args) => return cli::check::check(&args),
@@ -58,13 +62,5 @@ fn main() -> ExitCode {
         Command::Replay(args) => cli::wait(cli::replay::run(args, cli::configured)),
         Command::Explain(args) => cli::wait(cli::explain::run(args, cli::configured)),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !matches!(failure, Failure::OutputClosed) {
-                eprintln!("outboxd: {failure}");
-            }
-            failure.exit_code()
-        }
-    }
+    cli::exit(done)
 }

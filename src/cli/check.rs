@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::config::{self, Environment, Faults, Loaded, show};
+use super::{Failure, unprinted};
+use crate::config::{self, Environment, Loaded, show};
 
 /// Check the configuration and print what is in effect, secrets masked.
 ///
@@ -31,9 +32,8 @@ const FAULTY: u8 = 2;
 /// Runs the command over the environment, stdout and stderr of this process.
 pub fn check(args: &CheckArgs) -> ExitCode {
     let environment = Environment::of_process();
-    // A reader that went away (`outboxd check | head`) is no panic.
-    let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());
-    ExitCode::from(run(args, &environment, out, err).unwrap_or(FAILED))
+    let (out, err) = (&mut io::stdout().lock(), &mut io::stderr());
+    ExitCode::from(run(args, &environment, out, err))
 }
 
 fn run(
@@ -41,17 +41,28 @@ fn run(
     environment: &Environment,
     out: &mut dyn Write,
     err: &mut dyn Write,
-) -> io::Result<u8> {
+) -> u8 {
     let judged = config::load(args.config.as_deref(), environment);
     let status = if judged.is_ok() { GOOD } else { FAULTY };
-    match (judged, args.json) {
-        (Ok(loaded), false) => print_toml(&loaded, out)?,
-        (Ok(loaded), true) => print_json(&loaded, out)?,
-        (Err(faults), false) => print_faults(&faults, err)?,
-        (Err(faults), true) => writeln!(out, "{}", json!({"ok": false, "faults": faults.list}))?,
+    let printed = match (judged, args.json) {
+        (Ok(loaded), false) => print_toml(&loaded, out),
+        (Ok(loaded), true) => print_json(&loaded, out),
+        (Err(faults), false) => {
+            // The status says that there are faults, whatever becomes of their list.
+            let _ = writeln!(err, "{faults}");
+            Ok(())
+        }
+        (Err(faults), true) => writeln!(out, "{}", json!({"ok": false, "faults": faults.list})),
+    };
+    match printed.and_then(|()| out.flush()).map_err(unprinted) {
+        // A reader that went away (`outboxd check | head`) changes nothing.
+        Ok(()) | Err(Failure::OutputClosed) => status,
+        Err(failure) => {
+            // Best effort, as above.
+            let _ = writeln!(err, "outboxd: {failure}");
+            status.max(FAILED)
+        }
     }
-    out.flush()?;
-    Ok(status)
 }
 
 fn print_toml(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
@@ -66,10 +77,6 @@ fn print_toml(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
 fn print_json(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     let config = show::to_json(&loaded.config);
     writeln!(out, "{}", json!({"ok": true, "config": config}))
-}
-
-fn print_faults(faults: &Faults, err: &mut dyn Write) -> io::Result<()> {
-    writeln!(err, "{faults}")
 }
 
 #[cfg(test)]
@@ -97,7 +104,7 @@ mod tests {
         }
         let args = Line::parse_from(line).args;
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = run(&args, &Environment::default(), &mut out, &mut err).unwrap();
+        let status = run(&args, &Environment::default(), &mut out, &mut err);
         let read = |bytes| String::from_utf8(bytes).unwrap();
         (status, read(out), read(err))
     }
@@ -167,7 +174,7 @@ mod tests {
             json: false,
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = run(&args, &Environment::default(), &mut out, &mut err).unwrap();
+        let status = run(&args, &Environment::default(), &mut out, &mut err);
         assert_eq!((status, out.len()), (2, 0));
         let err = String::from_utf8(err).unwrap();
         assert!(

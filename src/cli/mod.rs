@@ -61,6 +61,38 @@ impl Failure {
     }
 }
 
+/// The exit status of a command. What went wrong is said on stderr.
+pub fn exit(done: Result<(), Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::OutputClosed) {
+                // If stderr fails, the exit status says it still.
+                let _ = writeln!(io::stderr(), "outboxd: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// Prints what clap has to say: to stdout what was asked for (help, the version), to stderr
+/// what is wrong with the arguments.
+pub fn refuse_or_help(said: &clap::Error) -> ExitCode {
+    let printed = said.print().and_then(|()| io::stdout().flush());
+    if said.use_stderr() {
+        return ExitCode::from(2);
+    }
+    exit(printed.map_err(unprinted))
+}
+
+/// What it means that stdout did not take a result.
+fn unprinted(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::Failed(format!("cannot write to stdout: {error}")),
+    }
+}
+
 /// Runs a client command to its end.
 pub fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -80,10 +112,7 @@ pub fn configured(path: Option<&Path>) -> Result<config::Listen, Failure> {
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
-        _ => Failure::Failed(format!("cannot write to stdout: {error}")),
-    })
+    written.map_err(unprinted)
 }
 
 /// One line of JSON to stdout.
