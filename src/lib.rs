@@ -23,6 +23,8 @@ pub mod domain;
 
 pub mod clock;
 
+pub mod stderr;
+
 pub mod config;
 
 pub mod outbox;

@@ -11,6 +11,7 @@ use super::Api;
 use super::problem::Problem;
 use crate::app::Status;
 use crate::domain::attempt::ErrorKind;
+use crate::stderr;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -48,6 +49,12 @@ fn written(status: &Status) -> String {
         "gauge",
         "Seconds since the start.",
         status.uptime.as_secs(),
+    );
+    out.single(
+        "outboxd_log_lines_lost_total",
+        "counter",
+        "Log lines that stderr did not take.",
+        stderr::lines_lost(),
     );
     ingest(&mut out, status);
     dispatch(&mut out, status);

@@ -1,13 +1,19 @@
 //! `outboxd serve`: the daemon.
 
-use std::io::{IsTerminal, Write};
+use std::backtrace::Backtrace;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Environment, LogFormat, Logging};
 use crate::daemon;
+use crate::stderr::{self, Stderr};
+
+/// How long the last lines may take to reach stderr, after all else has ended.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Run the daemon.
 ///
@@ -20,20 +26,32 @@ pub struct Serve {
 }
 
 pub fn run(args: &Serve) -> ExitCode {
+    if let Err(error) = stderr::start() {
+        // Best effort: the exit status says it as well.
+        let _ = writeln!(io::stderr(), "outboxd: cannot start a thread: {error}");
+        return ExitCode::FAILURE;
+    }
+    let status = serve(args);
+    stderr::flush(LAST_LINES);
+    ExitCode::from(status)
+}
+
+fn serve(args: &Serve) -> u8 {
     let loaded = match config::load(args.config.as_deref(), &Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(faults) => {
-            // A reader that went away is no reason to panic.
-            let _ = writeln!(std::io::stderr(), "{faults}");
-            return ExitCode::from(2);
+            // Lines for stderr never fail.
+            let _ = Stderr.write_all(format!("{faults}\n").as_bytes());
+            return 2;
         }
     };
     start_logging(&loaded.config.log);
+    log_panics();
     match daemon::run(loaded.config, |_| {}) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             tracing::error!(%error, "outboxd cannot go on");
-            ExitCode::from(if error.is_of_configuration() { 2 } else { 1 })
+            if error.is_of_configuration() { 2 } else { 1 }
         }
     }
 }
@@ -45,14 +63,35 @@ pub fn start_logging(logging: &Logging) {
         .filter(|text| !text.is_empty());
     let filter = filter.and_then(|text| EnvFilter::try_new(text).ok());
     // The level was checked with the configuration.
-    let filter = filter.unwrap_or_else(|| EnvFilter::new(&logging.level));
+    let filter = filter.or_else(|| EnvFilter::try_new(&logging.level).ok());
     let start = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_env_filter(filter.unwrap_or_default())
+        .with_writer(|| Stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // It would print to stderr itself, and panic if that fails.
+        .log_internal_errors(false);
     // A second start in one process keeps the first.
     let _ = match logging.format {
         LogFormat::Text => start.with_target(false).try_init(),
         LogFormat::Json => start.json().flatten_event(true).try_init(),
     };
+}
+
+/// What panics says so in the log. The hook that Rust comes with writes to stderr itself,
+/// and waits for it.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let payload = panic.payload();
+        let said = payload.downcast_ref::<&str>().copied();
+        let said = said.or_else(|| payload.downcast_ref().map(String::as_str));
+        let said = said.unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            place = place.as_deref().unwrap_or("unknown"),
+            backtrace = %Backtrace::capture(),
+            "a thread panicked: {said}"
+        );
+    }));
 }

@@ -12,6 +12,7 @@ mod commands;
 mod commands_endpoints;
 mod concurrency_limit;
 mod delivery;
+mod diagnostics;
 mod endpoint_api;
 mod erasing;
 mod explain;

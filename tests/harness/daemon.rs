@@ -91,21 +91,44 @@ impl Home {
         daemon
     }
 
+    /// Starts a daemon in a way of its own, and waits until its socket says that it is ready.
+    /// Only its socket can be used.
+    #[track_caller]
+    pub fn start_with(&self, config: &str, command: Command, stderr: Stdio) -> Daemon {
+        let daemon = self.spawn_with(config, command, stderr);
+        wait_for(
+            || {
+                let asked = daemon.unix.try_request("GET", "/readyz", &[], b"").ok()?;
+                (asked.status == 200).then_some(())
+            },
+            || format!("it is not ready: {}", daemon.log_text()),
+        );
+        daemon
+    }
+
     /// Starts a daemon without waiting for it. Only its socket can be used.
     pub fn spawn(&self, config: &str) -> Daemon {
+        self.spawn_with(config, self.command(), Stdio::piped())
+    }
+
+    /// The same by another way to the binary, such as `sh -c 'ulimit …; exec "$0" "$@"'`
+    /// with the binary behind it, and with another stderr; only a pipe is followed.
+    pub fn spawn_with(&self, config: &str, mut command: Command, stderr: Stdio) -> Daemon {
         let path = self.write_config(config);
-        let mut command = self.command();
         command.arg("serve").arg("--config").arg(path);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary runs");
-        let stderr = child.stderr.take().expect("it is piped");
+        // It holds our end of what stderr is.
+        drop(command);
         let log = Arc::new(Log::default());
-        let shared = log.clone();
-        std::thread::spawn(move || shared.follow(BufReader::new(stderr)));
+        if let Some(stderr) = child.stderr.take() {
+            let shared = log.clone();
+            std::thread::spawn(move || shared.follow(BufReader::new(stderr)));
+        }
         Daemon {
             tcp: self.unix(),
             unix: self.unix(),
@@ -113,6 +136,18 @@ impl Home {
             log,
             _dir: self.dir.clone(),
         }
+    }
+
+    /// The binary by way of a shell that runs `prepare` first, such as `ulimit -n 64`.
+    pub fn command_after(&self, prepare: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().current_dir(self.dir.path());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+            .arg("-c")
+            .arg(format!("{prepare}; exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_outboxd"));
+        command
     }
 
     /// The binary with this home as its working directory and nothing of our environment.
