@@ -158,6 +158,8 @@ pub struct DeliveryRow {
     pub exact: bool,
     /// Where the last attempt is: an `Attempted`, or the `Rewritten` that holds it; 0 if none.
     pub last_attempt: u64,
+    /// About what the attempts that are kept take in the log, in bytes.
+    pub attempt_bytes: u32,
 }
 
 /// An idempotency key that outlives its event.

@@ -8,6 +8,7 @@
 
 mod model;
 mod receiver;
+mod store;
 mod world;
 
 use world::World;
@@ -43,4 +44,41 @@ fn many_worlds_keep_the_rules() {
     }
     eprintln!("{attempts} attempts, {delivered} delivered, {dead} dead, {crashes} crashes");
     assert!(attempts > 0 && delivered > 0);
+}
+
+/// `OUTBOXD_SIM_HISTORIES` says how many, `OUTBOXD_SIM_STEPS` how long, `OUTBOXD_SIM_FROM`
+/// where to begin; `OUTBOXD_SIM_SEED` and `OUTBOXD_SIM_WITHOUT` replay one.
+#[test]
+fn the_store_keeps_its_promise_on_a_machine_that_fails() {
+    let steps = number("OUTBOXD_SIM_STEPS").unwrap_or(250);
+    let count = number("OUTBOXD_SIM_HISTORIES").unwrap_or(100);
+    let from = number("OUTBOXD_SIM_FROM").unwrap_or(0);
+    let without = store::Without(number("OUTBOXD_SIM_WITHOUT").unwrap_or(0) as u32);
+    let seeds = match number("OUTBOXD_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => from..from + count,
+    };
+    let mut total = store::Counts::default();
+    let began = std::time::Instant::now();
+    for seed in seeds.clone() {
+        match store::history(seed, steps, without) {
+            Ok(counts) => total.add(&counts),
+            Err((at, violation)) => {
+                let (steps, without, said) = store::shrunk(seed, steps);
+                panic!(
+                    "seed {seed}, step {at}: {violation}\nthe smallest history that fails ({said}):\n\
+                     OUTBOXD_SIM_SEED={seed} OUTBOXD_SIM_STEPS={steps} OUTBOXD_SIM_WITHOUT={} \
+                     cargo test --test simulation the_store",
+                    without.0
+                );
+            }
+        }
+    }
+    let histories = seeds.end - seeds.start;
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    eprintln!(
+        "{histories} histories, 0 bad, {:.0} a minute; {total:#?}",
+        histories as f64 / minutes
+    );
+    assert!(total.delivered > 0 || histories == 1);
 }

@@ -185,7 +185,7 @@ fn lost(
         }
         let dead = delivery.after(Move::Die { at, reason });
         let dead = dead.map_err(|_| PagesError::Damaged)?;
-        left.push((no, DeliveryRow::new(dead, false, row.last_attempt)));
+        left.push((no, DeliveryRow::new(dead, false, row.attempts())));
         draft.tell(Notice::Withdrawn { no, event, chain });
         let attempt_count = row.attempt_count;
         report::dead(

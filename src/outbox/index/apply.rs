@@ -20,6 +20,9 @@ use super::pages::PagesError;
 use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
 use super::{Lane, State};
 
+/// How many attempts of a delivery are kept.
+pub const ATTEMPTS_KEPT: u32 = 50;
+
 /// What of an event a change to one of its deliveries needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EventFacts {
@@ -89,7 +92,7 @@ impl State {
         }
         let exact = head.deliver_at.is_some();
         let state = Delivery::new(crate::domain::time::Timestamp::from_millis(accepted.due));
-        let row = DeliveryRow::new(state, exact, 0);
+        let row = DeliveryRow::new(state, exact, (0, 0));
         for no in &accepted.endpoints {
             self.insert(EventId(head.id), EndpointNo(*no), row, facts)?;
         }
@@ -153,7 +156,9 @@ impl State {
             NextRow::Retry { exact, .. } => exact,
             _ => row.exact,
         };
-        self.replace(id, no, row, DeliveryRow::new(new, exact, lsn), facts)
+        let attempt_bytes = after_attempt(&row, attempted.attempt.cost());
+        let new = DeliveryRow::new(new, exact, (lsn, attempt_bytes));
+        self.replace(id, no, row, new, facts)
     }
 
     fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
@@ -205,7 +210,7 @@ impl State {
             id,
             no,
             row,
-            DeliveryRow::new(new, exact, row.last_attempt),
+            DeliveryRow::new(new, exact, row.attempts()),
             facts,
         )
     }
@@ -245,11 +250,14 @@ impl State {
         for delivery in &rewritten.deliveries {
             let no = EndpointNo(delivery.endpoint);
             let last_attempt = if delivery.attempts.is_empty() { 0 } else { lsn };
+            let costs = delivery.attempts.iter().map(|attempt| attempt.cost());
+            let attempt_bytes = costs.fold(0, u32::saturating_add);
             self.insert(
                 id,
                 no,
                 DeliveryRow {
                     last_attempt,
+                    attempt_bytes,
                     ..delivery.state
                 },
                 facts,
@@ -425,6 +433,15 @@ impl State {
             self.entries.remove(keys::listed(*list, no, id));
         }
     }
+}
+
+/// What the attempts of a delivery take after one more: only the last ones are kept.
+fn after_attempt(row: &DeliveryRow, cost: u32) -> u32 {
+    let gone = match row.attempt_count {
+        0..ATTEMPTS_KEPT => 0,
+        _ => row.attempt_bytes / ATTEMPTS_KEPT,
+    };
+    (row.attempt_bytes - gone).saturating_add(cost)
 }
 
 fn lists_of(status: Status) -> &'static [List] {

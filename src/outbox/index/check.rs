@@ -7,7 +7,7 @@ use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 
 use super::pages::PagesError;
-use super::rows::{self, EVENT_COST, EventRow, LaneTotals};
+use super::rows::{self, DELIVERY_COST, EVENT_COST, EventRow, LaneTotals};
 use super::{Lane, State, keys};
 
 /// Where a recount differs from what is kept.
@@ -29,6 +29,7 @@ struct Recount {
     events: u64,
     kept_bytes: u64,
     open_bytes: u64,
+    attempt_bytes: u64,
     totals: BTreeMap<EndpointNo, LaneTotals>,
     queued: usize,
     open: usize,
@@ -59,6 +60,11 @@ impl State {
         let meta = &self.meta;
         same("events", &meta.events, &count.events)?;
         same("bytes kept", &meta.kept_bytes, &count.kept_bytes)?;
+        same(
+            "bytes of attempts",
+            &meta.attempt_bytes,
+            &count.attempt_bytes,
+        )?;
         same("bytes open", &meta.open_bytes, &count.open_bytes)?;
         for (no, lane) in &self.lanes {
             let counted = count.totals.get(no).copied().unwrap_or_default();
@@ -87,6 +93,7 @@ impl State {
             count.kept_bytes += u64::from(row.body_len) + EVENT_COST;
             let mut is_open = false;
             for (no, delivery) in self.delivery_rows(id)? {
+                count.attempt_bytes += DELIVERY_COST + u64::from(delivery.attempt_bytes);
                 let delivery = delivery.delivery().ok_or(PagesError::Damaged)?;
                 is_open |= count.add(no, delivery.status, &row);
             }
@@ -114,7 +121,10 @@ impl State {
         let backlogged = numbers(|lane| lane.totals.held > 0);
         same("backlogged", &self.sums.backlogged, &backlogged)?;
         let deleted = numbers(|lane| lane.deleted.is_some());
-        same("deleted", &self.sums.deleted, &deleted)
+        same("deleted", &self.sums.deleted, &deleted)?;
+        let end = keys::end_of(keys::ERASED);
+        let erased = self.entries.scan(keys::ERASED, &end, false).count() as u64;
+        same("erased", &self.meta.erased, &erased)
     }
 }
 

@@ -32,11 +32,12 @@ use crate::domain::event::{EventId, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{DeliveryRow, EndpointStateRow};
 
+pub use apply::ATTEMPTS_KEPT;
 pub use check::Disagreement;
 pub use flush::{Flusher, IndexFailure};
 #[cfg(test)]
 pub use hold::pieces;
-pub use hold::{Hold, HoldsView, Index, Readers, count_row, forbid_reads_here};
+pub use hold::{HOLD_ROWS, Hold, HoldsView, Index, Readers, count_row, forbid_reads_here};
 pub use open::Generations;
 use overlay::Overlay;
 use pages::Pages;
@@ -112,6 +113,12 @@ impl State {
         let bytes = self.entries.get(&keys::event(id)).ok()??;
         let row: rows::EventRow<'_> = rows::decode(&bytes).ok()?;
         Some(Timestamp::from_millis(row.accepted_at))
+    }
+
+    /// Whether a replay or purge is under way.
+    pub fn has_jobs(&self) -> bool {
+        let end = keys::end_of(keys::JOBS);
+        self.entries.scan(keys::JOBS, &end, false).next().is_some()
     }
 
     pub fn delivery_row(

@@ -114,12 +114,17 @@ pub struct MetaRow {
     pub events: u64,
     /// About what all events in the index take in the log, finished or not, in bytes.
     pub kept_bytes: u64,
+    /// About what all deliveries in the index take there, with their attempts.
+    pub attempt_bytes: u64,
     /// Events that were erased and of which that is still known.
     pub erased: u64,
 }
 
 /// About what an event takes in the log besides its body: heads, attempts, framing.
 pub const EVENT_COST: u64 = 256;
+
+/// About what a delivery takes in the log besides its attempts.
+pub const DELIVERY_COST: u64 = 48;
 
 /// What an endpoint's definition takes in the log besides itself: name, state, framing.
 pub const SPEC_COST: u64 = 256;
@@ -130,7 +135,7 @@ pub const ERASED_COST: u64 = 64;
 impl MetaRow {
     /// About what has to stay in the log, in bytes.
     pub fn wanted_bytes(&self) -> u64 {
-        self.kept_bytes + self.spec_bytes + self.erased * ERASED_COST
+        self.kept_bytes + self.attempt_bytes + self.spec_bytes + self.erased * ERASED_COST
     }
 }
 

@@ -7,6 +7,7 @@ use crate::outbox::record::DeliveryRow;
 
 use super::apply::EventFacts;
 use super::pages::PagesError;
+use super::rows::DELIVERY_COST;
 use super::{State, keys, rows};
 
 impl State {
@@ -29,6 +30,8 @@ impl State {
                 total.saturating_sub(by)
             }
         };
+        let cost = DELIVERY_COST + u64::from(row.attempt_bytes);
+        step(&mut self.meta.attempt_bytes, cost);
         self.touched.insert(no);
         self.unweigh(no);
         if let Some(lane) = self.lanes.get_mut(&no) {

@@ -301,11 +301,16 @@ impl Cleaner {
 
     /// Drops the oldest segment while the log is more than twice what is kept.
     fn trim(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
+        // A pass writes nothing again that it has written itself.
+        let end = self.shared.log.end();
         loop {
             let segments = self.shared.log.segments();
             let (Some((base, len)), Some((start, _))) = (segments.first(), segments.get(1)) else {
                 return Ok(());
             };
+            if *start > end {
+                return Ok(());
+            }
             let total: u64 = segments.iter().map(|(_, len)| len).sum();
             let kept = self.shared.index.read().meta.wanted_bytes();
             let slack = segments.last().map_or(0, |(_, len)| len + len / 2);

@@ -103,26 +103,22 @@ impl Outbox {
         let (outbox, endpoint) = (self.clone(), endpoint.clone());
         let statuses = statuses.to_vec();
         let counting = tokio::task::spawn_blocking(move || {
-            let (mut choice, first) = outbox.choice(&endpoint, &selection, &statuses)?;
-            if work == JobWork::Replay {
-                choice
-                    .statuses
-                    .retain(|status| matches!(status, Status::Dead | Status::Delivered));
-            }
-            let matched = outbox.judged(outbox.counted(&choice, first))?;
-            Ok::<_, ReadError>((choice, first, matched))
+            let selection = Selection {
+                statuses: match selection.statuses.as_slice() {
+                    [] => statuses,
+                    named => named.to_vec(),
+                },
+                ..selection
+            };
+            let job = outbox.job(work, &endpoint, &selection, rate)?;
+            let matched = outbox.judged(outbox.counted(&job.choice, job.first))?;
+            Ok::<_, ReadError>((job, matched))
         });
         let counted = counting.await.map_err(|_| ActRefused::ShuttingDown)?;
-        let (choice, first, matched) = counted?;
+        let (job, matched) = counted?;
         if matched == 0 {
             return Ok((0, None));
         }
-        let job = NewJob {
-            work,
-            choice,
-            first,
-            rate,
-        };
         let gone = || match self.gone() {
             Refused::Failed => ActRefused::Failed,
             _ => ActRefused::ShuttingDown,
@@ -133,6 +129,28 @@ impl Outbox {
             .map_err(|_| gone())?;
         let number = answer.await.unwrap_or_else(|_| Err(gone()))?;
         Ok((matched, Some(number)))
+    }
+
+    /// A replay or purge of what `selection` chooses, to be begun.
+    pub fn job(
+        &self,
+        work: JobWork,
+        endpoint: &EndpointId,
+        selection: &Selection,
+        rate: f64,
+    ) -> Result<NewJob, ReadError> {
+        let (mut choice, first) = self.choice(endpoint, selection, &[])?;
+        if work == JobWork::Replay {
+            choice
+                .statuses
+                .retain(|status| matches!(status, Status::Dead | Status::Delivered));
+        }
+        Ok(NewJob {
+            work,
+            choice,
+            first,
+            rate,
+        })
     }
 
     fn choice(

@@ -13,7 +13,7 @@ use crate::outbox::record::{EventHead, Record, Rewritten};
 use crate::outbox::views::{Content, ReadError};
 
 /// How many attempts of a delivery are kept.
-pub const ATTEMPTS_KEPT: usize = 50;
+pub const ATTEMPTS_KEPT: usize = crate::outbox::index::ATTEMPTS_KEPT as usize;
 
 /// What to do about attempts that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

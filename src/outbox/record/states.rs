@@ -44,7 +44,7 @@ numbered!(disabled_number, disabled_of, DisabledReason, [
 ]);
 
 impl DeliveryRow {
-    pub fn new(delivery: Delivery, exact: bool, last_attempt: u64) -> Self {
+    pub fn new(delivery: Delivery, exact: bool, (last_attempt, attempt_bytes): (u64, u32)) -> Self {
         DeliveryRow {
             status: status_number(delivery.status),
             reason: delivery.reason.map_or(0, reason_number),
@@ -55,7 +55,13 @@ impl DeliveryRow {
             finished_at: delivery.finished_at.map_or(0, Timestamp::as_millis),
             exact,
             last_attempt,
+            attempt_bytes,
         }
+    }
+
+    /// Where the attempts are and about what they take.
+    pub fn attempts(&self) -> (u64, u32) {
+        (self.last_attempt, self.attempt_bytes)
     }
 
     /// The state that the row keeps; `None` if its numbers mean nothing.
@@ -154,7 +160,17 @@ impl<'a> AttemptRow<'a> {
     }
 }
 
+/// About what an attempt takes in the log besides its texts.
+const ATTEMPT_COST: usize = 64;
+
 impl AttemptRow<'_> {
+    /// About what it takes in the log, in bytes.
+    pub fn cost(&self) -> u32 {
+        let text = self.error.map_or(0, |(_, text)| text.len());
+        let cost = (ATTEMPT_COST + text) as u64 + u64::from(self.response);
+        u32::try_from(cost).unwrap_or(u32::MAX)
+    }
+
     pub fn attempt(&self, response_body: &[u8]) -> Attempt {
         Attempt {
             at: Timestamp::from_millis(self.at),

@@ -72,6 +72,7 @@ fn samples() -> Vec<Record<'static>> {
         finished_at: 10,
         exact: true,
         last_attempt: 4200,
+        attempt_bytes: 66,
     };
     let idempotency = Idempotency {
         key: "k",

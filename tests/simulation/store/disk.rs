@@ -116,6 +116,12 @@ impl SimDisk {
         self.state().room = room;
     }
 
+    /// The next read may fail.
+    pub fn is_harmed(&self) -> bool {
+        let state = self.state();
+        state.crashed || state.fault.is_some()
+    }
+
     pub fn is_crashed(&self) -> bool {
         self.state().crashed
     }
@@ -169,7 +175,9 @@ impl Content {
                 continue;
             }
             let from = sector * SECTOR;
-            let to = (from + SECTOR).min(self.cached.len()).min(self.durable.len());
+            let to = (from + SECTOR)
+                .min(self.cached.len())
+                .min(self.durable.len());
             if from < to {
                 self.durable[from..to].copy_from_slice(&self.cached[from..to]);
             }
@@ -214,7 +222,12 @@ impl State {
             .chain(self.durable_names.values())
             .copied()
             .collect();
-        let gone: Vec<u64> = self.files.keys().copied().filter(|file| !used.contains(file)).collect();
+        let gone: Vec<u64> = self
+            .files
+            .keys()
+            .copied()
+            .filter(|file| !used.contains(file))
+            .collect();
         for file in gone {
             if let Some(content) = self.files.remove(&file) {
                 self.room += content.cached.len() as u64;
@@ -313,7 +326,10 @@ impl Disk for SimDisk {
         state.call(Some(Fault::Write))?;
         let file = state.file_at(path)?;
         state.names.remove(path);
-        let freed = state.files.get(&file).map_or(0, |content| content.cached.len());
+        let freed = state
+            .files
+            .get(&file)
+            .map_or(0, |content| content.cached.len());
         state.room += freed as u64;
         Ok(())
     }

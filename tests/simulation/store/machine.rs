@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use outboxd::clock::Clock;
 use outboxd::domain::time::Timestamp;
+use outboxd::outbox::Outbox;
 use outboxd::outbox::committer::{Parts, WriterError};
 use outboxd::outbox::decide::Defaults;
 use outboxd::outbox::decide::limits::{LimitRules, Limits};
 use outboxd::outbox::handle::Shared;
 use outboxd::outbox::index::open::{Unusable, load};
 use outboxd::outbox::index::pages::{MemoryTree, Pages};
-use outboxd::outbox::index::{Flusher, Generations, Index, State};
+use outboxd::outbox::index::{Flusher, Generations, Index, Readers, State};
 use outboxd::outbox::log::{Log, LogOptions};
 use outboxd::outbox::maintain::{Asked, Bulk, Cleaner, Cut, Keep};
 use outboxd::outbox::recovery::{self, Recovered};
 use outboxd::outbox::request::{Commits, Placed, Request, Step};
 use outboxd::outbox::writer::Writer;
-use outboxd::outbox::{Outbox, RecoveryKind};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -162,7 +162,7 @@ impl Machine {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let reader = log.reader();
         let shared = Shared::new(
-            index.clone(),
+            Readers::new(index.clone()),
             reader,
             generations,
             clock,
@@ -197,7 +197,8 @@ impl Machine {
         let keep = Keep {
             delivered: HOUR,
             dead: HOUR,
-            held: 1000 * HOUR,
+            // Longer than any jump of the clock.
+            held: 1_000_000 * HOUR,
             erased: HOUR,
             max_size: 1 << 30,
             min_free_disk: 0,
@@ -225,10 +226,6 @@ impl Store {
             self.writer.enqueue(request);
         }
     }
-
-    pub fn recovery(&self) -> RecoveryKind {
-        self.shared.recovery.0
-    }
 }
 
 /// The writer, asked directly. What it could not go on with is kept.
@@ -240,6 +237,11 @@ pub struct Direct<'a> {
 
 impl Asked for Direct<'_> {
     fn ask(&mut self, step: Step) -> Result<Placed, Cut> {
+        // What waits comes between the look and the step.
+        if let Err(error) = self.writer.turn() {
+            self.failed = Some(error);
+            return Err(Cut::Stopped);
+        }
         match self.writer.take_step(step) {
             Ok(placed) => {
                 self.refused += u64::from(!placed.is_durable());
