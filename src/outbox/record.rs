@@ -13,6 +13,7 @@
 mod bulk;
 mod endpoint;
 mod states;
+mod step;
 
 use std::net::SocketAddr;
 
@@ -27,6 +28,7 @@ pub use states::{
     disabled_number, disabled_of, error_number, error_of, reason_number, reason_of, status_number,
     status_of,
 };
+pub use step::StepRow;
 
 /// The bytes are no record of this kind, or the kind is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -118,14 +120,6 @@ pub struct Acted {
     pub id: u128,
     pub endpoint: u32,
     pub step: StepRow,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub enum StepRow {
-    Retry { at: u64 },
-    Hold { reason: u8 },
-    Release { at: u64 },
-    Die { at: u64, reason: u8 },
 }
 
 /// A live event from an old segment, written again whole: replaces what was known of it.

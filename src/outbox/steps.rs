@@ -3,7 +3,7 @@
 
 use crate::outbox::committer::{Committer, WriterError};
 use crate::outbox::decide::clean::Behind;
-use crate::outbox::decide::{bulk, clean, erase, restate};
+use crate::outbox::decide::{bulk, clean, erase, kept_keys, restate};
 use crate::outbox::log::{LogError, Lsn, ReadError};
 use crate::outbox::read::{ATTEMPTS_KEPT, attempts_since};
 use crate::outbox::request::{Moving, Placed, Step, Wanted};
@@ -100,7 +100,7 @@ impl Committer {
         }
         let placed = self.push_one(|basis, draft| {
             erase::keep(basis, &wanted.erased, draft)?;
-            clean::keep_keys(basis, wanted.keys, draft)?;
+            kept_keys::keep_keys(basis, wanted.keys, draft)?;
             bulk::keep_jobs(basis, draft)?;
             restate::push_highest(basis, draft)
         })?;

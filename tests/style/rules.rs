@@ -20,7 +20,7 @@ const TOP_TO_BOTTOM: [&str; 11] = [
     "domain",
 ];
 /// Folders that still have circles. To be deleted when the last one is gone.
-const CIRCLES_ALLOWED: [&str; 1] = ["outbox/"];
+const CIRCLES_ALLOWED: [&str; 0] = [];
 const MAX_FILE: usize = 500;
 /// What a pure module has no business with.
 const IMPURE: [&str; 10] = [

@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::{EventId, EventType, NewEvent};
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::ids::next_id;
-use crate::outbox::decide::{Basis, DecideError, Draft, bulk, envelope};
+use crate::outbox::decide::kept_keys::is_past;
+use crate::outbox::decide::{Basis, DecideError, Draft, envelope, moved};
 use crate::outbox::index::rows::{self, KeyRow};
 use crate::outbox::index::{PagesError, keys};
 use crate::outbox::log::MAX_BATCH;
@@ -297,7 +297,7 @@ fn beyond_share(
 /// those of the events.
 pub fn hold_back(draft: &mut Draft) -> Result<(), DecideError> {
     for (no, ids) in std::mem::take(&mut draft.backlog) {
-        bulk::push_held(no, ids, draft)?;
+        moved::push_held(no, ids, draft)?;
     }
     Ok(())
 }
@@ -311,9 +311,4 @@ fn drafted<'a>(event: &NewEvent, draft: &'a Draft) -> Option<&'a ([u8; 32], Rece
     draft
         .keys
         .get(&(event.tenant.as_str().to_owned(), key.as_str().to_owned()))
-}
-
-/// Whether more than `window` has passed since `then`.
-pub fn is_past(then: Timestamp, window: Duration, now: Timestamp) -> bool {
-    now > then + window
 }

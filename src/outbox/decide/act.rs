@@ -5,16 +5,12 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::outbox::decide::report::{self, Death};
-use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, erase};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, endpoint, erase};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::{Acted, Record, StepRow, reason_number};
 use crate::outbox::request::Notice;
 use crate::outbox::views::{ActRefused, Action};
-
-/// The answer to an action; `None`: it must wait for the next batch, as this one changes
-/// the same.
-pub type Acts = Result<Option<Result<(), ActRefused>>, DecideError>;
 
 /// A delivery that somebody wants changed.
 struct Found {

@@ -8,15 +8,14 @@ use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
+use crate::outbox::decide::moved::push_moved;
 use crate::outbox::decide::report::{self, Death};
 use crate::outbox::decide::{Basis, DecideError, Draft};
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{PagesError, keys};
-use crate::outbox::record::{
-    self, JobRow, JobWork, Moved, MovedStep, Record, StepRow, reason_number,
-};
+use crate::outbox::record::{self, JobRow, JobWork, MovedStep, Record, StepRow, reason_number};
 use crate::outbox::request::{NewJob, Notice};
 use crate::outbox::views::ActRefused;
 
@@ -288,31 +287,6 @@ pub fn keep_jobs(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideError
     for entry in basis.state.entries.scan(keys::JOBS, &end, false) {
         let (_, bytes) = entry?;
         draft.push(&Record::Job(rows::decode(&bytes)?), &[])?;
-    }
-    Ok(())
-}
-
-/// Adds that these deliveries, which are accepted in this draft, are held for the backlog.
-pub fn push_held(no: EndpointNo, ids: Vec<u128>, draft: &mut Draft) -> Result<(), DecideError> {
-    let reason = reason_number(Reason::Backlog);
-    push_moved(no, MovedStep::Take(StepRow::Hold { reason }), ids, draft)
-}
-
-fn push_moved(
-    no: EndpointNo,
-    step: MovedStep,
-    ids: Vec<u128>,
-    draft: &mut Draft,
-) -> Result<(), DecideError> {
-    if !ids.is_empty() {
-        let endpoint = no.0;
-        draft.expect_deliveries(ids.len());
-        let moved = Moved {
-            endpoint,
-            step,
-            ids,
-        };
-        draft.push(&Record::Moved(moved), &[])?;
     }
     Ok(())
 }

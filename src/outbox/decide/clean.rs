@@ -6,14 +6,13 @@ use crate::domain::delivery::{Delivery, Move, Reason, Status};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
-use crate::domain::time::Timestamp;
-use crate::outbox::decide::accept::is_past;
+use crate::outbox::decide::kept_keys::keep_keys;
 use crate::outbox::decide::report::{self, Death};
 use crate::outbox::decide::{Basis, DecideError, Draft, erase};
 use crate::outbox::index::rows::{self, EventRow, KeyRow};
 use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::{
-    AttemptRow, DeliveryRow, EventHead, Idempotency, KeyKept, Record, Rewritten, RewrittenDelivery,
+    AttemptRow, DeliveryRow, EventHead, Idempotency, Record, Rewritten, RewrittenDelivery,
 };
 use crate::outbox::request::{Moving, MovingDelivery, MovingRecord, Notice};
 
@@ -59,41 +58,6 @@ pub fn forget(basis: &Basis<'_>, ids: &[EventId], draft: &mut Draft) -> Result<(
 
 fn is_open(delivery: &Delivery) -> bool {
     matches!(delivery.status, Status::Pending | Status::Held)
-}
-
-/// Adds a `KeyKept` for each key that is within its window, and forgets the others.
-pub fn keep_keys(
-    basis: &Basis<'_>,
-    names: Vec<(String, String)>,
-    draft: &mut Draft,
-) -> Result<(), DecideError> {
-    let mut past = Vec::new();
-    for (tenant, key) in &names {
-        let found = basis.state.entries.get(&keys::idempotency(tenant, key))?;
-        let Some(bytes) = found else { continue };
-        let row: KeyRow<'_> = rows::decode(&bytes)?;
-        let accepted_at = Timestamp::from_millis(row.accepted_at);
-        if is_past(accepted_at, basis.limits.idempotency_window, basis.now) {
-            past.push((tenant.as_str(), key.as_str()));
-            continue;
-        }
-        let kept = KeyKept {
-            accepted_at: row.accepted_at,
-            tenant,
-            idempotency: Idempotency {
-                key,
-                content: row.content,
-            },
-            id: row.id,
-            event_type: row.event_type,
-            deliveries: row.deliveries,
-        };
-        draft.push(&Record::KeyKept(kept), &[])?;
-    }
-    if !past.is_empty() {
-        draft.push(&Record::KeysForgotten(past), &[])?;
-    }
-    Ok(())
 }
 
 /// A delivery whose attempts went on since its event was read from the log: where its last

@@ -14,7 +14,7 @@ use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Batch, LogError, Lsn, Offset};
 use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::request::{Commit, Notice};
-use crate::outbox::views::Receipt;
+use crate::outbox::views::{ActRefused, Receipt};
 
 /// A frame is applied to the index under one lock: it holds no more deliveries than this,
 /// unless a single event has more.
@@ -34,6 +34,10 @@ impl From<BadRecord> for DecideError {
         DecideError::Index(PagesError::Damaged)
     }
 }
+
+/// The answer to an action; `None`: it must wait for the next batch, as this one changes
+/// the same.
+pub type Acts = Result<Option<Result<(), ActRefused>>, DecideError>;
 
 /// What the configuration gives to endpoints that say nothing themselves.
 #[derive(Clone, Debug)]

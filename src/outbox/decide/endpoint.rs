@@ -12,9 +12,8 @@ use crate::domain::endpoint::{
 };
 use crate::domain::event::{EventType, NewEvent, Payload};
 use crate::domain::signature::Secret;
-use crate::outbox::decide::act::Acts;
 use crate::outbox::decide::spec::BadSpec;
-use crate::outbox::decide::{Basis, DecideError, Defaults, Draft, accept, report};
+use crate::outbox::decide::{Acts, Basis, DecideError, Defaults, Draft, accept, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{Lane, PagesError, State, keys};
 use crate::outbox::record::{

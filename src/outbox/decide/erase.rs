@@ -8,8 +8,8 @@
 use crate::domain::delivery::Status;
 use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
-use crate::outbox::decide::act::Acts;
-use crate::outbox::decide::{Basis, DecideError, Draft, clean};
+use crate::outbox::decide::kept_keys::keep_keys;
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
 use crate::outbox::index::keys;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::log::Lsn;
@@ -44,7 +44,7 @@ pub fn erase(basis: &Basis<'_>, id: EventId, draft: &mut Draft) -> Acts {
     }
     draft.erasing.insert(id);
     push(id, basis.now.as_millis(), false, draft)?;
-    clean::keep_keys(basis, key.into_iter().collect(), draft)?;
+    keep_keys(basis, key.into_iter().collect(), draft)?;
     draft.erased.push(Lsn(event.lsn));
     let chain = chain_of(event.key);
     for (no, row) in rows {

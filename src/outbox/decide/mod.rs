@@ -13,10 +13,12 @@ pub mod endpoint;
 pub mod envelope;
 pub mod erase;
 pub mod ids;
+pub mod kept_keys;
 pub mod limits;
+pub mod moved;
 pub mod outcome;
 pub mod report;
 pub mod restate;
 pub mod spec;
 
-pub use draft::{Basis, DecideError, Defaults, Draft};
+pub use draft::{Acts, Basis, DecideError, Defaults, Draft};

@@ -16,9 +16,10 @@ use crate::outbox::record::{
 
 use super::ends::end_of;
 use super::keys::{self, List};
+use super::lane::Lane;
 use super::pages::PagesError;
 use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
-use super::{Lane, State};
+use super::state::State;
 
 /// How many attempts of a delivery are kept.
 pub const ATTEMPTS_KEPT: u32 = 50;

@@ -5,9 +5,10 @@ use crate::domain::event::EventId;
 use crate::outbox::record::{DeliveryRow, ErasedRow, JobRow, Moved, MovedStep};
 
 use super::apply::EventFacts;
+use super::keys;
 use super::pages::PagesError;
 use super::rows::{self, ErasedEntry};
-use super::{State, keys};
+use super::state::State;
 
 impl State {
     pub(super) fn moved(&mut self, moved: &Moved) -> Result<(), PagesError> {

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 
+use super::keys;
+use super::lane::Lane;
 use super::pages::PagesError;
-use super::rows::{self, DELIVERY_COST, EVENT_COST, EventRow, LaneTotals};
-use super::{Lane, State, keys};
+use super::rows::{self, DELIVERY_COST, EVENT_COST, ErasedEntry, EventRow, LaneTotals, SpecEntry};
+use super::state::State;
 
 /// Where a recount differs from what is kept.
 #[derive(Debug, thiserror::Error)]
@@ -105,12 +107,33 @@ impl State {
         Ok(count)
     }
 
+    /// How many rows point into each segment, counted anew from all rows.
+    fn recounted_segments(&self) -> Result<BTreeMap<u64, u64>, PagesError> {
+        let mut counts = BTreeMap::new();
+        let mut count = |lsn: u64| *counts.entry(self.segments.base_of(lsn)).or_insert(0) += 1;
+        let scan = |prefix: &[u8]| self.entries.scan(prefix, &keys::end_of(prefix), false);
+        for entry in scan(keys::EVENTS) {
+            let (_, value) = entry?;
+            let row: EventRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+            count(row.lsn);
+        }
+        for entry in scan(keys::SPECS) {
+            let row: SpecEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
+            count(row.lsn);
+        }
+        for entry in scan(keys::ERASED) {
+            let row: ErasedEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
+            count(row.lsn);
+        }
+        Ok(counts)
+    }
+
     fn check_sums(&self, count: &Recount) -> Result<(), Disagreement> {
         let taking = || self.lanes.values().filter(|lane| lane.is_taking());
         let pending: u64 = taking().map(|lane| lane.totals.pending_bytes).sum();
         let aside: u64 = self.lanes.values().map(|lane| aside(lane)).sum();
         // Both are exact while no endpoint has more than its share.
-        if taking().all(|lane| lane.totals.pending_bytes <= self.sums.share()) {
+        if taking().all(|lane| lane.totals.pending_bytes <= self.sums.share) {
             let counted = pending.min(count.open_bytes.saturating_sub(aside));
             same("bytes pending", &self.pending_bytes(), &counted)?;
         }

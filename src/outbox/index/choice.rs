@@ -6,10 +6,13 @@ use crate::domain::event::{EventId, EventType};
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{JobRow, status_of};
 
+use super::hold::Hold;
 use super::keys::{self, List};
+use super::lane::Lane;
+use super::pages::PagesError;
 use super::rows::{self, EventRow};
 use super::shown::status_shown;
-use super::{Hold, Lane, PagesError, State};
+use super::state::State;
 
 /// Deliveries of one endpoint, by how they are shown and the types of their events.
 #[derive(Clone, Debug)]

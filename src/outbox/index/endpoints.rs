@@ -5,9 +5,11 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
 use crate::outbox::record::{EndpointDeleted, EndpointRow, EndpointSpecRow};
 
+use super::keys;
+use super::lane::Lane;
 use super::pages::PagesError;
 use super::rows::{self, SPEC_COST, SpecEntry};
-use super::{Lane, State, keys};
+use super::state::State;
 
 impl State {
     pub(super) fn endpoint(&mut self, row: &EndpointRow<'_>) {

@@ -4,9 +4,9 @@ use crate::domain::delivery::Status;
 use crate::domain::event::EventId;
 use crate::outbox::record::DeliveryRow;
 
-use super::State;
 use super::keys::{self, End};
 use super::pages::PagesError;
+use super::state::State;
 
 impl State {
     /// Lists an event with nothing open by when that was, or takes it off the list. Does

@@ -8,10 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::hold::Index;
 use super::open::Generations;
 use super::overlay::Layer;
 use super::pages::{Pages, PagesError};
-use super::{Index, State};
+use super::state::State;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// An overlay of this many bytes is moved at once.

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use super::State;
+use super::rows_read::rows_read;
+use super::state::State;
 
 /// A hold is spent after so many rows, or after so long.
 pub const HOLD_ROWS: u64 = 1000;
@@ -26,8 +27,6 @@ const CLOCK_EVERY: u32 = 4;
 const LONG: Duration = Duration::from_millis(2);
 
 thread_local! {
-    /// Rows that this thread has read, those included that turned out to be removed.
-    static ROWS: Cell<u64> = const { Cell::new(0) };
     /// This thread's last hold was spent.
     static SPENT: Cell<bool> = const { Cell::new(false) };
     /// This thread is not to read the index.
@@ -40,21 +39,12 @@ pub fn forbid_reads_here() {
     FORBIDDEN.set(true);
 }
 
-/// Counts a row that this thread has read.
-pub fn count_row() {
-    ROWS.with(|rows| rows.set(rows.get().wrapping_add(1)));
-}
-
 fn most_rows() -> u64 {
     #[cfg(test)]
     if let Some(rows) = pieces::rows() {
         return rows;
     }
     HOLD_ROWS
-}
-
-fn rows_read() -> u64 {
-    ROWS.with(Cell::get)
 }
 
 /// The index, shared: one writer thread, any number of readers.
@@ -262,6 +252,7 @@ pub mod pieces {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows_read::count_row;
     use super::*;
 
     #[test]

@@ -16,9 +16,10 @@ use crate::domain::endpoint::EndpointId;
 use crate::domain::event::{EventId, Tenant};
 
 use super::keys;
+use super::lane::Lane;
 use super::pages::{Pages, PagesError};
 use super::rows::{self, ErasedEntry, LaneRow, MetaRow};
-use super::{Lane, State};
+use super::state::State;
 
 /// How long sled may take to open what it has.
 const OPEN_DEADLINE: Duration = Duration::from_secs(20);

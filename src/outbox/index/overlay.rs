@@ -11,8 +11,8 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::hold::count_row;
 use super::pages::{Pages, PagesError};
+use super::rows_read::count_row;
 
 /// What a layer says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

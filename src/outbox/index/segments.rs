@@ -7,10 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::pages::PagesError;
-use super::rows::{self, ErasedEntry, EventRow, SpecEntry};
-use super::{State, keys};
-
 /// The segments of the log by the position of their first byte, and how many rows point
 /// into each.
 #[derive(Debug, Default)]
@@ -32,9 +28,9 @@ impl SegmentRows {
         self.rows.insert(base, rows);
     }
 
-    fn base_of(&self, lsn: u64) -> u64 {
-        let before = self.rows.range((Bound::Unbounded, Bound::Included(lsn)));
-        before.last().map_or(0, |(base, _)| *base)
+    pub(super) fn base_of(&self, lsn: u64) -> u64 {
+        let mut before = self.rows.range((Bound::Unbounded, Bound::Included(lsn)));
+        before.next_back().map_or(0, |(base, _)| *base)
     }
 
     /// A row points to the record at `lsn`.
@@ -73,39 +69,11 @@ impl SegmentRows {
         let counted = self.rows.iter().filter(|(_, rows)| **rows > 0);
         counted.map(|(base, rows)| (*base, *rows)).collect()
     }
-}
 
-impl State {
-    /// How many rows point into each segment, counted anew from all rows.
-    pub fn recounted_segments(&self) -> Result<BTreeMap<u64, u64>, PagesError> {
-        let mut counts = BTreeMap::new();
-        let mut count = |lsn: u64| *counts.entry(self.segments.base_of(lsn)).or_insert(0) += 1;
-        let scan = |prefix: &[u8]| self.entries.scan(prefix, &keys::end_of(prefix), false);
-        for entry in scan(keys::EVENTS) {
-            let (_, value) = entry?;
-            let row: EventRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
-            count(row.lsn);
-        }
-        for entry in scan(keys::SPECS) {
-            let row: SpecEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
-            count(row.lsn);
-        }
-        for entry in scan(keys::ERASED) {
-            let row: ErasedEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
-            count(row.lsn);
-        }
-        Ok(counts)
-    }
-
-    /// Writes the counts that changed among the entries.
-    pub(super) fn settle_segments(&mut self) {
-        for base in std::mem::take(&mut self.segments.touched) {
-            match self.segments.rows.get(&base) {
-                Some(rows) if *rows > 0 => {
-                    self.entries.put(keys::segment(base), rows::encode(rows));
-                }
-                _ => self.entries.remove(keys::segment(base)),
-            }
-        }
+    /// The segments whose counts changed since the last call, with how many rows each has.
+    pub(super) fn take_changes(&mut self) -> Vec<(u64, u64)> {
+        let touched = std::mem::take(&mut self.touched).into_iter();
+        let rows = |base: u64| self.rows.get(&base).copied().unwrap_or_default();
+        touched.map(|base| (base, rows(base))).collect()
     }
 }

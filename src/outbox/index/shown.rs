@@ -3,7 +3,8 @@
 use crate::domain::delivery::{Delivery, Reason, Status};
 use crate::outbox::record::DeliveryRow;
 
-use super::{Lane, PagesError};
+use super::lane::Lane;
+use super::pages::PagesError;
 
 /// A delivery's status as it is shown: what is pending at an endpoint that takes nothing
 /// is held, and what is open at a deleted one is dead.

@@ -5,7 +5,11 @@ use proptest::prelude::*;
 
 use super::open::load;
 use super::pages::Pages;
+use super::rows::LaneTotals;
 use super::*;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::record::EndpointStateRow;
 use crate::outbox::record::{
     Accepted, Acted, AttemptRow, Attempted, EndpointDeleted, EndpointRow, ErasedRow, EventHead,
     Idempotency, JobRow, JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten,

@@ -6,9 +6,11 @@ use crate::domain::event::EventId;
 use crate::outbox::record::DeliveryRow;
 
 use super::apply::EventFacts;
+use super::keys;
 use super::pages::PagesError;
+use super::rows;
 use super::rows::DELIVERY_COST;
-use super::{State, keys, rows};
+use super::state::State;
 
 impl State {
     /// Adds a delivery to the totals, or takes it out of them.

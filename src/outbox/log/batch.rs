@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use super::error::LogError;
 use super::frame::{
     FRAME_ALIGN, FRAME_HEADER, FrameHeader, MAX_BATCH, RECORD_ALIGN, RECORD_HEADER, RECORD_SUMMED,
     Salt, field, put, u32_at,
 };
-use super::{LogError, Lsn};
+use super::position::Lsn;
 
 /// A buffer that grew past this for one big batch does not stay that big.
 const KEPT_CAPACITY: usize = 4 << 20;

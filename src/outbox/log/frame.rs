@@ -42,7 +42,8 @@
 //! old number for as long as stores with it are migrated, and add golden bytes for the new
 //! one beside the old ones in `tests/golden.rs`. Never change what a number means.
 
-use super::{Damage, DamageKind, Lsn};
+use super::damage::{Damage, DamageKind};
+use super::position::Lsn;
 
 /// Bytes of a frame's header.
 pub(super) const FRAME_HEADER: usize = 56;

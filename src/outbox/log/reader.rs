@@ -7,10 +7,12 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::damage::{Damage, DamageKind};
+use super::error::LogError;
 use super::frame::{Body, FRAME_HEADER, RECORD_HEADER, Record, RecordHeader, Records, Salt, Slot};
-use super::segment::HEADER;
+use super::options::HEADER;
+use super::position::Lsn;
 use super::walk::{Piece, Step, Until, Walk};
-use super::{Damage, DamageKind, LogError, Lsn};
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// Files that are kept open.

@@ -8,11 +8,15 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::damage::{Damage, DamageKind, Found, Torn};
+use super::error::LogError;
 use super::frame::{CHAIN_BROKEN, CHAIN_START, FRAME_HEADER, Records, Salt, Slot};
-use super::segment::{self, BadHeader, HEADER, Segment, SegmentHeader};
+use super::options::HEADER;
+use super::options::LogOptions;
+use super::position::Lsn;
+use super::segment::{self, BadHeader, Segment, SegmentHeader};
 use super::spare::Spare;
 use super::walk::{Piece, Step, Until, Walk};
-use super::{Damage, DamageKind, Found, LogError, LogOptions, Lsn, Torn};
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is compared with zero, or written again, at once.

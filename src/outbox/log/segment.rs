@@ -22,14 +22,10 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::error::{LogError, VERSION};
 use super::frame::{put, u32_at, u64_at};
-use super::{LogError, LogOptions};
+use super::options::{HEADER, LogOptions};
 use crate::outbox::disk::{Access, Disk, DiskFile};
-
-/// Bytes of a segment's header, and the unit of its length.
-pub(super) const HEADER: u64 = 4096;
-/// The format that is written.
-pub(super) const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"outboxd\n";
 const USED: usize = 48;

@@ -7,8 +7,9 @@
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
+use super::error::LogError;
+use super::options::LogOptions;
 use super::segment::{self, Segment, SegmentHeader};
-use super::{LogError, LogOptions};
 
 /// Whether the next segment is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::damage::{Damage, DamageKind};
+use super::error::LogError;
 use super::frame::{
     self, CHAIN_BROKEN, CHAIN_START, FRAME_ALIGN, FRAME_HEADER, FrameHeader, Records, Salt,
     may_begin_frame,
 };
-use super::segment::HEADER;
-use super::{Damage, DamageKind, LogError, Lsn};
+use super::options::HEADER;
+use super::position::Lsn;
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is read at once.

@@ -4,13 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::batch::{Batch, Offset};
+use super::damage::Found;
+use super::error::LogError;
 use super::frame::{FrameHeader, RecordHeader, Salt};
+use super::options::HEADER;
+use super::options::LogOptions;
+use super::position::Lsn;
 use super::reader::{LogReader, ReadError};
 use super::recovery::{self, Recovered};
-use super::segment::{self, HEADER, Segment, SegmentHeader};
+use super::segment::{self, Segment, SegmentHeader};
 use super::spare::{Spare, SpareState};
 use super::walk::Piece;
-use super::{Found, LogError, LogOptions, Lsn};
 use crate::outbox::disk::Free;
 
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop

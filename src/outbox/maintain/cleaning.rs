@@ -21,7 +21,7 @@ use crate::outbox::index::rows::{self, ErasedEntry, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Lsn, Replayed};
 use crate::outbox::maintain::erasing::{Walked, batches};
-use crate::outbox::maintain::held::{Doomed, bytes_of};
+use crate::outbox::maintain::held::{Held, bytes_of};
 use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
 use crate::outbox::record::Record;
 use crate::outbox::request::{Step, Wanted};
@@ -42,9 +42,9 @@ type Batch = (Vec<EventId>, Vec<u8>);
 
 /// The thread that cleans.
 pub struct Cleaner {
-    pub(super) keep: Keep,
-    pub(super) shared: Arc<Shared>,
-    pub(super) doomed: Doomed,
+    keep: Keep,
+    shared: Arc<Shared>,
+    held: Held,
     walked: Walked,
     /// Nothing more could go although history is over its limit: looked at again then.
     stuck_until: Option<Duration>,
@@ -55,9 +55,9 @@ pub struct Cleaner {
 impl Cleaner {
     pub fn new(keep: Keep, shared: Arc<Shared>) -> Cleaner {
         Cleaner {
+            held: Held::new(keep, shared.clone()),
             keep,
             shared,
-            doomed: Doomed::default(),
             walked: Walked::default(),
             stuck_until: None,
             sweep_in: LOOK_MIN,
@@ -115,12 +115,12 @@ impl Cleaner {
         self.shared.clock.wall()
     }
 
-    pub(super) fn mono(&self) -> Duration {
+    fn mono(&self) -> Duration {
         self.shared.clock.mono()
     }
 
     fn pass(&mut self, sweep: bool, writer: &mut dyn Asked) -> Result<(), Cut> {
-        self.forget_doomed(writer)?;
+        self.held.forget_made_room(writer)?;
         if sweep {
             self.forget_old(writer)?;
         }
@@ -151,7 +151,7 @@ impl Cleaner {
     fn excess(&self) -> u64 {
         let history = self.shared.index.read().history_bytes();
         history
-            .saturating_sub(self.doomed.bytes())
+            .saturating_sub(self.held.leaving_bytes())
             .saturating_sub(self.keep.max_size)
     }
 
@@ -166,7 +166,7 @@ impl Cleaner {
     /// Forgets what is finished and past its retention; what was held too long is dead.
     fn forget_old(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
         let now = self.now();
-        self.end_old_holds(now, writer)?;
+        self.held.end_old_holds(now, writer)?;
         for (end, keep) in [
             (End::Delivered, self.keep.delivered),
             (End::Dead, self.keep.dead),
@@ -213,7 +213,7 @@ impl Cleaner {
             let b = self.oldest(&dead, End::Dead, u64::MAX, excess.max(short))?;
             let c = match excess {
                 0 => None,
-                excess => self.oldest_held(held, excess)?,
+                excess => self.held.oldest_held(held, excess)?,
             };
             let first =
                 |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
@@ -225,7 +225,7 @@ impl Cleaner {
                     .is_none_or(|(held, finished)| held < finished)
             {
                 held = oldest.next;
-                deaths += self.make_room(oldest, writer)?;
+                deaths += self.held.make_room(oldest, writer)?;
                 continue;
             }
             let (ids, next, from) = match (first(&a), a, b) {

@@ -6,17 +6,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
+use crate::outbox::handle::Shared;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{Lane, PagesError, State};
-use crate::outbox::maintain::{Asked, Cleaner, Cut};
+use crate::outbox::maintain::{Asked, Cut, Keep};
 use crate::outbox::request::Step;
 
 /// The most deliveries of one step.
@@ -32,18 +34,13 @@ type Deliveries = Vec<(EndpointNo, EventId)>;
 
 /// Events that died to make room and are about to go.
 #[derive(Debug, Default)]
-pub(super) struct Doomed {
+struct MadeRoom {
     /// Since when, which, and their bytes.
     waiting: VecDeque<(Duration, Vec<EventId>, u64)>,
     bytes: u64,
 }
 
-impl Doomed {
-    /// What will come free by itself.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
+impl MadeRoom {
     fn add(&mut self, now: Duration, ids: Vec<EventId>, bytes: u64) {
         self.bytes += bytes;
         self.waiting.push_back((now, ids, bytes));
@@ -97,7 +94,27 @@ fn list_of(lane: &Lane) -> Option<List> {
     }
 }
 
-impl Cleaner {
+/// Looks after the limits of what is held.
+pub(super) struct Held {
+    keep: Keep,
+    shared: Arc<Shared>,
+    made_room: MadeRoom,
+}
+
+impl Held {
+    pub fn new(keep: Keep, shared: Arc<Shared>) -> Held {
+        Held {
+            keep,
+            shared,
+            made_room: MadeRoom::default(),
+        }
+    }
+
+    /// What will come free by itself, in bytes.
+    pub fn leaving_bytes(&self) -> u64 {
+        self.made_room.bytes
+    }
+
     /// What has been held too long is dead.
     pub(super) fn end_old_holds(&self, now: Timestamp, writer: &mut dyn Asked) -> Result<(), Cut> {
         let cut = now.saturating_sub(self.keep.held);
@@ -263,14 +280,17 @@ impl Cleaner {
         }
         let deaths = oldest.deliveries.len() as u64;
         make_dead(Reason::Space, oldest.deliveries, writer)?;
-        let now = self.mono();
-        self.doomed.add(now, oldest.events, oldest.bytes);
+        let now = self.shared.clock.mono();
+        self.made_room.add(now, oldest.events, oldest.bytes);
         Ok(deaths)
     }
 
     /// Lets go of those that made room and were seen long enough.
-    pub(super) fn forget_doomed(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
-        while let Some(ids) = self.doomed.next(self.mono(), self.keep.max_size) {
+    pub(super) fn forget_made_room(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
+        while let Some(ids) = self
+            .made_room
+            .next(self.shared.clock.mono(), self.keep.max_size)
+        {
             // Without room for it they are history that is over the limit, and found again.
             writer.need(Step::Forget(ids))?;
         }

@@ -29,7 +29,7 @@ use crate::outbox::views::{
 
 use super::event::{ATTEMPT_BYTES, Counting, Sketch, Summary, attempt_bytes, sketch};
 use super::merge::Merge;
-use super::range::{Piece, Range, Row};
+use super::range::{Piece, Place, Range, Row};
 use super::records::Attempts;
 
 /// How many rows a page looks at.
@@ -37,9 +37,6 @@ const ROWS_READ: usize = 20_000;
 /// After so many deliveries a page of events counts no more of them: it ends with the event
 /// that passes it.
 const ROWS_COUNTED: u64 = 200_000;
-
-/// The place of a delivery in a list: what follows is smaller.
-pub(super) type Place = (EventId, EndpointNo);
 
 impl Cursor {
     fn after(place: Place) -> Cursor {

@@ -13,8 +13,7 @@ use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::{Hold, Lane, PagesError, count_row};
 use crate::outbox::views::{DeliveryFilter, ReadError};
 
-use super::list::Place;
-use super::range::{Piece, Range, Row};
+use super::range::{Piece, Place, Range, Row};
 
 /// The most entries of one list that are read at once.
 const AHEAD: usize = 64;

@@ -5,8 +5,13 @@
 
 use std::borrow::Cow;
 
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
 use crate::outbox::index::Hold;
 use crate::outbox::views::ReadError;
+
+/// The place of a delivery in a list: what follows is smaller.
+pub(super) type Place = (EventId, EndpointNo);
 
 /// What a row was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

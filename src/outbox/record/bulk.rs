@@ -2,7 +2,7 @@
 
 use bincode::{BorrowDecode, Encode};
 
-use super::StepRow;
+use super::step::StepRow;
 
 /// Many deliveries of one endpoint took the same step.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]

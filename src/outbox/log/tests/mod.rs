@@ -6,17 +6,20 @@ mod random;
 mod scenarios;
 
 use std::fs::OpenOptions;
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
 
 use super::frame::{FRAME_HEADER, FrameHeader, Salt};
-use super::segment::{self, HEADER};
+use super::options::HEADER;
+use super::segment;
 use super::*;
-use crate::outbox::disk::{Access, DiskFile, Free};
+use crate::outbox::disk::{Access, Disk, DiskFile, Free, SystemDisk};
 
 pub(super) const ID: [u8; 16] = *b"0123456789abcdef";
 pub(super) const SEGMENT: u64 = 16 << 10;

@@ -1,0 +1,124 @@
+//! The index in memory: the overlay over the pages, and what is kept beside it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::domain::endpoint::{EndpointId, EndpointNo};
+use crate::domain::event::EventId;
+use crate::domain::time::Timestamp;
+use crate::outbox::record::DeliveryRow;
+
+use super::keys;
+use super::lane::Lane;
+use super::overlay::Overlay;
+use super::pages::{self, Pages, PagesError};
+use super::rows::{self, LaneRow, MetaRow};
+use super::segments::SegmentRows;
+use super::sums::Sums;
+
+/// The index in memory: the overlay and what is small enough to keep whole.
+#[derive(Default)]
+pub struct State {
+    pub entries: Overlay,
+    /// Boxed: most of a tree's places are empty, and there may be a hundred thousand lanes.
+    pub lanes: BTreeMap<EndpointNo, Box<Lane>>,
+    pub by_id: HashMap<EndpointId, EndpointNo>,
+    pub meta: MetaRow,
+    /// Records that spoke of something unknown, since the start.
+    pub unknown: u64,
+    /// What of the rows is asked for often.
+    pub sums: Sums,
+    pub segments: SegmentRows,
+    /// Lanes that changed since the last freeze.
+    pub(super) touched: BTreeSet<EndpointNo>,
+}
+
+impl State {
+    pub fn new(pages: Option<Pages>, store_id: [u8; 16]) -> Self {
+        let meta = MetaRow {
+            version: rows::VERSION,
+            store_id,
+            ..MetaRow::default()
+        };
+        State {
+            entries: Overlay::new(pages),
+            meta,
+            ..State::default()
+        }
+    }
+
+    pub fn lane_named(&self, id: &EndpointId) -> Option<(EndpointNo, &Lane)> {
+        let no = *self.by_id.get(id)?;
+        Some((no, self.lanes.get(&no)?))
+    }
+
+    /// The true time of acceptance of an event.
+    pub fn accepted_at(&self, id: EventId) -> Option<Timestamp> {
+        let bytes = self.entries.get(&keys::event(id)).ok()??;
+        let row: rows::EventRow<'_> = rows::decode(&bytes).ok()?;
+        Some(Timestamp::from_millis(row.accepted_at))
+    }
+
+    /// Whether a replay or purge is under way.
+    pub fn has_jobs(&self) -> bool {
+        let end = keys::end_of(keys::JOBS);
+        self.entries.scan(keys::JOBS, &end, false).next().is_some()
+    }
+
+    pub fn delivery_row(
+        &self,
+        id: EventId,
+        no: EndpointNo,
+    ) -> Result<Option<DeliveryRow>, PagesError> {
+        match self.entries.get(&keys::delivery(id, no))? {
+            Some(bytes) => rows::decode(&bytes)
+                .map(Some)
+                .map_err(|_| PagesError::Damaged),
+            None => Ok(None),
+        }
+    }
+
+    /// All deliveries of an event, by endpoint number.
+    pub fn delivery_rows(&self, id: EventId) -> Result<Vec<(EndpointNo, DeliveryRow)>, PagesError> {
+        let prefix = keys::deliveries(id);
+        let mut found = Vec::new();
+        for entry in self.entries.scan(&prefix, &keys::end_of(&prefix), false) {
+            let (key, value) = entry?;
+            let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
+            found.push((no, rows::decode(&value).map_err(|_| PagesError::Damaged)?));
+        }
+        Ok(found)
+    }
+
+    /// Writes what is kept outside the overlay into it, so that a freeze holds everything.
+    pub(super) fn settle(&mut self) {
+        for no in std::mem::take(&mut self.touched) {
+            if let Some(lane) = self.lanes.get(&no) {
+                let row = LaneRow {
+                    id: lane.id.as_str(),
+                    tenant: lane.tenant.as_str(),
+                    state: lane.state,
+                    deleted: lane.deleted,
+                    totals: lane.totals,
+                };
+                self.entries.put(keys::lane(no), rows::encode(&row));
+            }
+        }
+        for (base, rows) in self.segments.take_changes() {
+            let key = keys::segment(base);
+            match rows {
+                0 => self.entries.remove(key),
+                rows => self.entries.put(key, rows::encode(&rows)),
+            }
+        }
+        self.entries
+            .put(keys::META.to_vec(), rows::encode(&self.meta));
+    }
+
+    /// Everything in the index, for comparing one index with another.
+    pub fn contents(&mut self) -> Result<pages::Entries, PagesError> {
+        self.settle();
+        let all = self.entries.scan(&[0], &[u8::MAX], false);
+        all.map(|entry| entry.map(|(key, value)| (key.into_owned(), value.into_owned())))
+            .collect()
+    }
+}
