@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn refused_actions_and_reads_have_their_status() {
-        let cases: [(Problem, u16); 7] = [
+        let cases: [(Problem, u16); 8] = [
             (ActRefused::NoSuchDelivery.into(), 404),
             (ActRefused::Conflict(Status::Held).into(), 409),
             (ActRefused::DisabledInFile.into(), 409),
@@ -298,6 +298,10 @@ mod tests {
             (ReadError::Erased.into(), 410),
             (ReadError::BadCursor.into(), 400),
             (ReadError::Damaged("crc".into()).into(), 500),
+            (
+                ReadError::Unreadable("too many open files".into()).into(),
+                503,
+            ),
         ];
         for (problem, expected) in cases {
             let (status, _, body) = shown(problem).await;

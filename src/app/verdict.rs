@@ -52,6 +52,8 @@ pub enum Answer {
     BreakerOpen,
     /// The endpoint asked for a pause.
     Paused,
+    /// The daemon itself could not make the endpoint's last attempts.
+    LocalFault,
     RateLimited,
     /// For its due time.
     Waiting,
@@ -73,6 +75,7 @@ impl Answer {
             Answer::InFlight => "in_flight",
             Answer::BreakerOpen => "breaker_open",
             Answer::Paused => "paused",
+            Answer::LocalFault => "local_fault",
             Answer::RateLimited => "rate_limited",
             Answer::Waiting => "waiting",
             Answer::Queued => "queued",
@@ -222,6 +225,7 @@ fn dead(delivery: &DeliveryView) -> Verdict {
         Some(Reason::EndpointDeleted) => "dead: the endpoint was deleted",
         Some(Reason::HeldTooLong) => "dead: it was held for longer than retention.held",
         Some(Reason::Space) => "dead: it was held, and its room was needed",
+        Some(Reason::Damaged) => "dead: its stored body is damaged and cannot be sent",
         _ => "dead",
     }
     .to_owned();
@@ -298,6 +302,12 @@ fn pending(
         if let Some(until) = lane.paused_until.filter(|until| *until > now.max(due)) {
             let detail = format!("the endpoint asked for a pause with Retry-After, until {until}");
             return waiting(Answer::Paused, detail, until);
+        }
+        if let Some(until) = lane.local_until.filter(|until| *until > now.max(due)) {
+            let detail = format!(
+                "outboxd could not make the last attempts, through no fault of the endpoint; the next may start at {until}"
+            );
+            return waiting(Answer::LocalFault, detail, until);
         }
         if let (Some(until), true) = (lane.rate_limited_until, due <= now) {
             let detail =
@@ -383,6 +393,7 @@ mod tests {
             breaker_open: false,
             probe_at: None,
             paused_until: None,
+            local_until: None,
             rate_limited_until: None,
         }
     }
@@ -424,6 +435,14 @@ mod tests {
         assert_eq!(
             judged(&early, Some(paused)),
             (Answer::Waiting, Some(later()))
+        );
+        let starved = LaneView {
+            local_until: Some(later()),
+            ..lane()
+        };
+        assert_eq!(
+            judged(&due, Some(starved)),
+            (Answer::LocalFault, Some(later()))
         );
         let limited = LaneView {
             rate_limited_until: Some(later()),

@@ -12,11 +12,20 @@ use crate::domain::event::EventId;
 use crate::outbox::{Content, Outbox, ReadError};
 use crate::transport::{Outgoing, Transport};
 
-/// An attempt that came to its end.
+/// An attempt that is under way no more.
 pub(super) struct Ended {
     pub no: EndpointNo,
     pub event: EventId,
-    pub attempt: Attempt,
+    pub end: End,
+}
+
+pub(super) enum End {
+    /// Judged by what came of it.
+    Made(Attempt),
+    /// The event's body is damaged: what is told of the last attempt.
+    Damaged(Attempt),
+    /// The event was erased: there is nothing to tell.
+    Erased,
 }
 
 /// Where attempts end.
@@ -38,17 +47,17 @@ impl Guard {
         }
     }
 
-    fn end(mut self, attempt: Attempt) {
-        self.tell(attempt);
+    fn end(mut self, end: End) {
+        self.tell(end);
     }
 
-    fn tell(&mut self, attempt: Attempt) {
+    fn tell(&mut self, end: End) {
         if let Some(ended) = self.ended.take() {
             // Nobody listens any more only after a stop.
             let _ = ended.send(Ended {
                 no: self.no,
                 event: self.event,
-                attempt,
+                end,
             });
         }
     }
@@ -56,7 +65,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.tell(unsent("the attempt was broken off inside outboxd"));
+        let detail = "outboxd broke the attempt off before its outcome was known";
+        self.tell(End::Made(unsent(detail)));
     }
 }
 
@@ -68,7 +78,7 @@ pub(super) async fn of_kept(
     content: Arc<Content>,
 ) {
     let attempt = attempt(&transport, &endpoint, guard.event, &content).await;
-    guard.end(attempt);
+    guard.end(End::Made(attempt));
 }
 
 /// An attempt of an event whose body is in the log, at `lsn` when it was planned.
@@ -81,22 +91,17 @@ pub(super) async fn of_stored(
 ) {
     let event = guard.event;
     let read = tokio::task::spawn_blocking(move || outbox.content(event, lsn));
-    let failed = match read.await {
-        Ok(Ok(content)) => {
-            let attempt = attempt(&transport, &endpoint, event, &content).await;
-            return guard.end(attempt);
+    let end = match read.await {
+        Ok(Ok(content)) => End::Made(attempt(&transport, &endpoint, event, &content).await),
+        Ok(Err(ReadError::Erased | ReadError::NoSuchEvent)) => End::Erased,
+        Ok(Err(error @ ReadError::Damaged(_))) => {
+            tracing::error!(%event, endpoint = %endpoint.id, %error, "the event's body is damaged: it cannot be sent");
+            End::Damaged(unsent(&format!("the event cannot be sent: {error}")))
         }
-        Ok(Err(ReadError::Erased | ReadError::NoSuchEvent)) => {
-            tracing::debug!(%event, endpoint = %endpoint.id, "the event was erased before this attempt");
-            return guard.end(unsent("the event was erased"));
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
+        Ok(Err(error)) => End::Made(unsent(&format!("outboxd cannot read the event: {error}"))),
+        Err(error) => End::Made(unsent(&format!("outboxd cannot read the event: {error}"))),
     };
-    tracing::error!(%event, endpoint = %endpoint.id, reason = failed, "the event's damaged body cannot be sent");
-    guard.end(unsent(&format!(
-        "the event cannot be read from the outbox: {failed}"
-    )));
+    guard.end(end);
 }
 
 async fn attempt(
@@ -115,14 +120,14 @@ async fn attempt(
     transport.attempt(endpoint, &outgoing).await
 }
 
-/// An attempt for which no request was sent.
+/// An attempt for which the daemon sent no request, through a fault of its own.
 fn unsent(detail: &str) -> Attempt {
     Attempt {
         at: clock::now(),
         duration: Duration::ZERO,
         status: None,
         error: Some(AttemptError {
-            kind: ErrorKind::Protocol,
+            kind: ErrorKind::Local,
             detail: detail.to_owned(),
         }),
         response_body: Default::default(),

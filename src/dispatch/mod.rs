@@ -18,15 +18,16 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, ErrorKind};
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
-use crate::domain::engine::{Command, Engine, Entry, Input, LanePolicy, Now};
+use crate::domain::engine::{Command, Engine, Entry, Input, LanePolicy, Lost, Now};
 use crate::domain::event::EventId;
+use crate::domain::repeats::Repeats;
 use crate::outbox::{Commit, Commits, LaneStart, Notice, Outbox, Outcome};
 use crate::transport::Transport;
 pub use attempts::Attempts;
-use attempts::{Ended, Guard};
+use attempts::{End, Ended, Guard};
 use bodies::Bodies;
 pub use gauges::{DispatchGauges, Dispatched};
 use questions::Question;
@@ -64,7 +65,9 @@ pub struct Dispatch {
     started: Instant,
     ended: mpsc::UnboundedSender<Ended>,
     /// An attempt that ended and whose outcome the engine is deciding.
-    judged: Option<Ended>,
+    judged: Option<(EndpointNo, EventId, Attempt)>,
+    /// Attempts that failed through the daemon's own fault.
+    local_faults: Repeats,
     asking: Questions,
     asked: mpsc::Receiver<Question>,
     readings: Readings,
@@ -96,6 +99,7 @@ impl Dispatch {
             started: Instant::now(),
             ended,
             judged: None,
+            local_faults: Repeats::default(),
             asking,
             asked,
             parked: Vec::new(),
@@ -314,11 +318,26 @@ impl Dispatch {
         let mut next = Some(first);
         let now = self.now();
         while let Some(ended) = next.take() {
-            self.gauges.count(&ended.attempt);
-            let outcome = (&ended.attempt).into();
             let (no, event) = (ended.no, ended.event);
-            self.judged = Some(ended);
-            self.tell_at(now, Input::Ended { no, event, outcome });
+            let (input, attempt) = match ended.end {
+                End::Made(attempt) => {
+                    let outcome = (&attempt).into();
+                    (Input::Ended { no, event, outcome }, Some(attempt))
+                }
+                End::Damaged(attempt) => {
+                    let why = Lost::Damaged;
+                    (Input::Lost { no, event, why }, Some(attempt))
+                }
+                End::Erased => {
+                    let why = Lost::Erased;
+                    (Input::Lost { no, event, why }, None)
+                }
+            };
+            if let Some(attempt) = &attempt {
+                self.gauges.count(attempt);
+            }
+            self.judged = attempt.map(|attempt| (no, event, attempt));
+            self.tell_at(now, input);
             next = attempts.0.try_recv().ok();
         }
     }
@@ -332,10 +351,10 @@ impl Dispatch {
         awaited: bool,
     ) {
         let judged = self.judged.take();
-        let Some(ended) = judged.filter(|ended| (ended.no, ended.event) == (no, event)) else {
+        let Some((.., attempt)) = judged.filter(|judged| (judged.0, judged.1) == (no, event))
+        else {
             return;
         };
-        let attempt = ended.attempt;
         self.report(no, event, &attempt, next);
         if !matches!(next, Next::Retry { .. }) {
             self.bodies.release(event);
@@ -354,7 +373,14 @@ impl Dispatch {
         });
     }
 
-    fn report(&self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
+    fn report(&mut self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
+        let error = attempt.error.as_ref();
+        if let Some(error) = error.filter(|error| error.kind == ErrorKind::Local)
+            && let Some(attempts) = self.local_faults.happened(self.started.elapsed())
+        {
+            let detail = error.detail.as_str();
+            tracing::warn!(%event, attempts, error = detail, "attempts could not be made, through no fault of their endpoints; they are tried again");
+        }
         let dead = matches!(next, Next::Dead { .. });
         if !dead && !tracing::enabled!(tracing::Level::DEBUG) {
             return;

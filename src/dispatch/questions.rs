@@ -33,6 +33,8 @@ pub struct LaneView {
     pub probe_at: Option<Timestamp>,
     /// `Retry-After` keeps the whole endpoint waiting until then.
     pub paused_until: Option<Timestamp>,
+    /// Attempts failed in a row through the daemon's own fault: none starts before.
+    pub local_until: Option<Timestamp>,
     /// The rate limit lets no attempt start before.
     pub rate_limited_until: Option<Timestamp>,
 }
@@ -82,6 +84,7 @@ impl LaneView {
             breaker_open: lane.breaker_open,
             probe_at: lane.probe_at.map(wall),
             paused_until: lane.paused_until.map(wall),
+            local_until: lane.local_until.map(wall),
             rate_limited_until: lane.rate_limited_until.map(wall),
         }
     }

@@ -20,10 +20,12 @@ pub enum ErrorKind {
     Protocol,
     /// An answer that is not a 2xx.
     Status,
+    /// The fault is the daemon's own and says nothing about the endpoint.
+    Local,
 }
 
 impl ErrorKind {
-    pub const ALL: [ErrorKind; 7] = [
+    pub const ALL: [ErrorKind; 8] = [
         ErrorKind::Dns,
         ErrorKind::Connect,
         ErrorKind::Tls,
@@ -31,6 +33,7 @@ impl ErrorKind {
         ErrorKind::Blocked,
         ErrorKind::Protocol,
         ErrorKind::Status,
+        ErrorKind::Local,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl ErrorKind {
             ErrorKind::Blocked => "blocked",
             ErrorKind::Protocol => "protocol",
             ErrorKind::Status => "status",
+            ErrorKind::Local => "local",
         }
     }
 }

@@ -9,6 +9,11 @@ use rand::{Rng, RngExt};
 
 use super::retry::RetryPolicy;
 
+const LOCAL_FIRST: Duration = Duration::from_secs(1);
+const LOCAL_MAX: Duration = Duration::from_secs(60);
+/// Many such attempts fail together; they are not to come again together.
+const LOCAL_JITTER: f64 = 0.5;
+
 /// The delay before attempt `tries + 1`, when `tries` (at least 1) have failed; `None`
 /// when a `schedule` has no more entries.
 pub fn retry_delay(policy: &RetryPolicy, tries: u32) -> Option<Duration> {
@@ -26,6 +31,12 @@ pub fn probe_delay(policy: &RetryPolicy, k: u32) -> Duration {
         None => grown(policy, k),
         Some(&last) => policy.schedule.get(index(k)).copied().unwrap_or(last),
     }
+}
+
+/// The delay after an attempt that failed for a reason of the daemon's own, of a delivery
+/// whose budget began so long ago: it grows with that from a second to a minute.
+pub fn local_delay(age: Duration, rng: &mut impl Rng) -> Duration {
+    jittered((age / 4).clamp(LOCAL_FIRST, LOCAL_MAX), LOCAL_JITTER, rng)
 }
 
 /// Drawn evenly from `[delay * (1 - jitter), delay]`.

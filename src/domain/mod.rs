@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod event;
 pub mod rate;
+pub mod repeats;
 pub mod retry;
 pub mod schedule;
 pub mod signature;

@@ -2,14 +2,16 @@
 //!
 //! The budget is judged here and nowhere else, and only when an attempt has failed: so a
 //! delivery whose time ran out while it waited still gets one last attempt, and a next
-//! due time past the end of the budget is not drawn forward to it.
+//! due time past the end of the budget is not drawn forward to it. An attempt that came to
+//! nothing through the daemon's own fault is no failure: it does not count, and the delivery
+//! is tried again soon however old it is.
 
 use std::time::Duration;
 
 use rand::Rng;
 
 use super::attempt::{Attempt, ErrorKind};
-use super::backoff::{jittered, retry_delay};
+use super::backoff::{jittered, local_delay, retry_delay};
 use super::delivery::{Next, Reason};
 use super::endpoint::DisabledReason;
 use super::retry::RetryPolicy;
@@ -26,8 +28,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// That of an attempt which the daemon's own fault kept from being made.
+    pub const LOCAL: Outcome = Outcome {
+        status: None,
+        error: Some(ErrorKind::Local),
+        retry_after: None,
+    };
+
     pub fn is_success(&self) -> bool {
         self.error.is_none()
+    }
+
+    /// The daemon's own fault: nobody's failure.
+    pub fn is_local(&self) -> bool {
+        self.error == Some(ErrorKind::Local)
     }
 }
 
@@ -70,6 +84,17 @@ pub fn judge(
     wall: Timestamp,
     rng: &mut impl Rng,
 ) -> Verdict {
+    if outcome.is_local() {
+        return Verdict {
+            next: Next::Retry {
+                due: wall + whole_millis(local_delay(budget.age, rng)),
+                budget_from: budget.from,
+                tries: budget.tries,
+            },
+            disable: None,
+            pause: None,
+        };
+    }
     let pause = pause(outcome, policy);
     let (next, disable) = if outcome.is_success() {
         (Next::Delivered, None)
@@ -207,7 +232,8 @@ mod tests {
 
     #[test]
     fn all_else_is_retried_by_the_rule() {
-        for kind in ErrorKind::ALL {
+        let foreign = |kind: &ErrorKind| *kind != ErrorKind::Local;
+        for kind in ErrorKind::ALL.into_iter().filter(foreign) {
             let outcome = Outcome {
                 status: None,
                 error: Some(kind),
@@ -266,6 +292,30 @@ mod tests {
         assert_eq!(wait(judged(status(500), &policy(), last, 20)), policy().max);
         let spent = judged(status(500), &policy(), policy().give_up_after, 0);
         assert_eq!(spent.next, EXHAUSTED);
+    }
+
+    #[test]
+    fn the_daemons_own_fault_costs_nothing_and_is_tried_again_soon() {
+        let outcome = Outcome {
+            retry_after: Some(Duration::from_secs(900)),
+            ..Outcome::LOCAL
+        };
+        let day = Duration::from_secs(86_400);
+        for (age, least, most) in [(Duration::ZERO, 500, 1001), (7 * day, 30_000, 60_001)] {
+            let verdict = judged(outcome, &policy(), age, 7);
+            assert_eq!((verdict.disable, verdict.pause), (None, None));
+            let Next::Retry {
+                due,
+                budget_from,
+                tries,
+            } = verdict.next
+            else {
+                panic!("{verdict:?}")
+            };
+            assert_eq!((now().since(budget_from), tries), (age, 7));
+            let wait = due.since(now()).as_millis();
+            assert!((least..=most).contains(&wait), "{wait} ms");
+        }
     }
 
     #[test]

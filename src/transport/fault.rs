@@ -13,6 +13,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
 use rustls_pki_types::InvalidDnsNameError;
 
+use super::local::is_our_own;
 use super::resolve::ResolveFault;
 use crate::domain::attempt::{AttemptError, ErrorKind};
 
@@ -105,9 +106,15 @@ impl<'a> Found<'a> {
         if let Some(fault) = self.resolve {
             let kind = match fault {
                 ResolveFault::Blocked { .. } => ErrorKind::Blocked,
+                ResolveFault::Stopped => ErrorKind::Local,
+                ResolveFault::NotFound { source, .. } if is_our_own(source) => ErrorKind::Local,
                 _ => ErrorKind::Dns,
             };
             return (kind, fault.to_string());
+        }
+        if let Some(io) = self.io.filter(|io| is_our_own(io)) {
+            let detail = format!("outboxd cannot use a connection to {target}: {io}");
+            return (ErrorKind::Local, detail);
         }
         if self.no_name {
             return (ErrorKind::Dns, format!("{target} has no valid DNS name"));

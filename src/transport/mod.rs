@@ -16,6 +16,7 @@ mod clients;
 mod error;
 mod fault;
 mod idle_budget;
+mod local;
 mod progress;
 mod request;
 mod resolve;
@@ -119,7 +120,7 @@ impl Inner {
     ) -> Outcome {
         let pair = match self.clients.of(endpoint) {
             Ok(pair) => pair,
-            Err(error) => return Outcome::fault(ErrorKind::Connect, &error.to_string()),
+            Err(error) => return Outcome::fault(ErrorKind::Local, &error.to_string()),
         };
         if let Err(reason) = self.may_send(&endpoint.url, &pair) {
             return Outcome::fault(ErrorKind::Blocked, &reason);
@@ -214,7 +215,10 @@ impl Inner {
         let guess = self.dialled(&endpoint.url);
         let target = target(&endpoint.url, guess);
         let found = fault::read(error, &target, || self.waited(endpoint, &target));
-        let dialled = !matches!(found.kind, ErrorKind::Dns | ErrorKind::Blocked);
+        let dialled = !matches!(
+            found.kind,
+            ErrorKind::Dns | ErrorKind::Blocked | ErrorKind::Local
+        );
         Outcome {
             address: found.address.or(guess.filter(|_| dialled)),
             ..Outcome::fault(found.kind, &found.detail)

@@ -20,6 +20,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
+use super::local::is_our_own;
 use super::progress;
 use crate::domain::address::{DialRule, Refusal};
 
@@ -94,7 +95,8 @@ impl Lookups {
         let mut asking = tokio::task::spawn_blocking(move || {
             let _places = (place, slow_place);
             let found = (host.as_str(), 0).to_socket_addrs();
-            found.map(|all| all.take(ADDRESSES).collect::<Vec<_>>())
+            let found = found.map(|all| all.take(ADDRESSES).collect::<Vec<_>>());
+            found.map_err(|error| starved().unwrap_or(error))
         });
         let answer = match tokio::time::timeout(SLOW, &mut asking).await {
             Ok(answer) => {
@@ -129,6 +131,13 @@ impl Lookups {
         }
         slow.insert(name.into());
     }
+}
+
+/// The system's resolver reads files and opens sockets, and says "not found" when it could
+/// do neither. Whether there are no descriptors just now.
+fn starved() -> Option<io::Error> {
+    let opened = std::fs::File::open("/dev/null");
+    opened.err().filter(is_our_own)
 }
 
 /// reqwest's resolver for one [`DialRule`].

@@ -24,6 +24,7 @@ mod idempotency;
 mod ingest_rate;
 mod isolation;
 mod life;
+mod local_faults;
 mod ordering;
 mod rate;
 mod reading;

@@ -132,6 +132,15 @@ fn a_flip_in_a_body_is_met_when_it_is_to_be_sent() {
     daemon.wait_log("damaged");
     assert_eq!(daemon.status()["damaged_records"], 1);
     let (id, _) = &store.events[3];
+    // It can never be sent: nobody waits for it, and the endpoint has not failed.
+    let delivery = daemon.wait_status(id, "ok", "dead");
+    assert_eq!(delivery["reason"], "damaged");
+    let error = &delivery["attempts"].as_array().unwrap().last().unwrap()["error"];
+    assert_eq!(error["kind"], "local");
+    let said = daemon
+        .tcp
+        .get(&format!("/v1/events/{id}/deliveries/ok/explain"));
+    assert!(said.text().contains("damaged"), "{}", said.text());
     assert!(
         receiver.seen().iter().all(|seen| seen.id() != id),
         "a damaged body was sent"

@@ -29,6 +29,7 @@ fn many_worlds_keep_the_rules() {
     let mut delivered = 0;
     let mut dead = 0;
     let mut crashes = 0;
+    let (mut local_faults, mut lost) = (0, 0);
     for seed in seeds {
         // Shown with a failure, which panics.
         eprintln!("OUTBOXD_SIM_SEED={seed}");
@@ -41,9 +42,14 @@ fn many_worlds_keep_the_rules() {
         delivered += world.delivered();
         dead += world.dead();
         crashes += world.crashes;
+        local_faults += world.local_faults;
+        lost += world.lost;
     }
-    eprintln!("{attempts} attempts, {delivered} delivered, {dead} dead, {crashes} crashes");
+    eprintln!(
+        "{attempts} attempts, {delivered} delivered, {dead} dead, {crashes} crashes, {local_faults} local faults, {lost} lost"
+    );
     assert!(attempts > 0 && delivered > 0);
+    assert!(local_faults > 0 && lost > 0 || number("OUTBOXD_SIM_SEED").is_some());
 }
 
 /// `OUTBOXD_SIM_HISTORIES` says how many, `OUTBOXD_SIM_STEPS` how long, `OUTBOXD_SIM_FROM`

@@ -26,6 +26,7 @@ pub enum Record {
         next: Next,
         disable: bool,
         success: bool,
+        local: bool,
     },
     Retried {
         id: Id,
@@ -35,6 +36,7 @@ pub enum Record {
         id: Id,
         at: Timestamp,
     },
+    Erased(Id),
     Disabled(EndpointNo),
     Enabled(EndpointNo, Timestamp),
     Removed(EndpointNo, Timestamp),
@@ -133,6 +135,7 @@ impl Outbox {
                 next,
                 disable,
                 success,
+                local,
             } => {
                 let stored = Input::Stored {
                     no: id.0,
@@ -141,7 +144,9 @@ impl Outbox {
                 self.shift(id, Move::Attempted { at, next });
                 let endpoint = self.endpoints.entry(id.0).or_default();
                 let (since, attempts) = endpoint.failing.unwrap_or((at, 0));
-                endpoint.failing = (!success).then_some((since, attempts + 1));
+                if !local {
+                    endpoint.failing = (!success).then_some((since, attempts + 1));
+                }
                 let mut told = vec![stored];
                 if disable {
                     told.extend(self.apply(Record::Disabled(id.0)));
@@ -165,6 +170,14 @@ impl Outbox {
                     chain: self.kept.get(&id).map(|kept| kept.chain),
                 }]
             }
+            Record::Erased(id) => match self.remove(id) {
+                Some(kept) => vec![Input::Withdrawn {
+                    no: id.0,
+                    event: id.1,
+                    chain: Some(kept.chain),
+                }],
+                None => Vec::new(),
+            },
             Record::Disabled(no) => {
                 self.endpoints.entry(no).or_default().disabled = true;
                 vec![Input::Hold { no }]
@@ -199,13 +212,18 @@ impl Outbox {
         vec![Input::Queued { no: id.0, entry }]
     }
 
-    fn put(&mut self, id: Id, kept: Kept) {
-        if let Some(old) = self.kept.insert(id, kept) {
-            self.index.remove(&(id.0, old.delivery.due, id.1));
-            for chain in [ENDPOINT_CHAIN, old.chain] {
-                self.chains.remove(&(id.0, chain, id.1));
-            }
+    fn remove(&mut self, id: Id) -> Option<Kept> {
+        let old = self.kept.remove(&id)?;
+        self.index.remove(&(id.0, old.delivery.due, id.1));
+        for chain in [ENDPOINT_CHAIN, old.chain] {
+            self.chains.remove(&(id.0, chain, id.1));
         }
+        Some(old)
+    }
+
+    fn put(&mut self, id: Id, kept: Kept) {
+        self.remove(id);
+        self.kept.insert(id, kept);
         if kept.delivery.status == Status::Pending {
             self.index.insert((id.0, kept.delivery.due, id.1), ());
             for chain in [ENDPOINT_CHAIN, kept.chain] {

@@ -19,6 +19,8 @@ pub enum Receiver {
     Refusing,
     Busy,
     Gone,
+    /// Attempts do not get out of the daemon, or do by half.
+    Local,
 }
 
 impl Receiver {
@@ -26,7 +28,7 @@ impl Receiver {
         use Receiver::*;
         let all = [
             Healthy, Healthy, Healthy, Healthy, Slow, Hung, Hung, Flaky, Flaky, Refusing, Refusing,
-            Busy, Gone,
+            Busy, Gone, Local, Local,
         ];
         all[rng.random_range(0..all.len())]
     }
@@ -49,6 +51,9 @@ impl Receiver {
                 let code = if rng.random_bool(0.5) { 429 } else { 503 };
                 (quick, status(code, Some(wait)))
             }
+            Receiver::Local if rng.random_bool(0.3) => (quick, status(200, None)),
+            Receiver::Local if rng.random_bool(0.1) => (TIMEOUT, Outcome::LOCAL),
+            Receiver::Local => (quick, Outcome::LOCAL),
             Receiver::Gone => (quick, status(410, None)),
         }
     }

@@ -10,8 +10,8 @@ use outboxd::domain::backoff::probe_delay;
 use outboxd::domain::delivery::{Next, Reason, Status};
 use outboxd::domain::endpoint::{EndpointNo, Ordering, Rate};
 use outboxd::domain::engine::{
-    Command, ENDPOINT_CHAIN, Engine, Entry, Input, LANE_WINDOW, LanePolicy, MAX_SETTLING, Now,
-    Outcome,
+    Command, ENDPOINT_CHAIN, Engine, Entry, Input, LANE_WINDOW, LanePolicy, Lost, MAX_SETTLING,
+    Now, Outcome,
 };
 use outboxd::domain::event::{EventId, Tenant};
 use outboxd::domain::retry::RetryPolicy;
@@ -36,6 +36,10 @@ struct Lane {
     failures: u32,
     open: Option<Open>,
     paused_until: Duration,
+    /// Local faults in a row, of different rounds, and when the last came.
+    local: (u32, Duration),
+    /// The lane may wait until then for their sake, and must for the shorter while.
+    local_until: Duration,
     in_flight: usize,
     refilling: bool,
     /// Chains that the index is being asked about.
@@ -74,6 +78,11 @@ impl Lane {
             _ => Duration::ZERO,
         };
     }
+}
+
+/// A few events have a body that fails its checksum.
+fn is_damaged(event: EventId) -> bool {
+    event.0.is_multiple_of(97)
 }
 
 struct Open {
@@ -145,6 +154,8 @@ pub struct World {
     last_reading: u64,
     pub attempts: u64,
     pub crashes: u64,
+    pub local_faults: u64,
+    pub lost: u64,
 }
 
 impl World {
@@ -177,6 +188,8 @@ impl World {
             last_reading: 0,
             attempts: 0,
             crashes: 0,
+            local_faults: 0,
+            lost: 0,
             rng,
         };
         for no in 0..world.rng.random_range(1..12) {
@@ -211,6 +224,8 @@ impl World {
             failures: 0,
             open: None,
             paused_until: Duration::ZERO,
+            local: (0, Duration::ZERO),
+            local_until: Duration::ZERO,
             in_flight: 0,
             refilling: false,
             asking: HashSet::new(),
@@ -306,6 +321,12 @@ impl World {
         let Some((_, id)) = self.ends.pop_first() else {
             return;
         };
+        if !self.outbox.kept.contains_key(&id) && self.rng.random_bool(0.7) {
+            return self.lose(id, Lost::Erased);
+        }
+        if is_damaged(id.1) {
+            return self.lose(id, Lost::Damaged);
+        }
         let outcome = self.busy[&id].outcome;
         self.note_end(id, outcome);
         self.handle(Input::Ended {
@@ -316,11 +337,54 @@ impl World {
         assert!(self.busy[&id].settling, "{id:?}: no outcome stored");
     }
 
+    /// An attempt finds nothing to send: its slot is free, and nothing else changes.
+    fn lose(&mut self, id: Id, why: Lost) {
+        self.lost += 1;
+        let mono = self.now().mono;
+        let lane = self.lanes.get_mut(&id.0).unwrap();
+        lane.in_flight -= 1;
+        if let Some(open) = lane.open.as_mut().filter(|open| open.probe == Some(id.1)) {
+            open.probe = None;
+            (open.earliest, open.latest) = (mono, mono);
+        }
+        if why == Lost::Erased {
+            self.busy.remove(&id);
+            self.gone.insert(id);
+        }
+        self.handle(Input::Lost {
+            no: id.0,
+            event: id.1,
+            why,
+        });
+        if why == Lost::Damaged {
+            assert!(self.busy[&id].settling, "{id:?}: its death is not stored");
+        }
+    }
+
     /// The model's breaker, pause and standing.
     fn note_end(&mut self, id: Id, outcome: Outcome) {
         let (mono, took) = (self.now().mono, self.time - self.busy[&id].started);
         let lane = self.lanes.get_mut(&id.0).unwrap();
         lane.in_flight -= 1;
+        if outcome.is_local() {
+            // Neither its standing, its failures nor its breaker change.
+            if let Some(open) = lane.open.as_mut().filter(|open| open.probe == Some(id.1)) {
+                open.probe = None;
+                open.earliest = mono;
+                open.latest = mono + Duration::from_secs(1);
+            }
+            let (rounds, last) = lane.local;
+            if rounds == 0 || mono - took >= last {
+                lane.local = (rounds + 1, mono);
+                let doubled = Duration::from_secs(1 << rounds.saturating_sub(1).min(6));
+                if rounds > 0 {
+                    lane.local_until = mono + doubled.min(Duration::from_secs(60));
+                }
+            }
+            return;
+        }
+        lane.local = (0, Duration::ZERO);
+        lane.local_until = Duration::ZERO;
         lane.last_was_slow = outcome.error == Some(ErrorKind::Timeout) || took > SLOW;
         if outcome.is_success() {
             lane.failures = 0;
@@ -453,7 +517,12 @@ impl World {
                     self.outbox.append(durable_at, Record::Cancelled { id, at });
                 }
             }
-            155..162 => self.outbox.append(durable_at, Record::Disabled(no)),
+            155 => {
+                if let Some(id) = self.some_delivery(no) {
+                    self.outbox.append(durable_at, Record::Erased(id));
+                }
+            }
+            156..162 => self.outbox.append(durable_at, Record::Disabled(no)),
             162..174 => self.outbox.append(durable_at, Record::Enabled(no, at)),
             174..186 => {
                 self.lanes.get_mut(&no).unwrap().receiver = Receiver::any(&mut self.rng);
@@ -588,6 +657,8 @@ impl World {
                 probe: None,
             }),
             paused_until: Duration::ZERO,
+            local: (0, Duration::ZERO),
+            local_until: Duration::ZERO,
             in_flight: 0,
             refilling: false,
             asking: HashSet::new(),
@@ -629,6 +700,13 @@ impl World {
                 .handle(input, now, &mut self.dice, &mut commands);
             if let Some(wake) = self.engine.next_wake() {
                 assert!(wake > now.mono, "wakes for what is done");
+            }
+            for (no, lane) in &mut self.lanes {
+                // A lane without work is forgotten, and this with it.
+                if self.engine.lane(*no, now).is_none() {
+                    lane.local = (0, Duration::ZERO);
+                    lane.local_until = Duration::ZERO;
+                }
             }
             for command in commands {
                 match command {
@@ -759,6 +837,11 @@ impl World {
         }
         assert!(!lane.held, "{id:?} starts on a held lane");
         assert!(lane.paused_until <= now.mono, "{id:?} starts in a pause");
+        let waits = lane.local_until <= now.mono;
+        assert!(
+            waits,
+            "{id:?} starts although the last ones did not get out"
+        );
         if let Some(open) = &lane.open {
             let view = self.engine.lane(no, now);
             assert_eq!(open.probe, None, "{id:?} is a second probe: {view:?}");
@@ -828,9 +911,15 @@ impl World {
         let busy = self.busy.get_mut(&id).expect("stored what was in flight");
         assert!(!busy.settling && busy.ends == time, "{id:?} ends once");
         busy.settling = true;
-        let success = busy.outcome.is_success();
+        let damaged = is_damaged(id.1);
+        let success = busy.outcome.is_success() && !damaged;
+        let local = busy.outcome.is_local() || damaged;
         assert_eq!(success, next == Next::Delivered);
-        let gone = busy.outcome.status == Some(410);
+        if local {
+            self.local_faults += 1;
+            assert!(!disable, "{id:?} disables for what was our own fault");
+        }
+        let gone = busy.outcome.status == Some(410) && !damaged;
         match next {
             Next::Delivered => {}
             Next::Retry {
@@ -841,6 +930,15 @@ impl World {
                 assert!(!gone);
                 if let Some(retried) = busy.retried {
                     assert_eq!((due, tries), (retried.due, retried.tries), "{id:?}");
+                } else if local {
+                    assert!(!damaged, "{id:?} has nothing to be sent");
+                    let released = self.outbox.endpoints.get(&id.0);
+                    let released = released.is_some_and(|state| state.released_at.is_some());
+                    let kept = tries == busy.entry.tries || released && tries == 0;
+                    assert!(kept, "{id:?}: our own fault counts as a try");
+                    let wait = due.since(at);
+                    let (least, most) = (Duration::from_millis(500), Duration::from_secs(61));
+                    assert!(least <= wait && wait <= most, "{id:?}: {wait:?}");
                 }
                 busy.again = Some(Entry {
                     due,
@@ -851,10 +949,12 @@ impl World {
             }
             Next::Dead { reason } => {
                 let policy = &self.lanes[&id.0].policy.retry;
+                assert_eq!(reason == Reason::Damaged, damaged);
+                assert!(damaged || !local, "{id:?} dies of what was our own fault");
                 assert_eq!(reason == Reason::Gone, gone);
                 let lived = self.budgets.get(&id).map(|&from| time.saturating_sub(from));
                 let amiss = self.jumped && self.crashes > 0;
-                let judged = policy.schedule.is_empty() && !amiss;
+                let judged = policy.schedule.is_empty() && !amiss && !damaged;
                 if let (Some(lived), false, true) = (lived, gone, judged) {
                     assert!(
                         lived + GRAIN >= policy.give_up_after,
@@ -879,6 +979,7 @@ impl World {
                 next,
                 disable,
                 success,
+                local,
             },
         );
     }
@@ -930,6 +1031,7 @@ impl World {
             || lane.refilling
             || !lane.asking.is_empty()
             || lane.paused_until > now.mono
+            || lane.local_until > now.mono
             || lane.excused_until > now.mono
             || !lane.has_token(now.mono.saturating_sub(GRAIN))
             || self.engine.stats().in_flight >= self.limit.div_ceil(4);

@@ -109,6 +109,17 @@ impl Breaker {
         }
     }
 
+    /// An attempt says nothing about the endpoint. If it was the probe, another one may come
+    /// from `probe_at` on, and the k-th is still to be made.
+    pub fn unjudged(&mut self, event: EventId, probe_at: Duration) {
+        if let Some(open) = &mut self.open
+            && open.probe == Some(event)
+        {
+            open.probe = None;
+            open.probe_at = probe_at;
+        }
+    }
+
     /// The next probe need not wait.
     pub fn probe_now(&mut self, mono: Duration) {
         if let Some(open) = &mut self.open {

@@ -11,11 +11,12 @@ use rand::Rng;
 
 use super::breaker::{Breaker, Gate};
 use super::concurrency_limit::{self, ConcurrencyLimit};
+use super::local::{self, LocalFaults};
 use super::message::{Entry, LanePolicy};
 use super::queue::Queue;
 use super::share::{Pace, Turn};
 use crate::domain::attempt::ErrorKind;
-use crate::domain::delivery::Next;
+use crate::domain::delivery::{Next, Reason};
 use crate::domain::endpoint::DisabledReason;
 use crate::domain::rate::Bucket;
 use crate::domain::schedule::{Now, WallClock};
@@ -57,6 +58,7 @@ pub struct Lane {
     /// The endpoint is deleted; the lane goes with its last outcome.
     pub removed: bool,
     pub paused_until: Duration,
+    pub local_faults: LocalFaults,
     pub in_flight: usize,
     /// Outcomes on their way into the index.
     pub settling: usize,
@@ -131,6 +133,7 @@ impl Lane {
             breaker: Breaker::default(),
             removed: false,
             paused_until: Duration::ZERO,
+            local_faults: LocalFaults::default(),
             in_flight: 0,
             settling: 0,
             slow_attempts: 0,
@@ -212,6 +215,7 @@ impl Lane {
             return None;
         }
         let first = self.queue.window.first()?.max(self.paused_until);
+        let first = first.max(self.local_faults.until());
         let first = first.max(self.rate_allows_at());
         match self.breaker.gate() {
             Gate::Free => Some(first),
@@ -226,15 +230,18 @@ impl Lane {
         // Attempts from before the breaker opened do not put off the probe.
         let earned = if self.breaker.is_open() {
             most
+        } else if self.local_faults.is_probing() {
+            1
         } else {
             self.concurrency_limit.now().min(share)
         };
         self.in_flight < most.min(earned)
     }
 
-    /// How many attempts at once it may have; one while the breaker is open.
+    /// How many attempts at once it may have; one while the breaker is open, or while attempts
+    /// fail through the daemon's own fault.
     pub fn concurrency_limit(&self) -> usize {
-        if self.breaker.is_open() {
+        if self.breaker.is_open() || self.local_faults.is_probing() {
             1
         } else {
             self.concurrency_limit
@@ -273,17 +280,22 @@ impl Lane {
         clock: &WallClock,
         rng: &mut impl Rng,
     ) -> Ruling {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.slow_attempts = self
-            .slow_attempts
-            .saturating_sub(usize::from(ended.counted_slow));
-        self.note(&ended, now, rng);
+        self.left(&ended);
+        if ended.outcome.is_local() {
+            self.note_local(&ended, now.mono);
+        } else {
+            // A request was sent: what hindered the others is over.
+            self.local_faults = LocalFaults::default();
+            self.note(&ended, now, rng);
+        }
         let budget = self.queue.due.budget(&ended.entry, now, clock);
         let verdict = judge(ended.outcome, &self.policy.retry, budget, now.wall, rng);
         if let Some(pause) = verdict.pause {
             self.paused_until = self.paused_until.max(now.mono.saturating_add(pause));
         }
-        let disable = verdict.disable.or_else(|| self.failing(now, clock));
+        let failing = || self.failing(now, clock);
+        let judged = !ended.outcome.is_local();
+        let disable = verdict.disable.or_else(|| failing().filter(|_| judged));
         if disable.is_some() {
             self.queue.hold();
         }
@@ -312,6 +324,38 @@ impl Lane {
             }),
         }
         ruling
+    }
+
+    /// A delivery has nothing to be sent: it is dead, unless it is tried again on demand.
+    pub fn lost(&mut self, ended: &Ended, mono: Duration) -> Ruling {
+        self.left(ended);
+        self.breaker.unjudged(ended.entry.event, mono);
+        let reason = Reason::Damaged;
+        let mut ruling = Ruling {
+            next: Next::Dead { reason },
+            disable: None,
+            again: None,
+        };
+        if let Some(retried) = ended.retried {
+            ruling.retry(retried);
+        }
+        ruling
+    }
+
+    /// An attempt is no longer under way.
+    fn left(&mut self, ended: &Ended) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.slow_attempts = self
+            .slow_attempts
+            .saturating_sub(usize::from(ended.counted_slow));
+    }
+
+    /// An attempt failed through the daemon's own fault. It says nothing about the endpoint.
+    fn note_local(&mut self, ended: &Ended, mono: Duration) {
+        let since = mono.saturating_sub(ended.took);
+        self.local_faults.happened(since, mono);
+        let probe_at = mono.saturating_add(local::FIRST_WAIT);
+        self.breaker.unjudged(ended.entry.event, probe_at);
     }
 
     /// What an attempt says about the endpoint.

@@ -9,6 +9,15 @@ use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Outcome;
 
+/// Why a delivery that was to be attempted has nothing to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The event was erased, and with it the delivery.
+    Erased,
+    /// The body fails its checksum, now and for ever.
+    Damaged,
+}
+
 /// What the engine needs to know of an endpoint.
 #[derive(Clone, Debug)]
 pub struct LanePolicy {
@@ -103,6 +112,13 @@ pub enum Input {
         no: EndpointNo,
         event: EventId,
         outcome: Outcome,
+    },
+    /// An attempt could not begin, and never can. A damaged delivery is dead
+    /// ([`Command::Store`] follows); of one that was erased nothing is stored.
+    Lost {
+        no: EndpointNo,
+        event: EventId,
+        why: Lost,
     },
     /// The outcome that [`Command::Store`] asked for is applied to the index.
     Stored { no: EndpointNo, event: EventId },

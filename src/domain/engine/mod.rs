@@ -19,6 +19,7 @@ mod busy;
 mod concurrency_limit;
 mod due;
 mod lane;
+mod local;
 mod message;
 mod number_map;
 mod ordered;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use self::busy::Busy;
-use self::lane::{Ended, Lane, Remembered};
+use self::lane::{Ended, Lane, Remembered, Ruling};
 use self::number_map::NumberMap;
 use self::scheduler::Scheduler;
 use self::share::Pace;
@@ -43,7 +44,7 @@ use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::schedule::WallClock;
 
-pub use self::message::{Command, Entry, Input, Key, LanePolicy};
+pub use self::message::{Command, Entry, Input, Key, LanePolicy, Lost};
 pub use self::ordered::{ENDPOINT_CHAIN, chain_of};
 pub use self::window::LANE_WINDOW;
 pub use crate::domain::schedule::Now;
@@ -95,6 +96,8 @@ pub struct LaneView {
     pub probe_at: Option<Duration>,
     /// `Retry-After` keeps the whole endpoint waiting until then.
     pub paused_until: Option<Duration>,
+    /// Attempts failed in a row through the daemon's own fault: the lane waits until then.
+    pub local_until: Option<Duration>,
     /// The rate limit lets no attempt start before.
     pub rate_limited_until: Option<Duration>,
     /// How many attempts at once it may have now, were all slots free.
@@ -172,6 +175,7 @@ impl Engine {
             breaker_open: lane.breaker.is_open(),
             probe_at: lane.breaker.probe_at(),
             paused_until: later(lane.paused_until),
+            local_until: later(lane.local_faults.until()),
             rate_limited_until: later(lane.rate_allows_at()),
             concurrency_limit: lane.concurrency_limit(),
             next: lane.start_at(),
@@ -199,6 +203,7 @@ impl Engine {
                 self.with(no, now, out, |lane| lane.queue.unread(chain, now.mono));
             }
             Input::Ended { no, event, outcome } => self.ended(no, event, outcome, now, rng, out),
+            Input::Lost { no, event, why } => self.lost(no, event, why, now, out),
             Input::Stored { no, event } => self.stored(no, event, now, out),
             Input::Restored {
                 no,
@@ -335,29 +340,77 @@ impl Engine {
         rng: &mut R,
         out: &mut Vec<Command>,
     ) {
-        let (Some((entry, attempt)), Some(lane)) =
-            (self.busy.in_flight(no, event), self.lanes.get_mut(&no))
-        else {
-            return;
-        };
-        let ended = Ended {
+        let ended = self.under_way(no, event, outcome, now);
+        if let (Some(ended), Some(lane)) = (ended, self.lanes.get_mut(&no)) {
+            let ruling = lane.ended(ended, now, &self.clock, rng);
+            self.settle(no, event, Some(ruling), now, out);
+        }
+    }
+
+    fn lost(
+        &mut self,
+        no: EndpointNo,
+        event: EventId,
+        why: Lost,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        let ended = self.under_way(no, event, Outcome::LOCAL, now);
+        if let (Some(ended), Some(lane)) = (ended, self.lanes.get_mut(&no)) {
+            let ruling = lane.lost(&ended, now.mono);
+            let ruling = (why == Lost::Damaged).then_some(ruling);
+            let is_stored = ruling.is_none();
+            self.settle(no, event, ruling, now, out);
+            if is_stored {
+                // Its erasure is, and that is all there is to say.
+                self.stored(no, event, now, out);
+            }
+        }
+    }
+
+    /// The attempt in flight that came to this end.
+    fn under_way(
+        &self,
+        no: EndpointNo,
+        event: EventId,
+        outcome: Outcome,
+        now: Now,
+    ) -> Option<Ended> {
+        let (entry, attempt) = self.busy.in_flight(no, event)?;
+        Some(Ended {
             entry,
             retried: attempt.retried,
             outcome,
             took: now.mono.saturating_sub(attempt.since),
             counted_slow: attempt.is_slow,
+        })
+    }
+
+    /// Gives the slot of an attempt back, and asks for its outcome to be stored if it has one.
+    fn settle(
+        &mut self,
+        no: EndpointNo,
+        event: EventId,
+        ruling: Option<Ruling>,
+        now: Now,
+        out: &mut Vec<Command>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&no) else {
+            return;
         };
-        let ruling = lane.ended(ended, now, &self.clock, rng);
         lane.settling += 1;
-        self.busy.settle(no, event, ruling.again);
+        let again = ruling.as_ref().and_then(|ruling| ruling.again);
+        self.busy.settle(no, event, again);
         self.scheduler.shares.ended(lane.scheduled.pace);
-        out.push(Command::Store {
-            no,
-            event,
-            next: ruling.next,
-            disable: ruling.disable,
-            awaited: lane.queue.chains.is_some(),
-        });
+        if let Some(ruling) = ruling {
+            out.push(Command::Store {
+                no,
+                event,
+                next: ruling.next,
+                disable: ruling.disable,
+                awaited: lane.queue.chains.is_some(),
+            });
+        }
         if self.scheduler.schedule(no, lane, now.mono, out) {
             self.retire(no);
         }

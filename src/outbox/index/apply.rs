@@ -164,9 +164,7 @@ impl State {
 
     fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
         if let Some(lane) = self.lanes.get_mut(&no) {
-            let state = lane
-                .state
-                .after_attempt(attempted.ended_at, attempted.next == NextRow::Delivered);
+            let state = attempted.endpoint_after(lane.state);
             if state != lane.state {
                 lane.state = state;
                 self.touched.insert(no);

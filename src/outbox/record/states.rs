@@ -9,7 +9,7 @@ use crate::domain::delivery::{Delivery, Move, Next, Reason, Status};
 use crate::domain::endpoint::DisabledReason;
 use crate::domain::time::Timestamp;
 
-use super::{AttemptRow, DeliveryRow, NextRow, StepRow};
+use super::{AttemptRow, Attempted, DeliveryRow, EndpointStateRow, NextRow, StepRow};
 
 /// The number of a value in its enumeration's `ALL`, from 1; 0 is none.
 macro_rules! numbered {
@@ -37,6 +37,7 @@ numbered!(reason_number, reason_of, Reason, [
 numbered!(error_number, error_of, ErrorKind, [
     1 => ErrorKind::Dns, 2 => ErrorKind::Connect, 3 => ErrorKind::Tls, 4 => ErrorKind::Timeout,
     5 => ErrorKind::Blocked, 6 => ErrorKind::Protocol, 7 => ErrorKind::Status,
+    8 => ErrorKind::Local,
 ]);
 
 numbered!(disabled_number, disabled_of, DisabledReason, [
@@ -162,6 +163,15 @@ impl<'a> AttemptRow<'a> {
 
 /// About what an attempt takes in the log besides its texts.
 const ATTEMPT_COST: usize = 64;
+impl Attempted<'_> {
+    /// The state of its endpoint after it. The daemon's own fault changes nothing.
+    pub fn endpoint_after(&self, state: EndpointStateRow) -> EndpointStateRow {
+        match self.attempt.error {
+            Some((kind, _)) if kind == error_number(ErrorKind::Local) => state,
+            _ => state.after_attempt(self.ended_at, self.next == NextRow::Delivered),
+        }
+    }
+}
 
 impl AttemptRow<'_> {
     /// About what it takes in the log, in bytes.

@@ -47,6 +47,18 @@ fn attempted(response: u32) -> Attempted<'static> {
     }
 }
 
+/// The daemon's own fault, and the end of a delivery whose body is damaged.
+fn never_sent() -> Attempted<'static> {
+    let mut attempted = attempted(0);
+    attempted.attempt.status = None;
+    attempted.attempt.error = Some((error_number(ErrorKind::Local), "no"));
+    attempted.attempt.address = None;
+    attempted.next = NextRow::Dead {
+        reason: reason_number(Reason::Damaged),
+    };
+    attempted
+}
+
 fn rewritten(response: u32, state: DeliveryRow) -> Rewritten<'static> {
     Rewritten {
         event: EventHead {
@@ -167,6 +179,7 @@ fn samples() -> Vec<Record<'static>> {
         }),
         Record::Attempted(attempted(4)),
         Record::Rewritten(rewritten(4, row)),
+        Record::Attempted(never_sent()),
     ]
 }
 
