@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -27,9 +28,16 @@ use super::body::Draining;
 use super::listen::{Listeners, OwnedUnixListener};
 use super::router::{answer, router};
 use super::stall::WriteTimeout;
+use crate::domain::repeats::Repeats;
 
-/// Connections at once, TCP and Unix together; more wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 1024;
+/// Connections at once over TCP, and over Unix sockets; more wait in the kernel's queue.
+/// The Unix sockets have their own, so that clients of the port cannot keep the operator out.
+const MAX_TCP: usize = 1024;
+const MAX_UNIX: usize = 128;
+/// One connection for this many of the files that the process may open.
+const TCP_SHARE: usize = 4;
+const UNIX_SHARE: usize = 16;
+const LEAST_CONNECTIONS: usize = 8;
 /// For a whole request head, from the end of the answer before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two bytes that the client takes of an answer.
@@ -51,7 +59,8 @@ pub async fn serve(
     let server = Server {
         router: router(api.clone()),
         api,
-        slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        tcp: slots(MAX_TCP, TCP_SHARE),
+        unix: slots(MAX_UNIX, UNIX_SHARE),
         stopped,
     };
     let mut accepting = JoinSet::new();
@@ -69,10 +78,21 @@ pub async fn serve(
     }
 }
 
+/// Slots for at most so many connections of one kind, and for that share of the open files.
+fn slots(most: usize, share: usize) -> Arc<Semaphore> {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    Arc::new(Semaphore::new(
+        (files / share).clamp(LEAST_CONNECTIONS, most),
+    ))
+}
+
 /// A socket that accepts connections.
 trait Listener: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     fn peer(stream: &Self::Stream) -> Peer;
+    /// The slots that all listeners of its kind share.
+    fn slots(server: &Server) -> &Arc<Semaphore>;
     fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
@@ -81,6 +101,10 @@ impl Listener for TcpListener {
 
     fn peer(stream: &TcpStream) -> Peer {
         Peer::Tcp(stream.local_addr().ok().map(|at| at.ip()))
+    }
+
+    fn slots(server: &Server) -> &Arc<Semaphore> {
+        &server.tcp
     }
 
     async fn next(&self) -> io::Result<TcpStream> {
@@ -98,6 +122,10 @@ impl Listener for OwnedUnixListener {
         Peer::Unix
     }
 
+    fn slots(server: &Server) -> &Arc<Semaphore> {
+        &server.unix
+    }
+
     async fn next(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
@@ -108,7 +136,8 @@ impl Listener for OwnedUnixListener {
 struct Server {
     router: Router,
     api: Arc<Api>,
-    slots: Arc<Semaphore>,
+    tcp: Arc<Semaphore>,
+    unix: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -117,10 +146,11 @@ impl Server {
     async fn accept_from<L: Listener>(self, listener: L) {
         let mut connections = JoinSet::new();
         let mut stopped = self.stopped.clone();
+        let (began, mut failures) = (Instant::now(), Repeats::default());
         loop {
             let next = async {
                 // The semaphore is never closed.
-                let slot = self.slots.clone().acquire_owned().await.ok();
+                let slot = L::slots(&self).clone().acquire_owned().await.ok();
                 (listener.next().await, slot)
             };
             tokio::select! {
@@ -137,7 +167,9 @@ impl Server {
                     }
                     Err(error) if is_about_one_client(&error) => {}
                     Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
+                        if let Some(times) = failures.happened(began.elapsed()) {
+                            tracing::warn!(%error, times, "cannot accept a connection; tried again");
+                        }
                         drop(slot);
                         let _ = tokio::time::timeout(BACK_OFF, stop(&mut stopped)).await;
                     }

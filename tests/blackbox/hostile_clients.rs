@@ -270,3 +270,31 @@ fn a_client_that_does_not_read_does_not_stop_the_others() {
         is_well(&daemon);
     }
 }
+
+/// The clients of the port wait for one another, and the operator waits for none of them.
+#[test]
+fn clients_of_the_port_do_not_keep_the_operator_out() {
+    let home = Home::new();
+    // Of 256 files a quarter may be connections over TCP.
+    let command = home.command_after("ulimit -n 256");
+    let daemon = home.spawn_with("", command, std::process::Stdio::piped());
+    let ready = daemon.wait_log("ready");
+    let tcp = ready["tcp"].as_str().unwrap();
+    let address = tcp.trim_matches(['[', ']']).parse().unwrap();
+    let tcp = crate::harness::http::Interface::Tcp(address);
+    let began = std::time::Instant::now();
+    let mut served: Vec<_> = (0..64).map(|_| tcp.connect().unwrap()).collect();
+    for connection in &mut served {
+        let answer = connection.ask("GET", "/healthz", &[], b"").unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let waiting: Vec<_> = (0..64).map(|_| tcp.connect().unwrap()).collect();
+    for _ in 0..8 {
+        daemon.unix.get("/v1/status").expect(200);
+    }
+    // Idle ones are closed after 10 s: all of these were there all the time.
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(9), "{took:?}");
+    drop((served, waiting));
+    assert_eq!(tcp.get("/healthz").status, 200);
+}
