@@ -155,7 +155,9 @@ impl From<Refused> for Problem {
             Refused::KeyReused { .. } => Kind::KeyReused,
             Refused::Full => Kind::OutboxFull,
             Refused::TooLarge { .. } => Kind::TooLarge,
-            Refused::DiskLow | Refused::NoInodes | Refused::IndexBehind => Kind::DiskLow,
+            Refused::DiskLow | Refused::NoInodes | Refused::NoSpare | Refused::IndexBehind => {
+                Kind::DiskLow
+            }
             Refused::Failed => Kind::StoreFailed,
             Refused::ShuttingDown => Kind::ShuttingDown,
         };
@@ -175,7 +177,7 @@ impl From<ActRefused> for Problem {
             | ActRefused::EndpointExists
             | ActRefused::TooManyJobs => Kind::Conflict,
             ActRefused::ReadOnly => Kind::ReadOnly,
-            ActRefused::DiskLow => Kind::DiskLow,
+            ActRefused::NoRoom(_) => Kind::DiskLow,
             ActRefused::Failed => Kind::StoreFailed,
             ActRefused::ShuttingDown => Kind::ShuttingDown,
         };
@@ -278,6 +280,8 @@ mod tests {
         for refused in [
             Refused::Full,
             Refused::DiskLow,
+            Refused::NoInodes,
+            Refused::NoSpare,
             Refused::Failed,
             Refused::ShuttingDown,
         ] {

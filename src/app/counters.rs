@@ -39,7 +39,9 @@ impl Counters {
             Refused::KeyReused { .. } => &self.key_reused,
             Refused::Full => &self.full,
             Refused::TooLarge { .. } => &self.too_large,
-            Refused::DiskLow | Refused::NoInodes | Refused::IndexBehind => &self.disk_low,
+            Refused::DiskLow | Refused::NoInodes | Refused::NoSpare | Refused::IndexBehind => {
+                &self.disk_low
+            }
             Refused::Failed => &self.failed,
             Refused::ShuttingDown => &self.shutting_down,
         };

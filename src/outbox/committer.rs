@@ -200,12 +200,15 @@ impl Committer {
     /// There was no room for the batch: nothing of it was written. Whoever waits is told.
     fn no_room(&mut self, draft: &mut Draft) {
         self.shared.gauges.refused_batches.fetch_add(1, Relaxed);
-        if self.limits.no_space() {
+        let is_news = self.limits.no_space(self.log.free());
+        let why = self.limits.refusal();
+        if is_news {
             tracing::error!(
+                reason = %why,
                 "the disk is full: nothing is accepted and outcomes wait until there is room"
             );
         }
-        draft.refuse();
+        draft.refuse(&why);
         self.note_gauges();
     }
 

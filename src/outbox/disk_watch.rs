@@ -18,7 +18,7 @@ pub struct DiskWatch {
     looked_at: Option<Duration>,
     try_at: Duration,
     pause: Duration,
-    /// It was logged that there is no spare.
+    /// It is logged that there is no spare.
     is_logged: bool,
 }
 
@@ -28,6 +28,8 @@ pub struct Look {
     /// `None`: the file system did not say.
     pub free: Option<Free>,
     pub spare: SpareState,
+    /// The spare is missing, or there again, since it was last logged.
+    pub is_news: bool,
     pub room: Room,
 }
 
@@ -54,6 +56,7 @@ impl DiskWatch {
         Ok(Some(Look {
             free: log.free(),
             spare,
+            is_news: self.is_news(spare),
             room: log.room()?,
         }))
     }
@@ -65,20 +68,17 @@ impl DiskWatch {
             self.pause = (self.pause * 2).min(PAUSE_MAX);
             spare = log.prepare_spare()?;
         }
-        match spare {
-            SpareState::Ready => {
-                self.pause = PAUSE_FIRST;
-                if std::mem::take(&mut self.is_logged) {
-                    tracing::info!("there is room again for the next segment of the log");
-                }
-            }
-            SpareState::Missing if !std::mem::replace(&mut self.is_logged, true) => {
-                tracing::warn!(
-                    "there is no room for the next segment of the log: nothing is accepted until there is, and what is there goes on being delivered"
-                );
-            }
-            _ => {}
+        if spare == SpareState::Ready {
+            self.pause = PAUSE_FIRST;
         }
         Ok(spare)
+    }
+
+    fn is_news(&mut self, spare: SpareState) -> bool {
+        match spare {
+            SpareState::Ready => std::mem::take(&mut self.is_logged),
+            SpareState::Missing => !std::mem::replace(&mut self.is_logged, true),
+            SpareState::Making => false,
+        }
     }
 }

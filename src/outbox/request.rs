@@ -193,12 +193,12 @@ impl Answer {
         }
     }
 
-    /// Says that there was no room for it.
-    pub(in crate::outbox) fn refuse(&mut self) {
+    /// Says why there was no room for it.
+    pub(in crate::outbox) fn refuse(&mut self, why: &Refused) {
         match self {
-            Answer::Accept(_, answer) => *answer = Err(Refused::DiskLow),
-            Answer::Act(_, answer) => *answer = Err(ActRefused::DiskLow),
-            Answer::Begin(_, answer) => *answer = Err(ActRefused::DiskLow),
+            Answer::Accept(_, answer) => *answer = Err(why.clone()),
+            Answer::Act(_, answer) => *answer = Err(ActRefused::NoRoom(why.clone())),
+            Answer::Begin(_, answer) => *answer = Err(ActRefused::NoRoom(why.clone())),
         }
     }
 }

@@ -39,8 +39,16 @@ pub enum Refused {
     TooLarge { most: usize },
     #[error("disk is low: less than outbox.min_free_disk is free")]
     DiskLow,
-    #[error("disk is low: the file system of the data directory has no free inodes")]
+    #[error(
+        "disk is low: the file system of data_dir has no free inode (file entry) for the next \
+         segment of the log; delete files there, or give it more inodes"
+    )]
     NoInodes,
+    #[error(
+        "disk is low: there is no room for the next segment of the log (outbox.segment_size), \
+         though outbox.min_free_disk is free; look for a quota"
+    )]
+    NoSpare,
     #[error("the index on the disk cannot keep up or cannot be written")]
     IndexBehind,
     #[error("the store has failed; outboxd is about to restart and recover")]
@@ -135,8 +143,9 @@ pub enum ActRefused {
     /// `enabled = false` in the TOML file wins.
     #[error("the endpoint is disabled by `enabled = false` in the configuration file")]
     DisabledInFile,
-    #[error("disk is low: less than outbox.min_free_disk is free")]
-    DiskLow,
+    /// There was no room to store it, for the same reason as events are refused.
+    #[error("{0}")]
+    NoRoom(Refused),
     #[error("the store has failed; outboxd is about to restart and recover")]
     Failed,
     #[error("outboxd is shutting down")]

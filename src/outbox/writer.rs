@@ -18,10 +18,10 @@ use crate::domain::endpoint::Endpoint;
 use crate::outbox::committer::{BATCH_BYTES, Committer, Parts, SLED_DEADLINE, WriterError};
 use crate::outbox::decide::limits::Standing;
 use crate::outbox::decide::{Draft, accept, act, bulk, endpoint, outcome, restate};
-use crate::outbox::disk_watch::{DiskWatch, Look};
+use crate::outbox::disk_watch::DiskWatch;
 use crate::outbox::handle::{Shared, StoreFailure};
 use crate::outbox::index::IndexFailure;
-use crate::outbox::log::{Log, LogError, Lsn};
+use crate::outbox::log::{Log, LogError, Lsn, SpareState};
 use crate::outbox::request::{Answer, Outcome, Placed, Request, Step};
 use crate::outbox::waiting::{Turn, Waiting};
 
@@ -271,18 +271,24 @@ impl Writer {
     /// Looks at the disk, if the last look is old.
     fn look(&mut self) -> Result<(), WriterError> {
         let looked = self.disk.look(&mut self.committer.log, self.clock.mono())?;
-        let Some(Look { free, spare, room }) = looked else {
+        let Some(look) = looked else {
             return Ok(());
         };
         if self.committer.flusher.busy_for() > SLED_DEADLINE {
             return Err(WriterError::SledHangs);
         }
         self.committer.limits.note(Standing {
-            free,
-            spare,
-            room,
+            free: look.free,
+            spare: look.spare,
+            room: look.room,
             index_behind: self.committer.index.read().entries.bytes(),
         });
+        if look.is_news && look.spare == SpareState::Missing {
+            let reason = self.committer.limits.refusal();
+            tracing::warn!(%reason, "nothing is accepted until there is room for the next segment of the log; what was accepted is delivered");
+        } else if look.is_news {
+            tracing::info!("there is room again for the next segment of the log");
+        }
         self.committer.note_gauges();
         Ok(())
     }

@@ -17,9 +17,14 @@ pub struct SmallDisk(PathBuf);
 impl SmallDisk {
     /// `None`, said aloud, without the right to mount.
     pub fn mount(home: &Home, size_mib: u32) -> Option<SmallDisk> {
+        SmallDisk::mount_with(home, size_mib, "")
+    }
+
+    /// With further options of the mount, each after a comma.
+    fn mount_with(home: &Home, size_mib: u32, options: &str) -> Option<SmallDisk> {
         let dir = home.data_dir();
         fs::create_dir(&dir).unwrap();
-        let size = format!("size={size_mib}m,mode=0700");
+        let size = format!("size={size_mib}m,mode=0700{options}");
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "outboxd-test"])
             .arg(&dir)
@@ -284,4 +289,38 @@ fn over_max_size_of_open_bodies_nothing_is_accepted_until_it_drains() {
     wait_accepted(&daemon);
     let backlog: Value = daemon.status()["backlog"].clone();
     assert_eq!(backlog["dead"], 0);
+}
+
+#[test]
+fn inodes_that_are_used_up_are_told_as_what_they_are() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let Some(disk) = SmallDisk::mount_with(&home, 64, ",nr_inodes=200") else {
+        return;
+    };
+    let config = endpoint("ok", &receiver.url("/"), "")
+        + "[outbox]\nsegment_size = \"4MiB\"\ncache_size = \"4MiB\"\nmin_free_disk = \"1MiB\"\n";
+    let daemon = home.start(&config);
+    let files = disk.0.join("files");
+    fs::create_dir(&files).unwrap();
+    let last = (0..1000).find(|n| fs::write(files.join(n.to_string()), "").is_err());
+    assert!(last.is_some(), "inodes without end");
+    let mut accepted = 0;
+    let answer = wait_for(
+        || {
+            let answer = post(&daemon, 200_000);
+            accepted += u32::from(answer.status == 202);
+            assert!(accepted < 300, "it never needs a new segment");
+            (answer.status == 503).then_some(answer)
+        },
+        || daemon.log_text(),
+    );
+    let detail = refused(&answer);
+    assert!(detail.contains("inode"), "{detail}");
+    assert!(!detail.contains("min_free_disk"), "{detail}");
+    let said = daemon.wait_log("nothing is accepted");
+    assert!(said["reason"].as_str().unwrap().contains("inode"), "{said}");
+    fs::remove_dir_all(files).unwrap();
+    let event = wait_accepted(&daemon);
+    daemon.wait_status(&event, "ok", "delivered");
 }

@@ -14,7 +14,7 @@ use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Batch, LogError, Lsn, Offset};
 use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::request::{Commit, Notice};
-use crate::outbox::views::{ActRefused, Receipt};
+use crate::outbox::views::{ActRefused, Receipt, Refused};
 
 /// A frame is applied to the index under one lock: it holds no more deliveries than this,
 /// unless a single event has more.
@@ -164,14 +164,14 @@ impl Draft {
         self.log_lines.drain(..).for_each(|line| line());
     }
 
-    /// There was no room for the batch: nothing of it was written. Whoever waits is told.
-    pub fn refuse(&mut self) {
+    /// There was no room for the batch: nothing of it was written. Whoever waits is told why.
+    pub fn refuse(&mut self, why: &Refused) {
         self.queued.clear();
         self.log_lines.clear();
         self.commit.notices.clear();
         self.commit
             .answers
             .iter_mut()
-            .for_each(|answer| answer.refuse());
+            .for_each(|answer| answer.refuse(why));
     }
 }

@@ -101,8 +101,11 @@ impl Limits {
     }
 
     /// The log had no room: nothing more is accepted until the disk was looked at again.
-    /// Whether that is news.
-    pub fn no_space(&mut self) -> bool {
+    /// `free` is what is free now. Whether that is news.
+    pub fn no_space(&mut self, free: Option<Free>) -> bool {
+        if let Some(free) = free {
+            self.free = free;
+        }
         self.no_spare = true;
         !std::mem::replace(&mut self.is_full, true)
     }
@@ -119,10 +122,8 @@ impl Limits {
 
     /// Whether so much may come on top of what is open.
     pub fn admit(&self, open_bytes: u64, incoming: u64) -> Result<(), Refused> {
-        if self.free.no_inodes && self.no_spare {
-            Err(Refused::NoInodes)
-        } else if self.free.bytes < self.min_free_disk || self.no_spare {
-            Err(Refused::DiskLow)
+        if self.is_low() || self.no_spare {
+            Err(self.refusal())
         } else if self.index_behind > INDEX_BEHIND {
             Err(Refused::IndexBehind)
         } else if open_bytes.saturating_add(incoming) > self.max_size {
@@ -132,6 +133,22 @@ impl Limits {
         }
     }
 
+    /// What the disk lacks, while it lacks something.
+    pub fn refusal(&self) -> Refused {
+        if self.is_low() {
+            Refused::DiskLow
+        } else if self.free.no_inodes {
+            Refused::NoInodes
+        } else {
+            Refused::NoSpare
+        }
+    }
+
+    /// Less than `min_free_disk` is free.
+    fn is_low(&self) -> bool {
+        self.free.bytes < self.min_free_disk
+    }
+
     /// The reserve is in use: response bodies are dropped to make it last.
     pub fn is_tight(&self) -> bool {
         self.no_spare
@@ -139,5 +156,52 @@ impl Limits {
 
     pub fn free_bytes(&self) -> u64 {
         self.free.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(bytes: u64, no_inodes: bool, spare: SpareState) -> Limits {
+        let mut limits = Limits::new(&LimitRules {
+            max_size: 1000,
+            endpoint_share: 1.0,
+            min_free_disk: 100,
+            idempotency_window: Duration::ZERO,
+            max_in_flight: 1,
+            segment_size: 4 << 20,
+        });
+        limits.note(Standing {
+            free: Some(Free { bytes, no_inodes }),
+            spare,
+            room: Room { here: 0, spare: 0 },
+            index_behind: 0,
+        });
+        limits
+    }
+
+    #[test]
+    fn a_refusal_names_what_the_disk_lacks() {
+        use SpareState::{Missing, Ready};
+        for (bytes, no_inodes, spare, refusal) in [
+            (100, true, Ready, Ok(())),
+            (99, false, Ready, Err(Refused::DiskLow)),
+            (99, true, Missing, Err(Refused::DiskLow)),
+            (100, true, Missing, Err(Refused::NoInodes)),
+            (100, false, Missing, Err(Refused::NoSpare)),
+        ] {
+            assert_eq!(limits(bytes, no_inodes, spare).admit(0, 1), refusal);
+        }
+        // A batch found no room; the disk was looked at before that.
+        let mut limits = limits(100, false, Ready);
+        let free = Free {
+            bytes: 99,
+            no_inodes: false,
+        };
+        assert!(limits.no_space(Some(free)));
+        assert_eq!(limits.admit(0, 1), Err(Refused::DiskLow));
+        assert!(!limits.no_space(None));
+        assert_eq!(limits.refusal(), Refused::DiskLow);
     }
 }
