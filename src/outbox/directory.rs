@@ -16,6 +16,12 @@ pub enum OpenError {
     Locked(PathBuf),
     #[error("{} was written by a newer outboxd (FORMAT says {found:?}); this one reads {FORMAT:?}", dir.display())]
     Newer { dir: PathBuf, found: String },
+    #[error(
+        "{} is damaged: it {what} instead of {FORMAT:?}. The log beside it has checksums of its own \
+         and is untouched: restore the file with `printf 'outboxd 1\\n' > '{}'` and start again",
+        path.display(), path.display()
+    )]
+    DamagedFormat { path: PathBuf, what: String },
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         doing: &'static str,
@@ -41,6 +47,8 @@ pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenErr
 
 /// What `FORMAT` says.
 pub const FORMAT: &str = "outboxd 1\n";
+/// Bytes of it that are shown if they are unknown.
+const FORMAT_SHOWN: usize = 64;
 
 /// Makes a directory that only its owner may enter, and what is missing above it.
 pub fn make_private(dir: &Path) -> Result<(), OpenError> {
@@ -101,15 +109,37 @@ pub fn take_lock(dir: &Path) -> Result<File, OpenError> {
 /// Whether the store was finished by an outboxd whose format this one knows.
 pub fn read_format(dir: &Path) -> Result<bool, OpenError> {
     let path = dir.join("FORMAT");
-    match fs::read_to_string(&path) {
-        Ok(text) if text == FORMAT => Ok(true),
-        Ok(found) => Err(OpenError::Newer {
-            dir: dir.to_owned(),
-            found,
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(at("read", &path)(error)),
+    let found = match fs::read(&path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(at("read", &path)(error)),
+    };
+    if found == FORMAT.as_bytes() {
+        return Ok(true);
     }
+    let start = found.get(..FORMAT_SHOWN).unwrap_or(&found);
+    let text = String::from_utf8_lossy(start).into_owned();
+    Err(if is_newer(&text) {
+        OpenError::Newer {
+            dir: dir.to_owned(),
+            found: text,
+        }
+    } else {
+        let what = match found.is_empty() {
+            true => "is empty".to_owned(),
+            false => format!("says {text:?}"),
+        };
+        OpenError::DamagedFormat { path, what }
+    })
+}
+
+/// Whether it is what an outboxd of a later format writes.
+fn is_newer(text: &str) -> bool {
+    let number = text
+        .strip_prefix("outboxd ")
+        .and_then(|rest| rest.strip_suffix('\n'));
+    let number = number.and_then(|number| number.parse::<u32>().ok());
+    number.is_some_and(|number| number > 1)
 }
 
 /// Says, durably, that the store is whole. Written last: a store without it is one whose

@@ -357,3 +357,38 @@ fn usage_errors_are_2_and_help_is_everywhere() {
         concat!("outboxd ", env!("CARGO_PKG_VERSION"), "\n")
     );
 }
+
+#[test]
+fn a_format_that_is_damaged_is_not_taken_for_a_newer_one() {
+    let home = Home::new();
+    let daemon = home.start("");
+    let event = daemon.send("a", "1");
+    assert_eq!(daemon.stop().code(), Some(0));
+    let format = home.data_dir().join("FORMAT");
+    let written = std::fs::read(&format).unwrap();
+    for (found, part) in [
+        (&b""[..], "is empty"),
+        (b"outboxd 1", "outboxd 1"),
+        (b"outb", "outb"),
+        (b"\xff\xfe", "damaged"),
+    ] {
+        std::fs::write(&format, found).unwrap();
+        let daemon = home.spawn("");
+        let error = daemon.wait_log("outboxd cannot go on")["error"].to_string();
+        assert!(!error.contains("newer"), "{error}");
+        for part in [part, "damaged", "printf"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert_eq!(daemon.wait_exit().code(), Some(1));
+        assert_eq!(std::fs::read(&format).unwrap(), found, "it was touched");
+    }
+    std::fs::write(&format, "outboxd 2\n").unwrap();
+    let daemon = home.spawn("");
+    let error = daemon.wait_log("outboxd cannot go on")["error"].to_string();
+    assert!(error.contains("newer outboxd"), "{error}");
+    drop(daemon);
+    // As the message says.
+    std::fs::write(&format, written).unwrap();
+    let daemon = home.start("");
+    daemon.tcp.get(&format!("/v1/events/{event}")).expect(200);
+}
