@@ -97,6 +97,7 @@ impl Chosen {
         };
         let fields = Fields::parse(body, known)?;
         let time = |name| Ok::<_, Problem>(fields.text(name, str::parse::<Timestamp>)?.value());
+        let (since, until) = in_order(time("since")?, time("until")?)?;
         let status = fields.text("status", |text| status(work, text))?.value();
         let rate = match work {
             Work::Replay => fields.rate("rate")?.value().flatten(),
@@ -106,12 +107,26 @@ impl Chosen {
             selection: Selection {
                 statuses: status.map_or_else(|| work.default_statuses(), |status| vec![status]),
                 types: fields.patterns("types")?.value().unwrap_or_default(),
-                since: time("since")?,
-                until: time("until")?,
+                since,
+                until,
             },
             rate,
             dry_run: fields.flag("dry_run")?.value().unwrap_or(false),
         })
+    }
+}
+
+/// An empty range is a mistake in a request that changes deliveries; in that of a list the answer
+/// is an empty list.
+fn in_order(
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), Problem> {
+    match (since, until) {
+        (Some(since), Some(until)) if since > until => Err(Problem::bad_request(format!(
+            "field `since` ({since}) is after field `until` ({until}): no delivery can be in between; swap them"
+        ))),
+        range => Ok(range),
     }
 }
 
@@ -179,6 +194,11 @@ mod tests {
             (Work::Purge, r#"{"rate": "1/s"}"#, "unknown field `rate`"),
             (Work::Replay, r#"{"rate": "fast"}"#, "`rate`"),
             (Work::Replay, r#"{"since": "yesterday"}"#, "`since`"),
+            (
+                Work::Purge,
+                r#"{"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}"#,
+                "is after field `until`",
+            ),
             (Work::Replay, r#"{"types": ["*.a"]}"#, "`types[0]`"),
             (
                 Work::Replay,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::time::Timestamp;
+use crate::domain::time::{BadTimestamp, Timestamp};
 
 const UNITS: [(&str, u64); 6] = [
     ("ms", 1),
@@ -104,7 +104,10 @@ pub fn parse_future(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 fn parse_moment(text: &str) -> Result<Timestamp, String> {
     let fault = "neither a span such as 10m, 2h or 7d, nor an RFC 3339 time \
                  such as 2030-01-01T00:00:00Z";
-    text.parse().map_err(|_| fault.to_owned())
+    text.parse().map_err(|error| match error {
+        BadTimestamp::Malformed => fault.to_owned(),
+        beyond => beyond.to_string(),
+    })
 }
 
 #[cfg(test)]

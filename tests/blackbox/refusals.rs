@@ -418,3 +418,65 @@ fn a_refused_request_leaves_the_connection_usable() {
         sent.unwrap().expect(202);
     }
 }
+
+#[test]
+fn times_are_rfc_3339_and_nothing_else() {
+    let home = Home::new();
+    let daemon = home.start("");
+    let body = |at: &str| format!(r#"{{"type": "a", "data": 1, "deliver_at": "{at}"}}"#);
+    for at in [
+        "2099-12-31 23:59:59Z",
+        "20991231T235959Z",
+        "2099-12-31T23:59Z",
+        "2099-12-31T23:59:59+01",
+        "2099-12-31T23:59:59+01:00[Europe/Paris]",
+    ] {
+        let detail = daemon.tcp.post_json("/v1/events", body(at)).problem(400);
+        assert!(detail.contains("`deliver_at`"), "{detail}");
+        assert!(detail.contains("RFC 3339"), "{detail}");
+        let at = at.replace('+', "%2B").replace(' ', "%20");
+        for query in [
+            format!("events?since={at}"),
+            format!("deliveries?until={at}"),
+        ] {
+            let detail = daemon.tcp.get(&format!("/v1/{query}")).problem(400);
+            assert!(detail.contains("RFC 3339"), "{detail}");
+        }
+    }
+    let last = "9999-12-31T23:59:59.999Z";
+    let answer = daemon.tcp.post_json("/v1/events", body(last)).expect(202);
+    let event = daemon
+        .tcp
+        .get(&format!("/v1/events/{}", answer["id"].as_str().unwrap()));
+    assert_eq!(event.expect(200)["deliver_at"], last);
+    let beyond = body("9999-12-31T23:59:59-00:01");
+    let detail = daemon.tcp.post_json("/v1/events", beyond).problem(400);
+    assert!(detail.contains("9999"), "{detail}");
+}
+
+#[test]
+fn a_replay_or_purge_whose_range_ends_before_it_begins_is_refused() {
+    let home = Home::new();
+    let daemon = home.start(&endpoint("orders", "http://127.0.0.1:9/", ""));
+    let (since, until) = ("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z");
+    let named = |detail: String| {
+        assert!(detail.contains("`since`"), "{detail}");
+        assert!(detail.contains("`until`"), "{detail}");
+    };
+    for work in ["replay", "purge"] {
+        for dry_run in [true, false] {
+            let body =
+                format!(r#"{{"since": "{since}", "until": "{until}", "dry_run": {dry_run}}}"#);
+            let path = format!("/v1/endpoints/orders/{work}");
+            named(daemon.tcp.post_json(&path, body).problem(400));
+        }
+    }
+    // Nothing lies in between: for a list that is an answer.
+    for list in ["events", "deliveries"] {
+        let path = format!("/v1/{list}?since={since}&until={until}");
+        assert_eq!(
+            daemon.tcp.get(&path).expect(200)["data"],
+            serde_json::json!([])
+        );
+    }
+}
