@@ -45,12 +45,20 @@ pub enum DaemonError {
     },
     #[error(transparent)]
     Store(#[from] StoreFailure),
+    #[error(
+        "a file may have at most {limit} bytes here (RLIMIT_FSIZE; `ulimit -f`, LimitFSIZE= of \
+         systemd), but outbox.segment_size is {needed}: raise the limit or lower segment_size"
+    )]
+    FileSize { limit: u64, needed: u64 },
 }
 
 impl DaemonError {
     /// Whether it would be the same at every start, until what was asked for is changed.
     pub fn is_of_configuration(&self) -> bool {
-        matches!(self, DaemonError::Listen(ListenError::Open { .. }))
+        matches!(
+            self,
+            DaemonError::Listen(ListenError::Open { .. }) | DaemonError::FileSize { .. }
+        )
     }
 }
 
@@ -94,6 +102,7 @@ async fn serve_until_stopped(
     ready: impl FnOnce(&Addresses),
 ) -> Result<(), DaemonError> {
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
+    check_file_size(config.outbox.segment_size)?;
     // Before the recovery, so that a port in use is reported at once; no connection is
     // accepted yet.
     let listeners = Listeners::open(&config.listen)?;
@@ -236,6 +245,24 @@ fn raise_open_files() {
     }
 }
 
+/// Checks that a segment of the log fits into the size that a file may have here. The index
+/// grows with what it holds.
+fn check_file_size(segment_size: u64) -> Result<(), DaemonError> {
+    use rustix::process::{Resource, getrlimit};
+    let Some(limit) = getrlimit(Resource::Fsize).current else {
+        return Ok(());
+    };
+    if limit < segment_size {
+        let needed = segment_size;
+        return Err(DaemonError::FileSize { limit, needed });
+    }
+    tracing::warn!(
+        limit,
+        "the size of files is limited (RLIMIT_FSIZE): outboxd ends when the index, or a large frame of the log, needs a larger one"
+    );
+    Ok(())
+}
+
 fn started(status: &OutboxStatus, addresses: &Addresses) {
     let seconds = status.recovery_took.as_secs_f64();
     tracing::info!(
@@ -268,6 +295,9 @@ async fn tell_manager(state: sd_notify::NotifyState<'static>) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Never read: while the signal has a handler, a write past RLIMIT_FSIZE fails with an
+    /// error that can be logged, instead of ending the process without a message.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -275,6 +305,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

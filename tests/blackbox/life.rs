@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Answer, Gate, Home, Ran, Receiver, endpoint, wait_for};
 
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 const EVENT: &str = "{\"type\":\"a\",\"data\":1}";
 
 #[test]
@@ -356,6 +357,43 @@ fn usage_errors_are_2_and_help_is_everywhere() {
         version.stdout,
         concat!("outboxd ", env!("CARGO_PKG_VERSION"), "\n")
     );
+}
+
+/// SIGXFSZ ended it without a message.
+#[test]
+fn a_file_that_may_not_grow_ends_it_with_a_message() {
+    let home = Home::new();
+    let daemon = home.start("");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: rustix::process::getrlimit(rustix::process::Resource::Fsize).maximum,
+    };
+    rustix::process::prlimit(pid, rustix::process::Resource::Fsize, none).unwrap();
+    let answer = daemon
+        .tcp
+        .try_request("POST", "/v1/events", JSON, EVENT.as_bytes())
+        .map(|answer| answer.status);
+    // Or its connection is gone.
+    assert!(matches!(answer, Err(_) | Ok(503)), "{answer:?}");
+    let said = daemon.wait_log("outboxd cannot go on");
+    let error = said["error"].as_str().unwrap();
+    assert!(error.contains("File too large"), "{error}");
+    assert_eq!(daemon.wait_exit().code(), Some(1));
+}
+
+#[test]
+fn a_limit_of_file_size_that_no_segment_fits_is_named_at_the_start() {
+    let home = Home::new();
+    let command = home.command_after("ulimit -f 2048");
+    let daemon = home.spawn_with("", command, std::process::Stdio::piped());
+    let said = daemon.wait_log("outboxd cannot go on");
+    let error = said["error"].as_str().unwrap();
+    for part in ["RLIMIT_FSIZE", "LimitFSIZE", "outbox.segment_size"] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(daemon.wait_exit().code(), Some(2));
+    assert!(!home.data_dir().exists(), "something was begun");
 }
 
 #[test]
