@@ -1322,7 +1322,7 @@ fn attempt(at: Timestamp, status: Option<u16>) -> Attempt {
     let error = match status {
         Some(200) => None,
         Some(_) => Some(ErrorKind::Status),
-        None => Some(ErrorKind::Connect),
+        None => Some(ErrorKind::Local),
     };
     Attempt {
         at,
