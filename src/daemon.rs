@@ -113,7 +113,7 @@ async fn serve_until_stopped(
     let Opened {
         outbox,
         commits,
-        lanes,
+        endpoints,
         mut failed,
         writer,
     } = opened.map_err(|error| cannot("open the store")(error.into()))??;
@@ -127,7 +127,7 @@ async fn serve_until_stopped(
         gauges.clone(),
     );
     let (mut dispatch, attempts) = dispatch.map_err(cannot("start the reading thread"))?;
-    dispatch.begin(&lanes);
+    dispatch.begin(&endpoints);
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));

@@ -24,7 +24,7 @@ use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, LanePolicy, Lost, Now};
 use crate::domain::event::EventId;
 use crate::domain::repeats::Repeats;
-use crate::outbox::{Commit, Commits, LaneStart, Notice, Outbox, Outcome};
+use crate::outbox::{Commit, Commits, EndpointStart, Notice, Outbox, Outcome};
 use crate::transport::Transport;
 pub use attempts::Attempts;
 use attempts::{End, Ended, Guard};
@@ -115,7 +115,7 @@ impl Dispatch {
     }
 
     /// Tells the engine what the store holds.
-    pub fn begin(&mut self, lanes: &[LaneStart]) {
+    pub fn begin(&mut self, lanes: &[EndpointStart]) {
         for lane in lanes {
             let no = lane.no;
             let Some(endpoint) = self.outbox.in_force(no) else {

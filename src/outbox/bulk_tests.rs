@@ -437,7 +437,7 @@ fn a_deleted_endpoint_leaves_dead_deliveries_and_then_nothing() {
             .all(|view| view.reason == Some(Reason::EndpointDeleted))
     );
     store.wait("all are dead", |store| {
-        store.outbox.shared.index.read().lanes[&no].totals.dead == 700
+        store.outbox.shared.index.read().endpoints[&no].totals.dead == 700
     });
     assert_eq!(store.outbox.status().deliveries.pending, 3);
     assert!(matches!(
@@ -450,7 +450,7 @@ fn a_deleted_endpoint_leaves_dead_deliveries_and_then_nothing() {
         store.runtime.block_on(store.outbox.erase(*id)).unwrap();
     }
     store.wait("it is forgotten", |store| {
-        !store.outbox.shared.index.read().lanes.contains_key(&no)
+        !store.outbox.shared.index.read().endpoints.contains_key(&no)
     });
     assert_eq!(store.count(&b, &[]), 3);
     store.stop();
@@ -846,15 +846,15 @@ proptest! {
         };
         let readers = Readers::new(Index::new(state));
         let state = readers.read();
-        let lane = &state.lanes[&EndpointNo(1)];
+        let stored = &state.endpoints[&EndpointNo(1)];
         let expected: Vec<EventId> = (from.max(1)..=steps.len() as u128).map(EventId).filter(|id| {
             let row = state.delivery_row(*id, EndpointNo(1)).unwrap().unwrap();
-            choice.statuses.contains(&status_shown(&row, lane).unwrap())
+            choice.statuses.contains(&status_shown(&row, stored).unwrap())
         }).collect();
         let (mut found, mut next) = (Vec::new(), Some(from));
         while let Some(position) = next {
             let mut some = Vec::new();
-            next = choice.walk(&readers.read(), lane, position, wanted, &mut some).unwrap();
+            next = choice.walk(&readers.read(), stored, position, wanted, &mut some).unwrap();
             prop_assert!(some.len() <= wanted);
             prop_assert!(next.is_none_or(|next| next > position || some.is_empty()));
             found.append(&mut some);

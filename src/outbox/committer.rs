@@ -188,10 +188,10 @@ impl Committer {
     fn put_in_force(&self, draft: &mut Draft) {
         for (no, mut endpoint) in draft.in_force.drain(..) {
             if let Some(endpoint) = endpoint.as_mut().and_then(Arc::get_mut)
-                && let Some(lane) = self.index.read().lanes.get(&no)
+                && let Some(stored) = self.index.read().endpoints.get(&no)
             {
                 // The same names, kept once.
-                (endpoint.id, endpoint.tenant) = (lane.id.clone(), lane.tenant.clone());
+                (endpoint.id, endpoint.tenant) = (stored.id.clone(), stored.tenant.clone());
             }
             self.shared.put_in_force(no, endpoint);
         }

@@ -37,6 +37,6 @@ pub use directory::OpenError;
 pub use handle::{Outbox, StoreFailure};
 pub use index::forbid_reads_here;
 pub use maintain::Keep;
-pub use open::{LaneStart, Opened, Options};
+pub use open::{EndpointStart, Opened, Options};
 pub use request::{Commit, Commits, Notice, Outcome};
 pub use views::*;

@@ -51,7 +51,7 @@ pub struct Options {
 
 /// An endpoint that the dispatcher begins with.
 #[derive(Clone, Copy, Debug)]
-pub struct LaneStart {
+pub struct EndpointStart {
     pub no: EndpointNo,
     pub holding: bool,
     pub pending: u64,
@@ -64,7 +64,7 @@ pub struct LaneStart {
 pub struct Opened {
     pub outbox: Outbox,
     pub commits: Commits,
-    pub lanes: Vec<LaneStart>,
+    pub endpoints: Vec<EndpointStart>,
     /// Becomes `Some` when the store has failed and the process must end.
     pub failed: watch::Receiver<Option<StoreFailure>>,
     /// Ends when the writer has: after [`Outbox::stop`], or when the store failed.
@@ -155,7 +155,7 @@ impl Outbox {
         Ok(Opened {
             outbox: started.outbox,
             commits,
-            lanes: lanes(&shared),
+            endpoints: endpoint_starts(&shared),
             failed: failure,
             writer: started.thread,
         })
@@ -235,18 +235,18 @@ pub fn supervise(
 }
 
 /// The endpoints that the dispatcher begins with.
-pub fn lanes(shared: &Shared) -> Vec<LaneStart> {
+pub fn endpoint_starts(shared: &Shared) -> Vec<EndpointStart> {
     let moment = |millis: u64| Timestamp::from_millis(millis);
     let state = shared.index.read();
-    let lanes = state.lanes.iter().map(|(no, lane)| LaneStart {
+    let endpoints = state.endpoints.iter().map(|(no, stored)| EndpointStart {
         no: *no,
-        holding: lane.state.is_holding(),
-        pending: lane.totals.pending,
-        released_at: (lane.state.released_at > 0).then(|| moment(lane.state.released_at)),
-        failing: lane
+        holding: stored.state.is_holding(),
+        pending: stored.totals.pending,
+        released_at: (stored.state.released_at > 0).then(|| moment(stored.state.released_at)),
+        failing: stored
             .state
             .failing
             .map(|(since, attempts)| (moment(since), attempts)),
     });
-    lanes.collect()
+    endpoints.collect()
 }

@@ -282,12 +282,12 @@ fn beyond_share(
         if draft.backlog.contains_key(no) || basis.state.sums.backlogged.contains(no) {
             return true;
         }
-        let known = basis.state.lanes.get(no);
-        let Some(lane) = known.filter(|lane| lane.is_taking()) else {
+        let known = basis.state.endpoints.get(no);
+        let Some(stored) = known.filter(|stored| stored.is_taking()) else {
             return false;
         };
         let drafted = draft.pending.get(no).copied().unwrap_or_default();
-        let pending = lane.totals.pending_bytes.saturating_add(drafted);
+        let pending = stored.totals.pending_bytes.saturating_add(drafted);
         pending.saturating_add(len) > basis.limits.share
     };
     endpoints.iter().copied().filter(is_beyond).collect()

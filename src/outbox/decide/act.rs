@@ -141,8 +141,8 @@ fn find(
         }));
     };
     let row: EventRow<'_> = rows::decode(&bytes)?;
-    let named = state.lane_named(endpoint);
-    let Some((no, lane)) = named.filter(|(_, lane)| lane.deleted.is_none()) else {
+    let named = state.endpoint_named(endpoint);
+    let Some((no, stored)) = named.filter(|(_, stored)| stored.deleted.is_none()) else {
         return Ok(Err(ActRefused::NoSuchEndpoint));
     };
     let Some(found) = state.delivery_row(event, no)? else {
@@ -152,7 +152,7 @@ fn find(
     Ok(Ok(Found {
         no,
         delivery,
-        holding: lane.state.is_holding(),
+        holding: stored.state.is_holding(),
         lsn: row.lsn,
         chain: chain_of(row.key),
     }))

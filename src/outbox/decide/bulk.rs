@@ -40,8 +40,8 @@ pub fn begin_job(
     draft: &mut Draft,
 ) -> Result<Result<u32, ActRefused>, DecideError> {
     let (no, state) = (job.choice.no, basis.state);
-    let known = state.lanes.get(&no);
-    if known.is_none_or(|lane| lane.deleted.is_some()) {
+    let known = state.endpoints.get(&no);
+    if known.is_none_or(|stored| stored.deleted.is_some()) {
         return Ok(Err(ActRefused::NoSuchEndpoint));
     }
     let (mut count, mut highest) = (0, 0);
@@ -169,8 +169,8 @@ fn purge(no: EndpointNo, id: EventId, found: &Found, batch: &mut JobBatch, draft
 }
 
 fn log_job_ended(basis: &Basis<'_>, no: EndpointNo, job: u32, work: JobWork, draft: &mut Draft) {
-    let lane = basis.state.lanes.get(&no);
-    let endpoint = lane.map(|lane| lane.id.clone());
+    let stored = basis.state.endpoints.get(&no);
+    let endpoint = stored.map(|stored| stored.id.clone());
     let work = match work {
         JobWork::Replay => "replay",
         JobWork::Purge => "purge",
@@ -188,8 +188,8 @@ pub fn release(
     ids: &[EventId],
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    let lane = basis.state.lanes.get(&no);
-    if !lane.is_some_and(|lane| lane.is_taking()) {
+    let stored = basis.state.endpoints.get(&no);
+    if !stored.is_some_and(|stored| stored.is_taking()) {
         return Ok(());
     }
     let now = basis.now;
@@ -245,8 +245,8 @@ pub fn make_dead(
         });
     }
     for (no, ids) in dying {
-        let lane = basis.state.lanes.get(&no);
-        let at = lane.and_then(|lane| lane.deleted);
+        let stored = basis.state.endpoints.get(&no);
+        let at = stored.and_then(|stored| stored.deleted);
         let step = StepRow::Die {
             at: at.unwrap_or(basis.now.as_millis()),
             reason: reason_number(reason),
@@ -270,10 +270,10 @@ pub fn forget_endpoint(
     no: EndpointNo,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    let gone = basis.state.lanes.get(&no).is_some_and(|lane| {
-        let totals = &lane.totals;
+    let gone = basis.state.endpoints.get(&no).is_some_and(|stored| {
+        let totals = &stored.totals;
         let left = totals.pending + totals.held + totals.delivered + totals.dead;
-        lane.deleted.is_some() && left == 0
+        stored.deleted.is_some() && left == 0
     });
     if gone {
         draft.push(&Record::EndpointForgotten(no.0), &[])?;
@@ -293,7 +293,7 @@ pub fn keep_jobs(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideError
 
 fn find(basis: &Basis<'_>, no: EndpointNo, id: EventId) -> Result<Option<Found>, DecideError> {
     let state = basis.state;
-    let (Some(row), Some(lane)) = (state.delivery_row(id, no)?, state.lanes.get(&no)) else {
+    let (Some(row), Some(stored)) = (state.delivery_row(id, no)?, state.endpoints.get(&no)) else {
         return Ok(None);
     };
     let Some(bytes) = state.entries.get(&keys::event(id))? else {
@@ -302,7 +302,7 @@ fn find(basis: &Basis<'_>, no: EndpointNo, id: EventId) -> Result<Option<Found>,
     let event: EventRow<'_> = rows::decode(&bytes)?;
     Ok(Some(Found {
         delivery: row.delivery().ok_or(PagesError::Damaged)?,
-        status: status_shown(&row, lane)?,
+        status: status_shown(&row, stored)?,
         lsn: event.lsn,
         chain: chain_of(event.key),
         deliver_at: event.deliver_at.map(Timestamp::from_millis),

@@ -15,7 +15,7 @@ use crate::domain::signature::Secret;
 use crate::outbox::decide::spec::BadSpec;
 use crate::outbox::decide::{Acts, Basis, DecideError, Defaults, Draft, accept, report};
 use crate::outbox::index::rows::{self, SpecEntry};
-use crate::outbox::index::{Lane, PagesError, State, keys};
+use crate::outbox::index::{PagesError, State, StoredEndpoint, keys};
 use crate::outbox::record::{
     EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record, SpecRow,
     disabled_number,
@@ -24,16 +24,16 @@ use crate::outbox::request::Notice;
 use crate::outbox::views::ActRefused;
 
 pub fn enable(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
-    let Some((no, lane)) = in_force(basis, id) else {
+    let Some((no, stored)) = in_force(basis, id) else {
         return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
     };
-    if lane.state.off_in_file.is_some() {
+    if stored.state.off_in_file.is_some() {
         return Ok(Some(Err(ActRefused::DisabledInFile)));
     }
     if !draft.touched_endpoints.insert(no) {
         return Ok(None);
     }
-    switch_on(basis, no, lane, draft)?;
+    switch_on(basis, no, stored, draft)?;
     Ok(Some(Ok(())))
 }
 
@@ -43,13 +43,13 @@ pub fn disable(
     reason: DisabledReason,
     draft: &mut Draft,
 ) -> Acts {
-    let Some((no, lane)) = in_force(basis, id) else {
+    let Some((no, stored)) = in_force(basis, id) else {
         return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
     };
     if !draft.touched_endpoints.insert(no) {
         return Ok(None);
     }
-    switch_off(basis, no, lane, reason, draft)?;
+    switch_off(basis, no, stored, reason, draft)?;
     Ok(Some(Ok(())))
 }
 
@@ -57,10 +57,10 @@ pub fn disable(
 fn switch_on(
     basis: &Basis<'_>,
     no: EndpointNo,
-    lane: &Lane,
+    stored: &StoredEndpoint,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    if lane.state.disabled.is_none() {
+    if stored.state.disabled.is_none() {
         draft.tell(Notice::Wanted { no });
         return Ok(());
     }
@@ -69,14 +69,14 @@ fn switch_on(
         disabled: None,
         failing: None,
         released_at: now.as_millis(),
-        ..lane.state
+        ..stored.state
     };
-    push_state(no, lane, state, draft)?;
+    push_state(no, stored, state, draft)?;
     if !state.is_holding() {
         draft.tell(Notice::Released { no, at: now });
     }
-    report::enabled(basis, lane, draft)?;
-    let id = lane.id.clone();
+    report::enabled(basis, stored, draft)?;
+    let id = stored.id.clone();
     draft.log(move || {
         tracing::info!(endpoint = %id, "endpoint enabled; its held deliveries are released");
     });
@@ -87,22 +87,22 @@ fn switch_on(
 fn switch_off(
     basis: &Basis<'_>,
     no: EndpointNo,
-    lane: &Lane,
+    stored: &StoredEndpoint,
     reason: DisabledReason,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    if lane.state.disabled.is_some() {
+    if stored.state.disabled.is_some() {
         return Ok(());
     }
     let disabled = Some((disabled_number(reason), basis.now.as_millis()));
     let state = EndpointStateRow {
         disabled,
-        ..lane.state
+        ..stored.state
     };
-    push_state(no, lane, state, draft)?;
+    push_state(no, stored, state, draft)?;
     draft.tell(Notice::Held { no });
-    report::disabled(basis, lane, reason, None, draft)?;
-    let id = lane.id.clone();
+    report::disabled(basis, stored, reason, None, draft)?;
+    let id = stored.id.clone();
     draft.log(move || {
         tracing::info!(endpoint = %id, reason = reason.as_str(), "endpoint disabled; its deliveries are held");
     });
@@ -154,7 +154,7 @@ pub fn change(
     change: &EndpointChange,
     draft: &mut Draft,
 ) -> Acts {
-    let (no, lane, mut spec) = match own(basis, id)? {
+    let (no, stored, mut spec) = match own(basis, id)? {
         Ok(found) => found,
         Err(refused) => return Ok(Some(Err(refused))),
     };
@@ -165,8 +165,8 @@ pub fn change(
     push_spec(basis, no, &spec, draft)?;
     put_in_force(basis, no, id, &spec, draft);
     match change.enabled {
-        Some(true) => switch_on(basis, no, lane, draft)?,
-        Some(false) => switch_off(basis, no, lane, DisabledReason::Manual, draft)?,
+        Some(true) => switch_on(basis, no, stored, draft)?,
+        Some(false) => switch_off(basis, no, stored, DisabledReason::Manual, draft)?,
         None => {}
     }
     let id = id.clone();
@@ -197,7 +197,7 @@ pub fn rotate(
 }
 
 pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
-    let (no, lane, _) = match own(basis, id)? {
+    let (no, stored, _) = match own(basis, id)? {
         Ok(found) => found,
         Err(refused) => return Ok(Some(Err(refused))),
     };
@@ -211,7 +211,7 @@ pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
     )?;
     draft.in_force.push((no, None));
     draft.tell(Notice::Removed { no });
-    let (id, open) = (id.clone(), lane.totals.pending + lane.totals.held);
+    let (id, open) = (id.clone(), stored.totals.pending + stored.totals.held);
     draft.log(move || {
         tracing::info!(endpoint = %id, open, "endpoint deleted; its open deliveries are dead");
     });
@@ -220,12 +220,12 @@ pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
 
 /// One event for this endpoint alone.
 pub fn test(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
-    let Some((no, lane)) = in_force(basis, id) else {
+    let Some((no, stored)) = in_force(basis, id) else {
         return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
     };
     let data = serde_json::json!({"endpoint": id, "message": "a test of this endpoint"});
     let event = NewEvent {
-        tenant: lane.tenant.clone(),
+        tenant: stored.tenant.clone(),
         event_type: EventType::new("outboxd.test").map_err(|_| PagesError::Damaged)?,
         payload: Payload::Json(data.to_string().into()),
         key: None,
@@ -238,17 +238,17 @@ pub fn test(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
 }
 
 /// An endpoint that is in force: neither deleted nor gone from the file.
-fn in_force<'a>(basis: &Basis<'a>, id: &EndpointId) -> Option<(EndpointNo, &'a Lane)> {
-    let (no, lane) = basis.state.lane_named(id)?;
-    let there = lane.deleted.is_none() && basis.endpoints.get(no).is_some();
-    there.then_some((no, lane))
+fn in_force<'a>(basis: &Basis<'a>, id: &EndpointId) -> Option<(EndpointNo, &'a StoredEndpoint)> {
+    let (no, stored) = basis.state.endpoint_named(id)?;
+    let there = stored.deleted.is_none() && basis.endpoints.get(no).is_some();
+    there.then_some((no, stored))
 }
 
 /// An API endpoint, its number and its definition.
-type Own<'a> = (EndpointNo, &'a Lane, EndpointSpec);
+type Own<'a> = (EndpointNo, &'a StoredEndpoint, EndpointSpec);
 
 fn own<'a>(basis: &Basis<'a>, id: &EndpointId) -> Result<Result<Own<'a>, ActRefused>, DecideError> {
-    let Some((no, lane)) = in_force(basis, id) else {
+    let Some((no, stored)) = in_force(basis, id) else {
         return Ok(Err(ActRefused::NoSuchEndpoint));
     };
     let Some(bytes) = basis.state.entries.get(&keys::spec(no))? else {
@@ -256,22 +256,22 @@ fn own<'a>(basis: &Basis<'a>, id: &EndpointId) -> Result<Result<Own<'a>, ActRefu
         return Ok(Err(ActRefused::ReadOnly));
     };
     let entry: SpecEntry = rows::decode(&bytes)?;
-    let spec = entry.spec.spec(lane.tenant.clone());
+    let spec = entry.spec.spec(stored.tenant.clone());
     let spec = spec.map_err(|BadSpec| PagesError::Damaged)?;
-    Ok(Ok((no, lane, spec)))
+    Ok(Ok((no, stored, spec)))
 }
 
 /// Adds an endpoint's name and new state.
 pub fn push_state(
     no: EndpointNo,
-    lane: &Lane,
+    stored: &StoredEndpoint,
     state: EndpointStateRow,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
     let row = EndpointRow {
         no: no.0,
-        id: lane.id.as_str(),
-        tenant: lane.tenant.as_str(),
+        id: stored.id.as_str(),
+        tenant: stored.tenant.as_str(),
         state,
     };
     draft.push(&Record::Endpoint(row), &[])?;
@@ -317,18 +317,18 @@ pub fn defined(
     for entry in state.entries.scan(keys::SPECS, &end, false) {
         let (key, bytes) = entry?;
         let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
-        let Some(lane) = state.lanes.get(&no) else {
+        let Some(stored) = state.endpoints.get(&no) else {
             continue;
         };
         let entry: SpecEntry = rows::decode(&bytes)?;
-        match entry.spec.spec(lane.tenant.clone()) {
+        match entry.spec.spec(stored.tenant.clone()) {
             Ok(spec) => {
                 let Defaults { timeout, retry } = defaults;
-                let endpoint = spec.endpoint(lane.id.clone(), *timeout, retry);
+                let endpoint = spec.endpoint(stored.id.clone(), *timeout, retry);
                 found.push((no, Arc::new(endpoint)));
             }
             Err(error) => {
-                tracing::error!(%error, endpoint = %lane.id, "a damaged definition is left out; the endpoint's deliveries are held");
+                tracing::error!(%error, endpoint = %stored.id, "a damaged definition is left out; the endpoint's deliveries are held");
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::domain::delivery::{Next, Status};
 use crate::outbox::decide::report::{self, Death};
 use crate::outbox::decide::{Basis, DecideError, Draft, endpoint};
-use crate::outbox::index::Lane;
+use crate::outbox::index::StoredEndpoint;
 use crate::outbox::record::{self, AttemptRow, Attempted, EndpointStateRow, NextRow, Record};
 use crate::outbox::request::{Notice, Outcome};
 
@@ -20,23 +20,23 @@ pub fn must_wait(outcome: &Outcome, draft: &Draft) -> bool {
 pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<(), DecideError> {
     let (event, no) = (outcome.event, outcome.no);
     draft.tell(Notice::Stored { no, event });
-    let Some(lane) = basis.state.lanes.get(&no) else {
+    let Some(stored) = basis.state.endpoints.get(&no) else {
         tracing::debug!(%event, endpoint = no.0, "an attempt ended whose endpoint is forgotten");
         return Ok(());
     };
     draft.touched_endpoints.insert(no);
     let Some(row) = basis.state.delivery_row(event, no)? else {
-        tracing::debug!(%event, endpoint = %lane.id, "an attempt ended whose delivery is no longer kept");
+        tracing::debug!(%event, endpoint = %stored.id, "an attempt ended whose delivery is no longer kept");
         // The engine holds the endpoint: what the answer says of it holds all the same.
-        return disable(basis, outcome, lane, draft);
+        return disable(basis, outcome, stored, draft);
     };
     push_attempt(basis, outcome, row.last_attempt, draft)?;
     draft.touched.insert((event, no));
-    disable(basis, outcome, lane, draft)?;
+    disable(basis, outcome, stored, draft)?;
     let pending = row.status == record::status_number(Status::Pending);
     if let Next::Dead { reason } = outcome.next
         && pending
-        && lane.deleted.is_none()
+        && stored.deleted.is_none()
     {
         let death = Death {
             event,
@@ -84,25 +84,25 @@ fn shortened(text: &str) -> &str {
 fn disable(
     basis: &Basis<'_>,
     outcome: &Outcome,
-    lane: &Lane,
+    stored: &StoredEndpoint,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
     let (event, no) = (outcome.event, outcome.no);
     let Some(reason) = outcome.disable else {
         return Ok(());
     };
-    if lane.state.disabled.is_some() || lane.deleted.is_some() {
+    if stored.state.disabled.is_some() || stored.deleted.is_some() {
         return Ok(());
     }
     let ended_at = outcome.ended_at.as_millis();
     let state = EndpointStateRow {
         disabled: Some((record::disabled_number(reason), ended_at)),
-        ..lane.state.after_attempt(ended_at, false)
+        ..stored.state.after_attempt(ended_at, false)
     };
-    endpoint::push_state(no, lane, state, draft)?;
+    endpoint::push_state(no, stored, state, draft)?;
     draft.tell(Notice::Held { no });
-    report::disabled(basis, lane, reason, Some(event), draft)?;
-    let id = lane.id.clone();
+    report::disabled(basis, stored, reason, Some(event), draft)?;
+    let id = stored.id.clone();
     draft.log(move || {
         tracing::warn!(endpoint = %id, %event, reason = reason.as_str(), "endpoint disabled; its deliveries are held until it is enabled");
     });

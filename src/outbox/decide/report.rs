@@ -11,7 +11,7 @@ use crate::domain::endpoint::{DisabledReason, EndpointId, EndpointNo};
 use crate::domain::event::{EventId, EventType, NewEvent, Payload, Tenant};
 use crate::outbox::decide::{Basis, DecideError, Draft, accept};
 use crate::outbox::index::rows::{self, EventRow};
-use crate::outbox::index::{Lane, PagesError, keys};
+use crate::outbox::index::{PagesError, StoredEndpoint, keys};
 
 const ENDPOINT_DISABLED: &str = "outboxd.endpoint.disabled";
 const ENDPOINT_ENABLED: &str = "outboxd.endpoint.enabled";
@@ -46,7 +46,7 @@ pub struct Death {
 /// one did.
 pub fn disabled(
     basis: &Basis<'_>,
-    lane: &Lane,
+    stored: &StoredEndpoint,
     reason: DisabledReason,
     cause: Option<EventId>,
     draft: &mut Draft,
@@ -57,19 +57,23 @@ pub fn disabled(
         return Ok(());
     }
     let data = Switched {
-        endpoint: &lane.id,
+        endpoint: &stored.id,
         reason: Some(reason.as_str()),
     };
-    report(basis, ENDPOINT_DISABLED, &lane.tenant, &data, draft)
+    report(basis, ENDPOINT_DISABLED, &stored.tenant, &data, draft)
 }
 
 /// The endpoint takes deliveries again.
-pub fn enabled(basis: &Basis<'_>, lane: &Lane, draft: &mut Draft) -> Result<(), DecideError> {
+pub fn enabled(
+    basis: &Basis<'_>,
+    stored: &StoredEndpoint,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
     let data = Switched {
-        endpoint: &lane.id,
+        endpoint: &stored.id,
         reason: None,
     };
-    report(basis, ENDPOINT_ENABLED, &lane.tenant, &data, draft)
+    report(basis, ENDPOINT_ENABLED, &stored.tenant, &data, draft)
 }
 
 /// A delivery is dead.
@@ -77,24 +81,24 @@ pub fn dead(basis: &Basis<'_>, death: Death, draft: &mut Draft) -> Result<(), De
     let Some(event_type) = type_of(basis, death.event)?.filter(|name| !is_report(name)) else {
         return Ok(());
     };
-    let Some(lane) = basis.state.lanes.get(&death.no) else {
+    let Some(stored) = basis.state.endpoints.get(&death.no) else {
         return Ok(());
     };
     let only_if_wanted = matches!(
         death.reason,
         Reason::Space | Reason::Cancelled | Reason::EndpointDeleted
     );
-    if only_if_wanted && !is_wanted(basis, DELIVERY_DEAD, &lane.tenant) {
+    if only_if_wanted && !is_wanted(basis, DELIVERY_DEAD, &stored.tenant) {
         return Ok(());
     }
     let data = Died {
         event: death.event,
         r#type: &event_type,
-        endpoint: &lane.id,
+        endpoint: &stored.id,
         reason: death.reason.as_str(),
         attempt_count: death.attempt_count,
     };
-    report(basis, DELIVERY_DEAD, &lane.tenant, &data, draft)
+    report(basis, DELIVERY_DEAD, &stored.tenant, &data, draft)
 }
 
 fn report(

@@ -7,7 +7,7 @@ use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, report};
 use crate::outbox::index::rows::{self, SpecEntry};
-use crate::outbox::index::{Lane, State, keys};
+use crate::outbox::index::{State, StoredEndpoint, keys};
 use crate::outbox::record::{
     EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record,
 };
@@ -21,10 +21,11 @@ const STATE_BYTES: u64 = 96;
 /// those with something open first.
 pub fn to_restate(state: &State, len: u64) -> Vec<EndpointNo> {
     let most = usize::try_from(len / 8 / STATE_BYTES).unwrap_or(usize::MAX);
-    let is_idle = |lane: &Lane| lane.totals.pending + lane.totals.held == 0;
-    let lanes = state.lanes.iter();
-    let mut wanted: Vec<(bool, EndpointNo)> =
-        lanes.map(|(no, lane)| (is_idle(lane), *no)).collect();
+    let is_idle = |stored: &StoredEndpoint| stored.totals.pending + stored.totals.held == 0;
+    let endpoints = state.endpoints.iter();
+    let mut wanted: Vec<(bool, EndpointNo)> = endpoints
+        .map(|(no, stored)| (is_idle(stored), *no))
+        .collect();
     if wanted.len() > most {
         wanted.sort_unstable();
         wanted.truncate(most);
@@ -35,8 +36,8 @@ pub fn to_restate(state: &State, len: u64) -> Vec<EndpointNo> {
 /// The endpoints to write again before old segments go: those that stand there, and those
 /// that are failing, whose count of failures stands in attempts.
 pub fn to_keep(state: &State, mut wanted: BTreeSet<EndpointNo>) -> BTreeSet<EndpointNo> {
-    let failing = state.lanes.iter();
-    let failing = failing.filter(|(_, lane)| lane.state.failing.is_some());
+    let failing = state.endpoints.iter();
+    let failing = failing.filter(|(_, stored)| stored.state.failing.is_some());
     wanted.extend(failing.map(|(no, _)| *no));
     wanted
 }
@@ -48,11 +49,11 @@ pub fn push(
     spec: bool,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    let Some(lane) = basis.state.lanes.get(&no) else {
+    let Some(stored) = basis.state.endpoints.get(&no) else {
         return Ok(());
     };
-    endpoint::push_state(no, lane, lane.state, draft)?;
-    if let Some(at) = lane.deleted {
+    endpoint::push_state(no, stored, stored.state, draft)?;
+    if let Some(at) = stored.deleted {
         let deleted = EndpointDeleted { no: no.0, at };
         draft.push(&Record::EndpointDeleted(deleted), &[])?;
     }
@@ -72,7 +73,7 @@ pub fn push(
 pub fn push_highest(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideError> {
     let meta = &basis.state.meta;
     let last_no = EndpointNo(meta.last_no);
-    if last_no.0 > 0 && !basis.state.lanes.contains_key(&last_no) {
+    if last_no.0 > 0 && !basis.state.endpoints.contains_key(&last_no) {
         draft.push(&Record::EndpointForgotten(last_no.0), &[])?;
     }
     draft.push(&Record::LastId(meta.last_id), &[])?;
@@ -81,7 +82,7 @@ pub fn push_highest(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideEr
 
 /// An endpoint of the configuration that was switched on or off there since the last start.
 pub struct Switched {
-    lane: Lane,
+    stored: StoredEndpoint,
     state: EndpointStateRow,
 }
 
@@ -92,7 +93,7 @@ pub fn configure(
     configured: &Endpoint,
     draft: &mut Draft,
 ) -> Result<(EndpointNo, Option<Switched>), DecideError> {
-    let known = basis.state.lane_named(&configured.id);
+    let known = basis.state.endpoint_named(&configured.id);
     let no = match known {
         Some((no, _)) => no,
         None => {
@@ -100,9 +101,13 @@ pub fn configure(
             EndpointNo(draft.last_no)
         }
     };
-    let old = known.map(|(_, lane)| lane);
-    let state = configured_state(old.map(|lane| lane.state), configured.enabled, basis.now);
-    if old.is_none_or(|lane| lane.state != state || lane.tenant != configured.tenant) {
+    let old = known.map(|(_, stored)| stored);
+    let state = configured_state(
+        old.map(|stored| stored.state),
+        configured.enabled,
+        basis.now,
+    );
+    if old.is_none_or(|stored| stored.state != state || stored.tenant != configured.tenant) {
         let row = EndpointRow {
             no: no.0,
             id: configured.id.as_str(),
@@ -111,10 +116,11 @@ pub fn configure(
         };
         draft.push(&Record::Endpoint(row), &[])?;
     }
-    let is_switched =
-        |lane: &&Lane| lane.state.off_in_file.is_some() != state.off_in_file.is_some();
-    let switched = old.filter(is_switched).map(|lane| Switched {
-        lane: lane.clone(),
+    let is_switched = |stored: &&StoredEndpoint| {
+        stored.state.off_in_file.is_some() != state.off_in_file.is_some()
+    };
+    let switched = old.filter(is_switched).map(|stored| Switched {
+        stored: stored.clone(),
         state,
     });
     Ok((no, switched))
@@ -122,10 +128,10 @@ pub fn configure(
 
 /// The endpoints of the file that are not among those in force and not known to be gone.
 pub fn missing(state: &State, in_force: &HashSet<EndpointNo>) -> Vec<EndpointNo> {
-    let lanes = state.lanes.iter();
-    lanes
-        .filter(|(no, lane)| !in_force.contains(no) && lane.deleted.is_none())
-        .filter(|(_, lane)| lane.state.missing.is_none())
+    let endpoints = state.endpoints.iter();
+    endpoints
+        .filter(|(no, stored)| !in_force.contains(no) && stored.deleted.is_none())
+        .filter(|(_, stored)| stored.state.missing.is_none())
         .map(|(no, _)| *no)
         .collect()
 }
@@ -136,16 +142,16 @@ pub fn push_missing(
     no: EndpointNo,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    let Some(lane) = basis.state.lanes.get(&no) else {
+    let Some(stored) = basis.state.endpoints.get(&no) else {
         return Ok(());
     };
     let missing = Some(basis.now.as_millis());
     let state = EndpointStateRow {
         missing,
-        ..lane.state
+        ..stored.state
     };
-    endpoint::push_state(no, lane, state, draft)?;
-    let id = lane.id.clone();
+    endpoint::push_state(no, stored, state, draft)?;
+    let id = stored.id.clone();
     draft.log(move || {
         tracing::warn!(endpoint = %id, "endpoint is gone from the configuration; its open deliveries are held until it is back");
     });
@@ -158,11 +164,11 @@ pub fn report_switched(
     switched: &[Switched],
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    for Switched { lane, state } in switched {
+    for Switched { stored, state } in switched {
         if state.off_in_file.is_some() {
-            report::disabled(basis, lane, DisabledReason::Manual, None, draft)?;
+            report::disabled(basis, stored, DisabledReason::Manual, None, draft)?;
         } else if !state.is_holding() {
-            report::enabled(basis, lane, draft)?;
+            report::enabled(basis, stored, draft)?;
         }
     }
     // What these events lead to is read from the index when deliveries begin.

@@ -16,10 +16,10 @@ use crate::outbox::record::{
 
 use super::ends::end_of;
 use super::keys::{self, List};
-use super::lane::Lane;
 use super::pages::PagesError;
 use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
 use super::state::State;
+use super::stored_endpoint::StoredEndpoint;
 
 /// How many attempts of a delivery are kept.
 pub const ATTEMPTS_KEPT: u32 = 50;
@@ -163,10 +163,10 @@ impl State {
     }
 
     fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
-        if let Some(lane) = self.lanes.get_mut(&no) {
-            let state = attempted.endpoint_after(lane.state);
-            if state != lane.state {
-                lane.state = state;
+        if let Some(stored) = self.endpoints.get_mut(&no) {
+            let state = attempted.endpoint_after(stored.state);
+            if state != stored.state {
+                stored.state = state;
                 self.touched.insert(no);
             }
         }
@@ -350,9 +350,9 @@ impl State {
         row: DeliveryRow,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
-        self.lanes
+        self.endpoints
             .entry(no)
-            .or_insert_with(|| Box::new(Lane::nameless(no)));
+            .or_insert_with(|| Box::new(StoredEndpoint::nameless(no)));
         self.entries
             .put_new(keys::delivery(id, no), rows::encode(&row));
         self.list(id, no, &row, facts);

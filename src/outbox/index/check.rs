@@ -7,10 +7,12 @@ use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 
 use super::keys;
-use super::lane::Lane;
 use super::pages::PagesError;
-use super::rows::{self, DELIVERY_COST, EVENT_COST, ErasedEntry, EventRow, LaneTotals, SpecEntry};
+use super::rows::{
+    self, DELIVERY_COST, EVENT_COST, EndpointTotals, ErasedEntry, EventRow, SpecEntry,
+};
 use super::state::State;
+use super::stored_endpoint::StoredEndpoint;
 
 /// Where a recount differs from what is kept.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +34,7 @@ struct Recount {
     kept_bytes: u64,
     open_bytes: u64,
     attempt_bytes: u64,
-    totals: BTreeMap<EndpointNo, LaneTotals>,
+    totals: BTreeMap<EndpointNo, EndpointTotals>,
     queued: usize,
     open: usize,
     held: usize,
@@ -68,9 +70,13 @@ impl State {
             &count.attempt_bytes,
         )?;
         same("bytes open", &meta.open_bytes, &count.open_bytes)?;
-        for (no, lane) in &self.lanes {
+        for (no, stored) in &self.endpoints {
             let counted = count.totals.get(no).copied().unwrap_or_default();
-            same(&format!("totals of {}", lane.id), &lane.totals, &counted)?;
+            same(
+                &format!("totals of {}", stored.id),
+                &stored.totals,
+                &counted,
+            )?;
         }
         let listed = |tag: &[u8]| self.entries.scan(tag, &keys::end_of(tag), false).count();
         same("queued", &listed(b"q"), &count.queued)?;
@@ -129,21 +135,21 @@ impl State {
     }
 
     fn check_sums(&self, count: &Recount) -> Result<(), Disagreement> {
-        let taking = || self.lanes.values().filter(|lane| lane.is_taking());
-        let pending: u64 = taking().map(|lane| lane.totals.pending_bytes).sum();
-        let aside: u64 = self.lanes.values().map(|lane| aside(lane)).sum();
+        let taking = || self.endpoints.values().filter(|stored| stored.is_taking());
+        let pending: u64 = taking().map(|stored| stored.totals.pending_bytes).sum();
+        let aside: u64 = self.endpoints.values().map(|stored| aside(stored)).sum();
         // Both are exact while no endpoint has more than its share.
-        if taking().all(|lane| lane.totals.pending_bytes <= self.sums.share) {
+        if taking().all(|stored| stored.totals.pending_bytes <= self.sums.share) {
             let counted = pending.min(count.open_bytes.saturating_sub(aside));
             same("bytes pending", &self.pending_bytes(), &counted)?;
         }
-        let numbers = |wanted: fn(&Lane) -> bool| {
-            let found = self.lanes.iter().filter(|(_, lane)| wanted(lane));
+        let numbers = |wanted: fn(&StoredEndpoint) -> bool| {
+            let found = self.endpoints.iter().filter(|(_, stored)| wanted(stored));
             found.map(|(no, _)| *no).collect()
         };
-        let backlogged = numbers(|lane| lane.totals.held > 0);
+        let backlogged = numbers(|stored| stored.totals.held > 0);
         same("backlogged", &self.sums.backlogged, &backlogged)?;
-        let deleted = numbers(|lane| lane.deleted.is_some());
+        let deleted = numbers(|stored| stored.deleted.is_some());
         same("deleted", &self.sums.deleted, &deleted)?;
         let end = keys::end_of(keys::ERASED);
         let erased = self.entries.scan(keys::ERASED, &end, false).count() as u64;
@@ -181,10 +187,10 @@ impl Recount {
     }
 }
 
-/// The bytes of a lane that are open, go nowhere else and are not going out.
-fn aside(lane: &Lane) -> u64 {
-    let totals = &lane.totals;
-    let pending = if lane.is_taking() {
+/// The bytes of an endpoint that are open, go nowhere else and are not going out.
+fn aside(stored: &StoredEndpoint) -> u64 {
+    let totals = &stored.totals;
+    let pending = if stored.is_taking() {
         0
     } else {
         totals.sole_pending_bytes

@@ -8,11 +8,11 @@ use crate::outbox::record::{JobRow, status_of};
 
 use super::hold::Hold;
 use super::keys::{self, List};
-use super::lane::Lane;
 use super::pages::PagesError;
 use super::rows::{self, EventRow};
 use super::shown::status_shown;
 use super::state::State;
+use super::stored_endpoint::StoredEndpoint;
 
 /// Deliveries of one endpoint, by how they are shown and the types of their events.
 #[derive(Clone, Debug)]
@@ -51,13 +51,13 @@ impl Choice {
     pub fn walk(
         &self,
         state: &Hold<'_>,
-        lane: &Lane,
+        stored: &StoredEndpoint,
         position: u128,
         wanted: usize,
         found: &mut Vec<EventId>,
     ) -> Result<Option<u128>, PagesError> {
         let mut walks: Vec<_> = self
-            .ranges(lane, position)
+            .ranges(stored, position)
             .into_iter()
             .map(|(list, from, to)| (list, state.entries.scan(&from, &to, false).peekable()))
             .collect();
@@ -93,7 +93,7 @@ impl Choice {
             if whose >= self.no {
                 done = id.0.saturating_add(1);
             }
-            if whose == self.no && self.wants(state, lane, list, id)? {
+            if whose == self.no && self.wants(state, stored, list, id)? {
                 found.push(id);
             }
             if state.is_spent() {
@@ -112,7 +112,11 @@ impl Choice {
     }
 
     /// The lists to walk; `None` is all deliveries of all endpoints.
-    fn ranges(&self, lane: &Lane, position: u128) -> Vec<(Option<List>, Vec<u8>, Vec<u8>)> {
+    fn ranges(
+        &self,
+        stored: &StoredEndpoint,
+        position: u128,
+    ) -> Vec<(Option<List>, Vec<u8>, Vec<u8>)> {
         let (from, to) = (EventId(position), EventId(self.last.saturating_add(1)));
         if self.wants_status(Status::Delivered) {
             // Of the first event not before its own place, so that any fan-out is passed.
@@ -120,7 +124,7 @@ impl Choice {
             return vec![all];
         }
         let mut lists = Vec::new();
-        if self.wants_status(Status::Pending) || !lane.is_taking() {
+        if self.wants_status(Status::Pending) || !stored.is_taking() {
             lists.push(List::Open);
         } else if self.wants_status(Status::Held) {
             lists.push(List::Held);
@@ -139,7 +143,7 @@ impl Choice {
     fn wants(
         &self,
         state: &State,
-        lane: &Lane,
+        stored: &StoredEndpoint,
         list: Option<List>,
         id: EventId,
     ) -> Result<bool, PagesError> {
@@ -147,7 +151,7 @@ impl Choice {
         let status = match list {
             Some(List::Dead) => Some(Status::Dead),
             Some(List::Held) => Some(Status::Held),
-            _ => self.status(state, lane, id)?,
+            _ => self.status(state, stored, id)?,
         };
         if !status.is_some_and(|status| self.wants_status(status)) {
             return Ok(false);
@@ -158,13 +162,13 @@ impl Choice {
     fn status(
         &self,
         state: &State,
-        lane: &Lane,
+        stored: &StoredEndpoint,
         id: EventId,
     ) -> Result<Option<Status>, PagesError> {
         let Some(row) = state.delivery_row(id, self.no)? else {
             return Ok(None);
         };
-        status_shown(&row, lane).map(Some)
+        status_shown(&row, stored).map(Some)
     }
 
     fn wants_event(&self, state: &State, id: EventId) -> Result<bool, PagesError> {

@@ -6,10 +6,10 @@ use crate::domain::event::Tenant;
 use crate::outbox::record::{EndpointDeleted, EndpointRow, EndpointSpecRow};
 
 use super::keys;
-use super::lane::Lane;
 use super::pages::PagesError;
 use super::rows::{self, SPEC_COST, SpecEntry};
 use super::state::State;
+use super::stored_endpoint::StoredEndpoint;
 
 impl State {
     pub(super) fn endpoint(&mut self, row: &EndpointRow<'_>) {
@@ -20,16 +20,16 @@ impl State {
         };
         self.meta.last_no = self.meta.last_no.max(no.0);
         // Most such records only say again what is known.
-        let same = self.lanes.get(&no).is_some_and(|lane| {
-            (lane.id == id) && (lane.tenant == tenant) && lane.state == row.state
+        let same = self.endpoints.get(&no).is_some_and(|stored| {
+            (stored.id == id) && (stored.tenant == tenant) && stored.state == row.state
         });
         if same && self.by_id.get(&id) == Some(&no) {
             return;
         }
         self.by_id.insert(id.clone(), no);
         self.unweigh(no);
-        let lane = self.lanes.entry(no).or_insert_with(|| {
-            Box::new(Lane {
+        let stored = self.endpoints.entry(no).or_insert_with(|| {
+            Box::new(StoredEndpoint {
                 id: id.clone(),
                 tenant: tenant.clone(),
                 state: row.state,
@@ -37,7 +37,7 @@ impl State {
                 totals: Default::default(),
             })
         });
-        (lane.id, lane.tenant, lane.state) = (id, tenant, row.state);
+        (stored.id, stored.tenant, stored.state) = (id, tenant, row.state);
         self.weigh(no);
         self.touched.insert(no);
     }
@@ -59,9 +59,9 @@ impl State {
         self.meta.spec_bytes += entry.len() as u64 + SPEC_COST;
         self.entries.put(keys::spec(no), entry);
         self.segments.add(lsn);
-        self.lanes
+        self.endpoints
             .entry(no)
-            .or_insert_with(|| Box::new(Lane::nameless(no)));
+            .or_insert_with(|| Box::new(StoredEndpoint::nameless(no)));
         self.touched.insert(no);
         Ok(())
     }
@@ -87,11 +87,11 @@ impl State {
         let no = EndpointNo(deleted.no);
         self.drop_spec(no)?;
         self.unweigh(no);
-        let lane = self
-            .lanes
+        let stored = self
+            .endpoints
             .entry(no)
-            .or_insert_with(|| Box::new(Lane::nameless(no)));
-        lane.deleted = Some(deleted.at);
+            .or_insert_with(|| Box::new(StoredEndpoint::nameless(no)));
+        stored.deleted = Some(deleted.at);
         self.weigh(no);
         self.meta.last_no = self.meta.last_no.max(no.0);
         self.touched.insert(no);
@@ -101,12 +101,12 @@ impl State {
     pub(super) fn endpoint_forgotten(&mut self, no: EndpointNo) -> Result<(), PagesError> {
         self.drop_spec(no)?;
         self.unweigh(no);
-        if let Some(lane) = self.lanes.remove(&no) {
-            self.by_id.remove(&lane.id);
+        if let Some(stored) = self.endpoints.remove(&no) {
+            self.by_id.remove(&stored.id);
         }
         self.weigh(no);
         self.touched.remove(&no);
-        self.entries.remove(keys::lane(no));
+        self.entries.remove(keys::endpoint(no));
         self.meta.last_no = self.meta.last_no.max(no.0);
         Ok(())
     }

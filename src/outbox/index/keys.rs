@@ -12,7 +12,7 @@
 //! | `j` job | a replay or purge under way | `JobRow` |
 //! | `k` endpoint, chain, event | a pending delivery whose event has a key, by key and age | nothing |
 //! | `m` | the index itself | `MetaRow` |
-//! | `n` endpoint | an endpoint's name, state and totals | `LaneRow` |
+//! | `n` endpoint | an endpoint's name, state and totals | `StoredEndpointRow` |
 //! | `o` event | how many of an event's deliveries are open, if it has several | `u32` |
 //! | `p` endpoint, event | an open (pending or held) delivery, by age | nothing |
 //! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
@@ -152,12 +152,12 @@ pub fn chain_of(no: EndpointNo, chain: u64) -> Vec<u8> {
     build(b'k', &[&no.0.to_be_bytes(), &chain.to_be_bytes()])
 }
 
-pub fn lane(no: EndpointNo) -> Vec<u8> {
+pub fn endpoint(no: EndpointNo) -> Vec<u8> {
     build(b'n', &[&no.0.to_be_bytes()])
 }
 
-/// What every lane key begins with.
-pub const LANES: &[u8] = b"n";
+/// What every endpoint key begins with.
+pub const ENDPOINTS: &[u8] = b"n";
 
 pub fn spec(no: EndpointNo) -> Vec<u8> {
     build(b's', &[&no.0.to_be_bytes()])

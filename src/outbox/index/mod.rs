@@ -19,11 +19,11 @@ mod endpoints;
 mod ends;
 mod flush;
 mod hold;
-mod lane;
 mod rows_read;
 mod segments;
 mod sizes;
 mod state;
+mod stored_endpoint;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -35,10 +35,10 @@ pub use flush::{Flusher, IndexFailure};
 #[cfg(test)]
 pub use hold::pieces;
 pub use hold::{HOLD_ROWS, Hold, HoldsView, Index, Readers, forbid_reads_here};
-pub use lane::Lane;
 pub use open::Generations;
 pub use pages::PagesError;
 pub use rows_read::count_row;
 pub use segments::SegmentRows;
 pub use state::State;
+pub use stored_endpoint::StoredEndpoint;
 pub use sums::Sums;

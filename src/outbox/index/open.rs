@@ -16,10 +16,10 @@ use crate::domain::endpoint::EndpointId;
 use crate::domain::event::{EventId, Tenant};
 
 use super::keys;
-use super::lane::Lane;
 use super::pages::{Pages, PagesError};
-use super::rows::{self, ErasedEntry, LaneRow, MetaRow};
+use super::rows::{self, ErasedEntry, MetaRow, StoredEndpointRow};
 use super::state::State;
+use super::stored_endpoint::StoredEndpoint;
 
 /// How long sled may take to open what it has.
 const OPEN_DEADLINE: Duration = Duration::from_secs(20);
@@ -241,20 +241,20 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
     if meta.version != rows::VERSION || meta.store_id != store_id {
         return Err(Unusable::OtherStore);
     }
-    let mut lanes = Vec::new();
+    let mut endpoints = Vec::new();
     for entry in state
         .entries
-        .scan(keys::LANES, &keys::end_of(keys::LANES), false)
+        .scan(keys::ENDPOINTS, &keys::end_of(keys::ENDPOINTS), false)
     {
         let (key, value) = entry?;
         let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
-        let row: LaneRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+        let row: StoredEndpointRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
         let (Ok(id), Ok(tenant)) = (EndpointId::new(row.id), Tenant::new(row.tenant)) else {
             return Err(PagesError::Damaged.into());
         };
-        lanes.push((
+        endpoints.push((
             no,
-            Box::new(Lane {
+            Box::new(StoredEndpoint {
                 id,
                 tenant,
                 state: row.state,
@@ -263,11 +263,11 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
             }),
         ));
     }
-    state.by_id = lanes
+    state.by_id = endpoints
         .iter()
-        .map(|(no, lane)| (lane.id.clone(), *no))
+        .map(|(no, stored)| (stored.id.clone(), *no))
         .collect();
-    state.lanes = lanes.into_iter().collect();
+    state.endpoints = endpoints.into_iter().collect();
     state.meta = meta;
     for (base, rows) in segments(&state)? {
         state.segments.restore(base, rows);

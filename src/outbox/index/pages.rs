@@ -57,17 +57,19 @@ enum Tree {
     Memory(MemoryTree),
 }
 
+type InMemory = BTreeMap<Vec<u8>, Arc<[u8]>>;
+
 /// Pages in memory, for simulations: what a clone of it holds outlives a [`Pages`] as a
 /// file outlives a process.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTree {
-    pages: Arc<Mutex<BTreeMap<Vec<u8>, Arc<[u8]>>>>,
+    pages: Arc<Mutex<InMemory>>,
     /// Every change fails.
     is_broken: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl MemoryTree {
-    fn pages(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Arc<[u8]>>> {
+    fn pages(&self) -> MutexGuard<'_, InMemory> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -50,13 +50,13 @@ pub struct KeyRow<'a> {
 
 /// An endpoint's name, state and totals.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct LaneRow<'a> {
+pub struct StoredEndpointRow<'a> {
     pub id: &'a str,
     pub tenant: &'a str,
     pub state: EndpointStateRow,
     /// When it was deleted through the API.
     pub deleted: Option<u64>,
-    pub totals: LaneTotals,
+    pub totals: EndpointTotals,
 }
 
 /// The definition of an endpoint made by the API.
@@ -69,7 +69,7 @@ pub struct SpecEntry {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
-pub struct LaneTotals {
+pub struct EndpointTotals {
     pub pending: u64,
     pub held: u64,
     pub delivered: u64,

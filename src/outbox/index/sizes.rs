@@ -7,47 +7,47 @@ use super::rows::EVENT_COST;
 use super::state::State;
 
 impl State {
-    /// The lane is about to change.
+    /// The endpoint is about to change.
     pub(super) fn unweigh(&mut self, no: EndpointNo) {
-        let Some(lane) = self.lanes.get(&no) else {
+        let Some(stored) = self.endpoints.get(&no) else {
             return;
         };
-        let (bytes, count, aside) = self.sums.parts(lane);
+        let (bytes, count, aside) = self.sums.parts(stored);
         self.sums.taking_bytes = self.sums.taking_bytes.saturating_sub(bytes);
         self.sums.taking = self.sums.taking.saturating_sub(count);
         self.sums.aside_bytes = self.sums.aside_bytes.saturating_sub(aside);
     }
 
-    /// The lane has changed, or is new.
+    /// The endpoint has changed, or is new.
     pub(super) fn weigh(&mut self, no: EndpointNo) {
-        let Some(lane) = self.lanes.get(&no) else {
+        let Some(stored) = self.endpoints.get(&no) else {
             self.sums.backlogged.remove(&no);
             self.sums.deleted.remove(&no);
             return;
         };
-        let (bytes, count, aside) = self.sums.parts(lane);
+        let (bytes, count, aside) = self.sums.parts(stored);
         self.sums.taking_bytes += bytes;
         self.sums.taking += count;
         self.sums.aside_bytes += aside;
-        if lane.totals.held > 0 {
+        if stored.totals.held > 0 {
             self.sums.backlogged.insert(no);
             self.sums.eased = true;
         } else {
             self.sums.backlogged.remove(&no);
         }
-        if lane.deleted.is_some() {
+        if stored.deleted.is_some() {
             self.sums.deleted.insert(no);
             self.sums.eased = true;
         }
     }
 
-    /// Counts all lanes anew, each for no more than `share` bytes.
+    /// Counts all endpoints anew, each for no more than `share` bytes.
     pub fn share_out(&mut self, share: u64) {
         (self.sums.taking_bytes, self.sums.taking) = (0, 0);
         self.sums.aside_bytes = 0;
         self.sums.share = share;
-        let lanes: Vec<EndpointNo> = self.lanes.keys().copied().collect();
-        lanes.into_iter().for_each(|no| self.weigh(no));
+        let endpoints: Vec<EndpointNo> = self.endpoints.keys().copied().collect();
+        endpoints.into_iter().for_each(|no| self.weigh(no));
     }
 
     /// The bytes that count for `outbox.max_size`: bodies that are pending, without those

@@ -8,19 +8,19 @@ use crate::domain::time::Timestamp;
 use crate::outbox::record::DeliveryRow;
 
 use super::keys;
-use super::lane::Lane;
 use super::overlay::Overlay;
 use super::pages::{self, Pages, PagesError};
-use super::rows::{self, LaneRow, MetaRow};
+use super::rows::{self, MetaRow, StoredEndpointRow};
 use super::segments::SegmentRows;
+use super::stored_endpoint::StoredEndpoint;
 use super::sums::Sums;
 
 /// The index in memory: the overlay and what is small enough to keep whole.
 #[derive(Default)]
 pub struct State {
     pub entries: Overlay,
-    /// Boxed: most of a tree's places are empty, and there may be a hundred thousand lanes.
-    pub lanes: BTreeMap<EndpointNo, Box<Lane>>,
+    /// Boxed: most of a tree's places are empty, and there may be a hundred thousand endpoints.
+    pub endpoints: BTreeMap<EndpointNo, Box<StoredEndpoint>>,
     pub by_id: HashMap<EndpointId, EndpointNo>,
     pub meta: MetaRow,
     /// Records that spoke of something unknown, since the start.
@@ -28,7 +28,7 @@ pub struct State {
     /// What of the rows is asked for often.
     pub sums: Sums,
     pub segments: SegmentRows,
-    /// Lanes that changed since the last freeze.
+    /// Endpoints that changed since the last freeze.
     pub(super) touched: BTreeSet<EndpointNo>,
 }
 
@@ -46,9 +46,9 @@ impl State {
         }
     }
 
-    pub fn lane_named(&self, id: &EndpointId) -> Option<(EndpointNo, &Lane)> {
+    pub fn endpoint_named(&self, id: &EndpointId) -> Option<(EndpointNo, &StoredEndpoint)> {
         let no = *self.by_id.get(id)?;
-        Some((no, self.lanes.get(&no)?))
+        Some((no, self.endpoints.get(&no)?))
     }
 
     /// The true time of acceptance of an event.
@@ -92,15 +92,15 @@ impl State {
     /// Writes what is kept outside the overlay into it, so that a freeze holds everything.
     pub(super) fn settle(&mut self) {
         for no in std::mem::take(&mut self.touched) {
-            if let Some(lane) = self.lanes.get(&no) {
-                let row = LaneRow {
-                    id: lane.id.as_str(),
-                    tenant: lane.tenant.as_str(),
-                    state: lane.state,
-                    deleted: lane.deleted,
-                    totals: lane.totals,
+            if let Some(stored) = self.endpoints.get(&no) {
+                let row = StoredEndpointRow {
+                    id: stored.id.as_str(),
+                    tenant: stored.tenant.as_str(),
+                    state: stored.state,
+                    deleted: stored.deleted,
+                    totals: stored.totals,
                 };
-                self.entries.put(keys::lane(no), rows::encode(&row));
+                self.entries.put(keys::endpoint(no), rows::encode(&row));
             }
         }
         for (base, rows) in self.segments.take_changes() {

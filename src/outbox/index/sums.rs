@@ -1,32 +1,32 @@
 //! What follows from the rows and is asked for often: kept in memory alone, next to the
-//! lanes, and counted again when an index is opened.
+//! endpoints, and counted again when an index is opened.
 
 use std::collections::BTreeSet;
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 
-use super::lane::Lane;
+use super::stored_endpoint::StoredEndpoint;
 
-/// Sums over all lanes, and who of them waits for something.
+/// Sums over all endpoints, and who of them waits for something.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sums {
-    /// Lanes with deliveries that are held for themselves.
+    /// Endpoints with deliveries that are held for themselves.
     pub backlogged: BTreeSet<EndpointNo>,
-    /// Lanes that are deleted and not forgotten yet.
+    /// Endpoints that are deleted and not forgotten yet.
     pub deleted: BTreeSet<EndpointNo>,
     /// Erased events with copies in the log that may not be overwritten yet.
     pub erasing: BTreeSet<EventId>,
     /// Something that the bulk thread waits for may have come about.
     pub eased: bool,
-    /// The bodies of pending deliveries of the lanes that take them, in bytes: of each
-    /// lane no more than its share.
+    /// The bodies of pending deliveries of the endpoints that take them, in bytes: of each
+    /// endpoint no more than its share.
     pub(super) taking_bytes: u64,
     /// How many deliveries these are.
     pub(super) taking: u64,
-    /// The bodies that are open and held, or of lanes that take none, and go nowhere else.
+    /// The bodies that are open and held, or of endpoints that take none, and go nowhere else.
     pub(super) aside_bytes: u64,
-    /// The most that one lane counts for.
+    /// The most that one endpoint counts for.
     pub(super) share: u64,
 }
 
@@ -46,10 +46,10 @@ impl Default for Sums {
 }
 
 impl Sums {
-    /// What a lane adds to the bytes and deliveries that go out, and to the bytes aside.
-    pub(super) fn parts(&self, lane: &Lane) -> (u64, u64, u64) {
-        let totals = &lane.totals;
-        if lane.is_taking() {
+    /// What an endpoint adds to the bytes and deliveries that go out, and to the bytes aside.
+    pub(super) fn parts(&self, stored: &StoredEndpoint) -> (u64, u64, u64) {
+        let totals = &stored.totals;
+        if stored.is_taking() {
             let bytes = totals.pending_bytes.min(self.share);
             (bytes, totals.pending, totals.sole_held_bytes)
         } else {

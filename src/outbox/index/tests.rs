@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::open::load;
 use super::pages::Pages;
-use super::rows::LaneTotals;
+use super::rows::EndpointTotals;
 use super::*;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
@@ -55,7 +55,7 @@ enum Step {
     Delete {
         no: u8,
     },
-    ForgetLane {
+    ForgetEndpoint {
         no: u8,
     },
     Rewrite {
@@ -87,7 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (event.clone(), any::<bool>()).prop_map(|(event, done)| Step::Erase { event, done }),
         2 => (0..4u8, any::<bool>()).prop_map(|(no, disabled)| Step::Endpoint { no, disabled }),
         1 => (0..4u8).prop_map(|no| Step::Delete { no }),
-        2 => (0..4u8).prop_map(|no| Step::ForgetLane { no }),
+        2 => (0..4u8).prop_map(|no| Step::ForgetEndpoint { no }),
         2 => event.clone().prop_map(|event| Step::Rewrite { event }),
         2 => event.prop_map(|event| Step::Forget { event }),
         1 => (0..6u8).prop_map(|key| Step::KeepKey { key }),
@@ -348,10 +348,10 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
             no: (*no).into(),
             at: now,
         })),
-        Step::ForgetLane { no } => {
+        Step::ForgetEndpoint { no } => {
             let no = EndpointNo((*no).into());
-            let known = world.plain.lanes.get(&no);
-            if known.is_some_and(|lane| lane.totals == LaneTotals::default()) {
+            let known = world.plain.endpoints.get(&no);
+            if known.is_some_and(|stored| stored.totals == EndpointTotals::default()) {
                 world.add(&Record::EndpointForgotten(no.0));
             }
         }

@@ -36,8 +36,8 @@ impl State {
         step(&mut self.meta.attempt_bytes, cost);
         self.touched.insert(no);
         self.unweigh(no);
-        if let Some(lane) = self.lanes.get_mut(&no) {
-            let totals = &mut lane.totals;
+        if let Some(stored) = self.endpoints.get_mut(&no) {
+            let totals = &mut stored.totals;
             let sole = if facts.deliveries < 2 {
                 facts.body_len
             } else {

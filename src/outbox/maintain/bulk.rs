@@ -107,10 +107,10 @@ impl Bulk {
         {
             let state = self.shared.index.read();
             for no in &state.sums.deleted {
-                let Some(lane) = state.lanes.get(no) else {
+                let Some(stored) = state.endpoints.get(no) else {
                     continue;
                 };
-                let totals = &lane.totals;
+                let totals = &stored.totals;
                 if totals.pending + totals.held > 0 {
                     let ids = first_of(&state, List::Open, *no, BATCH)?;
                     steps.push(Step::MakeDead {
@@ -141,15 +141,16 @@ impl Bulk {
             let state = self.shared.index.read();
             let mut room = self.max_size.saturating_sub(state.pending_bytes());
             for no in &state.sums.backlogged {
-                let Some(lane) = state.lanes.get(no).filter(|lane| lane.is_taking()) else {
+                let Some(stored) = state.endpoints.get(no).filter(|stored| stored.is_taking())
+                else {
                     continue;
                 };
-                let pending = lane.totals.pending_bytes;
-                if lane.totals.pending > 0 && pending > self.share / 2 {
+                let pending = stored.totals.pending_bytes;
+                if stored.totals.pending > 0 && pending > self.share / 2 {
                     continue;
                 }
                 // One always goes when nothing else is under way, however large it is.
-                let idle = lane.totals.pending == 0;
+                let idle = stored.totals.pending == 0;
                 let most = self.share.saturating_sub(pending).min(room);
                 let (ids, bytes) = releasable(&state, *no, most, idle)?;
                 if !ids.is_empty() {
@@ -216,12 +217,15 @@ impl Bulk {
         let (mut ids, mut next) = (Vec::new(), Some(pace.position));
         for _ in 0..LOOKS {
             let state = self.shared.index.read();
-            let known = state.lanes.get(&no).filter(|lane| lane.deleted.is_none());
-            let (Some(lane), Some(position)) = (known, next) else {
+            let known = state
+                .endpoints
+                .get(&no)
+                .filter(|stored| stored.deleted.is_none());
+            let (Some(stored), Some(position)) = (known, next) else {
                 next = None;
                 break;
             };
-            next = choice.walk(&state, lane, position, wanted, &mut ids)?;
+            next = choice.walk(&state, stored, position, wanted, &mut ids)?;
             if ids.len() >= wanted {
                 break;
             }
@@ -255,15 +259,15 @@ impl Bulk {
 
     fn is_there(&self, no: EndpointNo) -> bool {
         let state = self.shared.index.read();
-        let lane = state.lanes.get(&no);
-        lane.is_some_and(|lane| lane.deleted.is_none())
+        let stored = state.endpoints.get(&no);
+        stored.is_some_and(|stored| stored.deleted.is_none())
     }
 
     /// Whether the endpoint has its full share pending already.
     fn is_over_share(&self, no: EndpointNo) -> bool {
         let state = self.shared.index.read();
-        let lane = state.lanes.get(&no).filter(|lane| lane.is_taking());
-        lane.is_some_and(|lane| lane.totals.pending_bytes >= self.share)
+        let stored = state.endpoints.get(&no).filter(|stored| stored.is_taking());
+        stored.is_some_and(|stored| stored.totals.pending_bytes >= self.share)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::outbox::handle::Shared;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
-use crate::outbox::index::{Lane, PagesError, State};
+use crate::outbox::index::{PagesError, State, StoredEndpoint};
 use crate::outbox::maintain::{Asked, Cut, Keep};
 use crate::outbox::request::Step;
 
@@ -58,7 +58,7 @@ impl MadeRoom {
     }
 }
 
-/// How many lanes are looked at under one lock.
+/// How many endpoints are looked at under one lock.
 const WALKS: usize = 64;
 
 /// Held deliveries that may die to make room, oldest first.
@@ -77,19 +77,19 @@ impl Oldest {
 }
 
 /// Since when what is pending is held for the endpoint's sake; `None`: it is not.
-fn holding_since(lane: &Lane) -> Option<u64> {
-    let state = &lane.state;
+fn holding_since(stored: &StoredEndpoint) -> Option<u64> {
+    let state = &stored.state;
     let disabled = state.disabled.map(|(_, at)| at);
     let since = [disabled, state.off_in_file, state.missing];
     since.into_iter().flatten().min()
 }
 
 /// The list that holds all that is shown as held, and maybe more.
-fn list_of(lane: &Lane) -> Option<List> {
-    let totals = &lane.totals;
-    match lane.deleted {
+fn list_of(stored: &StoredEndpoint) -> Option<List> {
+    let totals = &stored.totals;
+    match stored.deleted {
         Some(_) => None,
-        None if !lane.is_taking() && totals.pending + totals.held > 0 => Some(List::Open),
+        None if !stored.is_taking() && totals.pending + totals.held > 0 => Some(List::Open),
         None => (totals.held > 0).then_some(List::Held),
     }
 }
@@ -118,14 +118,14 @@ impl Held {
     /// What has been held too long is dead.
     pub(super) fn end_old_holds(&self, now: Timestamp, writer: &mut dyn Asked) -> Result<(), Cut> {
         let cut = now.saturating_sub(self.keep.held);
-        let lanes: Vec<EndpointNo> = {
+        let holding: Vec<EndpointNo> = {
             let state = self.shared.index.read();
-            let lanes = state.lanes.iter();
-            let held = lanes.filter(|(_, lane)| list_of(lane).is_some());
+            let endpoints = state.endpoints.iter();
+            let held = endpoints.filter(|(_, stored)| list_of(stored).is_some());
             held.map(|(no, _)| *no).collect()
         };
         let (mut endpoints, mut deliveries) = (0, 0);
-        for no in lanes {
+        for no in holding {
             let mut ended = 0;
             let mut next = Some(EventId(0));
             while let Some(from) = next {
@@ -157,12 +157,12 @@ impl Held {
     ) -> Result<(Deliveries, Option<EventId>), Cut> {
         let state = self.shared.index.read();
         let mut found = Vec::new();
-        let Some(lane) = state.lanes.get(&no) else {
+        let Some(stored) = state.endpoints.get(&no) else {
             return Ok((found, None));
         };
-        let began = holding_since(lane).map(Timestamp::from_millis);
+        let began = holding_since(stored).map(Timestamp::from_millis);
         // As long as the endpoint's own time is not up only those held for themselves count.
-        let list = match (list_of(lane), began) {
+        let list = match (list_of(stored), began) {
             (None, _) => return Ok((found, None)),
             (Some(_), Some(began)) if began > cut => List::Held,
             (Some(list), _) => list,
@@ -182,7 +182,7 @@ impl Held {
                 (Status::Pending, Some(began)) => delivery.budget_from.max(began),
                 _ => delivery.budget_from,
             };
-            if since <= cut && status_shown(&row, lane)? == Status::Held {
+            if since <= cut && status_shown(&row, stored)? == Status::Held {
                 found.push((no, id));
             }
         }
@@ -193,14 +193,14 @@ impl Held {
     /// takes for `bytes` to come free. `None` if there are none.
     pub(super) fn oldest_held(&self, from: EventId, bytes: u64) -> Result<Option<Oldest>, Cut> {
         let mut firsts = self.first_held(from)?;
-        // The lanes from there on have nothing older.
+        // The endpoints from there on have nothing older.
         let beyond = firsts.get(WALKS).map(|(id, _)| *id);
         firsts.truncate(WALKS);
         let state = self.shared.index.read();
         let mut walks = std::collections::HashMap::new();
         let mut heads = BinaryHeap::new();
         for (_, no) in &firsts {
-            let Some(list) = state.lanes.get(no).and_then(|lane| list_of(lane)) else {
+            let Some(list) = state.endpoints.get(no).and_then(|stored| list_of(stored)) else {
                 continue;
             };
             let prefix = keys::list_of(list, *no);
@@ -244,21 +244,21 @@ impl Held {
         Ok((oldest.next > from).then_some(oldest))
     }
 
-    /// The first held delivery from an event on of each lane that has one, oldest first. A
-    /// piece at a time: the writer must not wait for thousands of lanes.
+    /// The first held delivery from an event on of each endpoint that has one, oldest first. A
+    /// piece at a time: the writer must not wait for thousands of endpoints.
     fn first_held(&self, from: EventId) -> Result<Vec<(EventId, EndpointNo)>, Cut> {
-        let lanes: Vec<EndpointNo> = {
+        let endpoints: Vec<EndpointNo> = {
             let state = self.shared.index.read();
-            let held = state.lanes.iter();
-            held.filter(|(_, lane)| list_of(lane).is_some())
+            let held = state.endpoints.iter();
+            held.filter(|(_, stored)| list_of(stored).is_some())
                 .map(|(no, _)| *no)
                 .collect()
         };
         let mut firsts = Vec::new();
-        for some in lanes.chunks(WALKS) {
+        for some in endpoints.chunks(WALKS) {
             let state = self.shared.index.read();
             for no in some {
-                let Some(list) = state.lanes.get(no).and_then(|lane| list_of(lane)) else {
+                let Some(list) = state.endpoints.get(no).and_then(|stored| list_of(stored)) else {
                     continue;
                 };
                 let end = keys::end_of(&keys::list_of(list, *no));
@@ -320,10 +320,10 @@ pub(super) fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
 fn held_everywhere(state: &State, id: EventId) -> Result<Option<BTreeSet<EndpointNo>>, PagesError> {
     let mut held = BTreeSet::new();
     for (no, row) in state.delivery_rows(id)? {
-        let Some(lane) = state.lanes.get(&no) else {
+        let Some(stored) = state.endpoints.get(&no) else {
             continue;
         };
-        match status_shown(&row, lane)? {
+        match status_shown(&row, stored)? {
             Status::Held => {
                 held.insert(no);
             }

@@ -160,9 +160,9 @@ impl Outbox {
         statuses: &[Status],
     ) -> Result<(Choice, u128), ReadError> {
         let state = self.shared.index.read();
-        let known = state.lane_named(endpoint);
+        let known = state.endpoint_named(endpoint);
         let (no, _) = known
-            .filter(|(_, lane)| lane.deleted.is_none())
+            .filter(|(_, stored)| stored.deleted.is_none())
             .ok_or(ReadError::NoSuchEndpoint)?;
         // Ids may be ahead of the times of their events: each one's own time decides.
         let ahead = Duration::from_millis(state.meta.ids_ahead);
@@ -188,10 +188,10 @@ impl Outbox {
         let mut found = Vec::new();
         while let Some(position) = next {
             let state = self.shared.index.read();
-            let Some(lane) = lane_of(&state, choice.no) else {
+            let Some(stored) = endpoint_of(&state, choice.no) else {
                 return Err(ReadError::NoSuchEndpoint);
             };
-            next = choice.walk(&state, lane, position, usize::MAX, &mut found)?;
+            next = choice.walk(&state, stored, position, usize::MAX, &mut found)?;
             count += found.len() as u64;
             found.clear();
         }
@@ -199,12 +199,12 @@ impl Outbox {
     }
 }
 
-fn lane_of(
+fn endpoint_of(
     state: &crate::outbox::index::State,
     no: EndpointNo,
-) -> Option<&crate::outbox::index::Lane> {
-    let lane = state.lanes.get(&no)?;
-    lane.deleted.is_none().then_some(lane)
+) -> Option<&crate::outbox::index::StoredEndpoint> {
+    let stored = state.endpoints.get(&no)?;
+    stored.deleted.is_none().then_some(stored)
 }
 
 impl From<ReadError> for ActRefused {

@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::shown;
-use crate::outbox::index::{Hold, Lane, PagesError, State, keys};
+use crate::outbox::index::{Hold, PagesError, State, StoredEndpoint, keys};
 use crate::outbox::log::{self, LogReader};
 use crate::outbox::record::DeliveryRow;
 use crate::outbox::views::{
@@ -115,15 +115,15 @@ pub(super) fn sketch(
     id: EventId,
     no: EndpointNo,
     row: &DeliveryRow,
-    lane: &Lane,
+    stored: &StoredEndpoint,
     event: &Summary,
 ) -> Result<Sketch, ReadError> {
     let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-    let (status, reason) = shown(&delivery, lane);
-    let gone_at = lane.deleted.map(Timestamp::from_millis);
+    let (status, reason) = shown(&delivery, stored);
+    let gone_at = stored.deleted.map(Timestamp::from_millis);
     let view = DeliveryView {
         event: id,
-        endpoint: lane.id.clone(),
+        endpoint: stored.id.clone(),
         tenant: event.tenant.clone(),
         event_type: event.event_type.clone(),
         status,
@@ -165,10 +165,10 @@ fn delivery_in<'a>(
     state: &'a State,
     key: &[u8],
     value: &[u8],
-) -> Result<Option<(EndpointNo, &'a Lane, DeliveryRow)>, ReadError> {
+) -> Result<Option<(EndpointNo, &'a StoredEndpoint, DeliveryRow)>, ReadError> {
     let no = keys::endpoint_of(key).ok_or(PagesError::Damaged)?;
     let row = rows::decode(value).map_err(|_| PagesError::Damaged)?;
-    Ok(state.lanes.get(&no).map(|lane| (no, &**lane, row)))
+    Ok(state.endpoints.get(&no).map(|stored| (no, &**stored, row)))
 }
 
 /// An event whose deliveries are counted by status, in pieces.
@@ -193,9 +193,9 @@ impl Counting {
     pub fn advance(&mut self, hold: &Hold<'_>) -> Result<bool, ReadError> {
         let counts = &mut self.counts;
         let piece = self.rows.advance(hold, |key, value| {
-            if let Some((_, lane, row)) = delivery_in(hold, key, value)? {
+            if let Some((_, stored, row)) = delivery_in(hold, key, value)? {
                 let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-                count(counts, shown(&delivery, lane).0);
+                count(counts, shown(&delivery, stored).0);
             }
             Ok(Row::Taken)
         })?;
@@ -288,8 +288,8 @@ impl Outbox {
             // Since the last piece it may have been erased, or its record may have moved.
             let summary = Summary::known(&hold, id)?;
             let piece = rows.advance(&hold, |key, value| {
-                if let Some((no, lane, row)) = delivery_in(&hold, key, value)? {
-                    found.push(sketch(id, no, &row, lane, &summary)?);
+                if let Some((no, stored, row)) = delivery_in(&hold, key, value)? {
+                    found.push(sketch(id, no, &row, stored, &summary)?);
                 }
                 Ok(Row::Taken)
             })?;
@@ -312,13 +312,13 @@ impl Outbox {
             let sketch = {
                 let state = self.shared.index.read();
                 let summary = Summary::known(&state, id)?;
-                let (no, lane) = state
-                    .lane_named(endpoint)
+                let (no, stored) = state
+                    .endpoint_named(endpoint)
                     .ok_or(ReadError::NoSuchEndpoint)?;
                 let row = state
                     .delivery_row(id, no)?
                     .ok_or(ReadError::NoSuchDelivery)?;
-                sketch(id, no, &row, lane, &summary)?
+                sketch(id, no, &row, stored, &summary)?
             };
             sketch.finish(&self.shared.log, wanted)
         }))

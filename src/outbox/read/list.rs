@@ -253,9 +253,9 @@ impl Outbox {
             .shared
             .index
             .read()
-            .lanes
+            .endpoints
             .get(&no)
-            .map(|lane| lane.id.clone());
+            .map(|stored| stored.id.clone());
         match endpoint.map(|endpoint| self.delivery(id, &endpoint)) {
             None | Some(Err(ReadError::NoSuchEvent | ReadError::NoSuchDelivery)) => Ok(None),
             Some(view) => view.map(Some),
@@ -347,11 +347,11 @@ fn wanted(
     row: &DeliveryRow,
     event: &mut Event,
 ) -> Result<Option<Sketch>, ReadError> {
-    let Some(lane) = hold.lanes.get(&no) else {
+    let Some(stored) = hold.endpoints.get(&no) else {
         return Ok(None);
     };
     let mut wanted = filter.endpoint.iter();
-    if wanted.any(|endpoint| *endpoint != lane.id) {
+    if wanted.any(|endpoint| *endpoint != stored.id) {
         return Ok(None);
     }
     let Some(event) = event.of(hold, id)? else {
@@ -360,7 +360,7 @@ fn wanted(
     if !filter.events.wants(event) {
         return Ok(None);
     }
-    let found = sketch(id, no, row, lane, event)?;
+    let found = sketch(id, no, row, stored, event)?;
     Ok(filter
         .status
         .is_none_or(|status| status == found.view.status)

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::index::keys::{self, List};
-use crate::outbox::index::{Hold, Lane, PagesError, count_row};
+use crate::outbox::index::{Hold, PagesError, StoredEndpoint, count_row};
 use crate::outbox::views::{DeliveryFilter, ReadError};
 
 use super::range::{Piece, Place, Range, Row};
@@ -73,11 +73,11 @@ impl<'a> Merge<'a> {
             if !self.catch_up(hold)? {
                 return Ok(false);
             }
-            let mut lanes = hold.lanes.range((met, Bound::Unbounded));
+            let mut endpoints = hold.endpoints.range((met, Bound::Unbounded));
             self.met = None;
-            for (no, lane) in lanes.by_ref() {
+            for (no, stored) in endpoints.by_ref() {
                 count_row();
-                if self.wants(lane) {
+                if self.wants(stored) {
                     self.begin(*no);
                     self.met = Some(Bound::Excluded(*no));
                     break;
@@ -91,16 +91,18 @@ impl<'a> Merge<'a> {
         Ok(true)
     }
 
-    fn wants(&self, lane: &Lane) -> bool {
+    fn wants(&self, stored: &StoredEndpoint) -> bool {
         let total = match self.list {
-            List::Open => lane.totals.pending + lane.totals.held,
-            List::Held => lane.totals.held,
-            List::Dead => lane.totals.dead,
+            List::Open => stored.totals.pending + stored.totals.held,
+            List::Held => stored.totals.held,
+            List::Dead => stored.totals.dead,
         };
         let (endpoint, tenant) = (&self.filter.endpoint, &self.filter.events.tenant);
         total > 0
-            && endpoint.as_ref().is_none_or(|id| *id == lane.id)
-            && tenant.as_ref().is_none_or(|tenant| *tenant == lane.tenant)
+            && endpoint.as_ref().is_none_or(|id| *id == stored.id)
+            && tenant
+                .as_ref()
+                .is_none_or(|tenant| *tenant == stored.tenant)
     }
 
     fn begin(&mut self, no: EndpointNo) {

@@ -6,8 +6,8 @@
 //! [`Hold::is_spent`](crate::outbox::index::Hold::is_spent)). The log is read without the lock.
 
 mod asked;
+mod endpoints;
 mod event;
-mod lanes;
 mod list;
 mod merge;
 mod queue;

@@ -155,8 +155,8 @@ fn head(hold: &Hold<'_>, no: EndpointNo, chain: u64) -> Result<Option<EventId>, 
 
 /// The oldest of the endpoint's open deliveries that is not held for itself.
 fn oldest_pending(hold: &Hold<'_>, no: EndpointNo) -> Result<Option<EventId>, ReadError> {
-    let lane = hold.lanes.get(&no);
-    if lane.is_none_or(|lane| lane.totals.pending == 0) {
+    let stored = hold.endpoints.get(&no);
+    if stored.is_none_or(|stored| stored.totals.pending == 0) {
         return Ok(None);
     }
     let mut held = listed(hold, List::Held, no);

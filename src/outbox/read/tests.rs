@@ -203,7 +203,7 @@ impl Store {
             let row = state.delivery_row(id, no).unwrap().unwrap();
             (
                 (id, no),
-                shown(&row.delivery().unwrap(), &state.lanes[&no]).0,
+                shown(&row.delivery().unwrap(), &state.endpoints[&no]).0,
             )
         })
         .collect()

@@ -18,7 +18,7 @@ use outboxd::domain::retry::RetryOverrides;
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::index::HOLD_ROWS;
 use outboxd::outbox::maintain::Cut;
-use outboxd::outbox::open::{lanes, supervise};
+use outboxd::outbox::open::{endpoint_starts, supervise};
 use outboxd::outbox::record::JobWork;
 use outboxd::outbox::request::{Notice, Outcome, Request};
 use outboxd::outbox::waiting::Turn;
@@ -305,10 +305,10 @@ impl World {
         let mut engine = Engine::new(8);
         let now = self.now();
         let mut commands = Vec::new();
-        for (no, lane) in &store.shared.index.read().lanes {
+        for (no, lane) in &store.shared.index.read().endpoints {
             self.names.insert(*no, lane.id.clone());
         }
-        for lane in lanes(&store.shared) {
+        for lane in endpoint_starts(&store.shared) {
             let Some(endpoint) = store.outbox.in_force(lane.no) else {
                 continue;
             };
@@ -1222,7 +1222,10 @@ impl World {
         let open = process.store.outbox.status().deliveries;
         let busy = !process.in_flight.is_empty() || !process.asked.is_empty();
         let state = process.store.shared.index.read();
-        let open_still = state.lanes.values().filter(|lane| lane.deleted.is_some());
+        let open_still = state
+            .endpoints
+            .values()
+            .filter(|lane| lane.deleted.is_some());
         let mut open_still = open_still.map(|lane| lane.totals.pending + lane.totals.held);
         let working = open_still.any(|open| open > 0) || state.has_jobs();
         open.pending + open.held == 0 && !busy && !working

@@ -9,7 +9,7 @@ use crate::domain::event::Tenant;
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
-use crate::outbox::index::{Lane, PagesError, count_row};
+use crate::outbox::index::{PagesError, StoredEndpoint, count_row};
 use crate::outbox::record;
 use crate::outbox::views::{Cursor, EndpointState, OutboxStatus, Page, ReadError, StatusCounts};
 
@@ -18,7 +18,7 @@ use super::range::{Piece, Range, Row};
 /// How many endpoints are looked at under one lock of those in force.
 const AT_ONCE: usize = 256;
 
-/// What all lanes come to.
+/// What all endpoints come to.
 #[derive(Default)]
 struct Totals {
     deliveries: StatusCounts,
@@ -28,15 +28,15 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, no: EndpointNo, lane: &Lane) {
-        let (deliveries, totals) = (&mut self.deliveries, &lane.totals);
+    fn add(&mut self, no: EndpointNo, stored: &StoredEndpoint) {
+        let (deliveries, totals) = (&mut self.deliveries, &stored.totals);
         deliveries.delivered += totals.delivered;
         deliveries.dead += totals.dead;
-        if lane.deleted.is_some() {
+        if stored.deleted.is_some() {
             deliveries.dead += totals.held + totals.pending;
-        } else if lane.state.is_holding() {
+        } else if stored.state.is_holding() {
             deliveries.held += totals.held + totals.pending;
-            self.disabled += u64::from(lane.state.missing.is_none());
+            self.disabled += u64::from(stored.state.missing.is_none());
         } else {
             deliveries.held += totals.held;
             deliveries.pending += totals.pending;
@@ -85,10 +85,10 @@ impl Outbox {
         let mut from = Bound::Unbounded;
         loop {
             let hold = self.shared.index.read();
-            let mut lanes = hold.lanes.range((from, Bound::Unbounded));
-            let last = lanes.find(|(no, lane)| {
+            let mut endpoints = hold.endpoints.range((from, Bound::Unbounded));
+            let last = endpoints.find(|(no, stored)| {
                 count_row();
-                totals.add(**no, lane);
+                totals.add(**no, stored);
                 hold.is_spent()
             });
             match last {
@@ -137,8 +137,8 @@ impl Outbox {
             let hold = self.shared.index.read();
             for (no, endpoint) in found.by_ref() {
                 count_row();
-                let lane = hold.lanes.get(&no);
-                let state = lane.map(|lane| endpoint_state(lane));
+                let stored = hold.endpoints.get(&no);
+                let state = stored.map(|stored| endpoint_state(stored));
                 items.push((endpoint, state.unwrap_or_default()));
                 if hold.is_spent() {
                     break;
@@ -183,13 +183,13 @@ impl Outbox {
             (no, endpoints.get(no)?.clone())
         };
         let hold = self.shared.index.read();
-        Some((endpoint, endpoint_state(hold.lanes.get(&no)?)))
+        Some((endpoint, endpoint_state(hold.endpoints.get(&no)?)))
     }
 }
 
-fn endpoint_state(lane: &Lane) -> EndpointState {
-    let holding = lane.state.is_holding();
-    let (totals, state) = (&lane.totals, &lane.state);
+fn endpoint_state(stored: &StoredEndpoint) -> EndpointState {
+    let holding = stored.state.is_holding();
+    let (totals, state) = (&stored.totals, &stored.state);
     let by_hand = state
         .off_in_file
         .map(|since| (DisabledReason::Manual, since));

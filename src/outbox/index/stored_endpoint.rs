@@ -4,20 +4,20 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
 use crate::outbox::record::EndpointStateRow;
 
-use super::rows::LaneTotals;
+use super::rows::EndpointTotals;
 
 /// An endpoint as the store knows it: also one that is gone from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lane {
+pub struct StoredEndpoint {
     pub id: EndpointId,
     pub tenant: Tenant,
     pub state: EndpointStateRow,
     /// When it was deleted through the API.
     pub deleted: Option<u64>,
-    pub totals: LaneTotals,
+    pub totals: EndpointTotals,
 }
 
-impl Lane {
+impl StoredEndpoint {
     /// Whether its pending deliveries go out.
     pub fn is_taking(&self) -> bool {
         !self.state.is_holding() && self.deleted.is_none()
@@ -25,14 +25,14 @@ impl Lane {
 
     /// An endpoint whose record was rewritten further on in the log, or lost: the number is
     /// all that is known of it yet.
-    pub(super) fn nameless(no: EndpointNo) -> Lane {
+    pub(super) fn nameless(no: EndpointNo) -> StoredEndpoint {
         let id = EndpointId::new(&format!("unknown-{}", no.0));
-        Lane {
+        StoredEndpoint {
             id: id.expect("letters, a dash and digits, within 64 bytes"),
             tenant: Tenant::default(),
             state: EndpointStateRow::default(),
             deleted: None,
-            totals: LaneTotals::default(),
+            totals: EndpointTotals::default(),
         }
     }
 }
