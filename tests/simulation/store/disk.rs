@@ -387,10 +387,12 @@ impl DiskFile for SimFile {
         if failed.is_ok() && half {
             state.met.short_writes += 1;
         }
-        if failed.is_err() && (!state.crashed || state.dice.random_bool(0.5)) {
-            // What a failed write leaves: nothing, or a part.
-            return Err(failed.unwrap_err());
-        }
+        let gone_at_once = !state.crashed || state.dice.random_bool(0.5);
+        // What a failed write leaves: nothing, or a part.
+        let failed = match failed {
+            Err(error) if gone_at_once => return Err(error),
+            failed => failed,
+        };
         let file = state.files.get(&self.1).ok_or_else(gone)?;
         let (at, old) = (at as usize, file.cached.len());
         let grows = (at + count).saturating_sub(old) as u64;

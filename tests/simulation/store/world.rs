@@ -527,12 +527,16 @@ impl World {
             let size = [10, 200, 900, 3000][(a as usize / 4 + n) % 4];
             let body = format!("{{\"n\":{number},\"pad\":\"{}\"}}", "x".repeat(size));
             let body = Bytes::from(body);
-            let key = (b % 3 == 0).then(|| format!("key-{}", (a as usize + n) % 12));
+            let key = b
+                .is_multiple_of(3)
+                .then(|| format!("key-{}", (a as usize + n) % 12));
             let event = NewEvent {
                 tenant: Tenant::default(),
                 event_type: EventType::new(&format!("n.{number}")).unwrap(),
                 payload: Payload::Json(body.clone()),
-                key: (b % 2 == 0).then(|| Key::new(&format!("order-{}", b % 5)).unwrap()),
+                key: b
+                    .is_multiple_of(2)
+                    .then(|| Key::new(&format!("order-{}", b % 5)).unwrap()),
                 idempotency_key: key.map(|key| Key::new(&key).unwrap()),
                 deliver_at: None,
             };
@@ -584,7 +588,7 @@ impl World {
                 self.begin_job(endpoint, b);
                 return;
             }
-            (11, _) if b % 4 == 0 => {
+            (11, _) if b.is_multiple_of(4) => {
                 self.mark_all(&endpoint, |expected| expected.may_be_dead = true);
                 Action::Delete { endpoint }
             }
@@ -603,7 +607,7 @@ impl World {
 
     /// A replay or a purge, begun as the daemon does; its counting is done at once.
     fn begin_job(&mut self, endpoint: EndpointId, b: u32) {
-        let purges = b % 3 == 0;
+        let purges = b.is_multiple_of(3);
         if purges {
             self.mark_all(&endpoint, |expected| {
                 (expected.may_be_dead, expected.may_be_gone) = (true, true);
@@ -680,7 +684,7 @@ impl World {
             return;
         };
         let up = *self.up.get(&endpoint).unwrap_or(&true);
-        let ok = up && (a / 64 % 8 != 0 || self.calm);
+        let ok = up && (!(a / 64).is_multiple_of(8) || self.calm);
         let content = process.store.outbox.content(event, entry.lsn);
         let status = match &content {
             // What cannot be read now is nobody's failure; here it is tried again.
