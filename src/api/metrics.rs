@@ -162,6 +162,11 @@ fn stored(out: &mut Exposition, status: &Status) {
             "Records of the log that spoke of something unknown, as after damage.",
             outbox.unknown_records,
         ),
+        (
+            "outboxd_accounting_faults_total",
+            "Times a total went below zero. Anything but 0 is a bug: please report it.",
+            outbox.accounting_faults,
+        ),
     ];
     for (name, help, value) in counters {
         out.single(name, "counter", help, value);

@@ -11,7 +11,7 @@ use crate::outbox::Content;
 /// What a kept body costs besides itself, in bytes.
 const COST: usize = 256;
 
-/// A body that is older than the newest by this much will most likely wait longer.
+/// A body that has been kept for this long will most likely wait longer.
 const STUCK: Duration = Duration::from_secs(60);
 
 /// Bodies by event. Over the budget the bodies that have waited long are dropped. If there are
@@ -27,6 +27,8 @@ pub struct Bodies {
 #[derive(Debug)]
 struct Kept {
     content: Arc<Content>,
+    /// On the monotonic clock.
+    since: Duration,
     /// Deliveries that may still want it.
     wanted: u32,
 }
@@ -40,8 +42,8 @@ impl Bodies {
         }
     }
 
-    /// Keeps the body for one more delivery.
-    pub fn keep(&mut self, id: EventId, content: Arc<Content>) {
+    /// Keeps the body for one more delivery. `now` is of the monotonic clock.
+    pub fn keep(&mut self, id: EventId, content: Arc<Content>, now: Duration) {
         if let Some(kept) = self.kept.get_mut(&id) {
             kept.wanted += 1;
             return;
@@ -49,13 +51,20 @@ impl Bodies {
         let size = COST + content.body.len();
         while self.bytes + size > self.budget {
             let oldest = self.kept.first_entry();
-            let Some(oldest) = oldest.filter(|oldest| is_stuck(*oldest.key(), id)) else {
+            let Some(oldest) =
+                oldest.filter(|oldest| now.saturating_sub(oldest.get().since) >= STUCK)
+            else {
                 return;
             };
             self.bytes -= COST + oldest.remove().content.body.len();
         }
         self.bytes += size;
-        self.kept.insert(id, Kept { content, wanted: 1 });
+        let kept = Kept {
+            content,
+            since: now,
+            wanted: 1,
+        };
+        self.kept.insert(id, kept);
     }
 
     pub fn get(&self, id: EventId) -> Option<Arc<Content>> {
@@ -72,10 +81,6 @@ impl Bodies {
             }
         }
     }
-}
-
-fn is_stuck(id: EventId, newest: EventId) -> bool {
-    newest.timestamp().since(id.timestamp()) >= STUCK
 }
 
 #[cfg(test)]
@@ -96,14 +101,16 @@ mod tests {
     fn bodies_stay_while_wanted_and_within_the_budget() {
         let mut bodies = Bodies::new(3 * (COST + 1000));
         for id in 1..=3 {
-            bodies.keep(EventId(id), content(1000));
+            bodies.keep(EventId(id), content(1000), Duration::ZERO);
         }
-        bodies.keep(EventId(3), content(1000));
+        bodies.keep(EventId(3), content(1000), Duration::ZERO);
         assert!(bodies.get(EventId(1)).is_some());
-        bodies.keep(EventId(4), content(1000));
-        assert!(bodies.get(EventId(4)).is_none(), "it comes last");
-        let later = EventId((60_000 << 80) + 5);
-        bodies.keep(later, content(1000));
+        // An id tells what a clock said that may have been wrong.
+        let jumped = EventId((60_000 << 80) + 4);
+        bodies.keep(jumped, content(1000), Duration::ZERO);
+        assert!(bodies.get(jumped).is_none(), "it comes last");
+        let later = EventId(5);
+        bodies.keep(later, content(1000), STUCK);
         assert!(bodies.get(EventId(1)).is_none(), "it is stuck");
         assert!(bodies.get(later).is_some());
         bodies.release(EventId(3));
@@ -111,7 +118,7 @@ mod tests {
             bodies.get(EventId(3)).is_some(),
             "another delivery wants it"
         );
-        for id in [EventId(1), EventId(2), EventId(3), EventId(4), later] {
+        for id in [EventId(1), EventId(2), EventId(3), jumped, later] {
             bodies.release(id);
         }
         assert_eq!((bodies.bytes, bodies.kept.len()), (0, 0));

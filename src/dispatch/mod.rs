@@ -422,7 +422,7 @@ impl Dispatch {
         match notice {
             Notice::Queued { no, entry, content } => {
                 if let Some(content) = content {
-                    self.bodies.keep(entry.event, content);
+                    self.bodies.keep(entry.event, content, now.mono);
                 }
                 self.tell_at(now, Input::Queued { no, entry });
             }

@@ -2,6 +2,7 @@
 //! decisions made over them. Nothing here reads a clock, rolls dice, or touches a disk
 //! or a socket; the caller passes the time and the randomness.
 
+pub mod account;
 pub mod address;
 pub mod attempt;
 pub mod backoff;

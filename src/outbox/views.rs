@@ -310,6 +310,8 @@ pub struct OutboxStatus {
     pub refused_batches: u64,
     /// Records that spoke of something unknown, since the start.
     pub unknown_records: u64,
+    /// Times a total was found to be less than what was taken off it, since the start.
+    pub accounting_faults: u64,
     pub recovery: RecoveryKind,
     pub recovery_took: Duration,
     /// How reads have held the index.

@@ -12,6 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::domain::account::Total as _;
 use tokio::time::Instant;
 use url::Url;
 
@@ -119,7 +120,7 @@ impl State {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if let Some(host) = self.owner.state().hosts.get_mut(&self.host) {
-            host.in_use = host.in_use.saturating_sub(1);
+            host.in_use.take_off(1);
         }
     }
 }

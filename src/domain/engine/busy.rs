@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::lane::SLOW;
 use super::message::Entry;
 use super::number_map::NumberMap;
+use crate::domain::account::Total as _;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 
@@ -104,7 +105,7 @@ impl Busy {
     pub fn settle(&mut self, no: EndpointNo, event: EventId, again: Option<Entry>) {
         if let Some(delivery) = self.all.get_mut(&(no, event)) {
             delivery.phase = Phase::Settling(again);
-            self.in_flight = self.in_flight.saturating_sub(1);
+            self.in_flight.take_off(1);
             self.drop_ended();
         }
     }

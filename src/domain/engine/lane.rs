@@ -15,6 +15,7 @@ use super::local::{self, LocalFaults};
 use super::message::{Entry, LanePolicy};
 use super::queue::Queue;
 use super::share::{Pace, Turn};
+use crate::domain::account::Total as _;
 use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::{Next, Reason};
 use crate::domain::endpoint::DisabledReason;
@@ -252,7 +253,7 @@ impl Lane {
 
     /// The outcome of an attempt is stored; `again` is what is pending after it.
     pub fn stored(&mut self, entry: &Entry, again: Option<Entry>, now: Now, capacity: usize) {
-        self.settling = self.settling.saturating_sub(1);
+        self.settling.take_off(1);
         self.queue.stored(entry, again, &self.policy, now, capacity);
     }
 
@@ -344,10 +345,8 @@ impl Lane {
 
     /// An attempt is no longer under way.
     fn left(&mut self, ended: &Ended) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        self.slow_attempts = self
-            .slow_attempts
-            .saturating_sub(usize::from(ended.counted_slow));
+        self.in_flight.take_off(1);
+        self.slow_attempts.take_off(usize::from(ended.counted_slow));
     }
 
     /// An attempt failed through the daemon's own fault. It says nothing about the endpoint.

@@ -6,6 +6,7 @@ use super::lane::Lane;
 use super::message::Command;
 use super::share::Shares;
 use super::window::LANE_WINDOW;
+use crate::domain::account::Total as _;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::schedule::Timers;
 
@@ -88,7 +89,7 @@ impl Scheduler {
     /// Forgets a lane that is idle.
     pub fn remove(&mut self, no: EndpointNo, lane: &Lane) {
         self.timers.set(no, lane.scheduled.timer, None);
-        self.waiting = self.waiting.saturating_sub(lane.scheduled.waiting);
+        self.waiting.take_off(lane.scheduled.waiting);
     }
 
     fn refill(&self, no: EndpointNo, lane: &mut Lane, mono: Duration, out: &mut Vec<Command>) {
@@ -114,16 +115,17 @@ impl Scheduler {
 
     fn count(&mut self, no: EndpointNo, lane: &mut Lane, out: &mut Vec<Command>) {
         let waiting = lane.queue.window.len();
-        self.waiting = self.waiting.saturating_sub(lane.scheduled.waiting) + waiting;
+        self.waiting.take_off(lane.scheduled.waiting);
+        self.waiting += waiting;
         lane.scheduled.waiting = waiting;
         let open = lane.breaker.is_open();
         if open != lane.scheduled.open {
             lane.scheduled.open = open;
-            self.breakers_open = if open {
-                self.breakers_open + 1
+            if open {
+                self.breakers_open += 1;
             } else {
-                self.breakers_open.saturating_sub(1)
-            };
+                self.breakers_open.take_off(1);
+            }
             out.push(Command::BreakerChanged { no, open });
         }
     }

@@ -29,6 +29,7 @@
 use std::collections::BTreeMap;
 
 use super::number_map::NumberMap;
+use crate::domain::account::Total as _;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::Tenant;
 
@@ -130,21 +131,20 @@ impl Shares {
     }
 
     pub fn ended(&mut self, pace: Pace) {
-        let count = &mut self.in_flight[pace as usize];
-        *count = count.saturating_sub(1);
+        self.in_flight[pace as usize].take_off(1);
     }
 
     /// The pace of a lane with this many attempts in flight has changed.
     pub fn moved(&mut self, from: Pace, to: Pace, in_flight: usize) {
-        let count = &mut self.in_flight[from as usize];
-        *count = count.saturating_sub(in_flight);
+        self.in_flight[from as usize].take_off(in_flight);
         self.in_flight[to as usize] += in_flight;
     }
 
     /// Whether a lane has or wants slots: it was so, and now is so.
     pub fn set_active(&mut self, pace: Pace, was: bool, is: bool) {
         let count = &mut self.active[pace as usize];
-        *count = count.saturating_sub(usize::from(was)) + usize::from(is);
+        *count += usize::from(is);
+        count.take_off(usize::from(was));
     }
 
     /// Puts a lane at the end of its turns, if it is not where it belongs already.

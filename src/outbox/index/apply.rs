@@ -5,6 +5,7 @@
 //! After damage a record may speak of something that is gone. That is counted in
 //! [`State::unknown`] and never fatal.
 
+use crate::domain::account::Total as _;
 use crate::domain::delivery::{Delivery, Move, Status};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::chain_of;
@@ -270,7 +271,7 @@ impl State {
             self.segments.remove(known.lsn);
             self.entries.remove(keys::erased(id));
             self.sums.erasing.remove(&id);
-            self.meta.erased = self.meta.erased.saturating_sub(1);
+            self.meta.erased.take_off(1);
         }
         let key = match self.entries.get(&keys::event(id))? {
             None => return Ok(()),
@@ -306,11 +307,8 @@ impl State {
         self.entries.remove(keys::open_count(id));
         self.entries.remove(keys::event(id));
         self.segments.remove(facts.lsn);
-        self.meta.events = self.meta.events.saturating_sub(1);
-        self.meta.kept_bytes = self
-            .meta
-            .kept_bytes
-            .saturating_sub(facts.body_len + EVENT_COST);
+        self.meta.events.take_off(1);
+        self.meta.kept_bytes.take_off(facts.body_len + EVENT_COST);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::account;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 
@@ -86,7 +87,7 @@ impl State {
         same("finished", &listed(b"f"), &count.finished)?;
         let recounted = self.recounted_segments()?;
         same("rows of segments", &self.segments.counts(), &recounted)?;
-        same("faults of accounting", &self.segments.faults, &0)?;
+        same("faults of accounting", &account::faults(), &0)?;
         self.check_sums(&count)
     }
 

@@ -1,6 +1,7 @@
 //! What records about endpoints change in the index: names and states, definitions,
 //! endpoints that are deleted and forgotten.
 
+use crate::domain::account::Total as _;
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
 use crate::outbox::record::{EndpointDeleted, EndpointRow, EndpointSpecRow};
@@ -77,7 +78,7 @@ impl State {
         };
         if let Some((len, lsn)) = known {
             self.segments.remove(lsn);
-            self.meta.spec_bytes = self.meta.spec_bytes.saturating_sub(len + SPEC_COST);
+            self.meta.spec_bytes.take_off(len + SPEC_COST);
             self.entries.remove(key);
         }
         Ok(())

@@ -19,6 +19,7 @@ mod endpoints;
 mod ends;
 mod flush;
 mod hold;
+mod piecewise;
 mod rows_read;
 mod segments;
 mod sizes;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::pages::{Pages, PagesError};
 use super::rows_read::count_row;
+use crate::domain::account::Total as _;
 
 /// What a layer says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Overlay {
             Entry::Occupied(mut occupied) => match occupied.get() {
                 Change::Put { value, fresh: true } => {
                     let freed = ENTRY_COST + occupied.key().len() + value.len();
-                    self.active.bytes = self.active.bytes.saturating_sub(freed);
+                    self.active.bytes.take_off(freed);
                     occupied.remove();
                 }
                 _ => {

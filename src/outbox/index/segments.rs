@@ -4,6 +4,7 @@
 //! keeps that record's segment: the writer refuses to drop one with any such row. The counts
 //! are kept with every change, so that asking costs nothing.
 
+use crate::domain::account::Total as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -14,8 +15,6 @@ pub struct SegmentRows {
     rows: BTreeMap<u64, u64>,
     /// Changed since the last freeze.
     touched: BTreeSet<u64>,
-    /// A row went that was never counted, since the start: an accounting fault.
-    pub faults: u64,
 }
 
 impl SegmentRows {
@@ -44,11 +43,7 @@ impl SegmentRows {
     pub(super) fn remove(&mut self, lsn: u64) {
         let base = self.base_of(lsn);
         let rows = self.rows.entry(base).or_default();
-        debug_assert!(*rows > 0, "a row of {lsn:#x} was never counted");
-        match rows.checked_sub(1) {
-            Some(left) => *rows = left,
-            None => self.faults += 1,
-        }
+        rows.take_off(1);
         self.touched.insert(base);
     }
 

@@ -1,6 +1,7 @@
 //! How large what is pending and what is finished is, kept up to date with every change of
 //! an endpoint.
 
+use crate::domain::account::Total as _;
 use crate::domain::endpoint::EndpointNo;
 
 use super::rows::EVENT_COST;
@@ -13,9 +14,9 @@ impl State {
             return;
         };
         let (bytes, count, aside) = self.sums.parts(stored);
-        self.sums.taking_bytes = self.sums.taking_bytes.saturating_sub(bytes);
-        self.sums.taking = self.sums.taking.saturating_sub(count);
-        self.sums.aside_bytes = self.sums.aside_bytes.saturating_sub(aside);
+        self.sums.taking_bytes.take_off(bytes);
+        self.sums.taking.take_off(count);
+        self.sums.aside_bytes.take_off(aside);
     }
 
     /// The endpoint has changed, or is new.

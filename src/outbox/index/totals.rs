@@ -1,5 +1,6 @@
 //! How many deliveries each endpoint has, by status, and the bytes that are open.
 
+use crate::domain::account::Total as _;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
@@ -26,10 +27,10 @@ impl State {
             return Ok(());
         };
         let step = |total: &mut u64, by: u64| {
-            *total = if add {
-                *total + by
+            if add {
+                *total += by;
             } else {
-                total.saturating_sub(by)
+                total.take_off(by);
             }
         };
         let cost = DELIVERY_COST + u64::from(row.attempt_bytes);
@@ -77,11 +78,12 @@ impl State {
             Some(bytes) => rows::decode(&bytes).map_err(|_| PagesError::Damaged)?,
             None => 0,
         };
-        let now = if add {
-            open + 1
+        let mut now = open;
+        if add {
+            now += 1;
         } else {
-            open.saturating_sub(1)
-        };
+            now.take_off(1);
+        }
         match (open, now) {
             (_, 0) => self.entries.remove(key),
             (0, _) => self.entries.put_new(key, rows::encode(&now)),

@@ -22,6 +22,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::error::{LogError, VERSION};
 use super::frame::{put, u32_at, u64_at};
 use super::options::{HEADER, LogOptions};
@@ -160,7 +162,7 @@ pub(super) fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), LogError> {
 
 /// Makes a segment, complete and durable, in place of any of the same name.
 ///
-/// [`LogError::NoSpace`]: there is none, and nothing is left behind.
+/// [`LogError::NoSpace`]: there is none, or no file can be opened now; nothing is left behind.
 pub(super) fn make(
     dir: &Path,
     options: &LogOptions,
@@ -174,21 +176,36 @@ pub(super) fn make(
         Err(error) => {
             // Its absence is what counts; opening the log deletes it if this does not.
             let _ = disk.remove(&unfinished);
-            return Err(match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::NoSpace,
-                _ => LogError::failed("make", &unfinished, error),
-            });
+            return Err(unmade("make", &unfinished, error));
         }
     };
     disk.rename(&unfinished, &path)
         .map_err(|error| LogError::failed("name", &path, error))?;
-    sync_dir(disk, dir)?;
+    if let Err(error) = disk.sync_dir(dir) {
+        // Nothing is in it: it may be there after a crash or not.
+        let _ = disk.remove(&path);
+        return Err(unmade("sync", dir, error));
+    }
     Ok(Segment {
         base: header.base,
         len: header.len,
         path,
         file,
     })
+}
+
+/// Why a segment was not made. Want of space, descriptors or memory passes.
+fn unmade(verb: &'static str, path: &Path, error: io::Error) -> LogError {
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    let code = error.raw_os_error();
+    let passes = passing
+        .iter()
+        .any(|errno| Some(errno.raw_os_error()) == code);
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::NoSpace,
+        _ if passes => LogError::NoSpace,
+        _ => LogError::failed(verb, path, error),
+    }
 }
 
 fn fill(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<Arc<dyn DiskFile>> {

@@ -17,7 +17,7 @@ use crate::outbox::handle::Shared;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow};
-use crate::outbox::index::{PagesError, State};
+use crate::outbox::index::{PagesError, State, count_row};
 use crate::outbox::maintain::{Asked, Cut, Requests};
 use crate::outbox::record::{JobRow, JobWork};
 use crate::outbox::request::Step;
@@ -104,27 +104,35 @@ impl Bulk {
     /// nothing needs to know it any more.
     fn end_deleted(&self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let mut steps = Vec::new();
-        {
+        let deleted: Vec<EndpointNo> = {
             let state = self.shared.index.read();
-            for no in &state.sums.deleted {
-                let Some(stored) = state.endpoints.get(no) else {
-                    continue;
-                };
-                let totals = &stored.totals;
-                if totals.pending + totals.held > 0 {
-                    let ids = first_of(&state, List::Open, *no, BATCH)?;
-                    steps.push(Step::MakeDead {
-                        reason: Reason::EndpointDeleted,
-                        deliveries: ids.into_iter().map(|id| (*no, id)).collect(),
-                    });
-                } else if totals.delivered + totals.dead == 0 {
-                    steps.push(Step::ForgetEndpoint { no: *no });
-                }
-                if steps.len() >= LOOKS {
-                    break;
-                }
+            state.sums.deleted.iter().copied().collect()
+        };
+        let mut state = self.shared.index.read();
+        for no in deleted {
+            count_row();
+            let Some(stored) = state.endpoints.get(&no) else {
+                continue;
+            };
+            let totals = &stored.totals;
+            if totals.pending + totals.held > 0 {
+                let ids = first_of(&state, List::Open, no, BATCH)?;
+                steps.push(Step::MakeDead {
+                    reason: Reason::EndpointDeleted,
+                    deliveries: ids.into_iter().map(|id| (no, id)).collect(),
+                });
+            } else if totals.delivered + totals.dead == 0 {
+                steps.push(Step::ForgetEndpoint { no });
+            }
+            if steps.len() >= LOOKS {
+                break;
+            }
+            if state.is_spent() {
+                drop(state);
+                state = self.shared.index.read();
             }
         }
+        drop(state);
         take(steps, writer)
     }
 
@@ -137,31 +145,40 @@ impl Bulk {
     /// share; up to the whole share, and while there is room for pending bodies at all.
     fn release(&self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let mut steps = Vec::new();
-        {
+        let (backlogged, mut room) = {
             let state = self.shared.index.read();
-            let mut room = self.max_size.saturating_sub(state.pending_bytes());
-            for no in &state.sums.backlogged {
-                let Some(stored) = state.endpoints.get(no).filter(|stored| stored.is_taking())
-                else {
-                    continue;
-                };
+            let backlogged: Vec<EndpointNo> = state.sums.backlogged.iter().copied().collect();
+            (
+                backlogged,
+                self.max_size.saturating_sub(state.pending_bytes()),
+            )
+        };
+        let mut state = self.shared.index.read();
+        for no in backlogged {
+            count_row();
+            let stored = state.endpoints.get(&no);
+            if let Some(stored) = stored.filter(|stored| stored.is_taking()) {
                 let pending = stored.totals.pending_bytes;
-                if stored.totals.pending > 0 && pending > self.share / 2 {
-                    continue;
-                }
                 // One always goes when nothing else is under way, however large it is.
                 let idle = stored.totals.pending == 0;
-                let most = self.share.saturating_sub(pending).min(room);
-                let (ids, bytes) = releasable(&state, *no, most, idle)?;
-                if !ids.is_empty() {
-                    room = room.saturating_sub(bytes);
-                    steps.push(Step::Release { no: *no, ids });
-                }
-                if steps.len() >= LOOKS {
-                    break;
+                if idle || pending <= self.share / 2 {
+                    let most = self.share.saturating_sub(pending).min(room);
+                    let (ids, bytes) = releasable(&state, no, most, idle)?;
+                    if !ids.is_empty() {
+                        room = room.saturating_sub(bytes);
+                        steps.push(Step::Release { no, ids });
+                    }
                 }
             }
+            if steps.len() >= LOOKS {
+                break;
+            }
+            if state.is_spent() {
+                drop(state);
+                state = self.shared.index.read();
+            }
         }
+        drop(state);
         take(steps, writer)
     }
 

@@ -21,7 +21,7 @@ use crate::outbox::index::rows::{self, ErasedEntry, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Lsn, Replayed};
 use crate::outbox::maintain::erasing::{Walked, batches};
-use crate::outbox::maintain::held::{Held, bytes_of};
+use crate::outbox::maintain::held::{Held, weight_of};
 use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
 use crate::outbox::record::Record;
 use crate::outbox::request::{Step, Wanted};
@@ -29,8 +29,9 @@ use crate::outbox::request::{Step, Wanted};
 /// How many events one step takes, and how many bytes unless a single event is larger.
 const STEP_EVENTS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
-/// How many rows are read under one lock.
-const ROWS: usize = 2000;
+/// Of how many deliveries the events of one step are, unless a single event has more: an
+/// acceptance waits for it.
+const STEP_DELIVERIES: u64 = 4096;
 /// The longest time between two looks.
 const LOOK_MAX: Duration = Duration::from_secs(600);
 const LOOK_MIN: Duration = Duration::from_secs(1);
@@ -257,19 +258,15 @@ impl Cleaner {
         let state = self.shared.index.read();
         let mut found = Vec::new();
         let end = keys::end_of(keys::ERASED);
-        for (rows, entry) in state
-            .entries
-            .scan(&keys::erased(from), &end, false)
-            .enumerate()
-        {
+        for entry in state.entries.scan(&keys::erased(from), &end, false) {
             let (key, value) = entry?;
             let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
-            if found.len() >= STEP_EVENTS || rows >= ROWS {
-                return Ok((found, Some(id)));
-            }
             let row: ErasedEntry = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
             if row.done && row.at < until.as_millis() {
                 found.push(id);
+            }
+            if found.len() >= STEP_EVENTS || state.is_spent() {
+                return Ok((found, Some(EventId(id.0.saturating_add(1)))));
             }
         }
         Ok((found, None))
@@ -281,20 +278,20 @@ impl Cleaner {
     fn oldest(&self, from: &[u8], end: End, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
         let state = self.shared.index.read();
         let mut found = Vec::with_capacity(STEP_EVENTS);
-        let (mut next, mut free) = (Vec::new(), 0);
+        let (mut next, mut free, mut deliveries) = (Vec::new(), 0, 0);
         let to = keys::finished(end, until, EventId(0));
         for entry in state.entries.scan(from, &to, false).take(STEP_EVENTS) {
-            if free >= bytes {
-                break;
-            }
             let (key, _) = entry?;
             let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
-            if bytes < u64::MAX {
-                free += bytes_of(&state, id)?;
-            }
+            let weight = weight_of(&state, id)?;
+            free += weight.bytes;
+            deliveries += weight.deliveries;
             found.push(id);
             next = key.into_owned();
             next.push(0);
+            if free >= bytes || deliveries >= STEP_DELIVERIES || state.is_spent() {
+                break;
+            }
         }
         Ok((!found.is_empty()).then_some((found, next)))
     }
@@ -362,13 +359,16 @@ impl Cleaner {
         while self.shared.index.read().segments.below(start.0) > found.len() as u64 {
             let state = self.shared.index.read();
             let mut last = None;
-            for entry in state.entries.scan(&from, &end, false).take(ROWS) {
+            for entry in state.entries.scan(&from, &end, false) {
                 let (key, value) = entry?;
                 let row: EventRow<'_> = rows::decode(&value)?;
                 if row.lsn < start.0 {
                     found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
                 }
                 last = Some(key.into_owned());
+                if state.is_spent() {
+                    break;
+                }
             }
             match last {
                 Some(mut key) => {

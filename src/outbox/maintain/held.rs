@@ -5,7 +5,7 @@
 //! `space`; it can be seen so for a minute, then its event goes like other history.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,14 +17,12 @@ use crate::outbox::handle::Shared;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
-use crate::outbox::index::{PagesError, State, StoredEndpoint};
+use crate::outbox::index::{HOLD_ROWS, PagesError, Readers, State, StoredEndpoint};
 use crate::outbox::maintain::{Asked, Cut, Keep};
 use crate::outbox::request::Step;
 
 /// The most deliveries of one step.
 const BATCH: usize = 256;
-/// How many rows are read under one lock.
-const ROWS: usize = 2000;
 /// How long those that made room can be seen as dead.
 const SHOWN: Duration = Duration::from_secs(60);
 /// What may be over the limit meanwhile, as a part of it.
@@ -118,12 +116,8 @@ impl Held {
     /// What has been held too long is dead.
     pub(super) fn end_old_holds(&self, now: Timestamp, writer: &mut dyn Asked) -> Result<(), Cut> {
         let cut = now.saturating_sub(self.keep.held);
-        let holding: Vec<EndpointNo> = {
-            let state = self.shared.index.read();
-            let endpoints = state.endpoints.iter();
-            let held = endpoints.filter(|(_, stored)| list_of(stored).is_some());
-            held.map(|(no, _)| *no).collect()
-        };
+        let index = &self.shared.index;
+        let holding = index.endpoints_where(|stored| list_of(stored).is_some());
         let (mut endpoints, mut deliveries) = (0, 0);
         for no in holding {
             let mut ended = 0;
@@ -169,21 +163,20 @@ impl Held {
         };
         let past = EventId(u128::from(cut.as_millis().saturating_add(1)) << 80);
         let (from, to) = (keys::listed(list, no, from), keys::listed(list, no, past));
-        for (rows, entry) in state.entries.scan(&from, &to, false).enumerate() {
+        for entry in state.entries.scan(&from, &to, false) {
             let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
-            if found.len() >= BATCH || rows >= ROWS {
-                return Ok((found, Some(id)));
+            if let Some(row) = state.delivery_row(id, no)? {
+                let delivery = row.delivery().ok_or(PagesError::Damaged)?;
+                let since = match (delivery.status, began) {
+                    (Status::Pending, Some(began)) => delivery.budget_from.max(began),
+                    _ => delivery.budget_from,
+                };
+                if since <= cut && status_shown(&row, stored)? == Status::Held {
+                    found.push((no, id));
+                }
             }
-            let Some(row) = state.delivery_row(id, no)? else {
-                continue;
-            };
-            let delivery = row.delivery().ok_or(PagesError::Damaged)?;
-            let since = match (delivery.status, began) {
-                (Status::Pending, Some(began)) => delivery.budget_from.max(began),
-                _ => delivery.budget_from,
-            };
-            if since <= cut && status_shown(&row, stored)? == Status::Held {
-                found.push((no, id));
+            if found.len() >= BATCH || state.is_spent() {
+                return Ok((found, Some(EventId(id.0.saturating_add(1)))));
             }
         }
         Ok((found, None))
@@ -192,6 +185,31 @@ impl Held {
     /// The oldest events from `from` on of which all that is open is held: no more than it
     /// takes for `bytes` to come free. `None` if there are none.
     pub(super) fn oldest_held(&self, from: EventId, bytes: u64) -> Result<Option<Oldest>, Cut> {
+        let candidates = self.oldest_listed(from)?;
+        let mut oldest = Oldest {
+            deliveries: Vec::new(),
+            events: Vec::new(),
+            bytes: 0,
+            next: from,
+        };
+        for id in candidates {
+            if oldest.bytes >= bytes || oldest.deliveries.len() >= BATCH {
+                break;
+            }
+            oldest.next = EventId(id.0.saturating_add(1));
+            if let Some(held) = held_everywhere(&self.shared.index, id)? {
+                oldest.bytes += weight_of(&self.shared.index.read(), id)?.bytes;
+                oldest.events.push(id);
+                let deliveries = held.into_iter().map(|no| (no, id));
+                oldest.deliveries.extend(deliveries);
+            }
+        }
+        Ok((oldest.next > from).then_some(oldest))
+    }
+
+    /// The oldest events from `from` on that are on the lists of what is held, in order: as
+    /// many as one look allows.
+    fn oldest_listed(&self, from: EventId) -> Result<Vec<EventId>, Cut> {
         let mut firsts = self.first_held(from)?;
         // The endpoints from there on have nothing older.
         let beyond = firsts.get(WALKS).map(|(id, _)| *id);
@@ -212,48 +230,32 @@ impl Held {
                 walks.insert(*no, walk);
             }
         }
-        let mut oldest = Oldest {
-            deliveries: Vec::new(),
-            events: Vec::new(),
-            bytes: 0,
-            next: from,
-        };
-        for _ in 0..ROWS {
-            let Some(Reverse((id, no))) = heads.pop() else {
-                break;
-            };
-            let enough = oldest.bytes >= bytes || oldest.deliveries.len() >= BATCH;
-            if enough || beyond.is_some_and(|beyond| id > beyond) {
+        let mut ids: Vec<EventId> = Vec::new();
+        while let Some(Reverse((id, no))) = heads.pop() {
+            if beyond.is_some_and(|beyond| id > beyond) {
                 break;
             }
-            if id >= oldest.next {
-                oldest.next = EventId(id.0.saturating_add(1));
-                if let Some(open) = held_everywhere(&state, id)? {
-                    oldest.bytes += bytes_of(&state, id)?;
-                    oldest.events.push(id);
-                    oldest
-                        .deliveries
-                        .extend(open.into_iter().map(|no| (no, id)));
+            // Of several endpoints' lists they come one after the other.
+            if ids.last() != Some(&id) {
+                // The next event is the next look's: of this one nothing is left.
+                if ids.len() >= BATCH || (!ids.is_empty() && state.is_spent()) {
+                    break;
                 }
+                ids.push(id);
             }
             if let Some(entry) = walks.get_mut(&no).and_then(Iterator::next) {
                 let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
                 heads.push(Reverse((id, no)));
             }
         }
-        Ok((oldest.next > from).then_some(oldest))
+        Ok(ids)
     }
 
     /// The first held delivery from an event on of each endpoint that has one, oldest first. A
     /// piece at a time: the writer must not wait for thousands of endpoints.
     fn first_held(&self, from: EventId) -> Result<Vec<(EventId, EndpointNo)>, Cut> {
-        let endpoints: Vec<EndpointNo> = {
-            let state = self.shared.index.read();
-            let held = state.endpoints.iter();
-            held.filter(|(_, stored)| list_of(stored).is_some())
-                .map(|(no, _)| *no)
-                .collect()
-        };
+        let index = &self.shared.index;
+        let endpoints = index.endpoints_where(|stored| list_of(stored).is_some());
         let mut firsts = Vec::new();
         for some in endpoints.chunks(WALKS) {
             let state = self.shared.index.read();
@@ -307,28 +309,40 @@ fn make_dead(reason: Reason, deliveries: Deliveries, writer: &mut dyn Asked) -> 
     Ok(())
 }
 
-/// About what the event takes in the log.
-pub(super) fn bytes_of(state: &State, id: EventId) -> Result<u64, PagesError> {
+/// What forgetting an event gives back.
+#[derive(Debug, Default)]
+pub(super) struct Weight {
+    /// About what it takes in the log.
+    pub bytes: u64,
+    pub deliveries: u64,
+}
+
+pub(super) fn weight_of(state: &State, id: EventId) -> Result<Weight, PagesError> {
     let Some(bytes) = state.entries.get(&keys::event(id))? else {
-        return Ok(0);
+        return Ok(Weight::default());
     };
     let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
-    Ok(u64::from(row.body_len) + rows::EVENT_COST)
+    Ok(Weight {
+        bytes: u64::from(row.body_len) + rows::EVENT_COST,
+        deliveries: row.deliveries.into(),
+    })
 }
 
 /// The endpoints at which the event is held, if it is open nowhere else.
-fn held_everywhere(state: &State, id: EventId) -> Result<Option<BTreeSet<EndpointNo>>, PagesError> {
-    let mut held = BTreeSet::new();
-    for (no, row) in state.delivery_rows(id)? {
-        let Some(stored) = state.endpoints.get(&no) else {
-            continue;
-        };
-        match status_shown(&row, stored)? {
-            Status::Held => {
-                held.insert(no);
+fn held_everywhere(index: &Readers, id: EventId) -> Result<Option<Vec<EndpointNo>>, PagesError> {
+    let rows = index.delivery_rows(id)?;
+    let mut held = Vec::new();
+    for some in rows.chunks(HOLD_ROWS as usize) {
+        let state = index.read();
+        for (no, row) in some {
+            let Some(stored) = state.endpoints.get(no) else {
+                continue;
+            };
+            match status_shown(row, stored)? {
+                Status::Held => held.push(*no),
+                Status::Pending => return Ok(None),
+                Status::Delivered | Status::Dead => {}
             }
-            Status::Pending => return Ok(None),
-            Status::Delivered | Status::Dead => {}
         }
     }
     Ok(Some(held))

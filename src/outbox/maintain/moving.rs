@@ -33,14 +33,16 @@ impl Moving {
 
 /// The event as the log has it; `None` if it is gone. An I/O error is no answer.
 pub fn read(shared: &Shared, id: EventId) -> Result<Option<Moving>, Cut> {
-    let (lsn, rows) = {
+    let lsn = {
         let state = shared.index.read();
         let Some(bytes) = state.entries.get(&keys::event(id))? else {
             return Ok(None);
         };
         let row: EventRow<'_> = rows::decode(&bytes)?;
-        (row.lsn, state.delivery_rows(id)?)
+        row.lsn
     };
+    // The writer compares each delivery with what it is then.
+    let rows = shared.index.delivery_rows(id)?;
     let record = read_record(shared, id, lsn)?;
     let mut deliveries = Vec::with_capacity(rows.len());
     for (no, row) in rows {

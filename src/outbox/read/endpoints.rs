@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::domain::account;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
 use crate::domain::time::Timestamp;
@@ -74,6 +75,7 @@ impl Outbox {
             cleaning_cut_short: gauges.cleaning_cut_short.load(Relaxed),
             refused_batches: gauges.refused_batches.load(Relaxed),
             unknown_records: self.shared.index.read().unknown,
+            accounting_faults: account::faults(),
             recovery: self.shared.recovery.0,
             recovery_took: self.shared.recovery.1,
             holds: self.shared.index.holds(),

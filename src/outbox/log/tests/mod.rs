@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::frame::{FRAME_HEADER, FrameHeader, Salt};
@@ -56,9 +57,30 @@ pub(super) struct Told {
     pub damage: Vec<Damage>,
 }
 
-/// The system's disk with a limit: so many bytes of segments may still be made.
+/// The system's disk with limits: so many bytes of segments may still be made, and as many
+/// files opened for that.
 #[derive(Debug)]
-pub(super) struct SmallDisk(pub Arc<AtomicU64>);
+pub(super) struct SmallDisk {
+    pub free: Arc<AtomicU64>,
+    pub descriptors: Arc<AtomicU64>,
+}
+
+impl SmallDisk {
+    pub fn new(free: Arc<AtomicU64>) -> Self {
+        SmallDisk {
+            free,
+            descriptors: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
+    fn open_one(&self) -> io::Result<()> {
+        let less = |left: u64| left.checked_sub(1);
+        self.descriptors
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .map_err(|_| Errno::MFILE.into())
+            .map(|_| ())
+    }
+}
 
 impl Disk for SmallDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<bool> {
@@ -74,12 +96,13 @@ impl Disk for SmallDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open_one()?;
         SystemDisk.create(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let size = SystemDisk.open(from, Access::Read)?.size()?;
-        self.0.fetch_sub(size, Ordering::SeqCst);
+        self.free.fetch_sub(size, Ordering::SeqCst);
         SystemDisk.rename(from, to)
     }
 
@@ -88,11 +111,12 @@ impl Disk for SmallDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_one()?;
         SystemDisk.sync_dir(dir)
     }
 
     fn free(&self, _: &Path) -> io::Result<Free> {
-        let bytes = self.0.load(Ordering::SeqCst);
+        let bytes = self.free.load(Ordering::SeqCst);
         let no_inodes = false;
         Ok(Free { bytes, no_inodes })
     }

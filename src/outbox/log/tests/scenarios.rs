@@ -548,7 +548,7 @@ fn a_frame_of_another_store_is_no_frame() {
 fn full_disk_refuses_before_writing_and_outcomes_still_fit() {
     let mut yard = Yard::new();
     let free = Arc::new(AtomicU64::new(2 * SEGMENT));
-    yard.options = yard.options.on(Arc::new(SmallDisk(Arc::clone(&free))));
+    yard.options = yard.options.on(Arc::new(SmallDisk::new(Arc::clone(&free))));
     let (mut log, _) = yard.open();
     assert_eq!(log.spare().unwrap(), SpareState::Ready);
     let room = log.room().unwrap();
@@ -591,7 +591,7 @@ fn full_disk_refuses_before_writing_and_outcomes_still_fit() {
 fn a_full_segment_always_has_room_to_drop_others() {
     let mut yard = Yard::new();
     let free = Arc::new(AtomicU64::new(2 * SEGMENT));
-    yard.options = yard.options.on(Arc::new(SmallDisk(Arc::clone(&free))));
+    yard.options = yard.options.on(Arc::new(SmallDisk::new(Arc::clone(&free))));
     let (mut log, _) = yard.open();
     let written = fill(&mut log, 2);
     let here = log.room().unwrap().here;
@@ -638,13 +638,42 @@ fn an_oversized_frame_gets_its_own_segment() {
 fn an_oversized_frame_on_a_full_disk_leaves_the_spare() {
     let mut yard = Yard::new();
     let free = Arc::new(AtomicU64::new(2 * SEGMENT));
-    yard.options = yard.options.on(Arc::new(SmallDisk(free)));
+    yard.options = yard.options.on(Arc::new(SmallDisk::new(free)));
     let (mut log, _) = yard.open();
     let mut frame = log.batch();
     frame.push(1, b"", &[3; 5 * SEGMENT as usize]).unwrap();
     assert!(matches!(log.commit(&mut frame), Err(LogError::NoSpace)));
     let written = fill(&mut log, 2);
     assert_eq!(told(&log, Lsn(0)).records, written);
+}
+
+#[test]
+fn without_descriptors_there_is_no_spare_and_the_log_goes_on_when_there_are_some() {
+    // One is enough for the file, and the directory wants another.
+    for left in [0, 1] {
+        let mut yard = Yard::new();
+        let mut disk = SmallDisk::new(Arc::new(AtomicU64::new(u64::MAX)));
+        let descriptors = Arc::new(AtomicU64::new(u64::MAX));
+        disk.descriptors = descriptors.clone();
+        yard.options = yard.options.on(Arc::new(disk));
+        let (mut log, _) = yard.open();
+        descriptors.store(left, Ordering::SeqCst);
+        let mut durable = 0;
+        let (refused, mut frame) = loop {
+            let mut frame = log.batch();
+            frame.push(1, b"", &BIG).unwrap();
+            match log.commit(&mut frame) {
+                Ok(_) => durable += 1,
+                Err(error) => break (error, frame),
+            }
+        };
+        assert!(matches!(refused, LogError::NoSpace), "{refused}");
+        descriptors.store(u64::MAX, Ordering::SeqCst);
+        assert_eq!(log.prepare_spare().unwrap(), SpareState::Ready);
+        log.commit(&mut frame).unwrap();
+        let kept = told(&log, Lsn(0));
+        assert_eq!((kept.records.len(), kept.damage), (durable + 1, vec![]));
+    }
 }
 
 #[test]

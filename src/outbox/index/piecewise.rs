@@ -1,0 +1,59 @@
+//! Reads of unknown length that let go of the lock between their pieces: each row is read as
+//! it was at some moment, the whole is not of one moment.
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::record::DeliveryRow;
+
+use super::hold::Readers;
+use super::keys;
+use super::pages::PagesError;
+use super::rows;
+use super::rows_read::count_row;
+use super::stored_endpoint::StoredEndpoint;
+
+impl Readers {
+    /// The deliveries of an event, of which there may be tens of thousands.
+    pub fn delivery_rows(&self, id: EventId) -> Result<Vec<(EndpointNo, DeliveryRow)>, PagesError> {
+        let mut found = Vec::new();
+        let mut from = keys::deliveries(id);
+        let end = keys::end_of(&from);
+        'pieces: loop {
+            let hold = self.read();
+            for entry in hold.entries.scan(&from, &end, false) {
+                let (key, value) = entry?;
+                let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
+                found.push((no, rows::decode(&value).map_err(|_| PagesError::Damaged)?));
+                if hold.is_spent() {
+                    from = key.into_owned();
+                    from.push(0);
+                    continue 'pieces;
+                }
+            }
+            return Ok(found);
+        }
+    }
+
+    /// The endpoints that are `wanted`, in order.
+    pub fn endpoints_where(&self, wanted: impl Fn(&StoredEndpoint) -> bool) -> Vec<EndpointNo> {
+        let mut found = Vec::new();
+        let mut from = EndpointNo(0);
+        'pieces: loop {
+            let hold = self.read();
+            for (no, stored) in hold.endpoints.range(from..) {
+                count_row();
+                if wanted(stored) {
+                    found.push(*no);
+                }
+                if hold.is_spent() {
+                    let Some(next) = no.0.checked_add(1) else {
+                        return found;
+                    };
+                    from = EndpointNo(next);
+                    continue 'pieces;
+                }
+            }
+            return found;
+        }
+    }
+}
