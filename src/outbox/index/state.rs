@@ -23,7 +23,8 @@ pub struct State {
     pub endpoints: BTreeMap<EndpointNo, Box<StoredEndpoint>>,
     pub by_id: HashMap<EndpointId, EndpointNo>,
     pub meta: MetaRow,
-    /// Records that spoke of something unknown, since the start.
+    /// Records about something unknown, since the start. A replay can meet some, of events that
+    /// were forgotten since; live, only damage leads to one.
     pub unknown: u64,
     /// What of the rows is asked for often.
     pub sums: Sums,
