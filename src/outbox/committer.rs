@@ -1,7 +1,8 @@
-//! From a draft to what everybody can rely on: made durable, applied, told.
+//! Commits a draft: makes its batch durable, applies it to the index, then sends the answers
+//! and notices.
 //!
-//! The committer owns the log and is the only one that changes the index while the store
-//! runs. Whoever has it (the writer) has decided what a draft says.
+//! The committer owns the log, and nothing else changes the index while the store runs. The
+//! writer, which owns the committer, has decided what is in the draft.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -59,7 +60,7 @@ pub struct Parts {
     pub nudge: SyncSender<()>,
 }
 
-/// The log, the index and the way to whoever waits.
+/// The log, the index and the channel to the dispatcher.
 pub struct Committer {
     pub log: Log,
     pub index: Index,
@@ -120,8 +121,8 @@ impl Committer {
         let mut placed = Placed::Durable;
         if !draft.batch.is_empty() {
             match self.log.commit(&mut draft.batch) {
-                // The batch is durable here, and nobody was told yet. Whoever wants a copy
-                // of it elsewhere before it is answered waits at this place.
+                // The batch is durable here, and nothing was answered yet. A copy on another
+                // machine would be waited for at this place, and nowhere else.
                 Ok(committed) => self.apply(committed, &mut draft)?,
                 Err(LogError::NoSpace) => {
                     self.no_room(&mut draft);
@@ -197,7 +198,7 @@ impl Committer {
         }
     }
 
-    /// There was no room for the batch: nothing of it was written. Whoever waits is told.
+    /// There was no room for the batch: nothing of it was written. Its requests are refused.
     fn no_room(&mut self, draft: &mut Draft) {
         self.shared.gauges.refused_batches.fetch_add(1, Relaxed);
         let is_news = self.limits.no_space(self.log.free());

@@ -1,5 +1,5 @@
-//! The data directory as such: that its names are durable, that nobody else may enter it,
-//! that one daemon has it, and whose format it is in.
+//! The data directory as such: its names are durable, only its owner may enter it, one daemon
+//! at a time has it, and `FORMAT` names its format.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -37,10 +37,10 @@ pub struct Shared {
     pub jobs_ended: watch::Sender<u64>,
 }
 
-/// So many damaged records are told apart.
+/// The most damaged records that are remembered, so that each is counted once.
 pub const MET_MAX: usize = 100_000;
 
-/// What the store's threads tell about themselves, for `status` and `/metrics`.
+/// Figures of the store's threads, for `status` and `/metrics`.
 #[derive(Debug, Default)]
 pub struct Gauges {
     pub log_bytes: AtomicU64,
@@ -50,9 +50,9 @@ pub struct Gauges {
     pub space_deaths: AtomicU64,
     /// 1: outcomes may not fit.
     pub pressure: AtomicU8,
-    /// Passes of the cleaner that came to their end, since the start.
+    /// Passes of the cleaner, finished or given up, since the start.
     pub cleaning_passes: AtomicU64,
-    /// Of those that began the ones that could not finish: no room, or an I/O error.
+    /// Of these the ones that were given up: no room, or an I/O error.
     pub cleaning_cut_short: AtomicU64,
     /// Batches that found no room, since the start.
     pub refused_batches: AtomicU64,

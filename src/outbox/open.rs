@@ -1,4 +1,4 @@
-//! Opening the store: lock, format, log, index; then the threads, each under supervision.
+//! Opens the store: lock, format, log, index; then starts the threads, each under supervision.
 
 use std::fs::File;
 use std::path::PathBuf;

@@ -4,11 +4,11 @@
 //! spelled here, in bincode 2.0.1 (`standard`: little endian, variable-length integers).
 //! What may be personal is in bodies, which can be overwritten: what an event's attempts
 //! send, verbatim, and what receivers answered. The spelling is frozen: golden bytes are
-//! in the tests below.
+//! in `record/golden.txt`.
 //!
 //! To change it: give the changed record a new kind number, keep decoding the old one
 //! for as long as stores may hold it, add golden bytes for the new one, and raise the
-//! number in `FORMAT` (see `recovery`) if an older outboxd could not read the store.
+//! number in `FORMAT` (see `directory`) if an older outboxd could not read the store.
 
 mod bulk;
 mod endpoint;

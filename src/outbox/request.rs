@@ -155,7 +155,7 @@ pub struct MovingDelivery {
     pub attempts: Vec<Attempt>,
 }
 
-/// A replay or purge that somebody wants done.
+/// A replay or purge that is to begin.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub work: JobWork,
@@ -166,7 +166,7 @@ pub struct NewJob {
     pub rate: f64,
 }
 
-/// An answer on its way to whoever asked.
+/// An answer, and the channel to the client that waits for it.
 #[derive(Debug)]
 pub(in crate::outbox) enum Answer {
     Accept(
@@ -185,7 +185,7 @@ pub(in crate::outbox) enum Answer {
 
 impl Answer {
     fn give(self) {
-        // Whoever asked may have gone away; what was done stays done.
+        // The client may have gone away; what was done stays done.
         match self {
             Answer::Accept(reply, answer) => drop(reply.send(answer)),
             Answer::Act(reply, answer) => drop(reply.send(answer)),
@@ -212,7 +212,7 @@ pub enum Notice {
         entry: Entry,
         content: Option<Arc<Content>>,
     },
-    /// A delivery is no longer pending for a reason that is no attempt's.
+    /// A delivery is no longer pending, and no attempt is the reason.
     Withdrawn {
         no: EndpointNo,
         event: EventId,
@@ -229,7 +229,7 @@ pub enum Notice {
     Held { no: EndpointNo },
     /// The endpoint takes deliveries again; those from before are released.
     Released { no: EndpointNo, at: Timestamp },
-    /// Somebody wants an attempt at this endpoint now.
+    /// A client asks for an attempt at this endpoint now.
     Wanted { no: EndpointNo },
 }
 
@@ -246,7 +246,7 @@ impl Commit {
         self.answers.is_empty() && self.notices.is_empty()
     }
 
-    /// Answers everybody who waits for this commit. Done where the waiting tasks run, so
+    /// Gives the answers to the requests of this commit. Done where the waiting tasks run, so
     /// that a group of any size wakes that thread once.
     pub fn answer(&mut self) {
         self.answers.drain(..).for_each(Answer::give);

@@ -33,8 +33,8 @@ pub enum Refused {
     KeyReused { index: usize },
     #[error("the outbox is full: pending bodies have reached outbox.max_size")]
     Full,
-    /// It would never fit, whatever the outbox holds. `most`: so many events of it do, from
-    /// its first one on.
+    /// The request can never fit, whatever the outbox holds. `most`: how many of its events
+    /// do, from the first on.
     #[error("the request makes too many deliveries or bytes at once: split it, {} events of it fit into one request", most.max(&1))]
     TooLarge { most: usize },
     #[error("disk is low: less than outbox.min_free_disk is free")]
@@ -57,7 +57,7 @@ pub enum Refused {
     ShuttingDown,
 }
 
-/// Something that somebody wants done to what is stored.
+/// A change of what is stored, as a client asks for it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Pending: now; delivered or dead: again with a fresh retry budget.
@@ -98,7 +98,7 @@ pub enum Action {
         secret: Secret,
         overlap: Duration,
     },
-    /// Nobody sees the event's body or attempts any more; what is open is cancelled.
+    /// From then on no answer shows the event's body or attempts; what is open is cancelled.
     Erase {
         event: EventId,
     },
@@ -131,7 +131,7 @@ pub enum ActRefused {
     NoSuchDelivery,
     #[error("the event was erased")]
     Erased,
-    /// The move is not possible from where the delivery stands.
+    /// The move is not possible from the delivery's status.
     #[error("the delivery is {}", .0.as_str())]
     Conflict(Status),
     #[error("the endpoint comes from the configuration file and is read-only here")]
@@ -303,12 +303,12 @@ pub struct OutboxStatus {
     pub damaged_records: u64,
     /// Held deliveries that died to make room (reason `space`), since the start.
     pub held_dropped: u64,
-    /// Looks of the cleaner since the start, and those of them that were given up.
+    /// Passes of the cleaner since the start, and those of them that were given up.
     pub cleaning_passes: u64,
     pub cleaning_cut_short: u64,
     /// Batches that found no room in the log, since the start.
     pub refused_batches: u64,
-    /// Records that spoke of something unknown, since the start.
+    /// Records about something unknown, since the start.
     pub unknown_records: u64,
     /// Times a total was found to be less than what was taken off it, since the start.
     pub accounting_faults: u64,

@@ -1,5 +1,5 @@
-//! What waits for the writer: outcomes, requests and steps of maintenance each in a queue of
-//! their own, so that none of them can hold up the others.
+//! What waits for the writer: outcomes, requests and steps of maintenance, each in a separate
+//! queue, so that none can hold up the others.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::outbox::request::{Outcome, Placed, Request, Step};
 
-/// How long an outcome that nobody waits for may wait for others to share its batch.
+/// How long an outcome that no attempt waits for may wait for others to share its batch.
 const OUTCOME_WAIT: Duration = Duration::from_millis(20);
 /// How long outcomes wait before they are tried again when there was no room for them.
 const SPACE_WAIT: Duration = Duration::from_millis(500);
@@ -35,7 +35,7 @@ pub struct Waiting {
     awaited: usize,
     /// When the first of the outcomes came.
     since: Duration,
-    /// Before that outcomes found no room, and are not tried again.
+    /// Outcomes found no room, and are not tried again before that.
     outcomes_from: Duration,
     /// How many outcomes a batch takes: fewer while there is no room.
     most_outcomes: usize,

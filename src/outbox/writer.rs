@@ -6,8 +6,8 @@
 //! earlier one of the same batch touched waits for the next batch: every decision is made
 //! over an index that is up to date.
 //!
-//! A failed write or fsync ends the process (an fsync does not forgive); so does a panic
-//! here. Recovery then decides what is true.
+//! A failed write or fsync ends the process (what a failed fsync left on disk is unknown); so
+//! does a panic here. Recovery then decides what is true.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -109,7 +109,7 @@ impl Writer {
         }
     }
 
-    /// The process ends. Whatever it was about the index, a new one is the way out.
+    /// Ends the process. If the index is at fault, the next start rebuilds it.
     pub fn give_up(&self, error: &WriterError) {
         match error {
             WriterError::Log(error) => self.committer.shared.fail(StoreFailure(error.to_string())),

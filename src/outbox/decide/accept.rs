@@ -21,8 +21,8 @@ use crate::outbox::views::{Receipt, Refused};
 /// The most that one request may take in the log, in bytes: it must fit into one batch
 /// beside what the batch already holds.
 const REQUEST_BYTES: u64 = (MAX_BATCH as u64) / 2;
-/// The most deliveries that one request may make, unless it is a single event. While they
-/// are made everybody waits.
+/// The most deliveries that one request may make, unless it is a single event. All other
+/// requests wait while they are made.
 pub const REQUEST_DELIVERIES: usize = 100_000;
 /// More than an event takes besides its body, names, keys and endpoints: framing.
 const FRAMING: u64 = 256;

@@ -1,4 +1,4 @@
-//! What people want done to one delivery, and the way of every action.
+//! Actions on one delivery, and the entry of every action.
 
 use crate::domain::delivery::{Delivery, Move, Reason, Status};
 use crate::domain::endpoint::{EndpointId, EndpointNo};
@@ -12,7 +12,7 @@ use crate::outbox::record::{Acted, Record, StepRow, reason_number};
 use crate::outbox::request::Notice;
 use crate::outbox::views::{ActRefused, Action};
 
-/// A delivery that somebody wants changed.
+/// A delivery that an action is to change.
 struct Found {
     no: EndpointNo,
     delivery: Delivery,

@@ -86,7 +86,7 @@ pub struct Draft {
     pub jobs: u32,
     /// Held deliveries that die in this batch to make room.
     pub space_deaths: u64,
-    /// Records that are met damaged and let go of.
+    /// Events whose record was met damaged and is not kept, with its position.
     pub damaged: Vec<(EventId, u64)>,
     /// Records whose bodies are overwritten once the batch is durable.
     pub erased: Vec<Lsn>,
@@ -164,7 +164,7 @@ impl Draft {
         self.log_lines.drain(..).for_each(|line| line());
     }
 
-    /// There was no room for the batch: nothing of it was written. Whoever waits is told why.
+    /// There was no room for the batch: nothing of it was written. Its requests are refused.
     pub fn refuse(&mut self, why: &Refused) {
         self.queued.clear();
         self.log_lines.clear();

@@ -1,7 +1,7 @@
 //! Endpoints: made, changed, switched on and off, deleted.
 //!
-//! A definition is judged over the newest one, in the writer, and is in force before its
-//! owner hears that it is stored. Deliveries are matched in the writer too, so an event
+//! A definition is judged over the newest one, in the writer, and is in force before the
+//! request that made it is answered. Deliveries are matched in the writer too, so an event
 //! goes to an endpoint exactly if it was accepted after the endpoint was.
 
 use std::sync::Arc;

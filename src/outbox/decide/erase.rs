@@ -1,9 +1,9 @@
-//! Erasing an event: a record says so, and from then on nobody sees it.
+//! Erasing an event: a record says so, and from then on no answer shows it.
 //!
 //! The copies that the index knows are overwritten once that record is durable. Older ones,
 //! from before the event was written again and of attempts, are found by maintenance. What
-//! is kept of the event is its id, and its idempotency key: a client that repeats itself
-//! gets the first answer.
+//! is kept of the event is its id, and its idempotency key: a repeated request gets the
+//! first answer.
 
 use crate::domain::delivery::Status;
 use crate::domain::engine::chain_of;

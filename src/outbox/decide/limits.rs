@@ -1,6 +1,9 @@
-//! Whether there is room to accept: judged before anything is accepted, so that the
-//! promise is refused and never broken. Outcomes are not asked: their room is the spare
-//! segment that the log keeps ahead.
+//! Whether there is room to accept: judged before anything is accepted, so that the daemon
+//! refuses a promise and never breaks one.
+//!
+//! Outcomes are never refused here. They have the spare segment that the log keeps ahead. While
+//! there is none, a reserve in the current segment is left to the outcomes of attempts that are
+//! in flight, and no attempt is started once the room is below it.
 
 use std::time::Duration;
 
@@ -101,7 +104,7 @@ impl Limits {
     }
 
     /// The log had no room: nothing more is accepted until the disk was looked at again.
-    /// `free` is what is free now. Whether that is news.
+    /// `free` is what is free now. Returns whether it is the first time since the last write.
     pub fn no_space(&mut self, free: Option<Free>) -> bool {
         if let Some(free) = free {
             self.free = free;
@@ -115,7 +118,7 @@ impl Limits {
         self.is_full = false;
     }
 
-    /// Outcomes may not fit: nothing should be attempted.
+    /// The reserve may not suffice: nothing should be attempted.
     pub fn is_out(&self) -> bool {
         self.is_full || self.room < self.reserve
     }
@@ -149,7 +152,7 @@ impl Limits {
         self.free.bytes < self.min_free_disk
     }
 
-    /// The reserve is in use: response bodies are dropped to make it last.
+    /// There is no spare segment: response bodies are left out, so that the room lasts.
     pub fn is_tight(&self) -> bool {
         self.no_spare
     }

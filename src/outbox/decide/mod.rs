@@ -1,8 +1,8 @@
 //! What the writer decides, apart from doing it.
 //!
 //! Everything here is a function of the store as it is, the moment, and a [`Draft`] that it
-//! adds records to. There is no log, thread, clock or dice in it: the writer brings the
-//! moment and the random bits, makes the draft durable, applies it and tells of it.
+//! adds records, answers and notices to. There is no log, thread, clock or dice in it: the
+//! writer brings the moment and the random bits, and commits the draft.
 
 pub mod accept;
 pub mod act;

@@ -1,10 +1,10 @@
 //! The daemon's own events: an endpoint was disabled or enabled, a delivery is dead.
 //!
-//! Each stands in the frame of what it tells of, in the tenant's own stream, and is
+//! Each is in the batch of the change that it reports, belongs to the endpoint's tenant, and is
 //! delivered like any other. No limit refuses them, and they never cause further ones:
 //! neither the death of their own deliveries nor what an endpoint answers to them is
-//! reported. Of deaths that somebody asked for (cancel, purge, a deleted endpoint), and
-//! of those that make room, only tenants hear that want to: there may be a million.
+//! reported. Deaths on request (cancel, purge, a deleted endpoint) and to make room are
+//! reported only if an endpoint of the tenant subscribes to them: there may be a million.
 
 use crate::domain::delivery::Reason;
 use crate::domain::endpoint::{DisabledReason, EndpointId, EndpointNo};

@@ -2,8 +2,8 @@
 //! and in recovery alike. It reads no configuration, no clock and no dice, so the index
 //! built from the log is the index that was kept live.
 //!
-//! After damage a record may speak of something that is gone. That is counted in
-//! [`State::unknown`] and never fatal.
+//! A record may be about something that is gone: after damage, or in a replay, about an event
+//! that was forgotten later. That is counted in [`State::unknown`] and never fatal.
 
 use crate::domain::account::Total as _;
 use crate::domain::delivery::{Delivery, Move, Status};

@@ -1,5 +1,5 @@
 //! Whether the index agrees with itself: its sums and lists with a recount of its rows. For
-//! tests, simulations and whoever verifies a store; it reads everything.
+//! tests, simulations and the verification of a store; it reads everything.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Moves the overlay into the pages: about once a second, or sooner when it has grown.
 //!
-//! A failure of the disk is borne: the overlay keeps what it has, and the next start
-//! replays the log from where the pages are. A damaged page is not: the index must be
-//! built anew, so it is marked unusable and the process is told to end.
+//! When the disk fails, the overlay keeps what it has, and the next start replays the log from
+//! where the pages are. When a page is damaged, the index must be built anew: it is marked
+//! unusable, and the process ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -41,7 +41,7 @@ struct Asked {
     /// The index is the one in use: its file may be compacted.
     in_use: bool,
     stop: bool,
-    /// Nobody wants this index any more.
+    /// This index is not used any more.
     abandoned: bool,
     done: bool,
     rounds: u64,

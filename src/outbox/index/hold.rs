@@ -1,4 +1,4 @@
-//! The index's lock, as everybody but its writer takes it.
+//! The index's lock, as every thread but the writer takes it.
 //!
 //! A commit waits for every read that holds the lock, and the standard lock makes new
 //! readers wait behind a waiting writer. So a read holds it for a bounded number of rows
@@ -91,7 +91,7 @@ impl Index {
     }
 }
 
-/// The index for everybody but its writer.
+/// The index, for every thread but the writer.
 #[derive(Clone)]
 pub struct Readers(Index);
 

@@ -8,7 +8,7 @@ use crate::domain::event::EventId;
 
 use super::stored_endpoint::StoredEndpoint;
 
-/// Sums over all endpoints, and who of them waits for something.
+/// Sums over all endpoints, and the endpoints and events that wait for something.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sums {
     /// Endpoints with deliveries that are held for themselves.
@@ -17,7 +17,7 @@ pub struct Sums {
     pub deleted: BTreeSet<EndpointNo>,
     /// Erased events with copies in the log that may not be overwritten yet.
     pub erasing: BTreeSet<EventId>,
-    /// Something that the bulk thread waits for may have come about.
+    /// There may be work for the bulk thread.
     pub eased: bool,
     /// The bodies of pending deliveries of the endpoints that take them, in bytes: of each
     /// endpoint no more than its share.

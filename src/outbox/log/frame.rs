@@ -38,7 +38,7 @@
 //! at once and synced once. A frame holds at most 1 MiB of records unless a single one is
 //! larger. A batch counts with its last frame, so that all of it counts or none.
 //!
-//! To change the format: raise `segment::VERSION`, keep this layout readable under the
+//! To change the format: raise `error::VERSION`, keep this layout readable under the
 //! old number for as long as stores with it are migrated, and add golden bytes for the new
 //! one beside the old ones in `tests/golden.rs`. Never change what a number means.
 

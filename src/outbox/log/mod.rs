@@ -3,8 +3,8 @@
 //! A record is a kind, a head and a body; the log knows nothing of what they mean and
 //! nothing of the index. Records are committed in batches of frames: one write and one
 //! `fdatasync` each, in the space of a segment that was filled with zeros and synced
-//! beforehand, so that a commit changes no metadata. Positions ([`Lsn`]) count bytes over all segments,
-//! their headers and unused ends included, and never go back.
+//! beforehand, so that a commit changes no metadata. Positions ([`Lsn`]) count bytes over all
+//! segments, their headers and unused ends included, and never go back.
 //!
 //! What holds, and what it rests on:
 //!
@@ -14,7 +14,7 @@
 //!    frame: an unfinished one is cut like any torn tail.
 //! 2. What is invalid below a proof is damage to what was promised: it is named and
 //!    counted, and the rest goes on. What is invalid with no proof after it is a torn
-//!    tail, which nobody was told of: it is cut.
+//!    tail, which was never acknowledged: it is cut.
 //! 3. Opening zeroes what lies past the cut, and writes and syncs again what no later
 //!    frame proves, for it may have been read from the page cache only.
 //! 4. An error from a write or sync is terminal. The log then refuses everything, and

@@ -15,7 +15,7 @@ use super::segment::{self, Segment, SegmentHeader};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpareState {
     Ready,
-    /// A thread is at it.
+    /// A thread makes it.
     Making,
     /// There was no space for it. Refuse new work, and try
     /// [`Log::prepare_spare`](super::Log::prepare_spare).

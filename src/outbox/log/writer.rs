@@ -410,8 +410,8 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // A thread that is still at the spare would write under the feet of the next owner.
-        // What it says matters no more: opening looks at what is there.
+        // A thread that still makes the spare would write into a log that may have another
+        // owner by then. Its result does not matter: opening looks at what is there.
         let _ = self.spare.settle(true);
     }
 }

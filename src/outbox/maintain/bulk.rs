@@ -3,7 +3,7 @@
 //!
 //! A thread of its own looks and plans, a batch at a time; every batch is a request to
 //! the writer, which judges each delivery again and tells the dispatcher. It sleeps until
-//! the writer says that something has changed which it waits for, or a paced job is due.
+//! the writer says that there may be work, or a paced job is due.
 //! It changes nothing itself, and where it stands is in the log: after a crash it goes on.
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! Giving space back: what is finished and past its retention is forgotten, and the log's
-//! oldest segment goes when the log is much larger than what is kept.
+//! Frees space: forgets what is finished and past its retention, and drops the log's oldest
+//! segment when the log is much larger than what is kept.
 //!
 //! A thread of its own looks and plans; every change is a request to the writer, which
 //! judges it again over an index that is up to date, so that no outcome slips between.
@@ -209,7 +209,7 @@ impl Cleaner {
             if excess.max(short) == 0 {
                 break;
             }
-            // Of the lists the one with the oldest beginning gives way.
+            // The list with the oldest first event is shortened.
             let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess.max(short))?;
             let b = self.oldest(&dead, End::Dead, u64::MAX, excess.max(short))?;
             let c = match excess {

@@ -92,7 +92,7 @@ fn list_of(stored: &StoredEndpoint) -> Option<List> {
     }
 }
 
-/// Looks after the limits of what is held.
+/// Enforces the limits of what is held.
 pub(super) struct Held {
     keep: Keep,
     shared: Arc<Shared>,

@@ -70,7 +70,7 @@ impl From<LogError> for Cut {
     }
 }
 
-/// Whoever takes steps: the writer, through its channel.
+/// What takes steps: the writer, through its channel or, in a simulation, directly.
 pub trait Asked {
     /// What was made durable of the step.
     fn ask(&mut self, step: Step) -> Result<Placed, Cut>;

@@ -1,5 +1,6 @@
-//! Reading an event that is to be written again, apart from the writer: it may have ten
-//! thousand deliveries of fifty attempts each.
+//! Reads an event that is to be written again, on the cleaner's thread and not on the
+//! writer's: it may have ten thousand deliveries of fifty attempts each. The writer adds the
+//! attempts that came since.
 
 use crate::domain::event::EventId;
 use crate::outbox::handle::Shared;

@@ -84,7 +84,7 @@ impl Outbox {
         Ok(matched)
     }
 
-    /// Erases an event: from now on nobody sees its body or attempts, and its open
+    /// Erases an event: from now on no answer shows its body or attempts, and its open
     /// deliveries are cancelled. Durable when it returns; the bytes on disk are overwritten
     /// within minutes. Again: nothing more happens.
     pub async fn erase(&self, event: EventId) -> Result<(), ActRefused> {

@@ -1,11 +1,10 @@
 //! Reading what is pending at an endpoint, for the engine: by due time, and by order.
 //!
 //! A delivery is a *head* if no older one of its chain is pending: of its event's key, or
-//! of the whole endpoint. Held deliveries hold up nobody.
+//! of the whole endpoint. A held delivery holds up no other.
 //!
-//! What one reading says is of one moment: the engine knows what it was told since, and
-//! could not tell otherwise what to believe. So a reading is one hold of the index, and gives
-//! fewer entries when that is spent.
+//! A reading is of one moment, so that the engine can apply to it what it was told since. So
+//! it is one hold of the index, and gives fewer entries when that is spent.
 
 use std::collections::HashMap;
 
