@@ -17,8 +17,8 @@ const STATE_BYTES: u64 = 96;
 
 /// The endpoints to write again in a segment of `len` bytes: the record that gives a number
 /// its endpoint may be hit by damage, and without another one like it all deliveries under
-/// that number would belong to no known endpoint. No more than an eighth of the segment is spent on it,
-/// those with something open first.
+/// that number would belong to no known endpoint. No more than an eighth of the segment is
+/// spent on it, those with something open first.
 pub fn to_restate(state: &State, len: u64) -> Vec<EndpointNo> {
     let most = usize::try_from(len / 8 / STATE_BYTES).unwrap_or(usize::MAX);
     let is_idle = |stored: &StoredEndpoint| stored.totals.pending + stored.totals.held == 0;
