@@ -157,7 +157,7 @@ impl Committer {
                 state.apply(committed.lsn(offset).0, &record)?;
             }
             state.meta.applied = committed.lsn(end).0;
-            if std::mem::take(&mut state.sums.eased) {
+            if std::mem::take(&mut state.sums.may_have_bulk_work) {
                 // One nudge waits already, or the thread is gone: either will do.
                 let _ = self.nudge.try_send(());
             }

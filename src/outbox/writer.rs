@@ -32,8 +32,8 @@ const IDLE: Duration = Duration::from_millis(250);
 pub struct Writer {
     committer: Committer,
     clock: Arc<dyn Clock>,
-    /// The segment in which all endpoints were stated last.
-    stated_in: Option<Lsn>,
+    /// The segment in which the endpoints were last written again.
+    restated_in: Option<Lsn>,
     waiting: Waiting,
     disk: DiskWatch,
 }
@@ -43,7 +43,7 @@ impl Writer {
         Writer {
             clock: parts.shared.clock.clone(),
             committer: Committer::new(parts),
-            stated_in: None,
+            restated_in: None,
             waiting: Waiting::default(),
             disk: DiskWatch::default(),
         }
@@ -299,7 +299,7 @@ impl Writer {
         let Some((base, len)) = current(&self.committer.log) else {
             return Ok(());
         };
-        if self.stated_in == Some(base) || self.committer.limits.is_tight() {
+        if self.restated_in == Some(base) || self.committer.limits.is_tight() {
             return Ok(());
         }
         let wanted = restate::to_restate(&self.committer.index.read(), len);
@@ -307,7 +307,7 @@ impl Writer {
         let _ = self.committer.push_each(wanted, |basis, no, draft| {
             restate::push(basis, no, false, draft)
         })?;
-        self.stated_in = current(&self.committer.log).map(|(base, _)| base);
+        self.restated_in = current(&self.committer.log).map(|(base, _)| base);
         Ok(())
     }
 

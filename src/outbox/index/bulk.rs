@@ -48,7 +48,7 @@ impl State {
         } else {
             self.entries.put(key, rows::encode(row));
         }
-        self.sums.eased = true;
+        self.sums.may_have_bulk_work = true;
     }
 
     pub(super) fn erased(&mut self, lsn: u64, row: &ErasedRow) -> Result<(), PagesError> {

@@ -32,13 +32,13 @@ impl State {
         self.sums.aside_bytes += aside;
         if stored.totals.held > 0 {
             self.sums.backlogged.insert(no);
-            self.sums.eased = true;
+            self.sums.may_have_bulk_work = true;
         } else {
             self.sums.backlogged.remove(&no);
         }
         if stored.deleted.is_some() {
             self.sums.deleted.insert(no);
-            self.sums.eased = true;
+            self.sums.may_have_bulk_work = true;
         }
     }
 

@@ -18,7 +18,7 @@ pub struct Sums {
     /// Erased events with copies in the log that may not be overwritten yet.
     pub erasing: BTreeSet<EventId>,
     /// There may be work for the bulk thread.
-    pub eased: bool,
+    pub may_have_bulk_work: bool,
     /// The bodies of pending deliveries of the endpoints that take them, in bytes: of each
     /// endpoint no more than its share.
     pub(super) taking_bytes: u64,
@@ -36,7 +36,7 @@ impl Default for Sums {
             backlogged: BTreeSet::new(),
             deleted: BTreeSet::new(),
             erasing: BTreeSet::new(),
-            eased: true,
+            may_have_bulk_work: true,
             taking_bytes: 0,
             taking: 0,
             aside_bytes: 0,

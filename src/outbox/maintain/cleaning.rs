@@ -20,7 +20,7 @@ use crate::outbox::index::keys::{self, End};
 use crate::outbox::index::rows::{self, ErasedEntry, EventRow, SpecEntry};
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Lsn, Replayed};
-use crate::outbox::maintain::erasing::{Walked, batches};
+use crate::outbox::maintain::erasing::{CopySearch, batches};
 use crate::outbox::maintain::held::{Held, weight_of};
 use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
 use crate::outbox::record::Record;
@@ -46,7 +46,7 @@ pub struct Cleaner {
     keep: Keep,
     shared: Arc<Shared>,
     held: Held,
-    walked: Walked,
+    copies: CopySearch,
     /// Nothing more could go although history is over its limit: looked at again then.
     stuck_until: Option<Duration>,
     /// How long until the next sweep.
@@ -59,7 +59,7 @@ impl Cleaner {
             held: Held::new(keep, shared.clone()),
             keep,
             shared,
-            walked: Walked::default(),
+            copies: CopySearch::default(),
             stuck_until: None,
             sweep_in: LOOK_MIN,
         }
@@ -136,7 +136,7 @@ impl Cleaner {
 
     /// Overwrites what is left of erased events, if it is time to look.
     fn overwrite(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
-        let Some(copies) = self.walked.walk(&self.shared)? else {
+        let Some(copies) = self.copies.search(&self.shared)? else {
             return Ok(());
         };
         for records in batches(&copies.records) {

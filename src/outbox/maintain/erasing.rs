@@ -1,9 +1,9 @@
 //! What is left of erased events: copies of their bodies from before they were written
 //! again, and of attempts.
 //!
-//! They are found by a walk over the whole log, on the thread that also decides when
+//! They are found by a search of the whole log, on the thread that also decides when
 //! segments go. That it is finished is a record too, so a crash at any point only makes the
-//! walk begin anew.
+//! search begin anew.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -14,21 +14,21 @@ use crate::outbox::handle::Shared;
 use crate::outbox::log::{Body, LogError, Lsn, Replayed};
 use crate::outbox::record::Record;
 
-/// Between two walks: so many times as long as the last one took, within these bounds.
+/// Between two searches: so many times as long as the last one took, within these bounds.
 const REST: u32 = 20;
 const REST_MIN: Duration = Duration::from_secs(2);
 const REST_MAX: Duration = Duration::from_secs(600);
 /// How many bodies are overwritten in one step.
 const BATCH: usize = 256;
 
-/// When the log was walked last, for what is left of erased events.
+/// When the log was last searched for what is left of erased events.
 #[derive(Debug, Default)]
-pub(super) struct Walked {
+pub(super) struct CopySearch {
     /// When it ended, and how long it took.
     last: Option<(Duration, Duration)>,
 }
 
-/// What a walk found.
+/// What a search found.
 pub(super) struct Copies {
     /// Every copy with bodies in it.
     pub records: Vec<Lsn>,
@@ -36,16 +36,16 @@ pub(super) struct Copies {
     pub events: Vec<EventId>,
 }
 
-impl Walked {
+impl CopySearch {
     fn is_due(&self, now: Duration) -> bool {
         self.last.is_none_or(|(at, took)| {
             now.saturating_sub(at) >= took.saturating_mul(REST).clamp(REST_MIN, REST_MAX)
         })
     }
 
-    /// Walks the log for copies of erased events, if there are such events and it is time.
+    /// Searches the log for copies of erased events, if there are such events and it is time.
     /// No segment may go meanwhile.
-    pub fn walk(&mut self, shared: &Shared) -> Result<Option<Copies>, LogError> {
+    pub fn search(&mut self, shared: &Shared) -> Result<Option<Copies>, LogError> {
         if !self.is_due(shared.clock.mono()) {
             return Ok(None);
         }

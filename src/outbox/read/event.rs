@@ -45,7 +45,7 @@ impl From<log::ReadError> for ReadError {
 }
 
 /// A delivery as the index has it, with all but its attempts.
-pub(super) struct Sketch {
+pub(super) struct IndexedDelivery {
     pub view: DeliveryView,
     pub no: EndpointNo,
     last_attempt: u64,
@@ -111,13 +111,13 @@ impl Summary {
     }
 }
 
-pub(super) fn sketch(
+pub(super) fn indexed(
     id: EventId,
     no: EndpointNo,
     row: &DeliveryRow,
     stored: &StoredEndpoint,
     event: &Summary,
-) -> Result<Sketch, ReadError> {
+) -> Result<IndexedDelivery, ReadError> {
     let delivery = row.delivery().ok_or(PagesError::Damaged)?;
     let (status, reason) = shown(&delivery, stored);
     let gone_at = stored.deleted.map(Timestamp::from_millis);
@@ -137,7 +137,7 @@ pub(super) fn sketch(
             .finished_at
             .or(gone_at.filter(|_| status == Status::Dead)),
     };
-    Ok(Sketch {
+    Ok(IndexedDelivery {
         view,
         no,
         last_attempt: row.last_attempt,
@@ -217,7 +217,7 @@ impl Counting {
     }
 }
 
-impl Sketch {
+impl IndexedDelivery {
     /// Adds the attempts from the log.
     pub fn finish(mut self, log: &LogReader, wanted: Attempts) -> Result<DeliveryView, ReadError> {
         let (event, last) = (self.view.event, self.last_attempt);
@@ -256,17 +256,17 @@ impl Outbox {
     /// come without their attempts (`attempts_omitted`), which may be gigabytes.
     pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
         self.judged(twice(|wanted| {
-            let (summary, sketches) = self.sketches(id)?;
+            let (summary, found) = self.indexed_deliveries(id)?;
             let (_, payload) = self.payload(id, &summary, wanted)?;
             let mut counts = StatusCounts::default();
-            let mut deliveries = Vec::with_capacity(sketches.len());
+            let mut deliveries = Vec::with_capacity(found.len());
             let mut bytes = 0;
-            for sketch in sketches {
-                count(&mut counts, sketch.view.status);
+            for delivery in found {
+                count(&mut counts, delivery.view.status);
                 let view = if bytes < ATTEMPT_BYTES {
-                    sketch.finish(&self.shared.log, wanted)?
+                    delivery.finish(&self.shared.log, wanted)?
                 } else {
-                    sketch.without_attempts()
+                    delivery.without_attempts()
                 };
                 bytes += attempt_bytes(&view);
                 deliveries.push(view);
@@ -280,7 +280,10 @@ impl Outbox {
     }
 
     /// All deliveries of an event, in order of their endpoints' numbers.
-    pub(super) fn sketches(&self, id: EventId) -> Result<(Summary, Vec<Sketch>), ReadError> {
+    pub(super) fn indexed_deliveries(
+        &self,
+        id: EventId,
+    ) -> Result<(Summary, Vec<IndexedDelivery>), ReadError> {
         let mut rows = deliveries_of(id);
         let mut found = Vec::new();
         loop {
@@ -289,7 +292,7 @@ impl Outbox {
             let summary = Summary::known(&hold, id)?;
             let piece = rows.advance(&hold, |key, value| {
                 if let Some((no, stored, row)) = delivery_in(&hold, key, value)? {
-                    found.push(sketch(id, no, &row, stored, &summary)?);
+                    found.push(indexed(id, no, &row, stored, &summary)?);
                 }
                 Ok(Row::Taken)
             })?;
@@ -309,7 +312,7 @@ impl Outbox {
     /// One delivery with its last 50 attempts.
     pub fn delivery(&self, id: EventId, endpoint: &EndpointId) -> Result<DeliveryView, ReadError> {
         self.judged(twice(|wanted| {
-            let sketch = {
+            let delivery = {
                 let state = self.shared.index.read();
                 let summary = Summary::known(&state, id)?;
                 let (no, stored) = state
@@ -318,9 +321,9 @@ impl Outbox {
                 let row = state
                     .delivery_row(id, no)?
                     .ok_or(ReadError::NoSuchDelivery)?;
-                sketch(id, no, &row, stored, &summary)?
+                indexed(id, no, &row, stored, &summary)?
             };
-            sketch.finish(&self.shared.log, wanted)
+            delivery.finish(&self.shared.log, wanted)
         }))
     }
 

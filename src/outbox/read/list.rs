@@ -27,7 +27,7 @@ use crate::outbox::views::{
     Cursor, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Page, ReadError,
 };
 
-use super::event::{ATTEMPT_BYTES, Counting, Sketch, Summary, attempt_bytes, sketch};
+use super::event::{ATTEMPT_BYTES, Counting, IndexedDelivery, Summary, attempt_bytes, indexed};
 use super::merge::Merge;
 use super::range::{Piece, Place, Range, Row};
 use super::records::Attempts;
@@ -227,9 +227,9 @@ impl Outbox {
         let mut next = page.next();
         let mut items = Vec::with_capacity(page.items.len());
         let (mut bytes, count) = (0, page.items.len());
-        for (index, sketch) in page.items.into_iter().enumerate() {
-            let place = (sketch.view.event, sketch.no);
-            let view = match sketch.finish(&self.shared.log, Attempts::All) {
+        for (index, delivery) in page.items.into_iter().enumerate() {
+            let place = (delivery.view.event, delivery.no);
+            let view = match delivery.finish(&self.shared.log, Attempts::All) {
                 // Cleaning moved or dropped it since the index was read: ask again for it alone.
                 Err(ReadError::Damaged(_)) => match self.delivery_numbered(place)? {
                     Some(view) => view,
@@ -268,7 +268,7 @@ impl Outbox {
         filter: &DeliveryFilter,
         before: Place,
         limit: usize,
-    ) -> Result<Gathered<Sketch>, ReadError> {
+    ) -> Result<Gathered<IndexedDelivery>, ReadError> {
         let mut rows = Range::backward(
             keys::deliveries(filter.events.floor()),
             keys::delivery(before.0, before.1),
@@ -303,7 +303,7 @@ impl Outbox {
         list: List,
         before: Place,
         limit: usize,
-    ) -> Result<Gathered<Sketch>, ReadError> {
+    ) -> Result<Gathered<IndexedDelivery>, ReadError> {
         let mut merge = Merge::new(list, filter, before);
         let mut page = Gathered::new();
         loop {
@@ -346,7 +346,7 @@ fn wanted(
     (id, no): Place,
     row: &DeliveryRow,
     event: &mut Event,
-) -> Result<Option<Sketch>, ReadError> {
+) -> Result<Option<IndexedDelivery>, ReadError> {
     let Some(stored) = hold.endpoints.get(&no) else {
         return Ok(None);
     };
@@ -360,7 +360,7 @@ fn wanted(
     if !filter.events.wants(event) {
         return Ok(None);
     }
-    let found = sketch(id, no, row, stored, event)?;
+    let found = indexed(id, no, row, stored, event)?;
     Ok(filter
         .status
         .is_none_or(|status| status == found.view.status)

@@ -331,8 +331,8 @@ proptest! {
                 dead: of(Status::Dead),
             };
             prop_assert_eq!(*counts, expected);
-            let (_, sketches) = in_pieces(rows, || store.outbox.sketches(*id)).unwrap();
-            let found: Vec<_> = sketches.iter().map(|sketch| ((*id, sketch.no), sketch.view.status)).collect();
+            let (_, indexed_deliveries) = in_pieces(rows, || store.outbox.indexed_deliveries(*id)).unwrap();
+            let found: Vec<_> = indexed_deliveries.iter().map(|delivery| ((*id, delivery.no), delivery.view.status)).collect();
             let expected: Vec<_> = all.range((*id, EndpointNo(0))..=(*id, EndpointNo(u32::MAX))).map(|(id, status)| (*id, *status)).collect();
             prop_assert_eq!(found, expected);
         }
