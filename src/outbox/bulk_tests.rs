@@ -2,11 +2,13 @@
 //! here.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::clock::{Clock, SystemClock};
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::delivery::{Next, Reason, Status};
 use crate::domain::endpoint::{
@@ -14,6 +16,7 @@ use crate::domain::endpoint::{
 };
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
 use crate::domain::retry::RetryOverrides;
+use crate::domain::time::Timestamp;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{Index, Readers, State, keys};
@@ -63,7 +66,11 @@ fn options(dir: &Path) -> Options {
 
 impl Store {
     fn open(options: Options) -> Store {
-        let opened = Outbox::open(options).unwrap();
+        Store::open_at(options, Arc::new(SystemClock::default()))
+    }
+
+    fn open_at(options: Options, clock: Arc<dyn Clock>) -> Store {
+        let opened = Outbox::open_at(options, clock).unwrap();
         let notices = Arc::new(Mutex::new(Vec::new()));
         let (seen, mut commits) = (notices.clone(), opened.commits);
         let listener = std::thread::spawn(move || {
@@ -477,6 +484,45 @@ fn what_is_held_for_too_long_is_dead() {
     });
     assert!(began.elapsed() > Duration::from_millis(1900));
     assert_eq!(store.status(later, &a).0, Status::Held, "it is not due yet");
+    store.stop();
+}
+
+/// The machine's clocks, and so many milliseconds added to what the wall clock says.
+#[derive(Debug, Default)]
+struct ClockAhead {
+    clock: SystemClock,
+    by: AtomicU64,
+}
+
+impl Clock for ClockAhead {
+    fn wall(&self) -> Timestamp {
+        self.clock.wall() + Duration::from_millis(self.by.load(SeqCst))
+    }
+
+    fn mono(&self) -> Duration {
+        self.clock.mono()
+    }
+}
+
+#[test]
+fn what_is_held_for_too_long_is_dead_also_after_the_clock_was_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.keep.held = Duration::from_secs(2);
+    let clock = Arc::new(ClockAhead::default());
+    let store = Store::open_at(options, clock.clone());
+    let a = store.create("a");
+    clock.by.store(20 * HOUR.as_millis() as u64, SeqCst);
+    store.accept("b.x", "0");
+    // Set right again: the ids go on from where they were.
+    clock.by.store(0, SeqCst);
+    let id = store.accept("a.x", "1");
+    assert!(id.timestamp() > crate::clock::now() + HOUR);
+    store.disable(&a);
+    assert_eq!(store.status(id, &a).0, Status::Held);
+    store.wait("it is dead", |store| {
+        store.status(id, &a) == (Status::Dead, Some(Reason::HeldTooLong))
+    });
     store.stop();
 }
 

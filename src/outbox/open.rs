@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::sync::watch;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
 use crate::outbox::committer::{Parts, WriterError};
@@ -94,6 +94,11 @@ impl Outbox {
     /// Opens the store in `options.data_dir`, recovering what a crash left; makes it if
     /// there is none. Blocks; may take seconds.
     pub fn open(options: Options) -> Result<Opened, OpenError> {
+        Outbox::open_at(options, Arc::new(SystemClock::default()))
+    }
+
+    /// The same by clocks of the caller's.
+    pub(super) fn open_at(options: Options, clock: Arc<dyn Clock>) -> Result<Opened, OpenError> {
         let began = Instant::now();
         let dir = &options.data_dir;
         make_private(dir)?;
@@ -130,7 +135,7 @@ impl Outbox {
             Readers::new(index.clone()),
             log.reader(),
             generations.clone(),
-            Arc::new(SystemClock::default()),
+            clock,
             failed,
             (kind, began.elapsed()),
             met,

@@ -161,7 +161,10 @@ impl Held {
             (Some(_), Some(began)) if began > cut => List::Held,
             (Some(list), _) => list,
         };
-        let past = EventId(u128::from(cut.as_millis().saturating_add(1)) << 80);
+        // Ids may be ahead of the times of their events: each one's own time decides.
+        let ahead = state.meta.ids_ahead;
+        let past = cut.as_millis().saturating_add(1).saturating_add(ahead);
+        let past = EventId(u128::from(past) << 80);
         let (from, to) = (keys::listed(list, no, from), keys::listed(list, no, past));
         for entry in state.entries.scan(&from, &to, false) {
             let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
