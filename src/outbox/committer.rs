@@ -136,7 +136,11 @@ impl Committer {
             let _ = self.commits.send(draft.commit);
         }
         if placed.is_durable() && !draft.erased.is_empty() {
-            self.log.erase(&draft.erased)?;
+            match self.log.erase(&draft.erased) {
+                // The cleaner overwrites what is left of erased events.
+                Ok(()) | Err(LogError::NoSpace) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         draft.batch.clear();
         self.batch = Some(draft.batch);

@@ -12,6 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{FallocateFlags, IFlags};
+
 /// What is free on the file system that holds a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Free {
@@ -22,7 +24,8 @@ pub struct Free {
 
 /// A file system.
 pub trait Disk: Debug + Send + Sync {
-    /// Makes a directory that only its owner may enter; whether it was not there.
+    /// Makes a directory that only its owner may enter, and whose files are overwritten in
+    /// place if the file system can be told so; whether it was not there.
     fn make_dir(&self, dir: &Path) -> io::Result<bool>;
     /// The files and directories in `dir`, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
@@ -49,6 +52,11 @@ pub enum Access {
 pub trait DiskFile: Debug + Send + Sync {
     /// Reads at most `buf.len()` bytes; 0 at the end of the file.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Asks for room for the file's first `len` bytes: the file system gives all of it or
+    /// answers that it has none. One that cannot tell says yes.
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Writes at most `bytes.len()` bytes. Durable once the file was synced after it.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize>;
     /// Makes what was written durable. After an error nothing is known of it.
@@ -107,7 +115,10 @@ pub struct SystemDisk;
 impl Disk for SystemDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<bool> {
         match DirBuilder::new().mode(0o700).create(dir) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                overwrite_in_place(dir);
+                Ok(true)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }
@@ -158,10 +169,59 @@ impl Disk for SystemDisk {
     }
 }
 
+/// Whether it says that the file system, or the owner's quota on it, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
+
+/// Asks btrfs to write the files that will be made in `dir` where they are. Other file
+/// systems do so anyway, or refuse to: [`allocates_on_overwrite`] tells.
+fn overwrite_in_place(dir: &Path) {
+    let Ok(dir) = fs::File::open(dir) else { return };
+    if let Ok(flags) = rustix::fs::ioctl_getflags(&dir) {
+        let _ = rustix::fs::ioctl_setflags(&dir, flags | IFlags::NOCOW);
+    }
+}
+
+/// The name of the file system of `dir` if it takes new space for what is overwritten, and
+/// leaves the old bytes where they are.
+pub fn allocates_on_overwrite(dir: &Path) -> Option<&'static str> {
+    const BTRFS: u64 = 0x9123_683e;
+    const ZFS: u64 = 0x2fc1_2fc1;
+    const BCACHEFS: u64 = 0xca45_1a4e;
+    // The type is 32 bits wide; some machines extend its sign.
+    let kind = rustix::fs::statfs(dir).ok()?.f_type as u64 & u64::from(u32::MAX);
+    match kind {
+        BTRFS => {
+            let flags = fs::File::open(dir).ok().and_then(|dir| {
+                let flags = rustix::fs::ioctl_getflags(&dir);
+                flags.ok()
+            });
+            let is_in_place = flags.is_some_and(|flags| flags.contains(IFlags::NOCOW));
+            (!is_in_place).then_some("btrfs")
+        }
+        ZFS => Some("ZFS"),
+        BCACHEFS => Some("bcachefs"),
+        _ => None,
+    }
+}
+
 #[derive(Debug)]
 struct SystemFile(fs::File);
 
 impl DiskFile for SystemFile {
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let asked = rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len);
+        match asked.map_err(io::Error::from) {
+            Err(error) if is_full(&error) => Err(error),
+            // It cannot tell, or was interrupted: writing will.
+            _ => Ok(()),
+        }
+    }
+
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         self.0.read_at(buf, at)
     }

@@ -114,6 +114,7 @@ impl Outbox {
             write_format(dir)?;
         }
         recovery::report(&found);
+        recovery::report_file_system(&dir.join("log"));
         let index_dir = dir.join("index");
         make_private(&index_dir)?;
         let generations: Arc<dyn Generations> = Arc::new(Place::new(

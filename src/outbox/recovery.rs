@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::outbox::directory::OpenError;
+use crate::outbox::disk::allocates_on_overwrite;
 use crate::outbox::handle::MET_MAX;
 use crate::outbox::index::open::Unusable;
 use crate::outbox::index::{Flusher, Generations, Index, PagesError, State};
@@ -26,6 +28,16 @@ pub fn report(found: &Found) {
     }
     for damage in &found.damage {
         tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
+    }
+}
+
+/// Logs what the file system of the log does not do as the log wants it.
+pub fn report_file_system(log_dir: &Path) {
+    if let Some(kind) = allocates_on_overwrite(log_dir) {
+        tracing::warn!(
+            dir = %log_dir.display(),
+            "the log is on {kind}, which does not overwrite in place: a full disk or quota can leave no room for outcomes or end the daemon, and erased bytes can stay in old blocks; a `log/` that is made on btrfs with the attribute C (chattr +C), ext4 or XFS has neither"
+        );
     }
 }
 

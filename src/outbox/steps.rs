@@ -14,10 +14,11 @@ impl Committer {
         match step {
             Step::Rewrite(events) => self.rewrite(events),
             Step::Drop { start, wanted } => self.drop_below(start, wanted),
-            Step::Overwrite(records) => {
-                self.log.erase(&records)?;
-                Ok(Placed::Durable)
-            }
+            Step::Overwrite(records) => match self.log.erase(&records) {
+                Ok(()) => Ok(Placed::Durable),
+                Err(LogError::NoSpace) => Ok(Placed::NoRoom),
+                Err(error) => Err(error.into()),
+            },
             Step::Job {
                 no,
                 ids,

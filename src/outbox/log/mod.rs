@@ -18,7 +18,9 @@
 //! 3. Opening zeroes what lies past the cut, and writes and syncs again what no later
 //!    frame proves, for it may have been read from the page cache only.
 //! 4. An error from a write or sync is terminal. The log then refuses everything, and
-//!    never syncs the same pages again.
+//!    never syncs the same pages again. The one exception is a write for which the file
+//!    system has no space (btrfs, ZFS and the like take new space for old places): it comes
+//!    before any sync, and the same place is written again.
 //! 5. Every frame carries the log's start. Segments go, oldest first, only after a frame
 //!    with the new start is durable, so that no power cut brings one back.
 //!

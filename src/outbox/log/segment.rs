@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use super::error::{LogError, VERSION};
 use super::frame::{put, u32_at, u64_at};
 use super::options::{HEADER, LogOptions};
-use crate::outbox::disk::{Access, Disk, DiskFile};
+use crate::outbox::disk::{Access, Disk, DiskFile, is_full};
 
 const MAGIC: &[u8; 8] = b"outboxd\n";
 const USED: usize = 48;
@@ -179,8 +179,10 @@ pub(super) fn make(
             return Err(unmade("make", &unfinished, error));
         }
     };
-    disk.rename(&unfinished, &path)
-        .map_err(|error| LogError::failed("name", &path, error))?;
+    if let Err(error) = disk.rename(&unfinished, &path) {
+        let _ = disk.remove(&unfinished);
+        return Err(unmade("name", &path, error));
+    }
     if let Err(error) = disk.sync_dir(dir) {
         // Nothing is in it: it may be there after a crash or not.
         let _ = disk.remove(&path);
@@ -201,10 +203,9 @@ fn unmade(verb: &'static str, path: &Path, error: io::Error) -> LogError {
     let passes = passing
         .iter()
         .any(|errno| Some(errno.raw_os_error()) == code);
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => LogError::NoSpace,
-        _ if passes => LogError::NoSpace,
-        _ => LogError::failed(verb, path, error),
+    match passes || is_full(&error) {
+        true => LogError::NoSpace,
+        false => LogError::failed(verb, path, error),
     }
 }
 
@@ -215,6 +216,8 @@ fn fill(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<Arc<d
         return Err(ErrorKind::StorageFull.into());
     }
     let file = disk.create(path)?;
+    // A quota is not among what is free: it is asked for all of it at once.
+    file.reserve(header.len)?;
     let mut at = 0;
     while at < header.len {
         let piece = (header.len - at).min(ZEROS.len() as u64);

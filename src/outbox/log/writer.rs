@@ -15,7 +15,7 @@ use super::recovery::{self, Recovered};
 use super::segment::{self, Segment, SegmentHeader};
 use super::spare::{Spare, SpareState};
 use super::walk::Piece;
-use crate::outbox::disk::Free;
+use crate::outbox::disk::{Free, is_full};
 
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
@@ -208,7 +208,9 @@ impl Log {
         };
         let (bytes, crc) = batch.place(header);
         let Segment { path, file, .. } = self.current.clone();
-        self.terminal("write", &path, file.write_all_at(bytes, self.offset))?;
+        // What a refused write leaves lies past the log's end, and the next batch is written
+        // over it.
+        self.wrote("write", &path, file.write_all_at(bytes, self.offset))?;
         self.terminal("sync", &path, file.sync())?;
         (self.offset, self.chain) = (self.offset + len, crc);
         let end = Lsn(self.current.base + self.offset);
@@ -311,7 +313,7 @@ impl Log {
     /// below the start, and records whose header is damaged, are passed over.
     ///
     /// The caller's own record that it is to be so is durable already: if power is cut
-    /// here, the caller erases again.
+    /// here, or there is [`LogError::NoSpace`], the caller erases again.
     pub fn erase(&mut self, records: &[Lsn]) -> Result<(), LogError> {
         self.check()?;
         let mut segment: Option<Segment> = None;
@@ -351,7 +353,7 @@ impl Log {
         for (lsn, _) in bodies {
             let seal = self.salt.seal(*lsn).to_le_bytes();
             let at = lsn.0 - base + RecordHeader::seal_offset();
-            self.terminal("seal in", &path, file.write_all_at(&seal, at))?;
+            self.wrote("seal in", &path, file.write_all_at(&seal, at))?;
         }
         self.terminal("sync", &path, file.sync())?;
         for (lsn, header) in bodies {
@@ -360,7 +362,7 @@ impl Log {
             while at < end {
                 let piece = (end - at).min(ZEROS.len() as u64);
                 let zeros = ZEROS.get(..piece as usize).unwrap_or_default();
-                self.terminal("erase from", &path, file.write_all_at(zeros, at))?;
+                self.wrote("erase from", &path, file.write_all_at(zeros, at))?;
                 at += piece;
             }
         }
@@ -396,6 +398,20 @@ impl Log {
 
     fn fail(&mut self, error: LogError) -> LogError {
         self.failure.get_or_insert(error).clone()
+    }
+
+    /// A write over what is there may need space on some file systems. When they refuse it
+    /// for want of space nothing is lost: it was not synced, and can be written again.
+    fn wrote(
+        &mut self,
+        doing: &'static str,
+        path: &Path,
+        done: io::Result<()>,
+    ) -> Result<(), LogError> {
+        match done {
+            Err(error) if is_full(&error) => Err(LogError::NoSpace),
+            done => self.terminal(doing, path, done),
+        }
     }
 
     fn terminal(

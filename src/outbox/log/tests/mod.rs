@@ -3,6 +3,7 @@
 mod golden;
 mod mutation;
 mod random;
+mod refused;
 mod scenarios;
 
 use std::fs::OpenOptions;

@@ -1,0 +1,136 @@
+//! A file system that takes new space for what is overwritten, and has none.
+
+use std::sync::Mutex;
+
+use super::*;
+
+/// The system's disk, whose files take so many more bytes of writes: `None` is any number.
+#[derive(Clone, Debug, Default)]
+struct Refusing(Arc<Mutex<Option<usize>>>);
+
+#[derive(Debug)]
+struct RefusingFile(Arc<dyn DiskFile>, Refusing);
+
+impl Disk for Refusing {
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        SystemDisk.make_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        SystemDisk.list(dir)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let file = SystemDisk.open(path, access)?;
+        Ok(Arc::new(RefusingFile(file, self.clone())))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let file = SystemDisk.create(path)?;
+        Ok(Arc::new(RefusingFile(file, self.clone())))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemDisk.sync_dir(dir)
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<Free> {
+        SystemDisk.free(dir)
+    }
+}
+
+impl DiskFile for RefusingFile {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(buf, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
+        let mut left = self.1.0.lock().unwrap();
+        let Some(left) = left.as_mut() else {
+            return self.0.write_at(bytes, at);
+        };
+        if *left == 0 {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        let count = bytes.len().min(*left);
+        *left -= count;
+        self.0.write_at(&bytes[..count], at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+}
+
+/// Wherever in a batch of several frames the file system refuses: nothing of it counts, the
+/// log goes on, and what is written over its pieces is not mixed up with them.
+#[test]
+fn a_batch_that_the_file_system_refuses_leaves_nothing() {
+    for left in (0..2400).step_by(40) {
+        for goes_on in [false, true] {
+            let disk = Refusing::default();
+            let mut yard = Yard::new();
+            yard.options = yard.options.on(Arc::new(disk.clone())).with_frames_of(600);
+            let (mut log, _) = yard.open();
+            let mut written = commit(&mut log, &[b"before"]).1;
+            *disk.0.lock().unwrap() = Some(left);
+            let mut batch = log.batch();
+            for _ in 0..4 {
+                batch.push(1, b"refused", &[7; 500]).unwrap();
+            }
+            assert!(batch.disk_len() > 2400, "{}", batch.disk_len());
+            let (end, refused) = (log.end(), log.commit(&mut batch));
+            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            assert_eq!(log.end(), end);
+            *disk.0.lock().unwrap() = None;
+            if goes_on {
+                // Frames of the same sizes, fewer of them.
+                written.extend(commit(&mut log, &[&[8; 500], &[9; 500]]).1);
+            }
+            drop(log);
+            let (mut log, found) = yard.open();
+            assert_eq!(found.damage, []);
+            written.extend(commit(&mut log, &[b"after"]).1);
+            let told = told(&log, Lsn(0));
+            assert_eq!((told.records, told.damage), (written, vec![]), "{left}");
+        }
+    }
+}
+
+/// Erasing is put off and not given up: the body is gone when there is room again.
+#[test]
+fn an_overwrite_that_the_file_system_refuses_is_repeated() {
+    for left in [0, 4, 8, 100] {
+        let disk = Refusing::default();
+        let mut yard = Yard::new();
+        yard.options = yard.options.on(Arc::new(disk.clone()));
+        let (mut log, _) = yard.open();
+        let (_, written) = commit(&mut log, &[&[7; 500]]);
+        *disk.0.lock().unwrap() = Some(left);
+        let refused = log.erase(&[written[0].lsn]);
+        assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+        *disk.0.lock().unwrap() = None;
+        log.erase(&[written[0].lsn]).unwrap();
+        let told = told(&log, Lsn(0));
+        assert_eq!((&told.records[0].body, told.damage), (&None, vec![]));
+        let (path, _) = yard.place(written[0].lsn);
+        let bytes = std::fs::read(path).unwrap();
+        assert!(!bytes.windows(8).any(|eight| eight == [7; 8]));
+    }
+}
