@@ -25,6 +25,7 @@ pub mod views;
 pub mod waiting;
 pub mod writer;
 
+mod clock_watch;
 mod disk_watch;
 mod read;
 mod steps;

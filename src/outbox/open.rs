@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
 use crate::domain::endpoint::{Endpoint, EndpointNo};
+use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
+use crate::outbox::clock_watch;
 use crate::outbox::committer::{Parts, WriterError};
 use crate::outbox::decide::Defaults;
 use crate::outbox::decide::limits::{LimitRules, Limits};
@@ -142,6 +144,8 @@ impl Outbox {
             met,
         ));
         shared.count_damage(damaged);
+        let newest = EventId(shared.index.read().meta.last_id).timestamp();
+        clock_watch::report_behind(newest, shared.clock.wall());
         flusher.in_use();
         let (nudge, nudges) = mpsc::sync_channel(1);
         let (sender, commits) = tokio::sync::mpsc::unbounded_channel();

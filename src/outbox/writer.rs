@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::domain::endpoint::Endpoint;
+use crate::outbox::clock_watch::{self, ClockWatch};
 use crate::outbox::committer::{BATCH_BYTES, Committer, Parts, SLED_DEADLINE, WriterError};
 use crate::outbox::decide::limits::Standing;
 use crate::outbox::decide::{Draft, accept, act, bulk, endpoint, outcome, restate};
@@ -36,6 +37,7 @@ pub struct Writer {
     restated_in: Option<Lsn>,
     waiting: Waiting,
     disk: DiskWatch,
+    clocks: ClockWatch,
 }
 
 impl Writer {
@@ -46,6 +48,7 @@ impl Writer {
             restated_in: None,
             waiting: Waiting::default(),
             disk: DiskWatch::default(),
+            clocks: ClockWatch::default(),
         }
     }
 
@@ -274,6 +277,9 @@ impl Writer {
         let Some(look) = looked else {
             return Ok(());
         };
+        if let Some(jump) = self.clocks.look(self.clock.wall(), self.clock.mono()) {
+            clock_watch::report(jump);
+        }
         if self.committer.flusher.busy_for() > SLED_DEADLINE {
             return Err(WriterError::SledHangs);
         }
