@@ -62,6 +62,8 @@ pub struct Limits {
     room: u64,
     /// A batch found no room since the last one that did.
     is_full: bool,
+    /// That was told since there was a spare segment: smaller batches come and go.
+    is_told: bool,
 }
 
 impl Limits {
@@ -86,6 +88,7 @@ impl Limits {
             index_behind: 0,
             room: u64::MAX,
             is_full: false,
+            is_told: false,
         }
     }
 
@@ -96,6 +99,7 @@ impl Limits {
         }
         self.index_behind = standing.index_behind;
         self.no_spare = standing.spare == SpareState::Missing;
+        self.is_told &= standing.spare != SpareState::Ready;
         self.room = if self.no_spare {
             standing.room.here
         } else {
@@ -110,7 +114,8 @@ impl Limits {
             self.free = free;
         }
         self.no_spare = true;
-        !std::mem::replace(&mut self.is_full, true)
+        self.is_full = true;
+        !std::mem::replace(&mut self.is_told, true)
     }
 
     /// The log had room.

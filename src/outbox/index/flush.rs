@@ -45,6 +45,8 @@ struct Asked {
     abandoned: bool,
     done: bool,
     rounds: u64,
+    /// That it cannot be written was logged, and it could not since.
+    is_logged: bool,
     /// Since when a round is under way.
     busy_since: Option<Instant>,
     failed: Option<IndexFailure>,
@@ -288,10 +290,17 @@ fn move_frozen(
     match move_layer(&layer, &pages, all) {
         Ok(()) => {
             shared.index.write().entries.thawed();
+            if std::mem::take(&mut shared.asked().is_logged) {
+                tracing::info!("the index can be written again");
+            }
             Ok(Some(pages))
         }
         Err(error) if error.is_damage() => Err(IndexFailure(error.to_string())),
         Err(error) => {
+            // It is tried again every second.
+            if std::mem::replace(&mut shared.asked().is_logged, true) {
+                return Ok(None);
+            }
             tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
             Ok(None)
         }
