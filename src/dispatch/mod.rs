@@ -171,18 +171,23 @@ impl Dispatch {
                 () = until(wake), if wake.is_some() => self.woken(),
                 () = until(drain_until), if drain_until.is_some() && !stopped => {}
             }
+            // Those that are parked for want of space were never sent.
+            let under_way = self
+                .engine
+                .stats()
+                .in_flight
+                .saturating_sub(self.parked.len());
             let drained = drain_until.is_some_and(|deadline| {
                 let asked = *stop.borrow();
-                (asked >= Stop::Close && self.engine.stats().in_flight == 0)
+                (asked >= Stop::Close && under_way == 0)
                     || asked == Stop::Hurry
                     || deadline <= tokio::time::Instant::now()
             });
             if drained && !stopped {
                 stopped = true;
-                let left = self.engine.stats().in_flight;
-                if left > 0 {
+                if under_way > 0 {
                     tracing::warn!(
-                        attempts = left,
+                        attempts = under_way,
                         "stopping with attempts in flight; they are repeated after the next start"
                     );
                 }
