@@ -7,14 +7,21 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bit_rot;
 mod bulk;
 mod cleaning;
+mod clock;
 mod damage;
 mod faults;
 mod files;
+mod full_disk;
+mod index_faults;
 mod kills;
 mod ordering;
 mod populated;
 mod pressure;
+mod quota;
 mod recovery;
 mod space;
+mod tracer;
+mod wide_events;

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint, wait_for};
+use crate::quota::QuotaDisk;
 use crate::space::SmallDisk;
+use crate::tracer::Tracer;
 
 /// A segment of 4 MiB of which so many bytes are left.
 const ROOM_LEFT: u64 = 700_000;
@@ -123,6 +125,13 @@ fn starts_and_keeps(home: &Home, receiver: &Receiver, pending: &[String]) {
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
+/// Takes away the spare segment.
+fn remove_spare(home: &Home) {
+    let (_, spare) = segments(&home.data_dir()).pop().unwrap();
+    assert!(left_in(&spare) > SEGMENT - 4096, "the last is a spare");
+    std::fs::remove_file(spare).unwrap();
+}
+
 #[test]
 fn cleaning_on_a_full_disk_without_a_spare_loses_nothing() {
     let (home, receiver) = (Home::new(), receiver());
@@ -130,9 +139,141 @@ fn cleaning_on_a_full_disk_without_a_spare_loses_nothing() {
         return;
     };
     let pending = twelve_pending(&home, &config(&receiver, "1h"));
-    let (_, spare) = segments(&home.data_dir()).pop().unwrap();
-    assert!(left_in(&spare) > SEGMENT - 4096, "the last is a spare");
-    std::fs::remove_file(spare).unwrap();
+    remove_spare(&home);
     disk.fill(ROOM_LEFT);
     starts_and_keeps(&home, &receiver, &pending);
+}
+
+#[test]
+fn cleaning_on_a_full_disk_with_the_spare_loses_nothing() {
+    let (home, receiver) = (Home::new(), receiver());
+    let Some(disk) = SmallDisk::mount(&home, 40) else {
+        return;
+    };
+    let pending = twelve_pending(&home, &config(&receiver, "1h"));
+    disk.fill(ROOM_LEFT);
+    starts_and_keeps(&home, &receiver, &pending);
+}
+
+/// A full quota: the file system says that there is room, and refuses.
+#[test]
+fn cleaning_over_quota_without_a_spare_loses_nothing() {
+    let (home, receiver) = (Home::new(), receiver());
+    let Some(disk) = QuotaDisk::mount(&home, 40) else {
+        return;
+    };
+    let pending = twelve_pending(&home, &config(&receiver, "1h"));
+    remove_spare(&home);
+    disk.fill(ROOM_LEFT);
+    over_quota_keeps(&home, &receiver, &pending, &disk);
+}
+
+#[test]
+fn cleaning_over_quota_with_the_spare_loses_nothing() {
+    let (home, receiver) = (Home::new(), receiver());
+    let Some(disk) = QuotaDisk::mount(&home, 40) else {
+        return;
+    };
+    let pending = twelve_pending(&home, &config(&receiver, "1h"));
+    disk.fill(ROOM_LEFT);
+    over_quota_keeps(&home, &receiver, &pending, &disk);
+}
+
+/// Starts over quota with a retention that makes the cleaner want the first segments: what is
+/// free does not say that room is short.
+fn over_quota_keeps(home: &Home, receiver: &Receiver, pending: &[String], disk: &QuotaDisk) {
+    let config = config(receiver, "1s");
+    let daemon = home.start(&config);
+    let passes = || daemon.metric("outboxd_cleaning_passes_total");
+    let before = passes();
+    wait_for(
+        || (passes() >= before + 5.0).then_some(()),
+        || format!("{} passes", passes()),
+    );
+    all_there(&daemon, pending);
+    daemon.kill();
+    disk.free();
+    let daemon = home.start(&config);
+    all_there(&daemon, pending);
+    let new = daemon.send("ok.event", "1");
+    daemon.wait_status(&new, "ok", "delivered");
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// The log's files are overwritten in place where btrfs can be told so, and the daemon says
+/// so where it was not told.
+#[test]
+fn on_btrfs_a_new_log_is_overwritten_in_place() {
+    let says = "does not overwrite in place";
+    let home = Home::new();
+    let Some(_disk) = QuotaDisk::mount(&home, 40) else {
+        return;
+    };
+    let daemon = home.start("");
+    assert!(!daemon.log_text().contains(says), "{}", daemon.log_text());
+    assert_eq!(daemon.stop().code(), Some(0));
+    // A log from elsewhere, as a copy of it would be.
+    let (log, aside) = (home.data_dir().join("log"), home.data_dir().join("aside"));
+    crate::files::copy(&log, &aside);
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(&aside, &log).unwrap();
+    let daemon = home.start("");
+    daemon.wait_log(says);
+}
+
+/// An I/O error while the cleaner reads what it must write again is no answer: the segment
+/// stays, nothing counts as damaged, and cleaning goes on once the disk reads again.
+#[test]
+fn an_io_error_while_cleaning_loses_nothing() {
+    let (home, receiver) = (Home::new(), receiver());
+    // What is delivered goes for want of space in the history.
+    let config = config(&receiver, "1h") + "max_size = \"2MiB\"\n";
+    let daemon = home.start(&config);
+    let headers = [("content-type", "text/plain")];
+    let accept = |path: &str, size: usize| {
+        let body = vec![b'x'; size];
+        let answer = daemon.tcp.request("POST", path, &headers, &body);
+        answer.expect(202)["id"].as_str().unwrap().to_owned()
+    };
+    let pending: Vec<String> = (0..12)
+        .map(|_| accept("/v1/events/dead.letter", BIG))
+        .collect();
+    let (_, first) = segments(&home.data_dir()).remove(0);
+    let path = first.display().to_string();
+    let options = [
+        "-o",
+        "/dev/null",
+        "-P",
+        path.as_str(),
+        "-e",
+        "inject=pread64:error=EIO",
+    ];
+    let Some(tracer) = Tracer::attach(&daemon, &options) else {
+        return;
+    };
+    let cut_short = || daemon.metric("outboxd_cleaning_cut_short_total");
+    let mut sent = 0;
+    while cut_short() < 2.0 {
+        accept("/v1/events/ok.event", 50_000);
+        sent += 1;
+        let delivered = || daemon.status()["totals"]["attempts_delivered"].as_u64();
+        wait_for(
+            || (delivered() >= Some(sent)).then_some(()),
+            || format!("{:?} of {sent} are delivered", delivered()),
+        );
+        assert!(sent < 2000 && first.exists(), "{sent} sent");
+    }
+    daemon.wait_log("cleaning could not read the log");
+    assert!(first.exists());
+    assert_eq!(daemon.status()["damaged_records"], 0);
+    drop(tracer);
+    wait_for(
+        || (!first.exists()).then_some(()),
+        || format!("the first segment stays: {}", daemon.log_text()),
+    );
+    all_there(&daemon, &pending);
+    daemon.kill();
+    std::fs::remove_dir_all(home.data_dir().join("index")).unwrap();
+    let daemon = home.start(&config);
+    all_there(&daemon, &pending);
 }

@@ -2,7 +2,8 @@
 //! accepted goes on.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -40,13 +41,16 @@ impl SmallDisk {
 
     /// Takes all space but so many bytes.
     pub fn fill(&self, but: u64) {
+        let more = vec![1; self.left().saturating_sub(but) as usize];
+        let path = self.0.join("ballast");
+        let ballast = OpenOptions::new().create(true).append(true).open(path);
+        ballast.unwrap().write_all(&more).unwrap();
+    }
+
+    /// How many bytes are left.
+    pub fn left(&self) -> u64 {
         let free = rustix::fs::statvfs(&self.0).unwrap();
-        let free = free.f_bavail * free.f_frsize;
-        fs::write(
-            self.0.join("ballast"),
-            vec![1; free.saturating_sub(but) as usize],
-        )
-        .unwrap();
+        free.f_bavail * free.f_frsize
     }
 
     pub fn free(&self) {
@@ -61,7 +65,7 @@ impl Drop for SmallDisk {
     }
 }
 
-fn post(daemon: &Daemon, size: usize) -> Response {
+pub fn post(daemon: &Daemon, size: usize) -> Response {
     let headers = [("content-type", "text/plain")];
     daemon
         .tcp
@@ -70,7 +74,7 @@ fn post(daemon: &Daemon, size: usize) -> Response {
 
 /// Asserts a 503 problem with `Retry-After`.
 #[track_caller]
-fn refused(answer: &Response) -> String {
+pub fn refused(answer: &Response) -> String {
     assert!(
         answer.header("retry-after").is_some(),
         "{:?}",
@@ -81,7 +85,7 @@ fn refused(answer: &Response) -> String {
 
 /// Waits until an event is accepted again, and gives its id.
 #[track_caller]
-fn wait_accepted(daemon: &Daemon) -> String {
+pub fn wait_accepted(daemon: &Daemon) -> String {
     wait_for(
         || Some(post(daemon, 100)).filter(|answer| answer.status == 202),
         || format!("still refused: {}", post(daemon, 100).text()),

@@ -1,0 +1,49 @@
+//! `strace` at a running daemon, which makes its system calls fail.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::Daemon;
+
+/// `strace` on a running daemon. Lets go when dropped.
+pub struct Tracer(Child);
+
+impl Tracer {
+    /// Attaches, and returns once it does what `options` say to every call from now on.
+    pub fn attach(daemon: &Daemon, options: &[&str]) -> Option<Tracer> {
+        let child = Command::new("strace")
+            .args(["-f", "-p", &daemon.pid().to_string()])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut tracer = match child {
+            Ok(child) => Tracer(child),
+            Err(error) => {
+                eprintln!("SKIPPED: strace does not run here: {error}");
+                return None;
+            }
+        };
+        let stderr = tracer.0.stderr.take().expect("it is piped");
+        let mut lines = BufReader::new(stderr).lines();
+        let attached = lines.any(|line| line.is_ok_and(|line| line.contains("attached")));
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        if !attached {
+            eprintln!("SKIPPED: strace may not trace here");
+            return None;
+        }
+        Some(tracer)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // It may have ended with the daemon.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::INT);
+        let _ = self.0.wait();
+    }
+}
