@@ -198,7 +198,12 @@ fn a_stop_ends_while_outcomes_have_no_room() {
         return;
     };
     stuck.outcomes_wait(&daemon);
-    assert_eq!(daemon.stop().code(), Some(0));
+    daemon.terminate();
+    daemon.wait_log("the outcomes of some attempts could not be stored");
+    // Those that wait for room before they begin are not waited for.
+    let log = daemon.log_text();
+    assert!(!log.contains("stopping with attempts in flight"), "{log}");
+    assert_eq!(daemon.wait_exit().code(), Some(0));
     // What was not stored is attempted again.
     stuck.disk.free();
     let daemon = stuck.home.start(&stuck.config);
@@ -259,5 +264,36 @@ fn a_quota_without_room_for_a_spare_is_left_alone() {
     let home = Home::new();
     if let Some(disk) = QuotaDisk::mount(&home, 40) {
         leaves_alone(&home, |but| disk.fill(but), || disk.left());
+    }
+}
+
+/// A quota that is full to the brim: btrfs refuses every write of the log, also in the space
+/// that it has. That ends nothing, and what was accepted is there.
+#[test]
+fn a_quota_that_refuses_every_write_does_not_end_the_daemon() {
+    let home = Home::new();
+    let Some(disk) = QuotaDisk::mount(&home, 40) else {
+        return;
+    };
+    let receiver = Receiver::ok();
+    let config = String::from(SMALL) + &endpoint("ok", &receiver.url("/"), "");
+    let daemon = home.start(&config);
+    let id = daemon.send("a.kept", "1");
+    daemon.wait_status(&id, "ok", "delivered");
+    disk.fill(0);
+    refused(&post(&daemon, 100));
+    daemon.wait_log("the disk is full");
+    daemon.wait_status(&id, "ok", "delivered");
+    disk.free();
+    let new = wait_accepted(&daemon);
+    daemon.wait_status(&new, "ok", "delivered");
+    disk.fill(0);
+    refused(&post(&daemon, 100));
+    assert_eq!(daemon.stop().code(), Some(0));
+    disk.free();
+    let daemon = home.start(&config);
+    assert_eq!(daemon.status()["damaged_records"], 0);
+    for id in [&id, &new] {
+        daemon.wait_status(id, "ok", "delivered");
     }
 }

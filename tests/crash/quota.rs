@@ -59,17 +59,22 @@ impl QuotaDisk {
     /// Takes all of the quota but so many bytes.
     pub fn fill(&self, but: u64) {
         // Nobody says how much is left: it is tried.
-        let taken = self.take(usize::MAX);
-        self.free();
-        self.take(taken.saturating_sub(but as usize));
+        let taken = self.take(u64::MAX);
+        if but > 0 {
+            self.free();
+            self.take(taken.saturating_sub(but));
+        }
     }
 
-    /// Takes so many bytes, or as many as it gets.
-    fn take(&self, most: usize) -> usize {
+    /// Takes so many bytes, or as many as it gets, to the last block.
+    fn take(&self, most: u64) -> u64 {
         let mut ballast = File::create(self.ballast()).unwrap();
-        let (piece, mut taken) = (vec![1; 64 << 10], 0);
-        while taken < most && ballast.write_all(&piece).is_ok() {
-            taken += piece.len();
+        let mut taken = 0;
+        for size in [64 << 10, 4 << 10] {
+            let piece = vec![1; size];
+            while taken < most && ballast.write_all(&piece).is_ok() {
+                taken += size as u64;
+            }
         }
         let _ = ballast.sync_all();
         taken
