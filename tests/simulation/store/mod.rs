@@ -4,14 +4,15 @@
 //! maintenance are the daemon's own code; the disk, the clocks, the index's files, users and
 //! receivers are simulated. A model says after each step what has to be true.
 
+mod counts;
 mod disk;
 mod machine;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use counts::{Counts, KINDS, Without};
 use world::World;
-pub use world::{Counts, KINDS, Without};
 
 /// Lives through one history.
 pub fn history(seed: u64, steps: u64, without: Without) -> Result<Counts, (u64, String)> {

@@ -1,0 +1,62 @@
+//! Accidents: what fails, and how the machine goes down.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{ROOM, Violation, World};
+use crate::store::disk::Fault;
+
+impl World {
+    pub(super) fn harm(&mut self, a: u32, b: u32) -> Result<(), Violation> {
+        let disk = self.machine.disk.clone();
+        let soon = b % 24;
+        let plan = |kind: &str, fault| {
+            if !self.without.has(kind) {
+                disk.plan(fault, soon);
+            }
+        };
+        match a % 16 {
+            0 | 1 if !self.without.has("room") => disk.set_room(u64::from(b % 40_000)),
+            2 => disk.set_room(ROOM),
+            3 => plan("read", Fault::Read),
+            4 => plan("write", Fault::Write),
+            5 => plan("sync", Fault::Sync),
+            6 | 7 if !self.without.has("kill") => disk.plan(Fault::Crash, soon),
+            8 if !self.without.has("short") => disk.set_short_writes(true),
+            9 => disk.heal(),
+            10 if !self.without.has("kill") => self.die(false),
+            11 | 12 if !self.without.has("power") => self.die(true),
+            13 if !self.without.has("index") => {
+                if b.is_multiple_of(2) {
+                    self.die(false);
+                    self.machine.index.lose();
+                    self.counts.index_lost += 1;
+                } else {
+                    self.machine.index.set_broken(b % 4 == 1);
+                    self.counts.index_broken += 1;
+                }
+            }
+            14 | 15 if !self.without.has("jumps") => {
+                let by = [3_600_000, 86_400_000, 315_360_000_000][b as usize % 3];
+                let wall = &self.machine.clock.wall;
+                let now = wall.load(Relaxed);
+                let after = match b / 3 % 2 {
+                    0 => now.saturating_add(by).min(4_000_000_000_000),
+                    _ => now.saturating_sub(by).max(1_700_000_000_000),
+                };
+                wall.store(after, Relaxed);
+                self.counts.jumps += 1;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn die(&mut self, power: bool) {
+        self.leave_doubts();
+        self.process = None;
+        match power {
+            true => self.cut_power(),
+            false => self.machine.disk.kill(),
+        }
+    }
+}

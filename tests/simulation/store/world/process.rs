@@ -1,0 +1,243 @@
+//! The process: it starts and recovers, takes turns, and ends.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use outboxd::domain::engine::{Engine, Input};
+use outboxd::domain::event::{EventId, NewEvent};
+use outboxd::domain::time::Timestamp;
+use outboxd::outbox::EventFilter;
+use outboxd::outbox::open::endpoint_starts;
+use rand::RngExt;
+
+use super::engine::policy;
+use super::{Expected, Known, Process, ROOM, Violation, World};
+
+impl World {
+    pub(super) fn start(&mut self) -> Result<(), Violation> {
+        let started = self.machine.start();
+        if self.machine.disk.is_crashed() {
+            self.machine.disk.kill();
+            return Ok(());
+        }
+        let store = match started {
+            Ok(store) => store,
+            Err(violation) if violation.starts_with("VIOLATION") => return Err(violation),
+            Err(_) => {
+                // A fault of the disk, or no room for a first segment: tried again later.
+                self.machine.disk.heal();
+                self.machine.disk.set_room(ROOM);
+                return Ok(());
+            }
+        };
+        let mut engine = Engine::new(8);
+        let now = self.now();
+        let mut commands = Vec::new();
+        for (no, lane) in &store.shared.index.read().endpoints {
+            self.names.insert(*no, lane.id.clone());
+        }
+        for lane in endpoint_starts(&store.shared) {
+            let Some(endpoint) = store.outbox.in_force(lane.no) else {
+                continue;
+            };
+            let no = lane.no;
+            let policy = policy(&endpoint);
+            let mut tell = |input| engine.handle(input, now, &mut self.dice, &mut commands);
+            tell(Input::Configure { no, policy });
+            if lane.holding {
+                tell(Input::Hold { no });
+            }
+            tell(Input::Restored {
+                no,
+                failing: lane.failing,
+                released_at: lane.released_at,
+                backlog: lane.pending > 0,
+            });
+        }
+        let unknown = store.shared.index.read().unknown;
+        self.process = Some(Process {
+            store,
+            engine,
+            in_flight: Vec::new(),
+            asked: Vec::new(),
+            acting: Vec::new(),
+            unknown,
+        });
+        self.carry_out(commands);
+        self.resolve_doubts()?;
+        self.check()
+    }
+
+    /// What a crash left unanswered is there whole, or not at all.
+    fn resolve_doubts(&mut self) -> Result<(), Violation> {
+        for (id, number, event, body, accepted_at) in std::mem::take(&mut self.owed) {
+            self.remember(id, number, &event, body, accepted_at)?;
+        }
+        if self.doubtful.is_empty() {
+            return Ok(());
+        }
+        let Some(present) = self.all_events()? else {
+            return Ok(());
+        };
+        for asked in std::mem::take(&mut self.doubtful) {
+            let id_of = |number: &u64| present.get(number).copied();
+            let there = asked.events.iter().map(|(number, ..)| id_of(number));
+            let there: Vec<Option<EventId>> = there.collect();
+            let count = there.iter().flatten().count();
+            ensure!(
+                count == 0 || count == asked.events.len(),
+                "a request of {} events is there with {count} of them after a crash",
+                asked.events.len()
+            );
+            for ((number, event, body), id) in asked.events.into_iter().zip(there) {
+                if let Some(id) = id {
+                    let accepted_at = self.accepted_at(id)?;
+                    self.remember(id, number, &event, body, accepted_at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All events by the numbers in their types; `None` if the disk kept them from being
+    /// read.
+    fn all_events(&mut self) -> Result<Option<HashMap<u64, EventId>>, Violation> {
+        let Some(process) = &self.process else {
+            return Ok(None);
+        };
+        let (mut found, mut cursor) = (HashMap::new(), None);
+        loop {
+            let filter = EventFilter::default();
+            let page = process.store.outbox.events(&filter, cursor.as_ref(), 100);
+            let page = page.map_err(|error| format!("events cannot be listed: {error}"))?;
+            for event in page.items {
+                if let Some(number) = event.event_type.as_str().strip_prefix("n.") {
+                    let number = number.parse().unwrap();
+                    ensure!(
+                        !self.refused.contains(&number),
+                        "{number} was refused and is there"
+                    );
+                    found.insert(number, event.id);
+                }
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(Some(found)),
+            }
+        }
+    }
+
+    fn accepted_at(&self, id: EventId) -> Result<Timestamp, Violation> {
+        let Some(process) = &self.process else {
+            return Ok(Timestamp::default());
+        };
+        let summary = process.store.outbox.summary(id);
+        let summary = summary.map_err(|error| format!("{id} cannot be read: {error}"))?;
+        Ok(summary.accepted_at)
+    }
+
+    pub(super) fn remember(
+        &mut self,
+        id: EventId,
+        number: u64,
+        event: &NewEvent,
+        body: Bytes,
+        accepted_at: Timestamp,
+    ) -> Result<(), Violation> {
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        if self.known.contains_key(&id) {
+            return Ok(());
+        }
+        // An injected fault is there once.
+        let view = process.store.outbox.event(id);
+        let view = view.or_else(|_| process.store.outbox.event(id));
+        let deliveries = match view {
+            Ok(view) => view.deliveries,
+            Err(_) if self.machine.disk.is_crashed() => {
+                let event = event.clone();
+                self.owed.push((id, number, event, body, accepted_at));
+                return Ok(());
+            }
+            Err(error) => return Err(format!("{id} was accepted and cannot be read: {error}")),
+        };
+        let expected = |endpoint| (endpoint, Expected::default());
+        let deliveries = deliveries.into_iter().map(|found| expected(found.endpoint));
+        let known = Known {
+            number,
+            body,
+            key: event
+                .idempotency_key
+                .as_ref()
+                .map(|key| key.as_str().to_owned()),
+            accepted_at,
+            deliveries: deliveries.collect(),
+            erased: false,
+            erase_asked: false,
+        };
+        if let Some(key) = &known.key {
+            self.keys.entry(key.clone()).or_default().push(accepted_at);
+        }
+        self.known.insert(id, known);
+        self.counts.accepted += 1;
+        Ok(())
+    }
+
+    /// One turn of the writer, and what follows from it.
+    pub(super) fn turn(&mut self) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        process.store.take_requests();
+        let turned = process.store.writer.turn();
+        match turned {
+            Ok(_) => self.told(),
+            Err(error) => {
+                self.process_ends(&format!("{error}"))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The process ends by itself: only a fault that was made is a reason.
+    pub(super) fn process_ends(&mut self, reason: &str) -> Result<(), Violation> {
+        let met = self.machine.disk.met();
+        let faults = met.read_errors + met.write_errors + met.sync_errors;
+        let made = self.machine.disk.is_crashed() || faults > 0;
+        ensure!(made, "the process ended without a reason: {reason}");
+        self.leave_doubts();
+        self.process = None;
+        if !self.machine.disk.is_crashed() {
+            self.machine.disk.kill();
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave_doubts(&mut self) {
+        if let Some(process) = &mut self.process {
+            self.doubtful.append(&mut process.asked);
+            process.in_flight.clear();
+        }
+    }
+
+    pub(super) fn crash_if_due(&mut self) -> Result<(), Violation> {
+        if !self.machine.disk.is_crashed() {
+            return Ok(());
+        }
+        self.leave_doubts();
+        self.process = None;
+        // Which of the two it was is decided now.
+        let power = self.rng.random_bool(0.5);
+        match power && !self.without.has("power") {
+            true => self.cut_power(),
+            false => self.machine.disk.kill(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut_power(&mut self) {
+        self.machine.disk.cut_power();
+        self.machine.index.lose();
+    }
+}
