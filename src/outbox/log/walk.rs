@@ -390,7 +390,15 @@ impl<'a> Walk<'a> {
             Some(window) => window.bytes(offset, FRAME_HEADER)?.iter().all(|b| *b == 0),
             None => true,
         };
-        let (to, follows) = match (self.proof_after(here)?, self.until) {
+        let mut proof = self.proof_after(here)?;
+        if blank
+            && let (Until::Unknown, Some((index, _, header))) = (self.until, &proof)
+            && self.continues_first_batch(*index, header)
+            && self.proof_after(header.durable)?.is_none()
+        {
+            proof = None;
+        }
+        let (to, follows) = match (proof, self.until) {
             (Some((index, offset, header)), _) => {
                 (self.index, self.offset) = (index, offset);
                 (header.lsn, header.prev_crc != CHAIN_BROKEN)
@@ -408,6 +416,15 @@ impl<'a> Walk<'a> {
             records: u64::from(follows || !blank),
             kind: DamageKind::Frames,
         }))
+    }
+
+    /// Whether the frame belongs to the first batch of the piece at `index`, and does not begin
+    /// it. Where nothing was written at the end of the piece before, it proves nothing there: a
+    /// power cut may have kept it and lost the frame that follows the piece before.
+    fn continues_first_batch(&self, index: usize, header: &FrameHeader) -> bool {
+        let piece = self.pieces.get(index).filter(|_| index > self.index);
+        let begins = piece.map(|piece| Lsn(piece.base.saturating_add(HEADER)));
+        begins == Some(header.durable) && header.lsn != header.durable
     }
 
     /// The next frame that was written when `lsn`, which is here, was durable.
