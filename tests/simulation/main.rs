@@ -83,7 +83,7 @@ fn the_store_keeps_its_promise_on_a_machine_that_fails() {
     let histories = seeds.end - seeds.start;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     eprintln!(
-        "{histories} histories, 0 bad, {:.0} a minute; {total:#?}",
+        "{histories} histories, 0 bad, {:.0} a minute; {total}",
         histories as f64 / minutes
     );
     assert!(total.delivered > 0 || histories == 1);

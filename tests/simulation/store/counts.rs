@@ -1,13 +1,15 @@
 //! What a history may leave out, and what was counted over it.
 
+use std::fmt;
+
 use super::disk::Met;
 
 /// What a history may leave out, to find the smallest that fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Without(pub u32);
 
-pub const KINDS: [&str; 10] = [
-    "power", "kill", "room", "read", "write", "sync", "short", "jumps", "index", "stops",
+pub const KINDS: [&str; 11] = [
+    "power", "kill", "room", "read", "write", "sync", "short", "jumps", "index", "stops", "crowd",
 ];
 
 impl Without {
@@ -22,6 +24,8 @@ impl Without {
 pub struct Counts {
     pub steps: u64,
     pub accepted: u64,
+    /// Requests of many events, which take many frames.
+    pub crowds: u64,
     pub attempts: u64,
     pub delivered: u64,
     pub lives: u64,
@@ -38,6 +42,7 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.steps += other.steps;
         self.accepted += other.accepted;
+        self.crowds += other.crowds;
         self.attempts += other.attempts;
         self.delivered += other.delivered;
         self.lives += other.lives;
@@ -54,5 +59,45 @@ impl Counts {
         self.met.short_writes += other.met.short_writes;
         self.met.process_crashes += other.met.process_crashes;
         self.met.power_cuts += other.met.power_cuts;
+    }
+}
+
+/// How often each kind of fault was met, in words.
+impl fmt::Display for Counts {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "{} steps, {} starts of the process, {} clean stops, {} events accepted, {} requests \
+             of very many events, {} attempts, {} of them delivered",
+            self.steps,
+            self.lives,
+            self.stops,
+            self.accepted,
+            self.crowds,
+            self.attempts,
+            self.delivered
+        )?;
+        let met = &self.met;
+        let kinds = [
+            (met.power_cuts, "power cuts"),
+            (met.process_crashes, "crashes of the process"),
+            (met.no_room, "writes without room"),
+            (self.refused_steps, "steps of maintenance refused for room"),
+            (met.read_errors, "reads that failed"),
+            (met.write_errors, "writes that failed"),
+            (met.sync_errors, "syncs that failed"),
+            (met.short_writes, "writes cut short"),
+            (self.jumps, "jumps of the clock"),
+            (self.index_lost, "indexes lost"),
+            (
+                self.index_broken,
+                "indexes that could not be written, or could again",
+            ),
+            (self.threads_died, "threads that died"),
+        ];
+        for (count, kind) in kinds {
+            writeln!(out, "{count:>8} {kind}")?;
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! what was not synced any sectors and any names, as the dice say; a killed process loses
 //! nothing that was completed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -36,6 +36,8 @@ pub enum Fault {
     Sync,
     /// The process is gone at that call, which may have been half done.
     Crash,
+    /// The same, at a call that writes or syncs.
+    CrashInWrite,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,7 +45,7 @@ struct Content {
     cached: Vec<u8>,
     durable: Vec<u8>,
     /// Sectors that were written since the last sync, and are on the disk or not.
-    dirty: BTreeMap<usize, ()>,
+    dirty: BTreeSet<usize>,
     /// Its length was changed since the last sync.
     resized: bool,
 }
@@ -145,8 +147,7 @@ impl SimDisk {
             ..
         } = &mut *state;
         // Each name is as it was or as it is.
-        let before = durable_names.clone();
-        let all: Vec<PathBuf> = before.keys().chain(names.keys()).cloned().collect();
+        let all: Vec<PathBuf> = durable_names.keys().chain(names.keys()).cloned().collect();
         for path in all {
             if dice.random_bool(0.5) {
                 match names.get(&path) {
@@ -155,7 +156,7 @@ impl SimDisk {
                 };
             }
         }
-        *names = durable_names.clone();
+        names.clone_from(durable_names);
         let keep = [0.0, 0.3, 0.7, 1.0][dice.random_range(0..4)];
         for content in files.values_mut() {
             content.lose(keep, dice);
@@ -170,7 +171,7 @@ impl Content {
         if self.resized && dice.random_bool(0.5) {
             self.durable.resize(self.cached.len(), 0);
         }
-        for sector in std::mem::take(&mut self.dirty).into_keys() {
+        for sector in std::mem::take(&mut self.dirty) {
             if !dice.random_bool(keep) {
                 continue;
             }
@@ -183,14 +184,14 @@ impl Content {
             }
         }
         self.resized = false;
-        self.cached = self.durable.clone();
+        self.cached.clone_from(&self.durable);
     }
 
     /// The kernel says so once and takes the pages for clean, whether they were written or
     /// not.
     fn fail_sync(&mut self, dice: &mut SmallRng) {
         self.durable.resize(self.cached.len(), 0);
-        for sector in std::mem::take(&mut self.dirty).into_keys() {
+        for sector in std::mem::take(&mut self.dirty) {
             let from = sector * SECTOR;
             let to = (from + SECTOR).min(self.cached.len());
             if dice.random_bool(0.5) {
@@ -201,7 +202,7 @@ impl Content {
 
     fn sync(&mut self) {
         self.durable.resize(self.cached.len(), 0);
-        for sector in std::mem::take(&mut self.dirty).into_keys() {
+        for sector in std::mem::take(&mut self.dirty) {
             let from = sector * SECTOR;
             let to = (from + SECTOR).min(self.cached.len());
             self.durable[from..to].copy_from_slice(&self.cached[from..to]);
@@ -216,23 +217,16 @@ impl State {
         self.fault = None;
         self.short_writes = false;
         // Files without a name are gone with the last process that had them open.
-        let used: Vec<u64> = self
-            .names
-            .values()
-            .chain(self.durable_names.values())
-            .copied()
-            .collect();
-        let gone: Vec<u64> = self
-            .files
-            .keys()
-            .copied()
-            .filter(|file| !used.contains(file))
-            .collect();
-        for file in gone {
-            if let Some(content) = self.files.remove(&file) {
-                self.room += content.cached.len() as u64;
+        let named = self.names.values().chain(self.durable_names.values());
+        let named: HashSet<u64> = named.copied().collect();
+        let room = &mut self.room;
+        self.files.retain(|file, content| {
+            let stays = named.contains(file);
+            if !stays {
+                *room += content.cached.len() as u64;
             }
-        }
+            stays
+        });
     }
 
     /// Every call comes by here.
@@ -244,7 +238,12 @@ impl State {
         let Some((fault, left)) = &mut self.fault else {
             return Ok(());
         };
-        let is_meant = *fault == Fault::Crash || Some(*fault) == kind;
+        let is_write = matches!(kind, Some(Fault::Write | Fault::Sync));
+        let is_meant = match *fault {
+            Fault::Crash => true,
+            Fault::CrashInWrite => is_write,
+            other => Some(other) == kind,
+        };
         if !is_meant {
             return Ok(());
         }
@@ -258,7 +257,7 @@ impl State {
             Fault::Read => self.met.read_errors += 1,
             Fault::Write => self.met.write_errors += 1,
             Fault::Sync => self.met.sync_errors += 1,
-            Fault::Crash => {
+            Fault::Crash | Fault::CrashInWrite => {
                 self.crashed = true;
                 return Err(gone());
             }
@@ -408,7 +407,7 @@ impl DiskFile for SimFile {
         }
         content.cached[at..at + count].copy_from_slice(&bytes[..count]);
         for sector in at / SECTOR..=(at + count - 1) / SECTOR {
-            content.dirty.insert(sector, ());
+            content.dirty.insert(sector);
         }
         failed.map(|()| count)
     }

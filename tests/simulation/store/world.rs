@@ -12,6 +12,7 @@ macro_rules! ensure {
 
 mod accidents;
 mod checks;
+mod crowd;
 mod engine;
 mod process;
 mod upkeep;
@@ -32,12 +33,15 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 
+use self::checks::Looks;
 use super::counts::{Counts, Without};
 use super::disk::SimDisk;
 use super::machine::{IndexFiles, Machine, SimClock, Store};
 
 /// The endpoints of a history.
 const ENDPOINTS: usize = 4;
+/// How many histories meet a crowd.
+const CROWDED: f64 = 0.05;
 /// What a disk has room for, in bytes.
 const ROOM: u64 = 1 << 20;
 
@@ -93,6 +97,16 @@ struct Process {
     unknown: u64,
 }
 
+/// A request of very many events that no endpoint wants.
+enum Crowd {
+    /// It was not handed in, or was refused.
+    Absent,
+    Asked(oneshot::Receiver<Result<Vec<Receipt>, Refused>>),
+    /// A crash left it unanswered: all of it is there, or nothing.
+    Doubtful,
+    Accepted,
+}
+
 pub struct World {
     rng: SmallRng,
     dice: SmallRng,
@@ -118,6 +132,11 @@ pub struct World {
     keys: HashMap<String, Vec<Timestamp>>,
     /// The latest that the wall clock ever showed.
     latest: Timestamp,
+    /// The step at which very many events come at once, and what became of them.
+    crowd_at: Option<u64>,
+    crowd: Crowd,
+    /// Counts checks, so that each looks at other events.
+    checks: u64,
     /// What was found wrong where nothing can be returned.
     wrong: Option<Violation>,
 }
@@ -154,6 +173,9 @@ impl World {
             refused: HashSet::new(),
             keys: HashMap::new(),
             latest: Timestamp::default(),
+            crowd_at: rng.random_bool(CROWDED).then(|| rng.random_range(20..200)),
+            crowd: Crowd::Absent,
+            checks: 0,
             wrong: None,
             rng,
         }
@@ -200,6 +222,9 @@ impl World {
             self.rng.random_range(0..1 << 20_u32),
             self.rng.random_range(0..1 << 20_u32),
         );
+        if self.crowd_at == Some(self.counts.steps) && !self.without.has("crowd") {
+            self.meet_crowd()?;
+        }
         match kind {
             0..24 => self.accept(a, b),
             24..44 => self.end_attempt(a),
@@ -217,7 +242,7 @@ impl World {
         self.latest = self.latest.max(self.now().wall);
         self.crash_if_due()?;
         if kind % 8 == 0 {
-            self.check()?;
+            self.check(Looks::Sample)?;
         }
         Ok(())
     }

@@ -1,17 +1,34 @@
 //! What has to be true: the model against the store.
 
-use outboxd::domain::delivery::Status;
+use std::collections::BTreeMap;
+
+use outboxd::domain::delivery::{Reason, Status};
+use outboxd::domain::endpoint::EndpointId;
 use outboxd::domain::event::{EventId, Payload};
 use outboxd::outbox::index::HOLD_ROWS;
 use outboxd::outbox::request::Request;
-use outboxd::outbox::{Action, EventView, ReadError};
+use outboxd::outbox::{Action, DeliveryFilter, DeliveryView, EventView, Outbox, ReadError};
 use tokio::sync::oneshot;
 
 use super::{Expected, Known, ROOM, Violation, World};
 
+/// Of the events one in so many is read by a check that reads a sample.
+const SAMPLE: u64 = 6;
+
+/// What a check reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looks {
+    /// Some of the events, others each time.
+    Sample,
+    /// Every event, and the lists.
+    All,
+}
+
+type Listed = BTreeMap<(EventId, EndpointId), Status>;
+
 impl World {
     /// Holds the model against the store, unless the disk is about to fail a read.
-    pub(super) fn check(&mut self) -> Result<(), Violation> {
+    pub(super) fn check(&mut self, what: Looks) -> Result<(), Violation> {
         if self.machine.disk.is_harmed() {
             return Ok(());
         }
@@ -20,7 +37,9 @@ impl World {
         };
         let outbox = &process.store.outbox;
         {
-            let state = process.store.shared.index.read();
+            // Not as a reader, whose holds are measured.
+            let index = process.store.shared.index.of_writer();
+            let state = index.read();
             state.check().map_err(|error| error.to_string())?;
             let unknown = state.unknown - process.unknown;
             ensure!(unknown == 0, "{unknown} records are unknown");
@@ -36,10 +55,66 @@ impl World {
             "a read held the index for {} rows",
             status.holds.most_rows
         );
+        self.checks += 1;
+        let mut listed = BTreeMap::new();
         for (id, known) in &self.known {
-            check_event(*id, known, outbox.event(*id))?;
+            if what == Looks::Sample && (known.number + self.checks) % SAMPLE != 0 {
+                continue;
+            }
+            let found = outbox.event(*id);
+            if let Ok(view) = &found {
+                let found = view.deliveries.iter().filter(|found| is_listed(found));
+                listed.extend(found.map(|at| ((*id, at.endpoint.clone()), at.status)));
+            }
+            check_event(*id, known, found)?;
+        }
+        match what {
+            Looks::Sample => Ok(()),
+            Looks::All => self.check_lists(outbox, &listed),
+        }
+    }
+
+    /// The lists of deliveries say what the events themselves say.
+    fn check_lists(&self, outbox: &Outbox, events_say: &Listed) -> Result<(), Violation> {
+        let statuses = [
+            None,
+            Some(Status::Pending),
+            Some(Status::Held),
+            Some(Status::Dead),
+        ];
+        for status in statuses {
+            let mut expected = events_say.clone();
+            expected.retain(|_, found| status.is_none_or(|status| status == *found));
+            let listed = self.listed(outbox, status)?;
+            ensure!(
+                listed == expected,
+                "the list of deliveries ({status:?}) says {listed:?}, the events say \
+                 {expected:?}"
+            );
         }
         Ok(())
+    }
+
+    /// What is listed of the events that the model knows.
+    fn listed(&self, outbox: &Outbox, status: Option<Status>) -> Result<Listed, Violation> {
+        let filter = DeliveryFilter {
+            status,
+            ..DeliveryFilter::default()
+        };
+        let (mut listed, mut cursor) = (BTreeMap::new(), None);
+        loop {
+            let page = outbox.deliveries(&filter, cursor.as_ref(), 100);
+            let page = page.map_err(|error| format!("deliveries cannot be listed: {error}"))?;
+            for found in page.items {
+                if self.known.contains_key(&found.event) && is_listed(&found) {
+                    listed.insert((found.event, found.endpoint), found.status);
+                }
+            }
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(listed),
+            }
+        }
     }
 
     /// Everything is healed: all that can finish does, within bounded work.
@@ -80,11 +155,11 @@ impl World {
             let wait = wake.map_or(1000, |at| at.saturating_sub(mono).as_millis() as u64 + 1);
             self.pass(wait.clamp(1, 3_600_000));
         }
-        self.check()?;
+        self.check(Looks::All)?;
         self.stop(true)?;
         self.start()?;
         ensure!(self.process.is_some(), "a healed machine does not start");
-        self.check()
+        self.check(Looks::All)
     }
 
     fn enable_all(&mut self) {
@@ -121,6 +196,12 @@ impl World {
         let stats = process.engine.stats();
         format!("{:?}, {stats:?}", process.store.outbox.status().deliveries)
     }
+}
+
+/// What is open at a deleted endpoint is shown as dead at once, and listed as such only once it
+/// was made so.
+fn is_listed(delivery: &DeliveryView) -> bool {
+    delivery.reason != Some(Reason::EndpointDeleted)
 }
 
 fn check_event(

@@ -167,6 +167,7 @@ impl World {
     }
 
     pub(super) fn answered(&mut self) -> Result<(), Violation> {
+        self.crowd_answered()?;
         let Some(process) = &mut self.process else {
             return Ok(());
         };
