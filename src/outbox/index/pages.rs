@@ -14,12 +14,13 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Past this a page is split; well under sled's blob threshold of about 7 KiB.
+/// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
+/// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
 const PAGE_MAX: usize = 4096;
 /// How full the pages of a split are made: most keys grow at the end.
 const PAGE_FILL: usize = 3600;
-/// The longest entry: four times what the longest row needs.
-const ENTRY_MAX: usize = 4096;
+/// What an entry takes besides its key and value.
+const ENTRY_FRAMING: usize = 6;
 /// The key of the first page. Every entry's key is larger.
 const FIRST: &[u8] = &[0];
 
@@ -316,7 +317,7 @@ fn write_pages(bound: &[u8], merged: BTreeMap<&[u8], &[u8]>, existed: bool, batc
     }
     let size: usize = merged
         .iter()
-        .map(|(key, value)| key.len() + value.len() + 4)
+        .map(|(key, value)| key.len() + value.len() + ENTRY_FRAMING)
         .sum();
     let fill = if size + 4 <= PAGE_MAX {
         PAGE_MAX
@@ -325,13 +326,13 @@ fn write_pages(bound: &[u8], merged: BTreeMap<&[u8], &[u8]>, existed: bool, batc
     };
     let (mut page_key, mut page) = (bound.to_vec(), vec![0; 4]);
     for (key, value) in merged {
-        if page.len() > 4 && page.len() + key.len() + value.len() + 4 > fill {
+        if page.len() > 4 && page.len() + key.len() + value.len() + ENTRY_FRAMING > fill {
             finish_page(&page_key, page, batch);
             (page_key, page) = (key.to_vec(), vec![0; 4]);
         }
-        debug_assert!(key.len() + value.len() <= ENTRY_MAX);
+        // Names in keys are of a few hundred bytes, and a request makes no row of 4 GiB.
         page.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        page.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        page.extend_from_slice(&(value.len() as u32).to_le_bytes());
         page.extend_from_slice(key);
         page.extend_from_slice(value);
     }
@@ -367,9 +368,10 @@ fn entries(page: &[u8]) -> Result<impl Iterator<Item = Entry<'_>>, PagesError> {
 
 fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (key_len, rest) = bytes.split_first_chunk::<2>()?;
-    let (value_len, rest) = rest.split_first_chunk::<2>()?;
+    let (value_len, rest) = rest.split_first_chunk::<4>()?;
     let (key, rest) = rest.split_at_checked(u16::from_le_bytes(*key_len).into())?;
-    let (value, rest) = rest.split_at_checked(u16::from_le_bytes(*value_len).into())?;
+    let value_len = u32::from_le_bytes(*value_len) as usize;
+    let (value, rest) = rest.split_at_checked(value_len)?;
     Some((key, value, rest))
 }
 
