@@ -226,7 +226,7 @@ fn leaves_alone(home: &Home, fill: impl FnOnce(u64), left: impl Fn() -> u64) {
         accepted += 1;
         assert!(accepted < 100, "10 MiB took 50 MB");
     }
-    let says = "no room for the next segment of the log";
+    let says = "nothing is accepted until there is room for the next segment of the log";
     daemon.wait_log(says);
     let passes = || daemon.metric("outboxd_cleaning_passes_total");
     let (before, began, written) = (passes(), left(), daemon.written());
