@@ -159,7 +159,7 @@ fn stored(out: &mut Exposition, status: &Status) {
         ),
         (
             "outboxd_unknown_records_total",
-            "Records of the log that spoke of something unknown, as after damage.",
+            "Records that spoke of something unknown: forgotten since, or lost to damage.",
             outbox.unknown_records,
         ),
         (

@@ -282,6 +282,7 @@ mod tests {
             Refused::DiskLow,
             Refused::NoInodes,
             Refused::NoSpare,
+            Refused::IndexBehind,
             Refused::Failed,
             Refused::ShuttingDown,
         ] {
