@@ -121,14 +121,19 @@ impl Stuck {
         let in_flight = || daemon.status()["backlog"]["in_flight"].as_u64();
         // They have all come back, or count as in flight until they are stored.
         let sent = self.receiver.seen().len();
+        let before = Stuck::passes(daemon);
         let share = daemon.cpu_share(|| {
-            let before = Stuck::passes(daemon);
+            // To ask costs it something, too.
+            let mut looks = 0;
             wait_for(
-                || (Stuck::passes(daemon) >= before + 5.0).then_some(()),
+                || {
+                    looks += 1;
+                    (looks % 40 == 0 && Stuck::passes(daemon) >= before + 5.0).then_some(())
+                },
                 || format!("cleaning is not served: {:?}", in_flight()),
             );
         });
-        assert!(share < 0.5, "it uses {share} of a core while it waits");
+        assert!(share < 0.25, "it uses {share} of a core while it waits");
         assert_eq!(daemon.tcp.get("/healthz").status, 200);
         daemon
             .tcp
