@@ -21,7 +21,15 @@ impl World {
             4 => plan("write", Fault::Write),
             5 => plan("sync", Fault::Sync),
             6 if !self.without.has("kill") => disk.plan(Fault::Crash, soon),
-            7 if !self.without.has("kill") => disk.plan(Fault::CrashInWrite, soon / 3),
+            7 if !self.without.has("kill") => {
+                if b % 48 < 24 {
+                    // The batch of some large request is torn.
+                    self.accept_many(a / 16);
+                    disk.plan(Fault::CrashInWrite, soon % 2);
+                } else {
+                    disk.plan(Fault::CrashInWrite, soon / 3);
+                }
+            }
             8 if !self.without.has("short") => disk.set_short_writes(true),
             9 => disk.heal(),
             10 if !self.without.has("kill") => self.die(false),

@@ -6,9 +6,11 @@ use outboxd::domain::event::{EventType, NewEvent, Payload, Tenant};
 use outboxd::outbox::EventFilter;
 use outboxd::outbox::index::HOLD_ROWS;
 use outboxd::outbox::request::Request;
+use rand::RngExt;
 use tokio::sync::oneshot;
 
 use super::{Crowd, Violation, World};
+use crate::store::disk::Fault;
 
 /// More than reads may take under one lock.
 const CROWD: usize = 2 * HOLD_ROWS as usize + 200;
@@ -37,6 +39,10 @@ impl World {
         process.store.writer.enqueue(request);
         self.crowd = Crowd::Asked(answer);
         self.counts.crowds += 1;
+        let (is_torn, calls) = (self.rng.random_bool(0.3), self.rng.random_range(0..2));
+        if is_torn && !self.without.has("kill") {
+            self.machine.disk.plan(Fault::CrashInWrite, calls);
+        }
         self.turn()?;
         if matches!(self.crowd, Crowd::Accepted) && !self.machine.disk.is_harmed() {
             let count = self.count_crowd()?;

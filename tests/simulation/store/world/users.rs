@@ -25,6 +25,15 @@ impl World {
             0 => 1 + b as usize % BATCH,
             _ => 1,
         };
+        self.hand_in(count, a, b);
+    }
+
+    /// A request of as many events as there may be.
+    pub(super) fn accept_many(&mut self, a: u32) {
+        self.hand_in(BATCH, a, 1);
+    }
+
+    fn hand_in(&mut self, count: usize, a: u32, b: u32) {
         let mut events = Vec::new();
         for n in 0..count {
             let number = self.next_number;
