@@ -142,6 +142,8 @@ fn show(report: &Report, daemon: &Daemon, mut alone: Vec<f64>, mut beside: Vec<f
     plain("reads meanwhile", read as f64, "");
     let held = metric(daemon, "outboxd_index_read_hold_seconds_max");
     plain("a read held the index at most", held * 1e3, "ms");
+    let cpu = metric(daemon, "outboxd_index_read_hold_cpu_seconds_max");
+    plain("of the CPU it took at most", cpu * 1e3, "ms");
     let long = metric(daemon, "outboxd_index_read_holds_long_total");
     let holds = metric(daemon, "outboxd_index_read_holds_total");
     plain(

@@ -226,6 +226,12 @@ fn holds(out: &mut Exposition, status: &Status) {
         holds.longest.as_secs_f64(),
     );
     out.single(
+        "outboxd_index_read_hold_cpu_seconds_max",
+        "gauge",
+        "The most CPU time that one such hold has taken since the start.",
+        holds.longest_cpu.as_secs_f64(),
+    );
+    out.single(
         "outboxd_index_read_hold_rows_max",
         "gauge",
         "The most rows that were read in one such hold since the start.",

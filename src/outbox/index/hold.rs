@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::rows_read::rows_read;
 use super::state::State;
 
@@ -118,6 +120,7 @@ impl Readers {
         let state = self.0.read();
         Hold {
             began: Instant::now(),
+            cpu_began: cpu_time(),
             first_row: rows_read(),
             asked: Cell::new(0),
             holds: &self.0.shared.holds,
@@ -132,6 +135,7 @@ impl Readers {
             count: holds.count.load(Relaxed),
             long: holds.long.load(Relaxed),
             longest: Duration::from_nanos(holds.longest_ns.load(Relaxed)),
+            longest_cpu: Duration::from_nanos(holds.longest_cpu_ns.load(Relaxed)),
             most_rows: holds.most_rows.load(Relaxed),
         }
     }
@@ -140,6 +144,7 @@ impl Readers {
 /// The index's lock, held by a reader.
 pub struct Hold<'a> {
     began: Instant,
+    cpu_began: Duration,
     first_row: u64,
     asked: Cell<u32>,
     holds: &'a Holds,
@@ -172,7 +177,8 @@ impl Deref for Hold<'_> {
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        self.holds.note(self.began.elapsed(), self.rows());
+        let cpu = cpu_time().saturating_sub(self.cpu_began);
+        self.holds.note(self.began.elapsed(), cpu, self.rows());
     }
 }
 
@@ -182,24 +188,35 @@ struct Holds {
     count: AtomicU64,
     long: AtomicU64,
     longest_ns: AtomicU64,
+    longest_cpu_ns: AtomicU64,
     most_rows: AtomicU64,
 }
 
 impl Holds {
-    fn note(&self, took: Duration, rows: u64) {
+    fn note(&self, took: Duration, cpu: Duration, rows: u64) {
         self.count.fetch_add(1, Relaxed);
         if took > LONG {
             self.long.fetch_add(1, Relaxed);
         }
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        // Mostly neither is a new maximum, and a load is cheaper.
-        if nanos > self.longest_ns.load(Relaxed) {
-            self.longest_ns.fetch_max(nanos, Relaxed);
-        }
-        if rows > self.most_rows.load(Relaxed) {
-            self.most_rows.fetch_max(rows, Relaxed);
-        }
+        let nanos = |took: Duration| u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        raise(&self.longest_ns, nanos(took));
+        raise(&self.longest_cpu_ns, nanos(cpu));
+        raise(&self.most_rows, rows);
     }
+}
+
+/// Mostly it is no new maximum, and a load is cheaper.
+fn raise(most: &AtomicU64, to: u64) {
+    if to > most.load(Relaxed) {
+        most.fetch_max(to, Relaxed);
+    }
+}
+
+/// What this thread has had of the CPU.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
 }
 
 /// How reads have held the index's lock since the start.
@@ -209,6 +226,9 @@ pub struct HoldsView {
     /// Of these the ones that took longer than 2 ms.
     pub long: u64,
     pub longest: Duration,
+    /// The most CPU time that one hold has taken: the rest of [`HoldsView::longest`] is waiting
+    /// for the disk or the CPU.
+    pub longest_cpu: Duration,
     /// The most rows that were read under one hold.
     pub most_rows: u64,
 }

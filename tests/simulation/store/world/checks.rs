@@ -58,7 +58,7 @@ impl World {
         self.checks += 1;
         let mut listed = BTreeMap::new();
         for (id, known) in &self.known {
-            if what == Looks::Sample && (known.number + self.checks) % SAMPLE != 0 {
+            if what == Looks::Sample && !(known.number + self.checks).is_multiple_of(SAMPLE) {
                 continue;
             }
             let found = outbox.event(*id);
