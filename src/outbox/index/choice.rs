@@ -59,7 +59,11 @@ impl Choice {
         let mut walks: Vec<_> = self
             .ranges(stored, position)
             .into_iter()
-            .map(|(list, from, to)| (list, state.entries.scan(&from, &to, false).peekable()))
+            .map(|(list, from, to)| {
+                // With those that were removed: a walk over many of them lets go, too.
+                let mut scan = state.entries.scan(&from, &to, false);
+                (list, std::iter::from_fn(move || scan.step()).peekable())
+            })
             .collect();
         // Of one event the rows of other endpoints may still come: it is done with all the same.
         let mut done = position;
@@ -85,6 +89,7 @@ impl Choice {
                 return Ok(None);
             };
             let (list, entry) = (*list, walk.next());
+            let is_there = matches!(&entry, Some(Ok((_, Some(_)))));
             let whose = match (list, entry) {
                 (None, Some(Ok((key, _)))) => keys::endpoint_of(&key).ok_or(PagesError::Damaged)?,
                 _ => self.no,
@@ -93,7 +98,7 @@ impl Choice {
             if whose >= self.no {
                 done = id.0.saturating_add(1);
             }
-            if whose == self.no && self.wants(state, stored, list, id)? {
+            if is_there && whose == self.no && self.wants(state, stored, list, id)? {
                 found.push(id);
             }
             if state.is_spent() {

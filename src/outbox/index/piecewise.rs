@@ -6,7 +6,7 @@ use crate::domain::event::EventId;
 use crate::outbox::record::DeliveryRow;
 
 use super::hold::Readers;
-use super::keys;
+use super::keys::{self, List};
 use super::pages::PagesError;
 use super::rows;
 use super::rows_read::count_row;
@@ -20,10 +20,43 @@ impl Readers {
         let end = keys::end_of(&from);
         'pieces: loop {
             let hold = self.read();
-            for entry in hold.entries.scan(&from, &end, false) {
+            let mut scan = hold.entries.scan(&from, &end, false);
+            while let Some(entry) = scan.step() {
                 let (key, value) = entry?;
-                let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
-                found.push((no, rows::decode(&value).map_err(|_| PagesError::Damaged)?));
+                if let Some(value) = value {
+                    let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
+                    found.push((no, rows::decode(&value).map_err(|_| PagesError::Damaged)?));
+                }
+                if hold.is_spent() {
+                    from = key.into_owned();
+                    from.push(0);
+                    continue 'pieces;
+                }
+            }
+            return Ok(found);
+        }
+    }
+
+    /// The oldest events of an endpoint's list, at most so many.
+    pub fn oldest_of(
+        &self,
+        list: List,
+        no: EndpointNo,
+        most: usize,
+    ) -> Result<Vec<EventId>, PagesError> {
+        let mut found = Vec::new();
+        let mut from = keys::list_of(list, no);
+        let end = keys::end_of(&from);
+        'pieces: loop {
+            let hold = self.read();
+            let mut scan = hold.entries.scan(&from, &end, false);
+            while found.len() < most
+                && let Some(entry) = scan.step()
+            {
+                let (key, value) = entry?;
+                if value.is_some() {
+                    found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+                }
                 if hold.is_spent() {
                     from = key.into_owned();
                     from.push(0);

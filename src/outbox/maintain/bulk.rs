@@ -17,7 +17,7 @@ use crate::outbox::handle::Shared;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::rows::{self, EventRow};
-use crate::outbox::index::{PagesError, State, count_row};
+use crate::outbox::index::{PagesError, Readers};
 use crate::outbox::maintain::{Asked, Cut, Requests};
 use crate::outbox::record::{JobRow, JobWork};
 use crate::outbox::request::Step;
@@ -108,15 +108,16 @@ impl Bulk {
             let state = self.shared.index.read();
             state.sums.deleted.iter().copied().collect()
         };
-        let mut state = self.shared.index.read();
         for no in deleted {
-            count_row();
-            let Some(stored) = state.endpoints.get(&no) else {
+            let totals = {
+                let state = self.shared.index.read();
+                state.endpoints.get(&no).map(|stored| stored.totals)
+            };
+            let Some(totals) = totals else {
                 continue;
             };
-            let totals = &stored.totals;
             if totals.pending + totals.held > 0 {
-                let ids = first_of(&state, List::Open, no, BATCH)?;
+                let ids = self.shared.index.oldest_of(List::Open, no, BATCH)?;
                 steps.push(Step::MakeDead {
                     reason: Reason::EndpointDeleted,
                     deliveries: ids.into_iter().map(|id| (no, id)).collect(),
@@ -127,12 +128,7 @@ impl Bulk {
             if steps.len() >= LOOKS {
                 break;
             }
-            if state.is_spent() {
-                drop(state);
-                state = self.shared.index.read();
-            }
         }
-        drop(state);
         take(steps, writer)
     }
 
@@ -153,32 +149,31 @@ impl Bulk {
                 self.max_size.saturating_sub(state.pending_bytes()),
             )
         };
-        let mut state = self.shared.index.read();
         for no in backlogged {
-            count_row();
-            let stored = state.endpoints.get(&no);
-            if let Some(stored) = stored.filter(|stored| stored.is_taking()) {
-                let pending = stored.totals.pending_bytes;
-                // One always goes when nothing else is under way, however large it is.
-                let idle = stored.totals.pending == 0;
-                if idle || pending <= self.share / 2 {
-                    let most = self.share.saturating_sub(pending).min(room);
-                    let (ids, bytes) = releasable(&state, no, most, idle)?;
-                    if !ids.is_empty() {
-                        room = room.saturating_sub(bytes);
-                        steps.push(Step::Release { no, ids });
-                    }
-                }
+            let totals = {
+                let state = self.shared.index.read();
+                let stored = state.endpoints.get(&no);
+                let taking = stored.filter(|stored| stored.is_taking());
+                taking.map(|stored| stored.totals)
+            };
+            let Some(totals) = totals else {
+                continue;
+            };
+            // One always goes when nothing else is under way, however large it is.
+            let idle = totals.pending == 0;
+            if !idle && totals.pending_bytes > self.share / 2 {
+                continue;
+            }
+            let most = self.share.saturating_sub(totals.pending_bytes).min(room);
+            let (ids, bytes) = releasable(&self.shared.index, no, most, idle)?;
+            if !ids.is_empty() {
+                room = room.saturating_sub(bytes);
+                steps.push(Step::Release { no, ids });
             }
             if steps.len() >= LOOKS {
                 break;
             }
-            if state.is_spent() {
-                drop(state);
-                state = self.shared.index.read();
-            }
         }
-        drop(state);
         take(steps, writer)
     }
 
@@ -301,30 +296,16 @@ fn take(steps: Vec<Step>, writer: &mut dyn Asked) -> Result<Rest, Cut> {
     Ok(Some(Duration::ZERO))
 }
 
-/// The oldest deliveries of a list.
-fn first_of(
-    state: &State,
-    list: List,
-    no: EndpointNo,
-    most: usize,
-) -> Result<Vec<EventId>, PagesError> {
-    let prefix = keys::list_of(list, no);
-    let entries = state.entries.scan(&prefix, &keys::end_of(&prefix), false);
-    entries
-        .take(most)
-        .map(|entry| keys::event_of(&entry?.0).ok_or(PagesError::Damaged))
-        .collect()
-}
-
 /// The oldest held deliveries whose bodies come to `most` bytes, and these bytes. With
 /// `idle` at least one.
 fn releasable(
-    state: &State,
+    index: &Readers,
     no: EndpointNo,
     most: u64,
     idle: bool,
 ) -> Result<(Vec<EventId>, u64), PagesError> {
-    let mut ids = first_of(state, List::Held, no, BATCH)?;
+    let mut ids = index.oldest_of(List::Held, no, BATCH)?;
+    let state = index.read();
     let (mut bytes, mut fits) = (0, 0);
     for id in &ids {
         let Some(entry) = state.entries.get(&keys::event(*id))? else {

@@ -258,12 +258,15 @@ impl Cleaner {
         let state = self.shared.index.read();
         let mut found = Vec::new();
         let end = keys::end_of(keys::ERASED);
-        for entry in state.entries.scan(&keys::erased(from), &end, false) {
+        let mut scan = state.entries.scan(&keys::erased(from), &end, false);
+        while let Some(entry) = scan.step() {
             let (key, value) = entry?;
             let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
-            let row: ErasedEntry = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
-            if row.done && row.at < until.as_millis() {
-                found.push(id);
+            if let Some(value) = value {
+                let row: ErasedEntry = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+                if row.done && row.at < until.as_millis() {
+                    found.push(id);
+                }
             }
             if found.len() >= STEP_EVENTS || state.is_spent() {
                 return Ok((found, Some(EventId(id.0.saturating_add(1)))));
@@ -276,22 +279,31 @@ impl Cleaner {
     /// `until`, and the key to go on from: no more than it takes for `bytes` to come free.
     /// `None` if there are none.
     fn oldest(&self, from: &[u8], end: End, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
-        let state = self.shared.index.read();
-        let mut found = Vec::with_capacity(STEP_EVENTS);
-        let (mut next, mut free, mut deliveries) = (Vec::new(), 0, 0);
+        let (mut found, mut next) = (Vec::with_capacity(STEP_EVENTS), from.to_vec());
+        let (mut free, mut deliveries) = (0, 0);
         let to = keys::finished(end, until, EventId(0));
-        for entry in state.entries.scan(from, &to, false).take(STEP_EVENTS) {
-            let (key, _) = entry?;
-            let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
-            let weight = weight_of(&state, id)?;
-            free += weight.bytes;
-            deliveries += weight.deliveries;
-            found.push(id);
-            next = key.into_owned();
-            next.push(0);
-            if free >= bytes || deliveries >= STEP_DELIVERIES || state.is_spent() {
-                break;
+        'pieces: loop {
+            let state = self.shared.index.read();
+            let mut scan = state.entries.scan(&next, &to, false);
+            while let Some(entry) = scan.step() {
+                let (key, value) = entry?;
+                if value.is_some() {
+                    let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+                    let weight = weight_of(&state, id)?;
+                    free += weight.bytes;
+                    deliveries += weight.deliveries;
+                    found.push(id);
+                }
+                next = key.into_owned();
+                next.push(0);
+                if free >= bytes || deliveries >= STEP_DELIVERIES || found.len() >= STEP_EVENTS {
+                    break 'pieces;
+                }
+                if state.is_spent() {
+                    continue 'pieces;
+                }
             }
+            break;
         }
         Ok((!found.is_empty()).then_some((found, next)))
     }
@@ -359,11 +371,14 @@ impl Cleaner {
         while self.shared.index.read().segments.below(start.0) > found.len() as u64 {
             let state = self.shared.index.read();
             let mut last = None;
-            for entry in state.entries.scan(&from, &end, false) {
+            let mut scan = state.entries.scan(&from, &end, false);
+            while let Some(entry) = scan.step() {
                 let (key, value) = entry?;
-                let row: EventRow<'_> = rows::decode(&value)?;
-                if row.lsn < start.0 {
-                    found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+                if let Some(value) = value {
+                    let row: EventRow<'_> = rows::decode(&value)?;
+                    if row.lsn < start.0 {
+                        found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+                    }
                 }
                 last = Some(key.into_owned());
                 if state.is_spent() {

@@ -15,6 +15,7 @@ use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Shared;
 use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::overlay::Scan;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{HOLD_ROWS, PagesError, Readers, State, StoredEndpoint};
@@ -166,7 +167,8 @@ impl Held {
         let past = cut.as_millis().saturating_add(1).saturating_add(ahead);
         let past = EventId(u128::from(past) << 80);
         let (from, to) = (keys::listed(list, no, from), keys::listed(list, no, past));
-        for entry in state.entries.scan(&from, &to, false) {
+        let mut scan = state.entries.scan(&from, &to, false);
+        while let Some(entry) = scan.step() {
             let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
             if let Some(row) = state.delivery_row(id, no)? {
                 let delivery = row.delivery().ok_or(PagesError::Damaged)?;
@@ -188,7 +190,7 @@ impl Held {
     /// The oldest events from `from` on of which all that is open is held: no more than it
     /// takes for `bytes` to come free. `None` if there are none.
     pub(super) fn oldest_held(&self, from: EventId, bytes: u64) -> Result<Option<Oldest>, Cut> {
-        let candidates = self.oldest_listed(from)?;
+        let (candidates, next) = self.oldest_listed(from)?;
         let mut oldest = Oldest {
             deliveries: Vec::new(),
             events: Vec::new(),
@@ -197,7 +199,7 @@ impl Held {
         };
         for id in candidates {
             if oldest.bytes >= bytes || oldest.deliveries.len() >= BATCH {
-                break;
+                return Ok(Some(oldest));
             }
             oldest.next = EventId(id.0.saturating_add(1));
             if let Some(held) = held_everywhere(&self.shared.index, id)? {
@@ -207,12 +209,13 @@ impl Held {
                 oldest.deliveries.extend(deliveries);
             }
         }
+        oldest.next = next;
         Ok((oldest.next > from).then_some(oldest))
     }
 
-    /// The oldest events from `from` on that are on the lists of what is held, in order: as
-    /// many as one look allows.
-    fn oldest_listed(&self, from: EventId) -> Result<Vec<EventId>, Cut> {
+    /// The oldest events from `from` on that are on the lists of what is held, in order, and
+    /// where to go on: as many as one look allows, which may be none.
+    fn oldest_listed(&self, from: EventId) -> Result<(Vec<EventId>, EventId), Cut> {
         let mut firsts = self.first_held(from)?;
         // The endpoints from there on have nothing older.
         let beyond = firsts.get(WALKS).map(|(id, _)| *id);
@@ -227,35 +230,42 @@ impl Held {
             let prefix = keys::list_of(list, *no);
             let from = keys::listed(list, *no, from);
             let mut walk = state.entries.scan(&from, &keys::end_of(&prefix), false);
-            if let Some(entry) = walk.next() {
-                let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
-                heads.push(Reverse((id, *no)));
+            if let Some(entry) = walk.step() {
+                let (key, value) = entry?;
+                let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+                heads.push(Reverse((id, *no, value.is_some())));
                 walks.insert(*no, walk);
             }
         }
-        let mut ids: Vec<EventId> = Vec::new();
-        while let Some(Reverse((id, no))) = heads.pop() {
-            if beyond.is_some_and(|beyond| id > beyond) {
-                break;
+        let (mut ids, mut at): (Vec<EventId>, _) = (Vec::new(), from);
+        while let Some(Reverse((id, no, is_listed))) = heads.pop() {
+            // Of several endpoints' lists the same event comes one time after the other.
+            if id > at && (ids.len() >= BATCH || state.is_spent()) {
+                return Ok((ids, id));
             }
-            // Of several endpoints' lists they come one after the other.
-            if ids.last() != Some(&id) {
-                // The next event is the next look's: of this one nothing is left.
-                if ids.len() >= BATCH || (!ids.is_empty() && state.is_spent()) {
-                    break;
-                }
+            if beyond.is_some_and(|beyond| id > beyond) {
+                return Ok((ids, id));
+            }
+            at = id;
+            if is_listed && ids.last() != Some(&id) {
                 ids.push(id);
             }
-            if let Some(entry) = walks.get_mut(&no).and_then(Iterator::next) {
-                let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
-                heads.push(Reverse((id, no)));
+            if let Some(entry) = walks.get_mut(&no).and_then(Scan::step) {
+                let (key, value) = entry?;
+                let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+                heads.push(Reverse((id, no, value.is_some())));
             }
         }
-        Ok(ids)
+        // That was all; what came meanwhile is for the next look.
+        let next = ids
+            .last()
+            .map_or(from, |id| EventId(id.0.saturating_add(1)));
+        Ok((ids, next))
     }
 
-    /// The first held delivery from an event on of each endpoint that has one, oldest first. A
-    /// piece at a time: the writer must not wait for thousands of endpoints.
+    /// Where the list of each endpoint with something held begins, from an event on, oldest
+    /// first: there may be something there that was removed. A piece at a time: the writer must
+    /// not wait for thousands of endpoints.
     fn first_held(&self, from: EventId) -> Result<Vec<(EventId, EndpointNo)>, Cut> {
         let index = &self.shared.index;
         let endpoints = index.endpoints_where(|stored| list_of(stored).is_some());
@@ -268,7 +278,7 @@ impl Held {
                 };
                 let end = keys::end_of(&keys::list_of(list, *no));
                 let begin = keys::listed(list, *no, from);
-                if let Some(entry) = state.entries.scan(&begin, &end, false).next() {
+                if let Some(entry) = state.entries.scan(&begin, &end, false).step() {
                     let id = keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?;
                     firsts.push((id, *no));
                 }
