@@ -53,7 +53,8 @@ fn many_worlds_keep_the_rules() {
 }
 
 /// `OUTBOXD_SIM_HISTORIES` says how many, `OUTBOXD_SIM_STEPS` how long, `OUTBOXD_SIM_FROM`
-/// where to begin; `OUTBOXD_SIM_SEED` and `OUTBOXD_SIM_WITHOUT` replay one.
+/// where to begin, so that several processes can share many histories; `OUTBOXD_SIM_SEED` and
+/// `OUTBOXD_SIM_WITHOUT` replay one.
 #[test]
 fn the_store_keeps_its_promise_on_a_machine_that_fails() {
     let steps = number("OUTBOXD_SIM_STEPS").unwrap_or(250);

@@ -14,6 +14,9 @@ use super::checks::Looks;
 use super::engine::policy;
 use super::{Crowd, Expected, Known, Process, ROOM, Violation, World};
 
+/// After one start in so many everything is read.
+const FULL_CHECK: u64 = 8;
+
 impl World {
     pub(super) fn start(&mut self) -> Result<(), Violation> {
         let started = self.machine.start();
@@ -66,7 +69,7 @@ impl World {
         });
         self.carry_out(commands);
         self.resolve_doubts()?;
-        match self.machine.lives.is_multiple_of(4) {
+        match self.machine.lives.is_multiple_of(FULL_CHECK) {
             true => self.check(Looks::All),
             false => self.check(Looks::Sample),
         }
