@@ -47,6 +47,8 @@ impl World {
         if matches!(self.crowd, Crowd::Accepted) && !self.machine.disk.is_harmed() {
             let count = self.count_crowd()?;
             ensure!(count == CROWD, "{count} of a crowd of {CROWD} are listed");
+            // A list of the other events passes over all of them.
+            self.all_events()?;
         }
         Ok(())
     }

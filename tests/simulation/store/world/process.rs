@@ -109,7 +109,7 @@ impl World {
 
     /// All events by the numbers in their types; `None` if the disk kept them from being
     /// read.
-    fn all_events(&mut self) -> Result<Option<HashMap<u64, EventId>>, Violation> {
+    pub(super) fn all_events(&mut self) -> Result<Option<HashMap<u64, EventId>>, Violation> {
         let Some(process) = &self.process else {
             return Ok(None);
         };
