@@ -41,7 +41,7 @@ use super::machine::{IndexFiles, Machine, SimClock, Store};
 /// The endpoints of a history.
 const ENDPOINTS: usize = 4;
 /// How many histories meet a crowd.
-const CROWDED: f64 = 0.05;
+const CROWDED: f64 = 0.08;
 /// What a disk has room for, in bytes.
 const ROOM: u64 = 1 << 20;
 

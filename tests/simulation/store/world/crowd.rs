@@ -9,7 +9,7 @@ use outboxd::outbox::request::Request;
 use rand::RngExt;
 use tokio::sync::oneshot;
 
-use super::{Crowd, Violation, World};
+use super::{Crowd, ROOM, Violation, World};
 use crate::store::disk::Fault;
 
 /// More than reads may take under one lock.
@@ -40,6 +40,9 @@ impl World {
         self.crowd = Crowd::Asked(answer);
         self.counts.crowds += 1;
         let (is_torn, calls) = (self.rng.random_bool(0.3), self.rng.random_range(0..2));
+        // Otherwise nothing keeps it from being accepted and listed.
+        self.machine.disk.heal();
+        self.machine.disk.set_room(ROOM);
         if is_torn && !self.without.has("kill") {
             self.machine.disk.plan(Fault::CrashInWrite, calls);
         }
