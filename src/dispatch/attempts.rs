@@ -22,7 +22,7 @@ pub(super) struct Ended {
 pub(super) enum End {
     /// Judged by what came of it.
     Made(Attempt),
-    /// The event's body is damaged: what is told of the last attempt.
+    /// The event's body is damaged: what the last attempt ended with.
     Damaged(Attempt),
     /// The event was erased: there is nothing to tell.
     Erased,

@@ -1,5 +1,5 @@
 //! Seeing that the wall clock jumped. Nothing depends on it: ids rise whatever the clock
-//! does, and deadlines run on monotonic time. But whoever reads the log wants to know why
+//! does, and deadlines run on monotonic time. But a reader of the log wants to know why
 //! times look odd.
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The file system as the log uses it: a dozen calls behind two traits.
 //!
-//! [`SystemDisk`] is the real one. The simulation has another, which fails where it is told,
+//! [`SystemDisk`] is the real one. The simulation has another, which fails where the seed says,
 //! and loses what a power cut would lose. Everything above this line is the same code in
 //! both, so the seam is here and not above the log: segments, frames, recovery and the order
 //! of writes and syncs are what a simulation has to be able to break.

@@ -118,7 +118,7 @@ impl Shared {
         }
     }
 
-    /// Counts records that cannot be read any more.
+    /// Counts records that have become unreadable.
     pub fn count_damage(&self, records: u64) {
         self.gauges.damaged_records.fetch_add(records, Relaxed);
     }

@@ -129,7 +129,7 @@ pub fn rewrite(basis: &Basis<'_>, moving: &Moving, draft: &mut Draft) -> Result<
     }
 }
 
-/// The event's own body cannot be read any more. What is open of it can never be sent: it is
+/// The event's own body is unreadable for good. What is open of it can never be sent: it is
 /// dead, reason `damaged`. The event stays listed, without its body.
 fn lost(
     basis: &Basis<'_>,

@@ -41,7 +41,7 @@ struct Asked {
     /// The index is the one in use: its file may be compacted.
     in_use: bool,
     stop: bool,
-    /// This index is not used any more.
+    /// This index is no longer used.
     abandoned: bool,
     done: bool,
     rounds: u64,

@@ -32,7 +32,7 @@ impl Found {
     }
 }
 
-/// Acknowledged data that is not there any more.
+/// Acknowledged data that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {
     pub from: Lsn,
