@@ -222,7 +222,8 @@ impl World {
             self.rng.random_range(0..1 << 20_u32),
             self.rng.random_range(0..1 << 20_u32),
         );
-        if self.crowd_at == Some(self.counts.steps) && !self.without.has("crowd") {
+        let steps = self.counts.steps;
+        if self.crowd_at.take_if(|at| *at <= steps).is_some() && !self.without.has("crowd") {
             self.meet_crowd()?;
         }
         match kind {
