@@ -237,12 +237,15 @@ impl Held {
                 walks.insert(*no, walk);
             }
         }
-        let (mut ids, mut at): (Vec<EventId>, _) = (Vec::new(), from);
+        let (mut ids, mut at, mut passed): (Vec<EventId>, _, _) = (Vec::new(), from, 0);
         while let Some(Reverse((id, no, is_listed))) = heads.pop() {
-            // Of several endpoints' lists the same event comes one time after the other.
-            if id > at && (ids.len() >= BATCH || state.is_spent()) {
+            // Of several endpoints' lists the same event comes one time after the other. What the
+            // beginnings cost is not to be spent for a single event.
+            let is_enough = ids.len() >= BATCH || (passed >= WALKS && state.is_spent());
+            if id > at && is_enough {
                 return Ok((ids, id));
             }
+            passed += 1;
             if beyond.is_some_and(|beyond| id > beyond) {
                 return Ok((ids, id));
             }
