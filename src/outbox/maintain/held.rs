@@ -259,10 +259,13 @@ impl Held {
                 heads.push(Reverse((id, no, value.is_some())));
             }
         }
-        // That was all; what came meanwhile is for the next look.
-        let next = ids
-            .last()
-            .map_or(from, |id| EventId(id.0.saturating_add(1)));
+        // That was all of these endpoints. The others have nothing older than `beyond`.
+        let after = |id: EventId| EventId(id.0.saturating_add(1));
+        let passed = ids.last().map(|id| after(*id));
+        let next = match beyond {
+            Some(beyond) => passed.unwrap_or(after(from)).max(beyond),
+            None => passed.unwrap_or(from),
+        };
         Ok((ids, next))
     }
 
