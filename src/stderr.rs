@@ -198,7 +198,7 @@ impl Output {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes and then refuses, until it is told to take more.
+    /// Takes so many bytes and then refuses, until a test lets it take more.
     struct Limited {
         taken: Vec<u8>,
         room: usize,

@@ -88,7 +88,7 @@ impl Committer {
     }
 
     /// Writes again what else is wanted of the segments below `start`, and drops them if no
-    /// row of the index points there any more.
+    /// row of the index points there.
     fn drop_below(&mut self, start: Lsn, wanted: Wanted) -> Result<Placed, WriterError> {
         let endpoints = restate::to_keep(&self.index.read(), wanted.endpoints);
         let specs = &wanted.specs;

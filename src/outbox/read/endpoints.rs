@@ -55,7 +55,7 @@ impl Outbox {
         let totals = self.totals();
         let mut oldest: Option<Timestamp> = None;
         for no in &totals.waiting {
-            // An error reads as none: whoever acts on the entry meets it.
+            // An error reads as none: the attempt on the entry meets it again.
             let found = self.oldest_open(*no).unwrap_or_default();
             oldest = oldest.into_iter().chain(found).min();
         }

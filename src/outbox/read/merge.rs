@@ -122,7 +122,7 @@ impl<'a> Merge<'a> {
         self.behind = Some(no);
     }
 
-    /// Finds the newest of the list that is behind. Whether none is behind any more.
+    /// Finds the newest of the list that is behind. Answers whether none is left behind.
     fn catch_up(&mut self, hold: &Hold<'_>) -> Result<bool, ReadError> {
         let Some(no) = self.behind else {
             return Ok(true);

@@ -51,7 +51,7 @@ pub enum JobWork {
     Purge,
 }
 
-/// An event was erased: no answer shows its body or its attempts any more.
+/// An event was erased: no answer shows its body or its attempts from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct ErasedRow {
     pub id: u128,
