@@ -160,7 +160,12 @@ async fn serve_until_stopped(
     still_sound(&failed)?;
     drain(&stop, served, &mut dispatching).await;
     watching.abort();
-    let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+    let stopped = tokio::task::spawn_blocking(move || writer.join());
+    tokio::select! {
+        _ = stopped => {}
+        // It waits for a disk that hangs.
+        _ = failed.wait_for(Option::is_some) => {}
+    }
     still_sound(&failed)?;
     tracing::info!("stopped");
     Ok(())

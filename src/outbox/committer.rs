@@ -19,12 +19,15 @@ use crate::outbox::handle::Shared;
 use crate::outbox::index::{Flusher, Index, PagesError};
 use crate::outbox::log::{Batch, Committed, Log, LogError};
 use crate::outbox::record::Record;
+use crate::outbox::recovery::StartFlusher;
 use crate::outbox::request::{Commit, Notice, Placed};
+use crate::outbox::views::Refused;
 
+/// How long a frame of a large batch waits for the index to move along. If it cannot keep up,
+/// it grows in memory until nothing more is accepted ([`Limits::admit`]).
+const INDEX_WAIT: Duration = Duration::from_secs(1);
 /// How many bytes a batch takes in before it is written.
 pub const BATCH_BYTES: u64 = 4 << 20;
-/// sled is given up when it has not come back for so long.
-pub const SLED_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Why the writer cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +36,17 @@ pub enum WriterError {
     Log(#[from] LogError),
     #[error(transparent)]
     Index(#[from] PagesError),
-    #[error("sled has not answered for {} s", SLED_DEADLINE.as_secs())]
+    #[error("sled does not let go of the index")]
     SledHangs,
+    #[error("the index failed and could not be built anew: {0}")]
+    Renewal(String),
+}
+
+impl WriterError {
+    /// The index failed in a way that building it anew mends.
+    pub fn is_mended_by_renewal(&self) -> bool {
+        matches!(self, WriterError::Index(error) if !error.is_damage())
+    }
 }
 
 impl From<DecideError> for WriterError {
@@ -51,6 +63,7 @@ pub struct Parts {
     pub log: Log,
     pub index: Index,
     pub flusher: Flusher,
+    pub start_flusher: StartFlusher,
     pub limits: Limits,
     pub defaults: Defaults,
     pub shared: Arc<Shared>,
@@ -65,12 +78,15 @@ pub struct Committer {
     pub log: Log,
     pub index: Index,
     pub flusher: Flusher,
+    pub(super) start_flusher: StartFlusher,
     pub limits: Limits,
     pub defaults: Defaults,
     pub shared: Arc<Shared>,
     commits: UnboundedSender<Commit>,
     random: SmallRng,
     nudge: SyncSender<()>,
+    /// When the index was last built anew, by the clock that never jumps.
+    pub(super) renewed_at: Option<Duration>,
     /// An empty batch, when no draft has it.
     batch: Option<Batch>,
 }
@@ -82,12 +98,14 @@ impl Committer {
             log: parts.log,
             index: parts.index,
             flusher: parts.flusher,
+            start_flusher: parts.start_flusher,
             limits: parts.limits,
             defaults: parts.defaults,
             shared: parts.shared,
             commits: parts.commits,
             random: parts.random,
             nudge: parts.nudge,
+            renewed_at: None,
         }
     }
 
@@ -144,33 +162,17 @@ impl Committer {
         }
         draft.batch.clear();
         self.batch = Some(draft.batch);
-        self.flusher.breathe(false);
+        self.flusher.breathe(Duration::ZERO);
         Ok(placed)
     }
 
-    /// The batch is durable: the index takes it in, a frame under one lock, and what follows
-    /// from it is made known.
+    /// The batch is durable: the index takes it in, and what follows from it is made known.
     fn apply(&mut self, committed: Committed, draft: &mut Draft) -> Result<(), WriterError> {
         self.limits.wrote();
-        let mut frames = 0;
-        self.index.write().segments.begins(self.log.current_base());
-        for (end, records) in draft.batch.frames() {
-            let mut state = self.index.write();
-            for (offset, kind, head) in records {
-                let record = Record::decode(kind, head).map_err(|_| PagesError::Damaged)?;
-                state.apply(committed.lsn(offset).0, &record)?;
-            }
-            state.meta.applied = committed.lsn(end).0;
-            if std::mem::take(&mut state.sums.may_have_bulk_work) {
-                // One nudge waits already, or the thread is gone: either will do.
-                let _ = self.nudge.try_send(());
-            }
-            drop(state);
-            frames += 1;
-            if frames > 1 {
-                // Of many frames the index must not hold all in memory.
-                self.flusher.breathe(true);
-            }
+        match self.take_in(&committed, draft) {
+            // It is in the log, and so in the index that is built from it.
+            Err(error) if error.is_mended_by_renewal() => self.renew(&error)?,
+            taken => taken?,
         }
         let gauges = &self.shared.gauges;
         gauges.space_deaths.fetch_add(draft.space_deaths, Relaxed);
@@ -187,6 +189,36 @@ impl Committer {
             draft.commit.notices.push(notice);
         }
         Ok(())
+    }
+
+    /// The index takes the batch in, a frame under one lock.
+    fn take_in(&self, committed: &Committed, draft: &Draft) -> Result<(), WriterError> {
+        let mut frames = 0;
+        self.index.write().segments.begins(self.log.current_base());
+        for (end, records) in draft.batch.frames() {
+            let mut state = self.index.write();
+            for (offset, kind, head) in records {
+                let record = Record::decode(kind, head).map_err(|_| PagesError::Damaged)?;
+                state.apply(committed.lsn(offset).0, &record)?;
+            }
+            state.meta.applied = committed.lsn(end).0;
+            if std::mem::take(&mut state.sums.may_have_bulk_work) {
+                self.nudge();
+            }
+            drop(state);
+            frames += 1;
+            if frames > 1 {
+                // Of many frames the index should not hold all in memory.
+                self.flusher.breathe(INDEX_WAIT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the thread for bulk work that there may be some.
+    pub(super) fn nudge(&self) {
+        // One nudge waits already, or the thread is gone: either will do.
+        let _ = self.nudge.try_send(());
     }
 
     /// What the batch defines is in force from now on.
@@ -244,6 +276,17 @@ impl Committer {
             }
         }
         self.commit(draft)
+    }
+
+    /// Refuses what is asked for in a draft of which nothing is written.
+    pub fn refuse(&mut self, mut draft: Draft, why: &Refused) {
+        draft.refuse(why);
+        if !draft.commit.is_empty() {
+            // The receiver is gone only at the very end of a stop.
+            let _ = self.commits.send(draft.commit);
+        }
+        draft.batch.clear();
+        self.batch = Some(draft.batch);
     }
 
     /// Lets go of a draft of which nothing is written.

@@ -25,7 +25,7 @@ use crate::outbox::index::open::Place;
 use crate::outbox::index::{Flusher, Generations, Index, IndexFailure, Readers};
 use crate::outbox::log::{Log, LogOptions};
 use crate::outbox::maintain::{Bulk, Cleaner, Cut, Keep, Requests};
-use crate::outbox::recovery::{self, Recovered};
+use crate::outbox::recovery::{self, Recovered, StartFlusher};
 use crate::outbox::request::{Commits, Request};
 use crate::outbox::writer::Writer;
 
@@ -126,7 +126,8 @@ impl Outbox {
             options.cache_size,
         ));
         let (failed, failure) = watch::channel(None);
-        let start = |index: Index| start_flusher(index, &generations, &failed);
+        let (kept, told) = (generations.clone(), failed.clone());
+        let start: StartFlusher = Arc::new(move |index| start_flusher(index, &kept, &told));
         let Recovered {
             index,
             flusher,
@@ -153,6 +154,7 @@ impl Outbox {
             log,
             index,
             flusher,
+            start_flusher: start,
             limits: Limits::new(&options.limit_rules()),
             defaults: options.defaults,
             shared: shared.clone(),

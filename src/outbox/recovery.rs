@@ -13,13 +13,13 @@ use crate::outbox::directory::OpenError;
 use crate::outbox::disk::allocates_on_overwrite;
 use crate::outbox::handle::MET_MAX;
 use crate::outbox::index::open::Unusable;
-use crate::outbox::index::{Flusher, Generations, Index, PagesError, State};
+use crate::outbox::index::{Flusher, Generations, Index, PagesError, ROUND_DEADLINE, State};
 use crate::outbox::log::{Damage, DamageKind, Found, Log, LogError, Lsn, Replayed};
 use crate::outbox::record::Record;
 use crate::outbox::views::RecoveryKind;
 
 /// Starts what moves the index's overlay along.
-pub type StartFlusher<'a> = &'a dyn Fn(Index) -> io::Result<Flusher>;
+pub type StartFlusher = Arc<dyn Fn(Index) -> io::Result<Flusher> + Send + Sync>;
 
 /// Logs what opening the log found.
 pub fn report(found: &Found) {
@@ -57,7 +57,7 @@ pub fn recover(
     log: &Log,
     found: &Found,
     generations: &Arc<dyn Generations>,
-    start: StartFlusher<'_>,
+    start: &StartFlusher,
 ) -> Result<Recovered, OpenError> {
     let mut damaged = 0;
     let opened = generations.open().and_then(|state| {
@@ -95,26 +95,67 @@ pub fn recover(
     {
         tracing::info!(%reason, "the index is built anew from the log");
     }
-    let (state, number) = match generations.create() {
-        Ok((state, number)) => (state, Some(number)),
-        // A full disk, most likely: no reason not to deliver what there is.
-        Err(reason) => {
-            tracing::error!(%reason, "no index can be made on the disk: it is kept in memory, and the next start tries again");
-            (State::new(None, found.store_id), None)
-        }
-    };
-    let filled = fill(log, start, state, found.start)?;
-    filled.flusher.settle();
-    if let Some(Err(error)) = number.map(|number| generations.adopt(number)) {
-        tracing::warn!(%error, "the new index cannot be named; the next start builds it again");
-        generations.condemn();
+    clear(generations);
+    let made = made(generations);
+    let mut rebuilt = rebuild(log, found.store_id, generations, start, made)?;
+    rebuilt.damaged += damaged;
+    if found.created {
+        rebuilt.kind = RecoveryKind::Created;
     }
-    let kind = if found.created {
-        RecoveryKind::Created
-    } else {
-        RecoveryKind::Rebuilt
-    };
-    Ok(filled.recovered(kind, damaged))
+    Ok(rebuilt)
+}
+
+/// An empty index on the disk, and the number of its generation.
+pub type Made = (State, u64);
+
+/// Deletes what cannot be used any more: a new index may need its room.
+pub fn clear(generations: &Arc<dyn Generations>) {
+    if let Err(error) = generations.discard_all() {
+        tracing::warn!(%error, "the files of the old index could not be deleted");
+    }
+}
+
+/// Makes an index on the disk, if that is possible; a failure is logged.
+pub fn made(generations: &Arc<dyn Generations>) -> Option<Made> {
+    let made = generations.create();
+    if let Err(reason) = &made {
+        tracing::error!(%reason, "no index can be made on the disk");
+    }
+    made.ok()
+}
+
+/// Builds the index from the whole log: in `made`, or in memory if there is none or it cannot
+/// be written. A full disk is no reason not to deliver what there is.
+pub fn rebuild(
+    log: &Log,
+    store_id: [u8; 16],
+    generations: &Arc<dyn Generations>,
+    start: &StartFlusher,
+    made: Option<Made>,
+) -> Result<Recovered, OpenError> {
+    if let Some((state, number)) = made {
+        match fill(log, start, state, log.start()) {
+            Ok(filled) => {
+                filled.flusher.settle();
+                let Some(reason) = filled.index.read().entries.failure() else {
+                    if let Err(error) = generations.adopt(number) {
+                        tracing::warn!(%error, "the new index cannot be named; the next start builds it again");
+                        generations.condemn();
+                    }
+                    return Ok(filled.recovered(RecoveryKind::Rebuilt, 0));
+                };
+                tracing::error!(%reason, "the new index cannot be written");
+            }
+            Err(FillError::Pages(reason)) => {
+                tracing::error!(%reason, "the new index cannot be read");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    tracing::error!("the index is kept in memory until there can be one on the disk");
+    let state = State::new(None, store_id);
+    let filled = fill(log, start, state, log.start())?;
+    Ok(filled.recovered(RecoveryKind::Rebuilt, 0))
 }
 
 /// An index that is up to date with the log.
@@ -166,12 +207,7 @@ impl From<FillError> for OpenError {
 }
 
 /// Brings `state` from `from` to the log's end.
-fn fill(
-    log: &Log,
-    start: StartFlusher<'_>,
-    mut state: State,
-    from: Lsn,
-) -> Result<Filled, FillError> {
+fn fill(log: &Log, start: &StartFlusher, mut state: State, from: Lsn) -> Result<Filled, FillError> {
     for (base, _) in log.segments() {
         state.segments.begins(base.0);
     }
@@ -202,7 +238,7 @@ fn fill(
                 let mut state = held.take().unwrap_or_else(|| index.write());
                 state.meta.applied = end.0;
                 drop(state);
-                filled.flusher.breathe(true);
+                filled.flusher.breathe(ROUND_DEADLINE);
                 Ok(())
             }
             Replayed::Damage(damage) => {

@@ -64,8 +64,8 @@ pub enum Request {
 pub enum Placed {
     /// All of the step is durable, or there was nothing to do.
     Durable,
-    /// Not all of it: there was no room in the log. What is durable of it changes nothing
-    /// that the next try would not do again.
+    /// Not all of it: there was no room in the log, or the index failed. What is durable of it
+    /// changes nothing that the next try would not do again.
     NoRoom,
     /// Rows of the index still point below the new start of the log, so nothing was dropped.
     StillWanted,

@@ -6,8 +6,9 @@
 //! earlier one of the same batch touched waits for the next batch: every decision is made
 //! over an index that is up to date.
 //!
-//! A failed write or fsync ends the process (what a failed fsync left on disk is unknown); so
-//! does a panic here. Recovery then decides what is true.
+//! A failed write or fsync of the log ends the process (what a failed fsync left on disk is
+//! unknown); so does a panic here. Recovery then decides what is true. A failed index does not:
+//! it is built anew.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,14 +17,15 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::domain::endpoint::Endpoint;
 use crate::outbox::clock_watch::{self, ClockWatch};
-use crate::outbox::committer::{BATCH_BYTES, Committer, Parts, SLED_DEADLINE, WriterError};
+use crate::outbox::committer::{BATCH_BYTES, Committer, Parts, WriterError};
 use crate::outbox::decide::limits::Standing;
-use crate::outbox::decide::{Draft, accept, act, bulk, endpoint, outcome, restate};
+use crate::outbox::decide::{Basis, Draft, accept, act, bulk, endpoint, outcome, restate};
 use crate::outbox::disk_watch::DiskWatch;
 use crate::outbox::handle::{Shared, StoreFailure};
 use crate::outbox::index::IndexFailure;
 use crate::outbox::log::{Log, LogError, Lsn, SpareState};
 use crate::outbox::request::{Answer, Outcome, Placed, Request, Step};
+use crate::outbox::views::Refused;
 use crate::outbox::waiting::{Turn, Waiting};
 
 /// After so long without a commit the last batch is proven by a mark.
@@ -54,7 +56,19 @@ impl Writer {
 
     /// Takes one step of maintenance here and now.
     pub fn take_step(&mut self, step: Step) -> Result<Placed, WriterError> {
-        self.committer.take_step(step)
+        let taken = self.committer.take_step(step);
+        self.mended(taken, Placed::NoRoom)
+    }
+
+    /// What was done, or `otherwise` if the index failed meanwhile and was built anew.
+    fn mended<T>(&mut self, done: Result<T, WriterError>, otherwise: T) -> Result<T, WriterError> {
+        match done {
+            Err(error) if error.is_mended_by_renewal() => {
+                self.committer.renew(&error)?;
+                Ok(otherwise)
+            }
+            done => done,
+        }
     }
 
     /// Moves the index along here and now.
@@ -159,8 +173,8 @@ impl Writer {
 
     /// Nothing to do: look at the disk, and prove the last batch.
     pub fn idle(&mut self) -> Result<(), WriterError> {
-        self.look()?;
-        self.restate_endpoints()?;
+        let looked = self.look().and_then(|()| self.restate_endpoints());
+        self.mended(looked, ())?;
         self.prove()
     }
 
@@ -178,6 +192,12 @@ impl Writer {
 
     /// One batch of what waits, and one step of maintenance.
     pub fn turn(&mut self) -> Result<Turn, WriterError> {
+        let taken = self.take_turn();
+        self.mended(taken, ())?;
+        Ok(self.waiting.turn())
+    }
+
+    fn take_turn(&mut self) -> Result<(), WriterError> {
         self.look()?;
         if self.committer.limits.is_tight() {
             // What is refused for want of room must not take outcomes with it.
@@ -187,29 +207,46 @@ impl Writer {
             self.store(true, true)?;
         }
         if let Some((step, done)) = self.waiting.next_step() {
-            let placed = self.committer.take_step(step)?;
+            let placed = self.take_step(step)?;
             // Whoever asked may have been stopped meanwhile.
             let _ = done.send(placed);
         }
-        self.restate_endpoints()?;
-        Ok(self.waiting.turn())
+        self.restate_endpoints()
     }
 
     /// Makes a batch of waiting outcomes and requests, and commits it. Outcomes for which
-    /// there was no room wait on, and come in smaller batches.
+    /// there was no room wait on, and come in smaller batches. When the index fails, what was
+    /// decided by it is given up: its requests are refused.
     fn store(&mut self, outcomes: bool, requests: bool) -> Result<(), WriterError> {
         let mut draft = self.committer.draft();
         let mut taken = Vec::new();
-        if outcomes {
-            self.take_outcomes(&mut draft, &mut taken)?;
-        }
-        if requests {
-            self.take_requests(&mut draft)?;
-        }
-        let placed = self.committer.commit(draft)?;
+        let decided = self.decide(&mut draft, &mut taken, outcomes, requests);
+        let placed = match &decided {
+            Ok(()) => self.committer.commit(draft)?,
+            Err(_) => {
+                self.committer.refuse(draft, &Refused::IndexBehind);
+                Placed::NoRoom
+            }
+        };
         if !taken.is_empty() {
             let now = self.clock.mono();
             self.waiting.stored(taken, placed.is_durable(), now);
+        }
+        decided
+    }
+
+    fn decide(
+        &mut self,
+        draft: &mut Draft,
+        taken: &mut Vec<Outcome>,
+        outcomes: bool,
+        requests: bool,
+    ) -> Result<(), WriterError> {
+        if outcomes {
+            self.take_outcomes(draft, taken)?;
+        }
+        if requests {
+            self.take_requests(draft)?;
         }
         Ok(())
     }
@@ -227,9 +264,11 @@ impl Writer {
                 self.waiting.put_back(outcome);
                 return Ok(());
             }
-            self.committer
-                .decide(draft, |basis, draft| outcome::store(basis, &outcome, draft))?;
+            let decided = self
+                .committer
+                .decide(draft, |basis, draft| outcome::store(basis, &outcome, draft));
             taken.push(*outcome);
+            decided?;
         }
         Ok(())
     }
@@ -240,29 +279,41 @@ impl Writer {
         {
             match request {
                 Request::Accept { events, reply } => {
-                    let answer = self
-                        .committer
-                        .decide(draft, |basis, draft| accept::accept(basis, &events, draft))?;
-                    draft.commit.answers.push(Answer::Accept(reply, answer));
+                    let decide = |basis: &Basis<'_>, draft: &mut Draft| {
+                        accept::accept(basis, &events, draft)
+                    };
+                    match self.committer.decide(draft, decide) {
+                        Ok(answer) => draft.commit.answers.push(Answer::Accept(reply, answer)),
+                        Err(error) => {
+                            let again = Request::Accept { events, reply };
+                            self.waiting.put_back_request(again);
+                            return Err(error);
+                        }
+                    }
                 }
                 Request::Act { action, reply } => {
-                    match self
-                        .committer
-                        .decide(draft, |basis, draft| act::act(basis, &action, draft))?
-                    {
-                        Some(answer) => draft.commit.answers.push(Answer::Act(reply, answer)),
-                        None => {
-                            self.waiting
-                                .put_back_request(Request::Act { action, reply });
-                            return Ok(());
+                    let decide =
+                        |basis: &Basis<'_>, draft: &mut Draft| act::act(basis, &action, draft);
+                    match self.committer.decide(draft, decide) {
+                        Ok(Some(answer)) => draft.commit.answers.push(Answer::Act(reply, answer)),
+                        waits_or_failed => {
+                            let again = Request::Act { action, reply };
+                            self.waiting.put_back_request(again);
+                            return waits_or_failed.map(drop);
                         }
                     }
                 }
                 Request::Begin { job, reply } => {
-                    let answer = self
-                        .committer
-                        .decide(draft, |basis, draft| bulk::begin_job(basis, &job, draft))?;
-                    draft.commit.answers.push(Answer::Begin(reply, answer));
+                    let decide =
+                        |basis: &Basis<'_>, draft: &mut Draft| bulk::begin_job(basis, &job, draft);
+                    match self.committer.decide(draft, decide) {
+                        Ok(answer) => draft.commit.answers.push(Answer::Begin(reply, answer)),
+                        Err(error) => {
+                            let again = Request::Begin { job, reply };
+                            self.waiting.put_back_request(again);
+                            return Err(error);
+                        }
+                    }
                 }
                 // These have queues of their own.
                 Request::Outcome(_) | Request::Maintain { .. } | Request::Stop => {}
@@ -274,14 +325,12 @@ impl Writer {
     /// Looks at the disk, if the last look is old.
     fn look(&mut self) -> Result<(), WriterError> {
         let looked = self.disk.look(&mut self.committer.log, self.clock.mono())?;
+        self.committer.look_after_index()?;
         let Some(look) = looked else {
             return Ok(());
         };
         if let Some(jump) = self.clocks.look(self.clock.wall(), self.clock.mono()) {
             clock_watch::report(jump);
-        }
-        if self.committer.flusher.busy_for() > SLED_DEADLINE {
-            return Err(WriterError::SledHangs);
         }
         self.committer.limits.note(Standing {
             free: look.free,

@@ -1,43 +1,72 @@
-//! The index's files fail while the daemon runs: it goes on from memory and the log, says so,
-//! and the next start brings the index up to date.
+//! The index's files fail while the daemon runs: it says so, builds the index anew from the
+//! log, and goes on.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::files::below;
-use crate::harness::{Home, Receiver, endpoint};
+use crate::harness::http::head;
+use crate::harness::{Daemon, Home, Receiver, endpoint};
 use crate::populated::recovery;
 use crate::tracer::Tracer;
+use crate::wide_events::{batch, stored, ten_thousand};
 
-/// Has these calls fail on all files of the index.
+/// Longer than the daemon waits, in microseconds.
+const HANGS: u64 = 600_000_000;
+/// The daemon waits for two minutes.
+const PATIENCE: Duration = Duration::from_secs(400);
+/// Events of one request to all of the ten thousand endpoints.
+const AT_ONCE: usize = 5;
+
+/// Does to calls on these files what `inject` says in `strace`'s words.
+fn on_files(daemon: &Daemon, files: &[PathBuf], inject: &str) -> Option<Tracer> {
+    let paths: Vec<String> = files
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    assert!(paths.iter().any(|path| path.ends_with("/db")), "{paths:?}");
+    let inject = format!("inject={inject}");
+    let mut options = vec!["-o", "/dev/null", "-e", &inject];
+    for path in &paths {
+        options.extend(["-P", path]);
+    }
+    Tracer::attach(daemon, &options)
+}
+
+/// Has these calls fail on all files of the index; if it then has to be in memory, on those of
+/// the next one too.
 #[track_caller]
-fn goes_on_when(calls: &str) {
+fn goes_on_when(calls: &str, in_memory: bool) {
     let receiver = Receiver::ok();
     let home = Home::new();
     let config = endpoint("ok", &receiver.url("/"), "");
     let daemon = home.start(&config);
     let kept = daemon.send("a.kept", "1");
     daemon.wait_status(&kept, "ok", "delivered");
-    let files = below(&home.data_dir().join("index"));
-    let paths: Vec<String> = files
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
-    assert!(paths.iter().any(|path| path.ends_with("/db")), "{paths:?}");
-    let inject = format!("inject={calls}:error=EIO");
-    let mut options = vec!["-o", "/dev/null", "-e", &inject];
-    for path in &paths {
-        options.extend(["-P", path]);
+    let index = home.data_dir().join("index");
+    let mut files = below(&index);
+    if in_memory {
+        files.push(index.join("00000002").join("db"));
     }
-    let Some(tracer) = Tracer::attach(&daemon, &options) else {
+    let Some(tracer) = on_files(&daemon, &files, &format!("{calls}:error=EIO")) else {
         return;
     };
-    // Enough that sled has to write, whatever it keeps for later.
+    // Enough that sled has to write, whatever it keeps for later. What is refused while the
+    // index is built was not accepted.
     let mut ids = Vec::new();
-    let warned = "the index cannot be written";
-    while !daemon.log_text().contains(warned) {
-        ids.push(daemon.send("a.more", "2"));
+    let built = "the index was built anew";
+    while !daemon.log_text().contains(built) {
+        let body = r#"{"type": "a.more", "data": 2}"#;
+        let answer = daemon.tcp.post_json("/v1/events", body);
+        match answer.status {
+            202 => ids.push(answer.json()["id"].as_str().unwrap().to_owned()),
+            _ => assert_eq!(answer.status, 503, "{answer:?}"),
+        }
         assert!(ids.len() < 20_000, "nothing was written");
     }
-    let line = daemon.wait_log(warned);
+    let line = daemon.wait_log("the index failed");
     assert_eq!(line["level"], "WARN", "{line}");
+    assert!(daemon.wait_log(built)["in_memory"] == in_memory, "{line}");
     for _ in 0..50 {
         ids.push(daemon.send("a.after", "3"));
     }
@@ -48,8 +77,6 @@ fn goes_on_when(calls: &str) {
     drop(tracer);
     daemon.kill();
     let daemon = home.start(&config);
-    let kind = recovery(&daemon);
-    assert!(["replayed", "rebuilt"].contains(&kind.as_str()), "{kind}");
     assert_eq!(daemon.status()["damaged_records"], 0);
     for id in ids.iter().chain([&kept]).rev().take(100) {
         daemon.wait_status(id, "ok", "delivered");
@@ -59,12 +86,53 @@ fn goes_on_when(calls: &str) {
 
 #[test]
 fn an_index_that_cannot_be_written_does_not_stop_deliveries() {
-    goes_on_when("pwrite64");
+    goes_on_when("pwrite64", false);
 }
 
 #[test]
 fn an_index_that_cannot_grow_does_not_stop_deliveries() {
-    goes_on_when("pwrite64,ftruncate,fallocate,sync_file_range,fsync,fdatasync");
+    let calls = "pwrite64,ftruncate,fallocate,sync_file_range,fsync,fdatasync";
+    goes_on_when(calls, false);
+}
+
+#[test]
+fn an_index_that_has_no_place_on_the_disk_is_kept_in_memory() {
+    goes_on_when("pwrite64,ftruncate", true);
+}
+
+/// The daemon does not wait for ever for a write of the index that never comes back.
+#[test]
+fn an_index_that_hangs_ends_the_daemon_and_loses_nothing() {
+    let home = Home::new();
+    let config = ten_thousand("");
+    let daemon = home.start(&config);
+    batch(&daemon, AT_ONCE).expect(202);
+    let calls = "pwrite64,fsync,fdatasync,sync_file_range";
+    let files = below(&home.data_dir().join("index"));
+    let inject = format!("{calls}:delay_enter={HANGS}");
+    let Some(tracer) = on_files(&daemon, &files, &inject) else {
+        return;
+    };
+    // Enough that sled has to write; the answer may not come.
+    let line = "{\"type\":\"a.b\",\"data\":1}\n".repeat(AT_ONCE);
+    let headers = [("content-type", "application/x-ndjson")];
+    let head = head("POST", "/v1/events", &headers, Some(line.len()));
+    let mut asking = daemon.tcp.connect().unwrap();
+    asking.send(&[&head, line.as_bytes()].concat()).unwrap();
+    let begin = Instant::now();
+    while !daemon
+        .log_text()
+        .contains("sled has not answered for 120 s")
+    {
+        assert!(begin.elapsed() < PATIENCE, "it waits for ever");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // It keeps threads from their end.
+    drop(tracer);
+    assert_eq!(daemon.wait_exit().code(), Some(1));
+    let daemon = home.start(&config);
+    assert!([AT_ONCE, 2 * AT_ONCE].contains(&stored(&daemon)));
+    assert_eq!(daemon.status()["damaged_records"], 0);
 }
 
 /// What a request may say of an endpoint or of a replay is far larger than most rows of the

@@ -116,19 +116,17 @@ fn wide_events_with_kept_answers_are_cleaned_in_bounded_steps() {
 
 const TENANT_ENDPOINTS: usize = 10_000;
 
-/// A daemon with ten thousand endpoints that want everything, and attempt nothing.
-fn ten_thousand(more: &str) -> (Home, Daemon) {
+/// Ten thousand endpoints that want everything, and attempt nothing.
+pub fn ten_thousand(more: &str) -> String {
     let mut config = format!("[outbox]\nsegment_size = \"16MiB\"\ncache_size = \"4MiB\"\n{more}");
     for number in 0..TENANT_ENDPOINTS {
         let url = format!("http://127.0.0.1:9/{number}");
         config += &endpoint(&format!("e{number}"), &url, "enabled = false");
     }
-    let home = Home::new();
-    let daemon = home.start(&config);
-    (home, daemon)
+    config
 }
 
-fn batch(daemon: &Daemon, lines: usize) -> Response {
+pub fn batch(daemon: &Daemon, lines: usize) -> Response {
     let mut body = String::new();
     for number in 0..lines {
         writeln!(body, r#"{{"type":"a.b","data":{number}}}"#).unwrap();
@@ -139,14 +137,15 @@ fn batch(daemon: &Daemon, lines: usize) -> Response {
         .request("POST", "/v1/events", &headers, body.as_bytes())
 }
 
-fn stored(daemon: &Daemon) -> usize {
+pub fn stored(daemon: &Daemon) -> usize {
     let listed = daemon.tcp.get("/v1/events?limit=1000").expect(200);
     listed["data"].as_array().unwrap().len()
 }
 
 #[test]
 fn a_batch_that_makes_too_many_deliveries_says_how_many_events_fit() {
-    let (_home, daemon) = ten_thousand("");
+    let home = Home::new();
+    let daemon = home.start(&ten_thousand(""));
     let detail = batch(&daemon, 1000).problem(413);
     let fit = detail
         .split(|letter: char| !letter.is_ascii_digit())

@@ -1,8 +1,8 @@
 //! Moves the overlay into the pages: about once a second, or sooner when it has grown.
 //!
-//! When the disk fails, the overlay keeps what it has, and the next start replays the log from
-//! where the pages are. When a page is damaged, the index must be built anew: it is marked
-//! unusable, and the process ends.
+//! When a write fails, nothing more is moved: the pages cannot be used any more (see
+//! [`Pages`]), and the writer builds the index anew. When a page is damaged, the index is
+//! marked unusable, and the process ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +15,8 @@ use super::pages::{Pages, PagesError};
 use super::state::State;
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often sled hands what it buffers to the operating system.
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 /// An overlay of this many bytes is moved at once.
 const EAGER_BYTES: usize = 8 << 20;
 /// A bulk load waits for the disk at this many bytes.
@@ -25,11 +27,15 @@ const WASTE_MIN: u64 = 64 << 20;
 const LIVE_BYTES: u64 = 512;
 /// How long a stop waits for sled.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
+/// A round that takes so long is never waited for any more.
+pub const ROUND_DEADLINE: Duration = Duration::from_secs(120);
+/// How often that is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The index on disk cannot be used any more; a restart builds it anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the index is damaged ({0}); outboxd ends, and its next start rebuilds the index from the log"
+    "the index has failed ({0}); outboxd ends, and its next start rebuilds the index from the log"
 )]
 pub struct IndexFailure(pub String);
 
@@ -45,8 +51,6 @@ struct Asked {
     abandoned: bool,
     done: bool,
     rounds: u64,
-    /// That it cannot be written was logged, and it could not since.
-    is_logged: bool,
     /// Since when a round is under way.
     busy_since: Option<Instant>,
     failed: Option<IndexFailure>,
@@ -60,12 +64,22 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(index: Index, generations: Arc<dyn Generations>) -> Arc<Shared> {
+        Arc::new(Shared {
+            index,
+            generations,
+            asked: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
     fn asked(&self) -> MutexGuard<'_, Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The thread that moves the overlay into the pages.
+/// The thread that moves the overlay into the pages, and the one that watches it: sled may hang
+/// on a broken disk, and everything that reads waits for it then.
 pub struct Flusher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -74,18 +88,19 @@ pub struct Flusher {
 }
 
 impl Flusher {
-    /// `failed` is called at most once, from the thread, when the index is damaged.
+    /// `failed` is called, at most once and from another thread, when the index is damaged or
+    /// sled hangs.
     pub fn start(
         index: Index,
         generations: Arc<dyn Generations>,
         failed: impl FnOnce(IndexFailure) + Send + 'static,
     ) -> std::io::Result<Flusher> {
-        let shared = Arc::new(Shared {
-            index,
-            generations,
-            asked: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let failed = Failed(Arc::new(Mutex::new(Some(Box::new(failed)))));
+        let shared = Shared::new(index, generations);
+        let (watched, hung) = (shared.clone(), failed.clone());
+        std::thread::Builder::new()
+            .name("index-watch".into())
+            .spawn(move || watch(&watched, hung))?;
         let inner = shared.clone();
         let run = move || {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -98,6 +113,7 @@ impl Flusher {
             };
             let mut asked = inner.asked();
             asked.done = true;
+            asked.busy_since = None;
             asked.failed.clone_from(&failure);
             let abandoned = asked.abandoned;
             drop(asked);
@@ -105,7 +121,7 @@ impl Flusher {
             if let Some(failure) = failure
                 && !abandoned
             {
-                failed(failure);
+                failed.tell(failure);
             }
         };
         let thread = std::thread::Builder::new()
@@ -121,18 +137,13 @@ impl Flusher {
     /// Without a thread, for simulations: nothing moves but by [`round`](Self::round).
     pub fn manual(index: Index, generations: Arc<dyn Generations>) -> Flusher {
         Flusher {
-            shared: Arc::new(Shared {
-                index,
-                generations,
-                asked: Mutex::default(),
-                changed: Condvar::new(),
-            }),
+            shared: Shared::new(index, generations),
             thread: None,
             is_manual: true,
         }
     }
 
-    /// Moves everything here and now. What cannot be written stays in memory.
+    /// Moves everything here and now.
     pub fn round(&self) -> Result<(), IndexFailure> {
         let layer = {
             let mut state = self.shared.index.write();
@@ -142,10 +153,13 @@ impl Flusher {
         move_frozen(&self.shared, layer, true).map(drop)
     }
 
-    /// How long the round under way has taken: sled may hang on a broken disk.
-    pub fn busy_for(&self) -> Duration {
-        let since = self.shared.asked().busy_since;
-        since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// Gives the index up, and waits up to 8 s for the thread to come to its end; whether it
+    /// has.
+    pub fn end(&self) -> bool {
+        let mut asked = self.shared.asked();
+        asked.abandoned = true;
+        self.shared.changed.notify_all();
+        self.is_manual || self.wait_for_end(asked)
     }
 
     /// Moves everything now and hands it to the operating system: a `kill -9` from here on
@@ -177,9 +191,9 @@ impl Flusher {
         }
     }
 
-    /// Moves a large overlay at once. With `wait`, a full one is waited for: that bounds
+    /// Moves a large overlay at once. A full one is waited for, for at most so long: that bounds
     /// the memory of a bulk load.
-    pub fn breathe(&self, wait: bool) {
+    pub fn breathe(&self, wait: Duration) {
         let bytes = self.shared.index.read().entries.active_bytes();
         if bytes < EAGER_BYTES || self.is_manual {
             return;
@@ -187,14 +201,19 @@ impl Flusher {
         let mut asked = self.shared.asked();
         asked.now = true;
         self.shared.changed.notify_all();
-        if wait && bytes >= FULL_BYTES {
-            let round = asked.rounds;
-            while asked.rounds == round && !asked.done {
+        if bytes >= FULL_BYTES {
+            let (round, deadline) = (asked.rounds, Instant::now() + wait);
+            while asked.rounds == round && !asked.done && asked.failed.is_none() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return;
+                }
                 asked = self
                     .shared
                     .changed
-                    .wait(asked)
-                    .unwrap_or_else(PoisonError::into_inner);
+                    .wait_timeout(asked, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
             }
         }
     }
@@ -210,10 +229,23 @@ impl Flusher {
         if self.is_manual {
             return self.round().is_ok();
         }
-        let deadline = Instant::now() + STOP_DEADLINE;
         let mut asked = self.shared.asked();
         asked.stop = true;
         self.shared.changed.notify_all();
+        if !self.wait_for_end(asked) {
+            return false;
+        }
+        if let Some(thread) = self.thread.take() {
+            // It has said that it is done, so this does not wait; a panic was caught inside.
+            let _ = thread.join();
+        }
+        let is_whole = self.shared.asked().failed.is_none();
+        is_whole && self.shared.index.read().entries.failure().is_none()
+    }
+
+    /// Whether the thread said within 8 s that it is done.
+    fn wait_for_end(&self, mut asked: MutexGuard<'_, Asked>) -> bool {
+        let deadline = Instant::now() + STOP_DEADLINE;
         while !asked.done {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -226,13 +258,7 @@ impl Flusher {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let clean = asked.failed.is_none();
-        drop(asked);
-        if let Some(thread) = self.thread.take() {
-            // It has said that it is done, so this does not wait; a panic was caught inside.
-            let _ = thread.join();
-        }
-        clean
+        true
     }
 }
 
@@ -244,8 +270,45 @@ impl Drop for Flusher {
     }
 }
 
+type OnFailure = Box<dyn FnOnce(IndexFailure) + Send>;
+
+/// What to call when the index has failed, once.
+#[derive(Clone)]
+struct Failed(Arc<Mutex<Option<OnFailure>>>);
+
+impl Failed {
+    fn tell(&self, failure: IndexFailure) {
+        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(failed) = failed {
+            failed(failure);
+        }
+    }
+}
+
+/// Ends with the flusher, or when a round takes too long.
+fn watch(shared: &Shared, failed: Failed) {
+    let mut asked = shared.asked();
+    while !asked.done && !asked.abandoned {
+        let hangs = |since: Instant| since.elapsed() >= ROUND_DEADLINE;
+        if asked.busy_since.is_some_and(hangs) {
+            let seconds = ROUND_DEADLINE.as_secs();
+            let failure = IndexFailure(format!("sled has not answered for {seconds} s"));
+            asked.failed = Some(failure.clone());
+            drop(asked);
+            shared.changed.notify_all();
+            return failed.tell(failure);
+        }
+        asked = shared
+            .changed
+            .wait_timeout(asked, WATCH_INTERVAL)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+    }
+}
+
 fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     let mut compacted = 0;
+    let mut synced = Instant::now();
     loop {
         let Some(stop) = wait(shared) else {
             return Ok(());
@@ -260,7 +323,11 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
             freeze(&mut state, all);
             state.entries.frozen()
         };
-        if let Some(pages) = move_frozen(shared, layer, all)?
+        let sync = all || synced.elapsed() >= SYNC_INTERVAL;
+        if sync {
+            synced = Instant::now();
+        }
+        if let Some(pages) = move_frozen(shared, layer, sync)?
             && !stop
         {
             compact_if_wasteful(shared, &pages, &mut compacted);
@@ -276,34 +343,31 @@ fn flush_until_stopped(shared: &Shared) -> Result<(), IndexFailure> {
     }
 }
 
-/// Moves a frozen layer into the pages, which are returned if that worked. One that cannot
-/// be written stays frozen, and the next round tries it again.
+/// Moves a frozen layer into the pages, which are returned if that worked. With `sync` all
+/// that sled buffers goes to the operating system.
 fn move_frozen(
     shared: &Shared,
     layer: Option<Arc<Layer>>,
-    all: bool,
+    sync: bool,
 ) -> Result<Option<Pages>, IndexFailure> {
-    let pages = shared.index.read().entries.pages().cloned();
-    let (Some(layer), Some(pages)) = (layer, pages) else {
+    let Some(pages) = shared.index.read().entries.pages().cloned() else {
         return Ok(None);
     };
-    match move_layer(&layer, &pages, all) {
+    let moved = match &layer {
+        Some(layer) => move_layer(shared, layer, &pages),
+        None => Ok(()),
+    };
+    let synced = moved.and_then(|()| if sync { pages.flush() } else { Ok(()) });
+    match synced {
         Ok(()) => {
-            shared.index.write().entries.thawed();
-            if std::mem::take(&mut shared.asked().is_logged) {
-                tracing::info!("the index can be written again");
+            if layer.is_some() {
+                shared.index.write().entries.thawed();
             }
-            Ok(Some(pages))
+            Ok(layer.map(|_| pages))
         }
         Err(error) if error.is_damage() => Err(IndexFailure(error.to_string())),
-        Err(error) => {
-            // It is tried again every second.
-            if std::mem::replace(&mut shared.asked().is_logged, true) {
-                return Ok(None);
-            }
-            tracing::warn!(%error, "the index cannot be written; it stays in memory, and the next start replays the log");
-            Ok(None)
-        }
+        // The pages keep it, and the writer finds it there.
+        Err(_) => Ok(None),
     }
 }
 
@@ -331,7 +395,7 @@ fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
     // sled takes its time to let go of a file, and nothing waits for that.
     let discard = move || {
         drop((old, pages));
-        if let Err(error) = generations.discard_others(number) {
+        if let Err(error) = generations.discard_older(number) {
             tracing::warn!(%error, "the index's old file could not be deleted; the next start does it");
         }
     };
@@ -343,9 +407,10 @@ fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
     }
 }
 
-fn move_layer(layer: &Layer, pages: &Pages, all: bool) -> Result<(), PagesError> {
-    layer.merge_into(pages)?;
-    if all { pages.flush() } else { Ok(()) }
+fn move_layer(shared: &Shared, layer: &Layer, pages: &Pages) -> Result<(), PagesError> {
+    let changes = layer.merged_into(pages)?;
+    let _without_holds = shared.index.without_holds();
+    pages.apply(changes)
 }
 
 /// Waits for the interval to pass or for somebody to ask; whether to stop. `None`: there

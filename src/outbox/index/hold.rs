@@ -8,6 +8,9 @@
 //! The standard lock alone would let a reader that takes it again at once pass the writer
 //! that it has just woken. A turnstile prevents that: a writer keeps it while it waits, and a
 //! reader goes through it first.
+//!
+//! sled keeps all reads waiting while it takes a batch in. No hold waits for that: none begins
+//! until it is over.
 
 use std::cell::Cell;
 use std::ops::Deref;
@@ -20,11 +23,10 @@ use rustix::time::{ClockId, clock_gettime};
 use super::rows_read::rows_read;
 use super::state::State;
 
-/// A hold is spent after so many rows, or after so long.
+/// A hold is spent after so many rows, or after so long. One row can take as long again: sled
+/// reads it with its neighbours, up to half a megabyte.
 pub const HOLD_ROWS: u64 = 1000;
-pub const HOLD_TIME: Duration = Duration::from_micros(500);
-/// The clock is read once in so many questions.
-const CLOCK_EVERY: u32 = 4;
+pub const HOLD_TIME: Duration = Duration::from_micros(250);
 /// A hold that took longer counts as long.
 const LONG: Duration = Duration::from_millis(2);
 
@@ -59,6 +61,8 @@ pub struct Index {
 struct Shared {
     state: RwLock<State>,
     turnstile: Mutex<()>,
+    /// Read by each hold, written while sled takes a batch in.
+    pages_at_rest: RwLock<()>,
     holds: Holds,
 }
 
@@ -85,6 +89,17 @@ impl Index {
         let _waiting = self.turn();
         let state = &self.shared.state;
         state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As long as the answer lives there is no hold.
+    pub fn without_holds(&self) -> RwLockWriteGuard<'_, ()> {
+        let at_rest = self.shared.pages_at_rest.write();
+        at_rest.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the state out, and leaves an empty one.
+    pub fn take(&self) -> State {
+        std::mem::take(&mut *self.write())
     }
 
     fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
@@ -116,15 +131,17 @@ impl Readers {
             // Whoever wants the CPU gets it now, and not while the lock is held.
             std::thread::yield_now();
         }
+        let at_rest = self.0.shared.pages_at_rest.read();
+        let at_rest = at_rest.unwrap_or_else(PoisonError::into_inner);
         drop(self.0.turn());
         let state = self.0.read();
         Hold {
             began: Instant::now(),
             cpu_began: cpu_time(),
             first_row: rows_read(),
-            asked: Cell::new(0),
             holds: &self.0.shared.holds,
             state,
+            _at_rest: at_rest,
         }
     }
 
@@ -146,18 +163,15 @@ pub struct Hold<'a> {
     began: Instant,
     cpu_began: Duration,
     first_row: u64,
-    asked: Cell<u32>,
     holds: &'a Holds,
     state: RwLockReadGuard<'a, State>,
+    _at_rest: RwLockReadGuard<'a, ()>,
 }
 
 impl Hold<'_> {
     /// Whether it is time to let go. Asked once a row or so.
     pub fn is_spent(&self) -> bool {
-        let asked = self.asked.get().wrapping_add(1);
-        self.asked.set(asked);
-        let spent = self.rows() >= most_rows()
-            || (asked.is_multiple_of(CLOCK_EVERY) && self.began.elapsed() >= HOLD_TIME);
+        let spent = self.rows() >= most_rows() || self.began.elapsed() >= HOLD_TIME;
         SPENT.set(spent);
         spent
     }

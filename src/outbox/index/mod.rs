@@ -32,7 +32,7 @@ mod totals;
 
 pub use apply::ATTEMPTS_KEPT;
 pub use check::Disagreement;
-pub use flush::{Flusher, IndexFailure};
+pub use flush::{Flusher, IndexFailure, ROUND_DEADLINE};
 #[cfg(test)]
 pub use hold::pieces;
 pub use hold::{HOLD_ROWS, Hold, HoldsView, Index, Readers, forbid_reads_here};

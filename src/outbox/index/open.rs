@@ -56,10 +56,12 @@ pub trait Generations: Send + Sync {
     fn condemn(&self);
     /// Copies what is in use, without its holes, into a new generation and names that as the
     /// one to use. The old one's files are deleted by
-    /// [`discard_others`](Self::discard_others).
+    /// [`discard_older`](Self::discard_older).
     fn compact(&self, pages: &Pages) -> Result<(Pages, u64), Unusable>;
-    /// Deletes all generations but this one.
-    fn discard_others(&self, number: u64) -> io::Result<()>;
+    /// Deletes the generations before this one.
+    fn discard_older(&self, number: u64) -> io::Result<()>;
+    /// Deletes all generations: what was in use has failed, and a new one may need its room.
+    fn discard_all(&self) -> io::Result<()>;
 }
 
 /// Which index belongs to this store, now.
@@ -131,6 +133,21 @@ impl Place {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// Deletes the directories that are not wanted, by the number of the generation.
+    fn discard(&self, is_unwanted: impl Fn(Option<u64>) -> bool) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let number = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if entry.path().is_dir() && is_unwanted(number) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Generations for Place {
@@ -170,18 +187,15 @@ impl Generations for Place {
 
     fn adopt(&self, number: u64) -> io::Result<()> {
         self.name(number)?;
-        self.discard_others(number)
+        self.discard(|found| found != Some(number))
     }
 
-    fn discard_others(&self, number: u64) -> io::Result<()> {
-        let keep = self.generation(number);
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if path.is_dir() && path != keep {
-                fs::remove_dir_all(path)?;
-            }
-        }
-        Ok(())
+    fn discard_older(&self, number: u64) -> io::Result<()> {
+        self.discard(|found| found.is_some_and(|found| found < number))
+    }
+
+    fn discard_all(&self) -> io::Result<()> {
+        self.discard(|_| true)
     }
 
     fn condemn(&self) {

@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::pages::{Pages, PagesError};
+use super::pages::{Changes, Pages, PagesError};
 use super::rows_read::count_row;
 use crate::domain::account::Total as _;
 
@@ -47,9 +47,9 @@ impl Layer {
         self.changes.is_empty()
     }
 
-    /// The changes as [`Pages::merge`] takes them.
-    pub fn merge_into(&self, pages: &Pages) -> Result<(), PagesError> {
-        pages.merge(self.changes.iter().map(|(key, change)| match change {
+    /// What has to change in the pages.
+    pub fn merged_into(&self, pages: &Pages) -> Result<Changes, PagesError> {
+        pages.merged(self.changes.iter().map(|(key, change)| match change {
             Change::Put { value, .. } => (key.as_slice(), Some(value.as_slice())),
             Change::Removed => (key.as_slice(), None),
         }))
@@ -148,7 +148,7 @@ impl Overlay {
         self.frozen.clone()
     }
 
-    /// Freezes the active layer for [`Layer::merge_into`]. `None` while another is frozen.
+    /// Freezes the active layer for [`Layer::merged_into`]. `None` while another is frozen.
     pub fn freeze(&mut self) -> Option<Arc<Layer>> {
         if self.frozen.is_some() {
             return None;
@@ -174,6 +174,11 @@ impl Overlay {
 
     pub fn pages(&self) -> Option<&Pages> {
         self.pages.as_ref()
+    }
+
+    /// What the disk has failed the pages with, if it has.
+    pub fn failure(&self) -> Option<String> {
+        self.pages.as_ref().and_then(Pages::failure)
     }
 
     /// Entries with `from <= key < to`, in order, or from the end if `backward`.
@@ -403,7 +408,8 @@ mod tests {
             Step::Freeze => drop(overlay.freeze()),
             Step::Merge => {
                 if let Some(layer) = overlay.frozen.clone() {
-                    layer.merge_into(overlay.pages().unwrap()).unwrap();
+                    let pages = overlay.pages().unwrap();
+                    pages.apply(layer.merged_into(pages).unwrap()).unwrap();
                     overlay.thawed();
                 }
             }

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
 /// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
@@ -33,6 +34,9 @@ pub enum PagesError {
     Io(#[from] io::Error),
     #[error("a page of the index fails its checksum")]
     Damaged,
+    /// An earlier write or read has failed.
+    #[error("the index's file has failed: {0}")]
+    Failed(String),
 }
 
 impl PagesError {
@@ -40,16 +44,20 @@ impl PagesError {
     pub fn is_damage(&self) -> bool {
         match self {
             PagesError::Damaged => true,
-            PagesError::Io(_) => false,
+            PagesError::Io(_) | PagesError::Failed(_) => false,
             PagesError::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
         }
     }
 }
 
 /// The pages of one sled database, or of a simulated one.
+///
+/// Once the disk has failed a write or a read they can be neither read nor written: sled keeps
+/// such an error for as long as it is open, and may show a part of the write.
 #[derive(Clone)]
 pub struct Pages {
     tree: Tree,
+    failure: Arc<RwLock<Option<String>>>,
 }
 
 #[derive(Clone)]
@@ -66,7 +74,11 @@ type InMemory = BTreeMap<Vec<u8>, Arc<[u8]>>;
 pub struct MemoryTree {
     pages: Arc<Mutex<InMemory>>,
     /// Every change fails.
-    is_broken: Arc<std::sync::atomic::AtomicBool>,
+    is_broken: Arc<AtomicBool>,
+    /// Every read fails.
+    is_unreadable: Arc<AtomicBool>,
+    /// What is on the disk, if a change was taken in half.
+    whole: Arc<Mutex<Option<InMemory>>>,
 }
 
 impl MemoryTree {
@@ -74,10 +86,36 @@ impl MemoryTree {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on changes fail as on a disk with errors, or work again.
+    fn readable(&self) -> Result<MutexGuard<'_, InMemory>, PagesError> {
+        match self.is_unreadable.load(Relaxed) {
+            true => Err(io::Error::other("a read was made to fail").into()),
+            false => Ok(self.pages()),
+        }
+    }
+
+    /// From now on changes fail as on a disk with errors, which takes half of the first; or
+    /// they work again.
     pub fn set_broken(&self, is_broken: bool) {
-        self.is_broken
-            .store(is_broken, std::sync::atomic::Ordering::Relaxed);
+        self.is_broken.store(is_broken, Relaxed);
+    }
+
+    /// What a process finds that opens it anew: a change is there as a whole or not at all.
+    pub fn reopened(&self) -> MemoryTree {
+        let whole = self
+            .whole
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(whole) = whole {
+            *self.pages() = whole;
+        }
+        self.set_unreadable(false);
+        self.clone()
+    }
+
+    /// From now on reads fail, as sled's do when it cannot write, or work again.
+    pub fn set_unreadable(&self, is_unreadable: bool) {
+        self.is_unreadable.store(is_unreadable, Relaxed);
     }
 }
 
@@ -101,7 +139,7 @@ impl std::ops::Deref for PageBytes {
 type Page = (Vec<u8>, PageBytes);
 
 /// Pages to put (`Some`) and to remove, all of them or none.
-type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 impl Tree {
     /// The last page in the range.
@@ -113,7 +151,7 @@ impl Tree {
                 Ok(found.transpose()?.map(page))
             }
             Tree::Memory(tree) => {
-                let pages = tree.pages();
+                let pages = tree.readable()?;
                 let found = pages.range::<[u8], _>((Bound::Unbounded, to)).next_back();
                 Ok(found.map(|(key, value)| (key.clone(), PageBytes::Memory(value.clone()))))
             }
@@ -140,7 +178,7 @@ impl Tree {
                 Ok(found.map(|(key, _)| key.to_vec()))
             }
             Tree::Memory(tree) => {
-                let pages = tree.pages();
+                let pages = tree.readable()?;
                 let found = pages.range::<[u8], _>(after).next();
                 Ok(found.map(|(key, _)| key.clone()))
             }
@@ -160,15 +198,24 @@ impl Tree {
                 tree.apply_batch(batch)?;
             }
             Tree::Memory(tree) => {
-                if tree.is_broken.load(std::sync::atomic::Ordering::Relaxed) {
-                    return Err(io::Error::from(io::ErrorKind::StorageFull).into());
-                }
+                let is_broken = tree.is_broken.load(Relaxed);
+                let taken = match is_broken {
+                    true => changes.len() / 2,
+                    false => changes.len(),
+                };
                 let mut pages = tree.pages();
-                for (key, value) in changes {
+                if is_broken {
+                    let mut whole = tree.whole.lock().unwrap_or_else(PoisonError::into_inner);
+                    whole.get_or_insert_with(|| pages.clone());
+                }
+                for (key, value) in changes.into_iter().take(taken) {
                     match value {
                         Some(value) => pages.insert(key, value.into()),
                         None => pages.remove(&key),
                     };
+                }
+                if is_broken {
+                    return Err(io::Error::from(io::ErrorKind::StorageFull).into());
                 }
             }
         }
@@ -189,22 +236,64 @@ impl Pages {
             .path(dir)
             .cache_capacity(cache_bytes)
             .mode(sled::Mode::HighThroughput)
-            .flush_every_ms(Some(2000));
+            // The flusher does, and notices if it hangs.
+            .flush_every_ms(None);
         let db = config.open()?;
         let tree = db.open_tree(b"pages")?;
-        let tree = Tree::Sled { db, tree };
-        Ok(Pages { tree })
+        Ok(Pages::of(Tree::Sled { db, tree }))
     }
 
     /// Pages in memory.
     pub fn in_memory(tree: &MemoryTree) -> Pages {
+        Pages::of(Tree::Memory(tree.clone()))
+    }
+
+    fn of(tree: Tree) -> Pages {
         Pages {
-            tree: Tree::Memory(tree.clone()),
+            tree,
+            failure: Arc::default(),
         }
     }
 
+    /// What the disk has failed with, if it has.
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.failure.read();
+        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Tree) -> Result<T, PagesError>) -> Result<T, PagesError> {
+        let failure = self.failure.read();
+        let failure = failure.unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = &*failure {
+            return Err(PagesError::Failed(reason.clone()));
+        }
+        let found = read(&self.tree);
+        drop(failure);
+        if let Err(error) = &found
+            && !error.is_damage()
+        {
+            let failure = self.failure.write();
+            *failure.unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+        found
+    }
+
+    /// Runs a write; no read sees a part of one that fails.
+    fn write(&self, write: impl FnOnce(&Tree) -> Result<(), PagesError>) -> Result<(), PagesError> {
+        let failure = self.failure.write();
+        let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
+        if let Some(reason) = &*failure {
+            return Err(PagesError::Failed(reason.clone()));
+        }
+        let written = write(&self.tree);
+        if let Err(error) = &written {
+            *failure = Some(error.to_string());
+        }
+        written
+    }
+
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
-        let Some(value) = self.tree.value_at(key)? else {
+        let Some(value) = self.read(|tree| tree.value_at(key))? else {
             return Ok(None);
         };
         for entry in entries(&value)? {
@@ -218,35 +307,37 @@ impl Pages {
 
     /// All entries of the page in which `key` belongs, and the next page's key, if any.
     pub fn page_from(&self, key: &[u8]) -> Result<(Entries, Option<Vec<u8>>), PagesError> {
-        let found = match self.tree.value_at(key)? {
+        let (value, next) = self.read(|tree| Ok((tree.value_at(key)?, tree.next_key(key)?)))?;
+        let found = match value {
             Some(value) => decoded(&value)?,
             None => Vec::new(),
         };
-        Ok((found, self.tree.next_key(key)?))
+        Ok((found, next))
     }
 
     /// All entries of the last page that begins below `key`, and that page's own key.
     pub fn page_below(&self, key: &[u8]) -> Result<Option<(Entries, Vec<u8>)>, PagesError> {
-        match self.tree.last(Bound::Excluded(key))? {
+        match self.read(|tree| tree.last(Bound::Excluded(key)))? {
             None => Ok(None),
             Some((bound, value)) => Ok(Some((decoded(&value)?, bound))),
         }
     }
 
-    /// Puts (`Some`) and removes (`None`) entries, given in the order of their keys: all of
-    /// them or, after a crash, none.
-    pub fn merge<'a>(
+    /// What has to change to put (`Some`) and remove (`None`) entries, given in the order of
+    /// their keys. It holds until the next [`apply`](Self::apply).
+    pub fn merged<'a>(
         &self,
         changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) -> Result<(), PagesError> {
+    ) -> Result<Changes, PagesError> {
         let mut batch = Changes::new();
         let mut rest = changes.peekable();
         while let Some((first, _)) = rest.peek() {
-            let (bound, old) = match self.tree.last(Bound::Included(first))? {
+            let (last, next) =
+                self.read(|tree| Ok((tree.last(Bound::Included(first))?, tree.next_key(first)?)))?;
+            let (bound, old) = match last {
                 Some((bound, value)) => (bound, Some(value)),
                 None => (FIRST.to_vec(), None),
             };
-            let next = self.tree.next_key(first)?;
             let mut merged: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
             if let Some(value) = &old {
                 for entry in entries(value)? {
@@ -263,15 +354,20 @@ impl Pages {
             }
             write_pages(&bound, merged, old.is_some(), &mut batch);
         }
-        self.tree.apply(batch)
+        Ok(batch)
+    }
+
+    /// Makes the changes: all of them or, after a crash, none. Reads wait meanwhile.
+    pub fn apply(&self, changes: Changes) -> Result<(), PagesError> {
+        self.write(|tree| tree.apply(changes))
     }
 
     /// Hands what sled still buffers to the operating system.
     pub fn flush(&self) -> Result<(), PagesError> {
-        if let Tree::Sled { db, .. } = &self.tree {
-            db.flush()?;
-        }
-        Ok(())
+        self.read(|tree| match tree {
+            Tree::Sled { db, .. } => Ok(db.flush().map(drop)?),
+            Tree::Memory(_) => Ok(()),
+        })
     }
 
     /// Copies all pages into `fresh`, which is empty, and hands them to the operating system.
@@ -280,7 +376,7 @@ impl Pages {
         let mut batch = Changes::new();
         let mut at = FIRST.to_vec();
         loop {
-            if let Some((key, value)) = self.tree.last(Bound::Included(&at))?
+            if let Some((key, value)) = self.read(|tree| tree.last(Bound::Included(&at)))?
                 && key == at
             {
                 // What is damaged is not carried over.
@@ -288,14 +384,15 @@ impl Pages {
                 batch.push((key, Some(value.to_vec())));
             }
             if batch.len() >= AT_ONCE {
-                fresh.tree.apply(std::mem::take(&mut batch))?;
+                let full = std::mem::take(&mut batch);
+                fresh.write(|tree| tree.apply(full))?;
             }
-            match self.tree.next_key(&at)? {
+            match self.read(|tree| tree.next_key(&at))? {
                 Some(next) => at = next,
                 None => break,
             }
         }
-        fresh.tree.apply(batch)?;
+        fresh.write(|tree| tree.apply(batch))?;
         fresh.flush()
     }
 

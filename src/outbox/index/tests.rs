@@ -145,9 +145,8 @@ impl World {
     fn flush(&mut self) {
         self.live.settle();
         if let Some(layer) = self.live.entries.freeze() {
-            layer
-                .merge_into(self.live.entries.pages().unwrap())
-                .unwrap();
+            let pages = self.live.entries.pages().unwrap();
+            pages.apply(layer.merged_into(pages).unwrap()).unwrap();
             self.live.entries.thawed();
         }
     }
@@ -443,12 +442,9 @@ fn a_compacted_index_holds_the_same_in_a_file_without_holes() {
                 .put(format!("k{id:06}").into_bytes(), vec![round as u8; 300]);
         }
         state.settle();
-        state
-            .entries
-            .freeze()
-            .unwrap()
-            .merge_into(state.entries.pages().unwrap())
-            .unwrap();
+        let layer = state.entries.freeze().unwrap();
+        let pages = state.entries.pages().unwrap();
+        pages.apply(layer.merged_into(pages).unwrap()).unwrap();
         state.entries.thawed();
     }
     place.adopt(number).unwrap();
@@ -463,7 +459,7 @@ fn a_compacted_index_holds_the_same_in_a_file_without_holes() {
         old.size_on_disk()
     );
     drop((state, old, fresh));
-    place.discard_others(number).unwrap();
+    place.discard_older(number).unwrap();
     assert_eq!(place.open().unwrap().contents().unwrap(), before);
     assert_eq!(
         std::fs::read_dir(dir.path()).unwrap().count(),

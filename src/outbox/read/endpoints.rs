@@ -12,7 +12,7 @@ use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::{PagesError, StoredEndpoint, count_row};
 use crate::outbox::record;
-use crate::outbox::views::{Cursor, EndpointState, OutboxStatus, Page, ReadError, StatusCounts};
+use crate::outbox::views::{Cursor, EndpointState, OutboxStatus, Page, StatusCounts};
 
 use super::range::{Piece, Range, Row};
 
@@ -53,12 +53,7 @@ impl Outbox {
     /// The outbox at a glance. Its figures are of moments that lie close together.
     pub fn status(&self) -> OutboxStatus {
         let totals = self.totals();
-        let mut oldest: Option<Timestamp> = None;
-        for no in &totals.waiting {
-            // An error reads as none: the attempt on the entry meets it again.
-            let found = self.oldest_open(*no).unwrap_or_default();
-            oldest = oldest.into_iter().chain(found).min();
-        }
+        let oldest = self.oldest_open(&totals.waiting);
         let pages = self.shared.index.read().entries.pages().cloned();
         let gauges = &self.shared.gauges;
         OutboxStatus {
@@ -100,23 +95,35 @@ impl Outbox {
         }
     }
 
-    /// When the oldest open delivery of the endpoint was accepted.
-    fn oldest_open(&self, no: EndpointNo) -> Result<Option<Timestamp>, ReadError> {
-        let prefix = keys::list_of(List::Open, no);
-        let end = keys::end_of(&prefix);
-        let mut open = Range::forward(prefix, end);
-        let mut oldest = None;
-        loop {
+    /// When the oldest open delivery of these endpoints was accepted.
+    fn oldest_open(&self, endpoints: &[EndpointNo]) -> Option<Timestamp> {
+        let mut lists = endpoints.iter().map(|no| {
+            let prefix = keys::list_of(List::Open, *no);
+            let end = keys::end_of(&prefix);
+            Range::forward(prefix, end)
+        });
+        let mut oldest: Option<Timestamp> = None;
+        let mut list = lists.next();
+        while list.is_some() {
             let hold = self.shared.index.read();
-            let piece = open.advance(&hold, |key, _| {
-                let event = keys::event_of(key).ok_or(PagesError::Damaged)?;
-                oldest = hold.accepted_at(event);
-                Ok(Row::Last)
-            })?;
-            if piece != Piece::Spent {
-                return Ok(oldest);
+            while let Some(open) = &mut list {
+                let mut first = None;
+                let piece = open.advance(&hold, |key, _| {
+                    let event = keys::event_of(key).ok_or(PagesError::Damaged)?;
+                    first = hold.accepted_at(event);
+                    Ok(Row::Last)
+                });
+                oldest = oldest.into_iter().chain(first).min();
+                // An error reads as none: the attempt on the entry meets it again.
+                if !matches!(piece, Ok(Piece::Spent)) {
+                    list = lists.next();
+                }
+                if hold.is_spent() {
+                    break;
+                }
             }
         }
+        oldest
     }
 
     /// Endpoints in force, in order of their ids, each with its state: those of `tenant`

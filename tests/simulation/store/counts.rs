@@ -32,6 +32,7 @@ pub struct Counts {
     pub jumps: u64,
     pub index_lost: u64,
     pub index_broken: u64,
+    pub index_unreadable: u64,
     pub stops: u64,
     pub threads_died: u64,
     pub refused_steps: u64,
@@ -49,6 +50,7 @@ impl Counts {
         self.jumps += other.jumps;
         self.index_lost += other.index_lost;
         self.index_broken += other.index_broken;
+        self.index_unreadable += other.index_unreadable;
         self.stops += other.stops;
         self.threads_died += other.threads_died;
         self.refused_steps += other.refused_steps;
@@ -89,10 +91,8 @@ impl fmt::Display for Counts {
             (met.short_writes, "writes cut short"),
             (self.jumps, "jumps of the clock"),
             (self.index_lost, "indexes lost"),
-            (
-                self.index_broken,
-                "indexes that could not be written, or could again",
-            ),
+            (self.index_broken, "indexes that could not be written"),
+            (self.index_unreadable, "indexes that could not be read"),
             (self.threads_died, "threads that died"),
         ];
         for (count, kind) in kinds {

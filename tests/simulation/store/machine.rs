@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use outboxd::outbox::decide::limits::{LimitRules, Limits};
 use outboxd::outbox::handle::Shared;
 use outboxd::outbox::index::open::{Unusable, load};
 use outboxd::outbox::index::pages::{MemoryTree, Pages};
-use outboxd::outbox::index::{Flusher, Generations, Index, Readers, State};
+use outboxd::outbox::index::{Flusher, Generations, Readers, State};
 use outboxd::outbox::log::{Log, LogOptions};
 use outboxd::outbox::maintain::{Asked, Bulk, Cleaner, Cut, Keep};
-use outboxd::outbox::recovery::{self, Recovered};
+use outboxd::outbox::recovery::{self, Recovered, StartFlusher};
 use outboxd::outbox::request::{Commits, Placed, Request, Step};
 use outboxd::outbox::writer::Writer;
 use rand::SeedableRng;
@@ -53,6 +53,8 @@ impl Clock for SimClock {
 #[derive(Default)]
 pub struct IndexFiles {
     trees: Mutex<(Option<u64>, BTreeMap<u64, MemoryTree>)>,
+    /// New ones cannot be written either.
+    is_disk_broken: AtomicBool,
 }
 
 impl IndexFiles {
@@ -66,6 +68,19 @@ impl IndexFiles {
             tree.set_broken(is_broken);
         }
     }
+
+    /// From now on nothing can be written to new ones either, or it can again.
+    pub fn set_disk_broken(&self, is_broken: bool) {
+        self.is_disk_broken.store(is_broken, Relaxed);
+        self.set_broken(is_broken);
+    }
+
+    /// From now on nothing can be read in them, or it can again.
+    pub fn set_unreadable(&self, is_unreadable: bool) {
+        for tree in self.trees.lock().unwrap().1.values() {
+            tree.set_unreadable(is_unreadable);
+        }
+    }
 }
 
 impl Generations for IndexFiles {
@@ -73,13 +88,14 @@ impl Generations for IndexFiles {
         let trees = self.trees.lock().unwrap();
         let current = trees.0.and_then(|number| trees.1.get(&number));
         let tree = current.ok_or(Unusable::Missing)?;
-        load(Pages::in_memory(tree), STORE)
+        load(Pages::in_memory(&tree.reopened()), STORE)
     }
 
     fn create(&self) -> Result<(State, u64), Unusable> {
         let mut trees = self.trees.lock().unwrap();
-        let number = trees.1.keys().last().map_or(1, |last| last + 1);
+        let number = trees.0.map_or(1, |last| last + 1);
         let tree = MemoryTree::default();
+        tree.set_broken(self.is_disk_broken.load(Relaxed));
         trees.1.insert(number, tree.clone());
         let state = State::new(Some(Pages::in_memory(&tree)), STORE);
         Ok((state, number))
@@ -87,7 +103,7 @@ impl Generations for IndexFiles {
 
     fn adopt(&self, number: u64) -> std::io::Result<()> {
         self.trees.lock().unwrap().0 = Some(number);
-        self.discard_others(number)
+        self.discard_older(number)
     }
 
     fn condemn(&self) {
@@ -98,8 +114,13 @@ impl Generations for IndexFiles {
         Err(Unusable::Missing)
     }
 
-    fn discard_others(&self, number: u64) -> std::io::Result<()> {
-        self.trees.lock().unwrap().1.retain(|key, _| *key == number);
+    fn discard_older(&self, number: u64) -> std::io::Result<()> {
+        self.trees.lock().unwrap().1.retain(|key, _| *key >= number);
+        Ok(())
+    }
+
+    fn discard_all(&self) -> std::io::Result<()> {
+        self.trees.lock().unwrap().1.clear();
         Ok(())
     }
 }
@@ -139,10 +160,12 @@ impl Machine {
             return Err(format!("VIOLATION: damage without any: {:?}", found.damage));
         }
         let generations: Arc<dyn Generations> = self.index.clone();
-        let flusher = |index: Index| Ok(Flusher::manual(index, self.index.clone()));
+        let files = self.index.clone();
+        let flusher: StartFlusher =
+            Arc::new(move |index| Ok(Flusher::manual(index, files.clone())));
         let recovered = recovery::recover(&log, &found, &generations, &flusher);
         let recovered = recovered.map_err(|error| said(&error))?;
-        self.assemble(log, generations, recovered)
+        self.assemble(log, generations, recovered, flusher)
             .map_err(|error| said(&error))
     }
 
@@ -151,6 +174,7 @@ impl Machine {
         log: Log,
         generations: Arc<dyn Generations>,
         recovered: Recovered,
+        start_flusher: StartFlusher,
     ) -> Result<Store, WriterError> {
         let Recovered {
             index,
@@ -186,6 +210,7 @@ impl Machine {
             log,
             index,
             flusher,
+            start_flusher,
             limits,
             defaults: Defaults::default(),
             shared: shared.clone(),

@@ -34,16 +34,23 @@ impl World {
             9 => disk.heal(),
             10 if !self.without.has("kill") => self.die(false),
             11 | 12 if !self.without.has("power") => self.die(true),
-            13 if !self.without.has("index") => {
-                if b.is_multiple_of(2) {
+            13 if !self.without.has("index") => match b % 8 {
+                0 | 2 => {
                     self.die(false);
                     self.machine.index.lose();
                     self.counts.index_lost += 1;
-                } else {
-                    self.machine.index.set_broken(b % 4 == 1);
+                }
+                1 | 5 => {
+                    self.machine.index.set_broken(true);
                     self.counts.index_broken += 1;
                 }
-            }
+                3 => {
+                    self.machine.index.set_disk_broken(true);
+                    self.counts.index_broken += 1;
+                }
+                4 | 6 => self.index_fails(a / 16)?,
+                _ => self.machine.index.set_disk_broken(false),
+            },
             14 | 15 if !self.without.has("jumps") => {
                 let by = [3_600_000, 86_400_000, 315_360_000_000][b as usize % 3];
                 let wall = &self.machine.clock.wall;

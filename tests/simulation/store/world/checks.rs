@@ -128,7 +128,7 @@ impl World {
         self.up.clear();
         self.machine.disk.heal();
         self.machine.disk.set_room(64 * ROOM);
-        self.machine.index.set_broken(false);
+        self.machine.index.set_disk_broken(false);
         for round in 0.. {
             ensure!(round < 4000, "not all comes to its end: {}", self.stuck());
             if self.process.is_none() {

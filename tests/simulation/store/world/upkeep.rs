@@ -49,7 +49,30 @@ impl World {
             return Ok(());
         };
         let flushed = process.store.writer.flush_index();
-        flushed.map_err(|error| format!("the index cannot be moved: {error}"))
+        flushed.map_err(|error| format!("the index cannot be moved: {error}"))?;
+        // If that failed, the index is built anew before anything else is done.
+        self.turn()
+    }
+
+    /// The index cannot be read while the writer takes a turn.
+    pub(super) fn index_fails(&mut self, a: u32) -> Result<(), Violation> {
+        for n in 0..a % 3 {
+            self.end_attempt(a / 8 + n);
+        }
+        self.accept(a / 5, a);
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        process.store.take_requests();
+        self.machine.index.set_unreadable(true);
+        let turned = process.store.writer.turn();
+        self.machine.index.set_unreadable(false);
+        self.counts.index_unreadable += 1;
+        if let Err(error) = turned {
+            return self.process_ends(&error.to_string());
+        }
+        // It is built anew before anything else is read.
+        self.turn()
     }
 
     pub(super) fn idle(&mut self) -> Result<(), Violation> {

@@ -1,0 +1,95 @@
+//! An index that fails while the store runs is built anew from the log, and the store goes on.
+//!
+//! sled keeps the first error of a write for as long as it is open, refuses all writes from then
+//! on, and fails the reads for which it would have to write; of the batch that failed it may
+//! show a half. So its files are given up as soon as a write or a read fails. While the index is
+//! built, readers and requests wait, and attempts go on.
+//!
+//! What fails again soon is built in memory, which takes about as much as the files did, and is
+//! moved to the disk later.
+
+use std::fmt::Display;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use crate::outbox::committer::{Committer, WriterError};
+use crate::outbox::recovery::{self, Made};
+
+/// An index that fails within so long after it was built is built in memory; after so long
+/// one in memory is tried on the disk.
+const AGAIN: Duration = Duration::from_secs(600);
+
+impl Committer {
+    /// Builds the index anew if the disk failed it, or if it may have a place on the disk again.
+    pub fn look_after_index(&mut self) -> Result<(), WriterError> {
+        let failure = self.index.read().entries.failure();
+        if let Some(reason) = failure {
+            return self.renew(&reason);
+        }
+        if self.is_in_memory() && !self.was_renewed_lately() {
+            self.renewed_at = Some(self.shared.clock.mono());
+            if let Some(made) = recovery::made(&self.shared.generations) {
+                return self.build(Some(made));
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the index anew after it failed.
+    pub fn renew(&mut self, reason: &dyn Display) -> Result<(), WriterError> {
+        tracing::warn!(%reason, "the index failed; it is built anew from the log");
+        // What is on the disk is not used again, whatever happens from here on.
+        recovery::clear(&self.shared.generations);
+        let made = match self.was_renewed_lately() {
+            true => None,
+            false => recovery::made(&self.shared.generations),
+        };
+        self.renewed_at = Some(self.shared.clock.mono());
+        self.build(made)
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.index.read().entries.pages().is_none()
+    }
+
+    fn was_renewed_lately(&self) -> bool {
+        let now = self.shared.clock.mono();
+        let lately = |at: Duration| now.saturating_sub(at) < AGAIN;
+        self.renewed_at.is_some_and(lately)
+    }
+
+    fn build(&mut self, made: Option<Made>) -> Result<(), WriterError> {
+        let began = Instant::now();
+        if !self.flusher.end() {
+            return Err(WriterError::SledHangs);
+        }
+        let index = self.index.clone();
+        // No reader sees it half built.
+        let mut state = index.write();
+        let (store_id, unknown) = (state.meta.store_id, state.unknown);
+        *state = Default::default();
+        let generations = &self.shared.generations;
+        let start = &self.start_flusher;
+        let failed = |error: &dyn Display| WriterError::Renewal(error.to_string());
+        let built = recovery::rebuild(&self.log, store_id, generations, start, made)
+            .map_err(|error| failed(&error))?;
+        // What it could not move is moved later.
+        built.flusher.stop();
+        *state = built.index.take();
+        // Replaying meets what was forgotten since.
+        state.unknown = unknown;
+        state.share_out(self.limits.share);
+        drop(state);
+        self.flusher = start(index).map_err(|error| failed(&error))?;
+        self.flusher.in_use();
+        let damaged = &self.shared.gauges.damaged_records;
+        damaged.fetch_max(built.damaged, Relaxed);
+        self.nudge();
+        tracing::info!(
+            seconds = format!("{:.3}", began.elapsed().as_secs_f64()),
+            in_memory = self.is_in_memory(),
+            "the index was built anew"
+        );
+        Ok(())
+    }
+}
