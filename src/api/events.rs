@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::Api;
 use super::body::{self, Limit, Received};
 use super::dto::event::{Accepted, AcceptedBatch, Event, Summary};
-use super::media::{content_type, is_media_type};
+use super::media::{content_type, is_media_type, shown_type};
 use super::parse::{self, Batch, BatchLimits, Fault};
 use super::path::{PathParams, parse_name};
 use super::problem::{Kind, Problem};
@@ -49,8 +49,11 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     } else {
         Err(Problem::new(
             Kind::UnsupportedMediaType,
-            "events are application/json or application/x-ndjson here; \
-             any other body goes to POST /v1/events/{type}",
+            format!(
+                "events are application/json or application/x-ndjson here, in UTF-8, and not `{}`; \
+                 any other body goes to POST /v1/events/{{type}}",
+                shown_type(content_type)
+            ),
         ))
     }
 }

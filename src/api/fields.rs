@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::body::{self, Limit};
-use super::media::{content_type, is_media_type};
+use super::media::{content_type, is_media_type, plain_body, shown_type};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use crate::app::definition::Given;
@@ -37,10 +37,15 @@ pub async fn body_of(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes
         bytes: MAX_BODY,
         key: "what such a request may hold",
     };
+    plain_body(headers)?;
     let received = body::collect(body, limit, &api.bodies).await?;
-    let empty = received.bytes.is_empty();
-    if !empty && !is_media_type(content_type(headers)?, "application/json") {
-        let detail = "this takes application/json";
+    if received.bytes.is_empty() {
+        return Ok(received.bytes);
+    }
+    let content_type = content_type(headers)?;
+    if !is_media_type(content_type, "application/json") {
+        let came = shown_type(content_type);
+        let detail = format!("this takes application/json in UTF-8, and not `{came}`");
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }
     Ok(received.bytes)

@@ -1,20 +1,64 @@
-//! The content type of a request.
+//! The content type of a request, and how its body is coded.
 
-use http::{HeaderMap, header};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, header};
 
 use super::problem::{Kind, Problem};
 
 const MAX_CONTENT_TYPE: usize = 256;
+/// Characters of a header that a message repeats.
+const SHOWN: usize = 64;
+
+/// A value that came, for a message.
+fn shown(value: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let clean = text.chars().take(SHOWN);
+    clean
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn unsupported(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(Kind::UnsupportedMediaType, detail)
+}
+
+/// Refuses a body that is coded: hyper takes `chunked` off, and whatever else was applied
+/// would be stored and delivered as it is (RFC 9112, 6.1).
+pub fn plain_body(headers: &HeaderMap) -> Result<(), Problem> {
+    for encoding in headers.get_all(header::CONTENT_ENCODING) {
+        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let detail = format!(
+                "the Content-Encoding `{}` is not understood here; send the body as it is",
+                shown(encoding)
+            );
+            return Err(unsupported(detail));
+        }
+    }
+    for coding in headers.get_all(header::TRANSFER_ENCODING) {
+        if !coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+        {
+            let detail = format!(
+                "the Transfer-Encoding `{}` is not understood here; only chunked is",
+                shown(coding)
+            );
+            return Err(unsupported(detail));
+        }
+    }
+    Ok(())
+}
+
+/// What came, for a message.
+pub fn shown_type(content_type: &str) -> String {
+    content_type.chars().take(SHOWN).collect()
+}
 
 /// The request's content type, which must be there and be one.
 pub fn content_type(headers: &HeaderMap) -> Result<&str, Problem> {
-    let unsupported = |detail: &'static str| Problem::new(Kind::UnsupportedMediaType, detail);
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-    for encoding in encodings {
-        if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-            return Err(unsupported("a Content-Encoding is not understood here"));
-        }
-    }
+    plain_body(headers)?;
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value,
@@ -30,9 +74,10 @@ pub fn content_type(headers: &HeaderMap) -> Result<&str, Problem> {
     };
     match essence(text).split_once('/') {
         Some((top, sub)) if token(top) && token(sub) && text.len() <= MAX_CONTENT_TYPE => Ok(text),
-        _ => Err(unsupported(
-            "the Content-Type is not a type/subtype of at most 256 characters",
-        )),
+        _ => Err(unsupported(format!(
+            "the Content-Type `{}` is not a type/subtype of at most {MAX_CONTENT_TYPE} characters",
+            shown(value)
+        ))),
     }
 }
 

@@ -5,7 +5,7 @@
 //! repeats a URL or a header's value in a fault: both often hold a secret.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use url::Url;
+use url::{ParseError, Url};
 
 /// The most static headers of one endpoint.
 pub const MAX_HEADERS: usize = 64;
@@ -19,13 +19,21 @@ pub const MAX_URL: usize = 8 * 1024;
 pub enum BadUrl {
     #[error("this is not an absolute URL")]
     Syntax,
+    #[error(
+        "the URL holds a space or another character that has to be written as %20 and the like"
+    )]
+    Space,
+    #[error("the URL holds a backslash")]
+    Backslash,
+    #[error("the URL's host is not a name or an IP address")]
+    Host,
     #[error("the URL's scheme is neither https nor http")]
     Scheme,
     #[error("the URL holds a user name or password")]
     UserInfo,
     #[error("the URL has a fragment, which is never sent")]
     Fragment,
-    #[error("the URL's port is 0")]
+    #[error("the URL's port is not a number from 1 to 65535")]
     Port,
     #[error("the URL is longer than {MAX_URL} bytes")]
     Length,
@@ -38,6 +46,11 @@ impl BadUrl {
     pub fn fix(self) -> &'static str {
         match self {
             BadUrl::Syntax | BadUrl::Length => "write one such as \"https://example.com/hook\"",
+            BadUrl::Space => "percent-encode it (a space is %20), or remove it",
+            BadUrl::Backslash => "write / instead, or %5C if it is meant",
+            BadUrl::Host => {
+                "write the host as in \"https://example.com/hook\"; an IPv6 address stands in [brackets]"
+            }
             BadUrl::Scheme => "begin it with https:// (or http://)",
             BadUrl::UserInfo => {
                 "take it out of the URL; a receiver's credentials go into an \"authorization\" header"
@@ -58,9 +71,17 @@ pub fn parse_url(text: &str) -> Result<Url, BadUrl> {
     }
     // The URL standard would silently drop these.
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(BadUrl::Syntax);
+        return Err(BadUrl::Space);
     }
-    let url = Url::parse(text).map_err(|_| BadUrl::Syntax)?;
+    let url = Url::parse(text).map_err(|error| match error {
+        ParseError::InvalidPort => BadUrl::Port,
+        ParseError::EmptyHost
+        | ParseError::IdnaError
+        | ParseError::InvalidDomainCharacter
+        | ParseError::InvalidIpv4Address
+        | ParseError::InvalidIpv6Address => BadUrl::Host,
+        _ => BadUrl::Syntax,
+    })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(BadUrl::Scheme);
     }
@@ -69,8 +90,11 @@ pub fn parse_url(text: &str) -> Result<Url, BadUrl> {
         return Err(BadUrl::Syntax);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if text.contains('\\') || authority.is_empty() {
-        return Err(BadUrl::Syntax);
+    if text.contains('\\') {
+        return Err(BadUrl::Backslash);
+    }
+    if authority.is_empty() {
+        return Err(BadUrl::Host);
     }
     if authority.contains('@') || !url.username().is_empty() || url.password().is_some() {
         return Err(BadUrl::UserInfo);
@@ -189,9 +213,10 @@ mod tests {
         for (bad, why) in [
             ("", BadUrl::Syntax),
             ("example.com/hook", BadUrl::Syntax),
-            ("https://", BadUrl::Syntax),
-            (" https://example.com", BadUrl::Syntax),
-            ("https://exam\nple.com", BadUrl::Syntax),
+            ("https://", BadUrl::Host),
+            (" https://example.com", BadUrl::Space),
+            ("https://example.com/a b", BadUrl::Space),
+            ("https://exam\nple.com", BadUrl::Space),
             ("ftp://example.com", BadUrl::Scheme),
             ("localhost:9000", BadUrl::Scheme),
             ("https://user@example.com", BadUrl::UserInfo),
@@ -199,10 +224,16 @@ mod tests {
             ("https://:@example.com/", BadUrl::UserInfo),
             ("https:example.com", BadUrl::Syntax),
             ("https:\\\\example.com\\a", BadUrl::Syntax),
-            ("https:///example.com", BadUrl::Syntax),
+            ("https://example.com\\a", BadUrl::Backslash),
+            ("https:///example.com", BadUrl::Host),
             ("https://:pass@example.com", BadUrl::UserInfo),
             ("https://example.com/#a", BadUrl::Fragment),
             ("https://example.com:0/", BadUrl::Port),
+            ("https://example.com:99999/", BadUrl::Port),
+            ("https://example.com:80a/", BadUrl::Port),
+            ("https://exa<mple.com/", BadUrl::Host),
+            ("https://[::1/", BadUrl::Host),
+            ("https://1.2.3.256/", BadUrl::Host),
             (&long, BadUrl::Length),
         ] {
             assert_eq!(parse_url(bad), Err(why), "{bad}");

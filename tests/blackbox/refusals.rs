@@ -284,6 +284,82 @@ fn a_body_over_the_limit_is_413_at_exactly_one_byte_more() {
 }
 
 #[test]
+fn a_body_that_is_coded_is_refused_and_not_stored_as_it_came() {
+    let home = Home::new();
+    let daemon = home.start("");
+    let kinds = [
+        ("/v1/events", "application/json"),
+        ("/v1/events/a.b", "application/octet-stream"),
+        ("/v1/endpoints", "application/json"),
+    ];
+    for coding in [
+        "gzip, chunked",
+        "deflate, chunked",
+        "chunked, chunked",
+        "identity, chunked",
+    ] {
+        for (path, kind) in kinds {
+            let headers = [("content-type", kind), ("transfer-encoding", coding)];
+            let mut connection = daemon.tcp.connect().unwrap();
+            let request = head("POST", path, &headers, None);
+            let chunk = b"2\r\n{}\r\n0\r\n\r\n";
+            connection.send(&[&request[..], chunk].concat()).unwrap();
+            let answer = connection.answer().unwrap();
+            // hyper refuses some itself.
+            if answer.status != 400 {
+                refused(&answer, 415, &[&format!("`{coding}`"), "chunked"]);
+            }
+        }
+    }
+    let two = [
+        ("content-type", "application/json"),
+        ("transfer-encoding", "gzip"),
+        ("transfer-encoding", "chunked"),
+    ];
+    let mut connection = daemon.tcp.connect().unwrap();
+    let request = head("POST", "/v1/events", &two, None);
+    connection
+        .send(&[&request[..], b"2\r\n{}\r\n0\r\n\r\n"].concat())
+        .unwrap();
+    refused(&connection.answer().unwrap(), 415, &["`gzip`", "chunked"]);
+    nothing_stored(&daemon);
+}
+
+#[test]
+fn a_415_names_what_came() {
+    let home = Home::new();
+    let daemon = home.start("");
+    for path in ["/v1/events", "/v1/endpoints"] {
+        for kind in ["text/csv", "application/json; charset=latin1", "csv"] {
+            let headers = [("content-type", kind)];
+            let answer = daemon.tcp.request("POST", path, &headers, b"{}");
+            refused(&answer, 415, &[&format!("`{kind}`")]);
+        }
+    }
+}
+
+#[test]
+fn a_bad_url_names_what_is_wrong_with_it() {
+    let home = Home::new();
+    let daemon = home.start("");
+    for (url, part) in [
+        ("https://example.com/a b", "space"),
+        ("https://example.com:99999/", "port"),
+        ("https://example.com:http/", "port"),
+        ("https://exa<mple.com/", "host"),
+        ("https://[::1/", "host"),
+        ("https://example.com\\\\a", "backslash"),
+    ] {
+        let body = format!(r#"{{"url": "{url}"}}"#);
+        refused(
+            &daemon.tcp.post_json("/v1/endpoints", body),
+            400,
+            &["`url`", part],
+        );
+    }
+}
+
+#[test]
 fn a_client_that_is_still_sending_reads_the_413() {
     let home = Home::new();
     let daemon = home.start("[ingest]\nmax_event_size = \"64KiB\"\n");

@@ -2,10 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::Daemon;
+
+/// How long it may take to let go.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `strace` on a running daemon. Lets go when dropped.
 pub struct Tracer(Child);
@@ -42,8 +46,16 @@ impl Tracer {
 
 impl Drop for Tracer {
     fn drop(&mut self) {
+        let pid = Pid::from_child(&self.0);
         // It may have ended with the daemon.
-        let _ = kill_process(Pid::from_child(&self.0), Signal::INT);
-        let _ = self.0.wait();
+        let _ = kill_process(pid, Signal::INT);
+        let begin = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) {
+            if begin.elapsed() > PATIENCE {
+                // It lets go of no call that it still delays.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
