@@ -23,6 +23,7 @@ use url::Url;
 use super::Failure;
 use super::paint::plain;
 use crate::config::Listen;
+use crate::config::plain_text;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole answer.
@@ -190,8 +191,10 @@ impl Reach {
         if path.as_os_str().is_empty() {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(path)
+        let content = std::fs::read(path)
             .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", path.display())))?;
+        let text = plain_text(content)
+            .map_err(|what| Failure::Usage(format!("{} {what}", path.display())))?;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
         let mut bearer = bearer.map_err(|_| {
             Failure::Usage(format!("{} holds no token of one line", path.display()))

@@ -145,7 +145,14 @@ fn json(
     deliver_at: Option<Timestamp>,
 ) -> Result<Handed, Failure> {
     let data = data.unwrap_or_else(|| Bytes::from_static(b"{}"));
-    let data: &RawValue = serde_json::from_slice(&data).map_err(|error| {
+    // The mark that editors put before UTF-8 is not JSON.
+    let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&data);
+    if data.starts_with(b"\xff\xfe") || data.starts_with(b"\xfe\xff") {
+        return Err(Failure::Usage(
+            "DATA is UTF-16 text: save it as UTF-8".into(),
+        ));
+    }
+    let data: &RawValue = serde_json::from_slice(data).map_err(|error| {
         Failure::Usage(format!(
             "DATA is not JSON: {error}\n\
              a text is written with its quotes ('\"like this\"'); \

@@ -57,10 +57,25 @@ fn read_secret_text(path: &Path) -> Result<String, Flaw> {
     let fix =
         "name a file that the daemon's user can read; under systemd, one from LoadCredential=";
     let content = read_named(path, MAX_SECRET_FILE, fix)?;
-    // No error of the conversion is shown: it would hold the content.
-    let text = String::from_utf8(content)
-        .map_err(|_| Flaw::new(format!("{} is not UTF-8 text", path.display()), fix))?;
+    let text = plain_text(content).map_err(|what| {
+        Flaw::new(
+            format!("{} {what}", path.display()),
+            "save it as UTF-8 text",
+        )
+    })?;
     Ok(text.trim().to_owned())
+}
+
+/// The text of a file without the mark that editors put before it. No error holds its content.
+pub fn plain_text(content: Vec<u8>) -> Result<String, &'static str> {
+    if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
+        return Err("is UTF-16 text");
+    }
+    let text = String::from_utf8(content).map_err(|_| "is not UTF-8 text")?;
+    match text.strip_prefix('\u{feff}') {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(text),
+    }
 }
 
 /// An endpoint's signing secret from its file.

@@ -23,6 +23,7 @@ mod values;
 
 pub use environment::Environment;
 pub use fault::{Fault, Faults};
+pub use files::plain_text;
 pub use load::{Loaded, load, load_listen, parse};
 pub use reader::nearest;
 

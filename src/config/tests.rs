@@ -1054,6 +1054,20 @@ fn secrets_and_tokens_are_read_from_files() {
 }
 
 #[test]
+fn a_byte_order_mark_belongs_to_no_secret_and_no_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for (name, content) in [("plain", "tok3n\n"), ("marked", "\u{feff}tok3n\r\n")] {
+        std::fs::write(path(name), content).unwrap();
+    }
+    std::fs::write(path("hook"), format!("\u{feff}{SECRET}\r\n")).unwrap();
+    let token = |name| super::files::read_token(&path(name)).unwrap();
+    assert_eq!(token("marked"), token("plain"));
+    let secret = super::files::read_secret(&path("hook")).unwrap();
+    assert_eq!(secret.reveal(), SECRET);
+}
+
+#[test]
 fn faulty_tokens_and_secret_files_are_told_without_their_content() {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in [
@@ -1066,7 +1080,8 @@ fn faulty_tokens_and_secret_files_are_told_without_their_content() {
     ] {
         std::fs::write(dir.path().join(name), content).unwrap();
     }
-    std::fs::write(dir.path().join("binary"), [0xff, 0xfe, b's']).unwrap();
+    std::fs::write(dir.path().join("binary"), [0xff, b's']).unwrap();
+    std::fs::write(dir.path().join("utf16"), b"\xff\xfes\x003\x00").unwrap();
     std::fs::write(dir.path().join("huge"), vec![b'a'; 70_000]).unwrap();
     let env = Environment {
         credentials_directory: Some(dir.path().into()),
@@ -1087,6 +1102,7 @@ fn faulty_tokens_and_secret_files_are_told_without_their_content() {
     };
     let key = "auth.tokens[0].token_file";
     one(&token("empty"), key, "is empty");
+    one(&token("utf16"), key, "is UTF-16 text");
     one(&token("two"), key, "more than one token");
     one(&token("binary"), key, "not UTF-8");
     one(&token("huge"), key, "larger than 65536 bytes");

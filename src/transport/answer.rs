@@ -1,4 +1,5 @@
-//! The response of a receiver: as much of its body as is kept, and `Retry-After`.
+//! The response of a receiver: as much of its body as is kept, `Retry-After`, and where a
+//! redirect leads.
 //!
 //! Never more than `response_body_limit` is read. A longer body is dropped together with its
 //! connection; the status still counts.
@@ -7,10 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{LOCATION, RETRY_AFTER};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::clock;
 use crate::domain::time::Timestamp;
@@ -64,6 +66,29 @@ async fn fill(
         }
     }
     Ok(())
+}
+
+/// A segment of a path that is longer may be a token.
+const MAY_BE_TOKEN: usize = 8;
+
+/// Where a redirect leads (RFC 9110, 10.2.2), for a person: never its query or fragment, and
+/// nothing that repeats the path of the endpoint's own URL, which may be a secret.
+pub(super) fn location(headers: &HeaderMap, from: &Url) -> Option<String> {
+    let text = headers.get(LOCATION)?.to_str().ok()?;
+    let mut to = from.join(text).ok()?;
+    if !to.username().is_empty() || to.password().is_some() {
+        return None;
+    }
+    to.set_query(None);
+    to.set_fragment(None);
+    let mut segments = from.path_segments()?;
+    let is_told = |segment: &str| segment.len() >= MAY_BE_TOKEN && to.path().contains(segment);
+    let repeats = from.path().len() > 1 && to.path().contains(from.path());
+    if repeats || segments.any(is_told) {
+        let origin = to.origin().ascii_serialization();
+        return Some(format!("{origin} and a path like this URL's"));
+    }
+    Some(to.into())
 }
 
 /// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `None` if there is none that can
@@ -122,6 +147,45 @@ mod tests {
         ] {
             assert_eq!(wait(garbage), None, "{garbage}");
         }
+    }
+
+    #[test]
+    fn a_location_shows_no_query_and_no_path_that_is_secret() {
+        let from: Url = "https://a.example/srv/T0/B0/XYZABCDEF?token=1"
+            .parse()
+            .unwrap();
+        let shown = |to: &str| {
+            let headers = HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]);
+            location(&headers, &from)
+        };
+        let is = |to: &str, expected: &str| assert_eq!(shown(to).as_deref(), Some(expected));
+        is(
+            "https://b.example/login?next=%2Fx&token=1#a",
+            "https://b.example/login",
+        );
+        is("/login", "https://a.example/login");
+        is("login?token=1", "https://a.example/srv/T0/B0/login");
+        is(
+            "/a/XYZABCDEF/b",
+            "https://a.example and a path like this URL's",
+        );
+        is("//b.example", "https://b.example/");
+        is(
+            "https://www.a.example/srv/T0/B0/XYZABCDEF?token=1",
+            "https://www.a.example and a path like this URL's",
+        );
+        is(
+            "http://a.example/login/srv/T0/B0/XYZABCDEF",
+            "http://a.example and a path like this URL's",
+        );
+        assert_eq!(shown("https://user:pass@b.example/"), None);
+        assert_eq!(shown("https://["), None);
+        let bytes = http::HeaderValue::from_bytes(b"\xff").unwrap();
+        assert_eq!(
+            location(&HeaderMap::from_iter([(LOCATION, bytes)]), &from),
+            None
+        );
+        assert_eq!(location(&HeaderMap::new(), &from), None);
     }
 
     proptest! {

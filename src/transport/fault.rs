@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use http::Extensions;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpInfo;
+use rustls::CertificateError;
 use rustls_pki_types::InvalidDnsNameError;
 
 use super::local::is_our_own;
@@ -32,7 +33,9 @@ pub(super) struct Fault {
 
 /// An [`AttemptError`] whose detail is fit to be shown.
 pub(super) fn attempt_error(kind: ErrorKind, detail: &str) -> AttemptError {
-    let shown = detail.chars().take(DETAIL);
+    // Some errors end with a link to the manual of the library that they come from.
+    let told = detail.split(": https://docs.rs/").next().unwrap_or(detail);
+    let shown = told.chars().take(DETAIL);
     let clean = shown.map(|c| if c.is_control() { ' ' } else { c });
     AttemptError {
         kind,
@@ -120,7 +123,10 @@ impl<'a> Found<'a> {
             return (ErrorKind::Dns, format!("{target} has no valid DNS name"));
         }
         if let Some(fault) = self.tls {
-            return (ErrorKind::Tls, format!("TLS with {target}: {fault}"));
+            return (
+                ErrorKind::Tls,
+                format!("TLS with {target}: {}", tls_fault(fault)),
+            );
         }
         if error.is_timeout() {
             return (ErrorKind::Timeout, waited());
@@ -169,6 +175,21 @@ impl<'a> Found<'a> {
             (None, Some(last)) => format!(": {last}"),
             (None, None) => String::new(),
         }
+    }
+}
+
+/// A fault of TLS, with what is not clear from rustls's own words.
+fn tls_fault(fault: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = fault else {
+        return fault.to_string();
+    };
+    // It is webpki's own error, and nothing else has this name.
+    match format!("{other:?}").contains("CaUsedAsEndEntity") {
+        true => "the server's certificate is that of a certificate authority (CA:TRUE), which no \
+                 server may use itself: make one with CA:FALSE, and put that one or the authority \
+                 that signed it into `delivery.ca_file`"
+            .to_owned(),
+        false => fault.to_string(),
     }
 }
 

@@ -172,12 +172,15 @@ impl Inner {
             true => answer::retry_after(response.headers()),
             false => None,
         };
-        let body = http::Response::from(response).into_body();
+        let (head, body) = http::Response::from(response).into_parts();
+        let headers = head.headers;
         let (response_body, end) = answer::read(body, self.response_body_limit, deadline).await;
         let error = if status.is_success() {
             self.body_fault(end, endpoint, address)
         } else {
-            Some(fault::attempt_error(ErrorKind::Status, &no_success(status)))
+            let elsewhere = answer::location(&headers, &endpoint.url);
+            let detail = no_success(status, elsewhere.as_deref());
+            Some(fault::attempt_error(ErrorKind::Status, &detail))
         };
         Outcome {
             status: Some(status.as_u16()),
@@ -299,13 +302,15 @@ fn target(url: &Url, address: Option<SocketAddr>) -> String {
     }
 }
 
-fn no_success(status: StatusCode) -> String {
+/// `elsewhere`: where a redirect leads.
+fn no_success(status: StatusCode, elsewhere: Option<&str>) -> String {
     let reason = status.canonical_reason().unwrap_or("no standard status");
-    match status.is_redirection() {
-        true => format!(
-            "answered {} {reason}; redirects are not followed",
-            status.as_u16()
-        ),
-        false => format!("answered {} {reason}", status.as_u16()),
+    let answered = format!("answered {} {reason}", status.as_u16());
+    match (status.as_u16(), elsewhere) {
+        (301 | 302 | 303 | 307 | 308, Some(place)) => {
+            format!("{answered}, to {place}; redirects are not followed")
+        }
+        (301 | 302 | 303 | 307 | 308, None) => format!("{answered}; redirects are not followed"),
+        _ => answered,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Request};
 
 use crate::domain::endpoint::Endpoint;
@@ -47,6 +47,10 @@ fn headers(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> HeaderMap
         headers.insert(WEBHOOK_SIGNATURE, value(signed));
     }
     headers.insert(CONTENT_TYPE, content_type(&outgoing.content_type));
+    if !endpoint.headers.contains_key(ACCEPT_ENCODING) {
+        // What comes back is kept as it comes, for a person to read.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     headers.insert(WEBHOOK_ID, value(id));
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(seconds));
     if outgoing.opaque {

@@ -18,7 +18,8 @@ fn with_tokens() -> (Home, String) {
     let mut tokens = Vec::new();
     for (name, token, scope) in [("app", APP, "ingest"), ("ops", OPS, "admin")] {
         let file = home.path(name);
-        std::fs::write(&file, format!("{token}\n")).unwrap();
+        // As some editors write it.
+        std::fs::write(&file, format!("\u{feff}{token}\r\n")).unwrap();
         tokens.push(format!(
             "{{ name = \"{name}\", token_file = {file:?}, scope = \"{scope}\" }}"
         ));

@@ -61,9 +61,29 @@ fn send_hands_in_over_both_interfaces() {
 }
 
 #[test]
+fn files_that_are_not_utf_8_are_named_as_what_they_are() {
+    let (home, _daemon, _receiver, interfaces) = living();
+    std::fs::write(home.path("wide"), b"\xff\xfe1\x00").unwrap();
+    let sent = home.run(&args(&interfaces[0], &["send", "a", "@wide"]));
+    assert_eq!(sent.code, Some(2));
+    assert!(sent.stderr.contains("UTF-16"), "{sent:?}");
+    let wide = home.path("wide").display().to_string();
+    let sent = home.run(&args(
+        &interfaces[0],
+        &["send", "a", "1", "--token-file", &wide],
+    ));
+    assert_eq!(sent.code, Some(2));
+    assert!(
+        sent.stderr.contains("UTF-16") && sent.stderr.contains(&wide),
+        "{sent:?}"
+    );
+}
+
+#[test]
 fn send_reads_stdin_and_files_and_takes_every_field() {
     let (home, daemon, receiver, interfaces) = living();
-    std::fs::write(home.path("data.json"), "[1,\n 2]").unwrap();
+    // With the mark that some editors put before it.
+    std::fs::write(home.path("data.json"), "\u{feff}[1,\n 2]").unwrap();
     home.run(&args(&interfaces[0], &["send", "a", "@data.json"]));
     assert!(receiver.wait(1)[0].text().ends_with("\"data\":[1,\n 2]}"));
     home.run_with(&args(&interfaces[0], &["send", "a", "-"]), b"\"in\"");

@@ -5,7 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::harness::{Answer, Home, Receiver, Seen, endpoint};
 
 /// The headers that a client of HTTP/1.1 needs, which say nothing about the event.
-const OF_HTTP: [&str; 4] = ["host", "content-length", "accept", "connection"];
+const OF_HTTP: [&str; 5] = [
+    "host",
+    "content-length",
+    "accept",
+    "accept-encoding",
+    "connection",
+];
 
 fn names(seen: &Seen) -> Vec<&str> {
     let names = seen.headers.iter().map(|(name, _)| name.as_str());

@@ -54,9 +54,10 @@ async fn the_request_carries_the_documented_headers() {
     #[rustfmt::skip]
     assert_eq!(
         names,
-        ["accept", "content-length", "content-type", "user-agent", "webhook-id", "webhook-timestamp"]
+        ["accept-encoding", "accept", "content-length", "content-type", "user-agent", "webhook-id", "webhook-timestamp"]
     );
     assert_eq!(header(&headers, "content-type"), "application/json");
+    assert_eq!(header(&headers, "accept-encoding"), "identity");
     assert_eq!(header(&headers, "user-agent"), "outboxd/TEST");
     assert_eq!(header(&headers, "webhook-id"), event().id.to_string());
     assert_eq!(body, &event().body[..]);
@@ -148,10 +149,22 @@ async fn redirects_are_not_followed() {
         fault(&attempt),
         (
             ErrorKind::Status,
-            "answered 307 Temporary Redirect; redirects are not followed"
+            format!(
+                "answered 307 Temporary Redirect, to http://{}/; redirects are not followed",
+                elsewhere.address
+            )
+            .as_str()
         )
     );
     assert_eq!(elsewhere.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_304_is_no_redirect() {
+    let server = Server::answering("HTTP/1.1 304 Not Modified\r\nlocation: /a\r\n\r\n").await;
+    let attempt = transport().attempt(&endpoint(server.url()), &event()).await;
+    let expected = (ErrorKind::Status, "answered 304 Not Modified");
+    assert_eq!(fault(&attempt), expected);
 }
 
 #[tokio::test]

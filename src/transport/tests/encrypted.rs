@@ -143,6 +143,54 @@ async fn a_certificate_that_is_not_good_is_a_tls_fault() {
     }
 }
 
+/// A server that uses a certificate of its own, which is in `ca_file` too.
+async fn self_signed(is_ca: bool) -> (Transport, Server) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = match is_ca {
+        true => IsCa::Ca(rcgen::BasicConstraints::Unconstrained),
+        false => IsCa::ExplicitNoCa,
+    };
+    let certificate = params.self_signed(&key).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(certificate.pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(certificate.der().to_vec())],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let limits = DeliveryLimits {
+        ca_file: Some(file.path().to_owned()),
+        ..limits()
+    };
+    let transport = Transport::new(&limits).unwrap();
+    (
+        transport,
+        serving(TlsAcceptor::from(Arc::new(config))).await,
+    )
+}
+
+#[tokio::test]
+async fn a_servers_self_signed_certificate_in_ca_file_works_or_is_explained() {
+    let (transport, server) = self_signed(false).await;
+    let attempt = transport
+        .attempt(&https(&server, "localhost"), &event())
+        .await;
+    assert_eq!((attempt.status, attempt.error), (Some(200), None));
+    let (transport, server) = self_signed(true).await;
+    let attempt = transport
+        .attempt(&https(&server, "localhost"), &event())
+        .await;
+    let (kind, detail) = fault(&attempt);
+    assert_eq!(kind, ErrorKind::Tls);
+    assert!(detail.contains("make one with CA:FALSE"), "{detail}");
+}
+
 #[tokio::test]
 async fn what_is_no_tls_is_a_tls_fault() {
     let plain = Server::start(|mut stream| async move {
@@ -160,6 +208,7 @@ async fn what_is_no_tls_is_a_tls_fault() {
             .await;
         let (kind, detail) = fault(&attempt);
         assert_eq!(kind, ErrorKind::Tls, "{detail}");
+        assert!(!detail.contains("https:"), "{detail}");
     }
 }
 
