@@ -6,32 +6,36 @@
 //! connection was judged when it was dialled. IP literals never come by here; the
 //! attempt judges them itself before it sends.
 //!
-//! The system's resolver blocks a thread for as long as it likes (minutes, with name
-//! servers that hang), so its look-ups are few at a time, and names that lately took
-//! long share half of those places: a customer's hung name server must not stop the
-//! look-ups of others.
+//! The system's resolver (`getaddrinfo`: `/etc/hosts`, search domains, nsswitch and all) blocks
+//! a thread for as long as it likes, minutes with name servers that hang. So its look-ups are few
+//! at a time, and have places of three kinds: a look-up that takes long gives its place back and
+//! goes on in one for slow names, where names that took long before begin; names that nothing is
+//! known of share half of the fast places; and names that lately were fast have all of them. So
+//! whatever names a tenant thinks of, the names that work are looked up at once.
 
 use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::local::is_our_own;
 use super::progress;
 use crate::domain::address::{DialRule, Refusal};
 
-/// Look-ups at once. Each may hold a thread.
-const LOOKUPS: usize = 64;
-/// Of these, for names that lately took long.
-const SLOW_LOOKUPS: usize = LOOKUPS / 2;
-/// A look-up that takes longer makes its name slow.
-const SLOW: Duration = Duration::from_secs(1);
-/// Slow names remembered; then all are forgotten.
-const SLOW_NAMES: usize = 4096;
+/// Fast look-ups at once. Each may hold a thread.
+const FAST: usize = 64;
+/// Of these, for names that nothing is known of.
+const UNKNOWN: usize = FAST / 2;
+/// Slow look-ups at once, each with a thread.
+const SLOW: usize = 128;
+/// A look-up that takes longer is slow.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// Names remembered as fast or slow, of each; then all of these are forgotten.
+const NAMES: usize = 16_384;
 /// Addresses of one name that are dialled. More is no use within `connect_timeout`.
 const ADDRESSES: usize = 16;
 
@@ -60,76 +64,158 @@ fn addresses(count: usize) -> String {
     }
 }
 
+/// How a name was lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Fast,
+    Unknown,
+    Slow,
+}
+
+/// The names that are known, and how the last look-up of each was.
+#[derive(Default)]
+struct Paces {
+    fast: HashSet<Box<str>>,
+    /// With the domains that they are in: who has one hanging name can have many.
+    slow: HashSet<Box<str>>,
+}
+
+impl Paces {
+    fn of(&self, name: &str) -> Pace {
+        if self.fast.contains(name) {
+            return Pace::Fast;
+        }
+        let is_slow = |name: &str| self.slow.contains(name);
+        match is_slow(name) || parent(name).is_some_and(is_slow) {
+            true => Pace::Slow,
+            false => Pace::Unknown,
+        }
+    }
+
+    fn note(&mut self, name: &str, slow: bool) {
+        let (to, from) = match slow {
+            true => (&mut self.slow, &mut self.fast),
+            false => (&mut self.fast, &mut self.slow),
+        };
+        from.remove(name);
+        if to.len() >= NAMES {
+            to.clear();
+        }
+        to.insert(name.into());
+        if let Some(parent) = parent(name) {
+            match slow {
+                true => drop(self.slow.insert(parent.into())),
+                false => drop(self.slow.remove(parent)),
+            }
+        }
+    }
+}
+
+/// The domain that a name is in, unless that is a top-level one.
+fn parent(name: &str) -> Option<&str> {
+    let (_, parent) = name.split_once('.')?;
+    parent.trim_end_matches('.').contains('.').then_some(parent)
+}
+
+/// What a look-up holds while it runs.
+type Places = Arc<Mutex<Vec<OwnedSemaphorePermit>>>;
+
 /// The look-ups of the whole process.
 pub(super) struct Lookups {
-    places: Arc<Semaphore>,
-    slow_places: Arc<Semaphore>,
-    slow: Mutex<HashSet<Box<str>>>,
+    fast: Arc<Semaphore>,
+    unknown: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    paces: Mutex<Paces>,
 }
 
 impl Lookups {
     pub(super) fn new() -> Self {
         Lookups {
-            places: Arc::new(Semaphore::new(LOOKUPS)),
-            slow_places: Arc::new(Semaphore::new(SLOW_LOOKUPS)),
-            slow: Mutex::new(HashSet::new()),
+            fast: Arc::new(Semaphore::new(FAST)),
+            unknown: Arc::new(Semaphore::new(UNKNOWN)),
+            slow: Arc::new(Semaphore::new(SLOW)),
+            paces: Mutex::default(),
         }
     }
 
-    /// Asks the system. The places are given back when the system's resolver returns,
-    /// not when the attempt stops waiting for it.
+    /// Asks the system.
     async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
-        let stopped = |_| ResolveFault::Stopped;
-        let slow_place = match self.is_slow(name) {
-            true => Some(
-                self.slow_places
-                    .clone()
-                    .acquire_owned()
-                    .await
-                    .map_err(stopped)?,
-            ),
-            false => None,
-        };
-        let place = self.places.clone().acquire_owned().await.map_err(stopped)?;
         let host = name.to_owned();
-        let mut asking = tokio::task::spawn_blocking(move || {
-            let _places = (place, slow_place);
+        let ask = move || {
             let found = (host.as_str(), 0).to_socket_addrs();
             let found = found.map(|all| all.take(ADDRESSES).collect::<Vec<_>>());
             found.map_err(|error| starved().unwrap_or(error))
-        });
-        let answer = match tokio::time::timeout(SLOW, &mut asking).await {
-            Ok(answer) => {
-                self.mark(name, false);
-                answer
-            }
-            Err(_) => {
-                self.mark(name, true);
-                asking.await
-            }
         };
-        let answer = answer.map_err(|_| ResolveFault::Stopped)?;
+        let answer = self.answer(name, ask).await?;
         answer.map_err(|source| ResolveFault::NotFound {
             name: name.to_owned(),
             source,
         })
     }
 
-    fn is_slow(&self, name: &str) -> bool {
-        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        slow.contains(name)
+    /// Runs `ask` on a thread, in a place for the name. A place is given back when `ask` returns,
+    /// not when the attempt stops waiting for it.
+    async fn answer<T: Send + 'static>(
+        &self,
+        name: &str,
+        ask: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ResolveFault> {
+        let places = self.places(name).await?;
+        let held = places.clone();
+        let mut asking = tokio::task::spawn_blocking(move || {
+            let answer = ask();
+            held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            answer
+        });
+        let answer = match tokio::time::timeout(SLOW_AFTER, &mut asking).await {
+            Ok(answer) => {
+                self.note(name, false);
+                answer
+            }
+            Err(_) => {
+                self.note(name, true);
+                self.make_slow(&places);
+                asking.await
+            }
+        };
+        answer.map_err(|_| ResolveFault::Stopped)
     }
 
-    fn mark(&self, name: &str, slow_now: bool) {
-        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
-        if !slow_now {
-            slow.remove(name);
+    /// Waits for places: of the order that no two wait for each other.
+    async fn places(&self, name: &str) -> Result<Places, ResolveFault> {
+        let pace = self.paces().of(name);
+        let wanted: &[&Arc<Semaphore>] = match pace {
+            Pace::Fast => &[&self.fast],
+            Pace::Unknown => &[&self.unknown, &self.fast],
+            Pace::Slow => &[&self.slow],
+        };
+        let mut held = Vec::with_capacity(wanted.len());
+        for places in wanted {
+            let place = (*places).clone().acquire_owned().await;
+            held.push(place.map_err(|_| ResolveFault::Stopped)?);
+        }
+        Ok(Arc::new(Mutex::new(held)))
+    }
+
+    /// Moves a look-up that runs to a place for slow ones. Without one it stays where it is: then
+    /// names that nothing is known of may have to wait, and the known ones have their own.
+    fn make_slow(&self, places: &Places) {
+        let mut held = places.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_empty() {
+            // It has come back meanwhile.
             return;
         }
-        if slow.len() >= SLOW_NAMES {
-            slow.clear();
+        if let Ok(place) = self.slow.clone().try_acquire_owned() {
+            *held = vec![place];
         }
-        slow.insert(name.into());
+    }
+
+    fn note(&self, name: &str, slow: bool) {
+        self.paces().note(name, slow);
+    }
+
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -238,16 +324,71 @@ mod tests {
     }
 
     #[test]
-    fn slow_names_are_remembered_within_a_bound() {
-        let lookups = Lookups::new();
-        for n in 0..SLOW_NAMES + 1 {
-            lookups.mark(&format!("{n}.example"), true);
+    fn names_are_remembered_within_a_bound() {
+        let mut paces = Paces::default();
+        for n in 0..NAMES + 1 {
+            paces.note(&format!("a.{n}.example"), true);
+            paces.note(&format!("b{n}.example"), false);
         }
-        assert_eq!(lookups.slow.lock().unwrap().len(), 1);
-        let last = format!("{SLOW_NAMES}.example");
-        assert!(lookups.is_slow(&last));
-        lookups.mark(&last, false);
-        assert!(!lookups.is_slow(&last));
+        assert!(paces.slow.len() <= 2 && paces.fast.len() <= 2);
+        let last = format!("a.{NAMES}.example");
+        assert_eq!(paces.of(&last), Pace::Slow);
+        paces.note(&last, false);
+        assert_eq!(paces.of(&last), Pace::Fast);
+    }
+
+    #[test]
+    fn a_hanging_name_makes_its_neighbours_slow_and_no_other() {
+        let mut paces = Paces::default();
+        paces.note("a.evil.example", true);
+        assert_eq!(paces.of("b.evil.example"), Pace::Slow);
+        assert_eq!(paces.of("evil.example"), Pace::Slow);
+        assert_eq!(paces.of("c.b.evil.example"), Pace::Unknown);
+        assert_eq!(paces.of("good.example"), Pace::Unknown);
+        paces.note("www.evil.example", false);
+        assert_eq!(paces.of("b.evil.example"), Pace::Unknown);
+        assert_eq!(paces.of("www.evil.example"), Pace::Fast);
+        assert_eq!(paces.of("a.evil.example"), Pace::Slow);
+    }
+
+    /// Look-ups that hang until the sender is dropped.
+    async fn hang(lookups: &Arc<Lookups>, names: usize) -> std::sync::mpsc::Sender<()> {
+        let (release, hung) = std::sync::mpsc::channel::<()>();
+        let hung = Arc::new(Mutex::new(hung));
+        for n in 0..names {
+            let (lookups, hung) = (lookups.clone(), hung.clone());
+            tokio::spawn(async move {
+                let ask = move || hung.lock().unwrap().recv().is_ok();
+                lookups.answer(&format!("x.{n}.test"), ask).await
+            });
+        }
+        release
+    }
+
+    #[tokio::test]
+    async fn names_that_hang_leave_places_to_others() {
+        let lookups = Arc::new(Lookups::new());
+        lookups.answer("known.example", || ()).await.unwrap();
+        // More than there are places of any kind.
+        let release = hang(&lookups, FAST + SLOW + UNKNOWN).await;
+        while lookups.slow.available_permits() > 0 || lookups.unknown.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        lookups.answer("known.example", || ()).await.unwrap();
+        drop(release);
+        lookups.answer("fresh.example", || ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn fresh_names_that_hang_give_their_places_back() {
+        let lookups = Arc::new(Lookups::new());
+        let release = hang(&lookups, FAST).await;
+        while lookups.unknown.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        lookups.answer("fresh.example", || ()).await.unwrap();
+        assert!(lookups.slow.available_permits() < SLOW);
+        drop(release);
     }
 
     #[tokio::test]
@@ -261,7 +402,7 @@ mod tests {
                 .as_mut()
                 .poll(&mut std::task::Context::from_waker(waker));
         }
-        let all = lookups.places.acquire_many(LOOKUPS as u32);
+        let all = lookups.fast.acquire_many(FAST as u32);
         let all = tokio::time::timeout(Duration::from_secs(20), all).await;
         assert!(all.is_ok());
     }

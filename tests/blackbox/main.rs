@@ -31,6 +31,7 @@ mod reading;
 mod refusals;
 mod replay;
 mod reports;
+mod resolving;
 mod rotation;
 mod signing;
 mod wide_reads;

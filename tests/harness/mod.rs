@@ -22,6 +22,7 @@
 
 pub mod daemon;
 pub mod http;
+pub mod namespaces;
 pub mod process;
 pub mod receiver;
 
