@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use crate::harness::{Answer, Home, Receiver, Seen, endpoint};
 
-/// Takes so many at once and refuses what is more.
-fn limited(capacity: Arc<AtomicUsize>) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
+/// Takes so many at once and refuses what is more, after `refusing`.
+fn limited(
+    capacity: Arc<AtomicUsize>,
+    taking: Duration,
+    refusing: Duration,
+) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
     let working = AtomicUsize::new(0);
     move |_| {
         let before = working.fetch_add(1, Ordering::SeqCst);
         let taken = before < capacity.load(Ordering::SeqCst);
-        if taken {
-            std::thread::sleep(Duration::from_millis(20));
+        if !taken {
+            working.fetch_sub(1, Ordering::SeqCst);
         }
-        working.fetch_sub(1, Ordering::SeqCst);
+        std::thread::sleep(if taken { taking } else { refusing });
+        if taken {
+            working.fetch_sub(1, Ordering::SeqCst);
+        }
         Answer::status(if taken { 200 } else { 503 })
     }
 }
@@ -23,7 +30,8 @@ fn limited(capacity: Arc<AtomicUsize>) -> impl Fn(&Seen) -> Answer + Send + Sync
 #[test]
 fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
     let capacity = Arc::new(AtomicUsize::new(4));
-    let receiver = Receiver::answering(limited(capacity.clone()));
+    let taking = Duration::from_millis(20);
+    let receiver = Receiver::answering(limited(capacity.clone(), taking, Duration::ZERO));
     let home = Home::new();
     let wide = endpoint("e", &receiver.url("/"), "max_in_flight = 64\n");
     let daemon = home.start(&wide);
@@ -65,4 +73,26 @@ fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
     // With four at once 2400 would take twelve seconds.
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(9), "{took:?}");
+}
+
+#[test]
+fn a_receiver_that_is_slow_to_refuse_is_seldom_made_to() {
+    let (taking, refusing) = (Duration::from_millis(50), Duration::from_millis(400));
+    let capacity = Arc::new(AtomicUsize::new(4));
+    let receiver = Receiver::answering(limited(capacity, taking, refusing));
+    let home = Home::new();
+    let wide = endpoint("e", &receiver.url("/"), "max_in_flight = 64\n");
+    let daemon = home.start(&(wide + "[retry]\nfirst = \"200ms\"\n"));
+    let lines = "{\"type\": \"a\", \"data\": 1}\n".repeat(400);
+    let headers = [("content-type", "application/x-ndjson")];
+    let answer = daemon
+        .tcp
+        .request("POST", "/v1/events", &headers, lines.as_bytes());
+    answer.expect(202);
+    crate::harness::wait_for(
+        || (daemon.status()["backlog"]["pending"] == 0).then_some(()),
+        || format!("{:#}", daemon.status()),
+    );
+    let refused = receiver.seen().len() - 400;
+    assert!(refused <= 20, "{refused} refusals for 400 deliveries");
 }

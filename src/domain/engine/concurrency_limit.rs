@@ -3,10 +3,14 @@
 //!
 //! As with TCP, the capacity of the receiver is unknown and has to be probed. The limit
 //! doubles with every round trip until the first sign of congestion (slow start), and then
-//! grows by about one a round trip. A timeout, a 429 or 503, or a latency that has clearly
+//! grows by an eighth a round trip, by one at least. A timeout, a 429 or 503, or a latency that has clearly
 //! risen halves it, at most once a round trip: an attempt that started before the last
 //! halving does not count. The limit at which an endpoint refused is remembered for a while
 //! and not reached again, so that a receiver with a fixed limit does not refuse all the time.
+//!
+//! A round trip is over when the attempts that were under way at its beginning have ended, and
+//! not when as many have succeeded: a receiver may take longer to refuse than to accept, and
+//! what it has not answered yet says nothing in favour of more.
 //!
 //! The limit grows only while it is used: an endpoint that gets one event a second has not
 //! shown that it can take sixteen at once.
@@ -20,31 +24,46 @@ use crate::domain::verdict::Outcome;
 pub const FIRST: usize = 4;
 /// The usual latency is the median of the last so many: some slow requests among quick
 /// ones are no congestion, and do not move it.
-const RECENT: usize = 16;
+const RECENT: usize = 32;
 /// So few at once are never the cause of a latency.
 const FEW: usize = 2;
 /// With more it is believed after a round trip, and so many at least.
-const LEAST_SAMPLES: usize = 5;
+const LEAST_SAMPLES: usize = 8;
 /// A rise by less says nothing: it may be this machine that is busy.
 const LEAST_RISE: Duration = Duration::from_millis(100);
 /// The lowest latency is that of the last one to two such spans.
 const SPAN: Duration = Duration::from_secs(30);
 /// For so long no more are tried than were refused.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// A few that take so many times as long as is usual do not hold a round trip up.
+const STRAGGLES: u32 = 10;
+/// What is usual is at least this.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     /// At least 1.
     now: usize,
+    /// What it was before it was last raised, and when that was.
+    before: usize,
+    raised_at: Duration,
     /// No sign of congestion yet.
     doubling: bool,
-    /// Successes towards the next one more.
-    progress: usize,
+    round: Option<Round>,
     /// When it was last taken back; attempts from before say nothing new.
     halved_at: Duration,
     /// So many were refused then.
     refused: Option<(usize, Duration)>,
     latency: Latency,
+}
+
+/// A round trip under way.
+#[derive(Debug)]
+struct Round {
+    began: Duration,
+    /// How many attempts were under way then, and how many of these still are.
+    of: usize,
+    left: usize,
 }
 
 /// The latency of late, and the lowest of the recent past.
@@ -64,8 +83,10 @@ impl ConcurrencyLimit {
     pub fn new(before: usize) -> ConcurrencyLimit {
         ConcurrencyLimit {
             now: before.clamp(1, FIRST),
+            before: before.clamp(1, FIRST),
+            raised_at: Duration::ZERO,
             doubling: true,
-            progress: 0,
+            round: None,
             halved_at: Duration::ZERO,
             refused: None,
             latency: Latency::default(),
@@ -80,6 +101,7 @@ impl ConcurrencyLimit {
     pub fn restart(&mut self, mono: Duration) {
         *self = ConcurrencyLimit {
             halved_at: mono,
+            raised_at: mono,
             ..ConcurrencyLimit::new(1)
         };
     }
@@ -93,10 +115,20 @@ impl ConcurrencyLimit {
         in_flight: usize,
         most: usize,
     ) {
+        if let Some(round) = &mut self.round
+            && since <= round.began
+            && round.left > 0
+        {
+            round.left -= 1;
+        }
         let refused = matches!(outcome.status, Some(429 | 503)) && !outcome.is_success();
         if refused || outcome.error == Some(ErrorKind::Timeout) {
             if refused && since >= self.halved_at {
-                self.refused = Some((self.now.min(in_flight), mono.saturating_add(REFUSED_FOR)));
+                let level = match since >= self.raised_at {
+                    true => self.now,
+                    false => self.before,
+                };
+                self.refused = Some((level, mono.saturating_add(REFUSED_FOR)));
             }
             self.halve(since, mono);
             return;
@@ -117,9 +149,31 @@ impl ConcurrencyLimit {
                 }
             }
         }
-        if outcome.is_success() && in_flight * 2 >= self.now {
+        // A round begins with the first success of an attempt that the limit as it is now
+        // allowed, if the limit is used.
+        if self.round.is_none()
+            && outcome.is_success()
+            && since >= self.raised_at
+            && in_flight * 2 >= self.now
+        {
+            self.round = Some(Round {
+                began: mono,
+                of: in_flight,
+                left: in_flight.saturating_sub(1),
+            });
+        }
+        if self.is_round_over(mono) {
             self.grow(mono, most);
         }
+    }
+
+    fn is_round_over(&self, mono: Duration) -> bool {
+        self.round.as_ref().is_some_and(|round| {
+            let few = (round.of / 8).max(1);
+            let long = self.latency.median().max(SHORTEST) * STRAGGLES;
+            let lasts = mono.saturating_sub(round.began);
+            round.left == 0 || (self.latency.samples > 0 && round.left <= few && lasts > long)
+        })
     }
 
     fn halve(&mut self, since: Duration, mono: Duration) {
@@ -128,7 +182,7 @@ impl ConcurrencyLimit {
         }
         self.now = (self.now / 2).max(1);
         self.doubling = false;
-        self.progress = 0;
+        self.round = None;
         self.halved_at = mono;
         self.latency.begin_anew();
     }
@@ -136,12 +190,15 @@ impl ConcurrencyLimit {
     fn grow(&mut self, mono: Duration, most: usize) {
         let refused = self.refused.filter(|&(_, until)| until > mono);
         let most = refused.map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
-        self.progress += 1;
-        if self.doubling || self.progress >= self.now {
-            self.progress = 0;
-            if self.now < most {
-                self.now += 1;
-            }
+        self.round = None;
+        let wanted = match self.doubling {
+            true => self.now.saturating_mul(2),
+            false => self.now.saturating_add((self.now / 8).max(1)),
+        };
+        if self.now < most {
+            self.before = self.now;
+            self.now = wanted.min(most);
+            self.raised_at = mono;
         }
     }
 }
@@ -219,6 +276,8 @@ mod tests {
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Beyond {
         Refuses,
+        /// After so long, in milliseconds.
+        RefusesSlowly(u32),
         Queues,
     }
 
@@ -269,6 +328,7 @@ mod tests {
                     let (at, code) = match (free_at, beyond) {
                         (None, _) => (self.mono + service, 200),
                         (Some(_), Beyond::Refuses) => (self.mono + MS, 503),
+                        (Some(_), Beyond::RefusesSlowly(millis)) => (self.mono + MS * millis, 503),
                         (Some(free_at), Beyond::Queues) => (free_at + service, 200),
                     };
                     self.ends.push(Reverse((at, self.mono, code)));
@@ -330,7 +390,9 @@ mod tests {
         }
         assert_eq!(limit.now(), FIRST);
         for n in 100..200 {
-            limit.ended(&status(200), n * MS, (n + 1) * MS, 16, 7);
+            for in_flight in (1..=limit.now()).rev() {
+                limit.ended(&status(200), n * MS, (n + 1) * MS, in_flight, 7);
+            }
         }
         assert_eq!(limit.now(), 7);
     }
@@ -355,6 +417,26 @@ mod tests {
                     let few = tally.served / 20 + 13;
                     assert!(tally.refused <= few, "{beyond:?} {capacity}: {tally:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_takes_longer_to_refuse_than_to_accept_seldom_has_to() {
+        for capacity in [1, 2, 4, 7, 20] {
+            for (service, refusal) in [(50, 400), (50, 50), (20, 190), (200, 1500), (300, 5)] {
+                let mut line = Line::new();
+                let beyond = Beyond::RefusesSlowly(refusal);
+                let first = line.run(Duration::from_secs(5), capacity, MS * service, beyond);
+                let then = line.run(Duration::from_secs(120), capacity, MS * service, beyond);
+                let case = format!("{capacity} in {service} ms, 503 in {refusal} ms");
+                // Slow start goes at most twice as high as it may.
+                let most = 2 * capacity + FIRST + first.served / 20;
+                assert!(first.refused <= most, "{case}: {first:?}");
+                assert!(then.refused * 20 <= then.served, "{case}: {then:?}");
+                let full = capacity as f64 * 120_000.0 / f64::from(service);
+                let part = then.served as f64 / full;
+                assert!(part > 0.7, "{case}: {then:?} of {full}");
             }
         }
     }
