@@ -219,6 +219,7 @@ fn options(config: &Config) -> Options {
         endpoints: config.endpoints.clone(),
         defaults: Defaults {
             timeout: config.delivery.timeout,
+            http2: config.delivery.http2,
             retry: Arc::new(config.retry.clone()),
         },
     }

@@ -15,7 +15,7 @@ use crate::domain::event::Tenant;
 use crate::domain::retry::{RetryOverrides, RetryPolicy};
 use crate::domain::signature::Secret;
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "url",
     "tenant",
     "types",
@@ -25,6 +25,7 @@ const KNOWN: [&str; 12] = [
     "rate_limit",
     "ordering",
     "timeout",
+    "http2",
     "retry",
     "description",
     "enabled",
@@ -61,6 +62,9 @@ pub fn read(body: &[u8], base: &RetryPolicy) -> Result<Definition, Problem> {
             "" => Ok(None),
             text => super::fields::duration(text, &(SHORTEST..=MAX_TIMEOUT)).map(Some),
         })?,
+        http2: fields
+            .flag("http2")?
+            .try_map(|flag| Ok::<_, Problem>(Some(flag)))?,
         retry: retry(&fields, base)?,
         description: fields.text("description", description)?,
         enabled: fields.flag("enabled")?,
@@ -159,6 +163,7 @@ mod tests {
                 rate_limit: None,
                 ordering: Ordering::None,
                 timeout: None,
+                http2: None,
                 retry: RetryOverrides::default(),
                 description: String::new(),
             }
@@ -171,7 +176,7 @@ mod tests {
     fn all_fields_are_read() {
         let body = r#"{"url": "https://example.com", "tenant": "t1", "types": ["a.*", "b"],
             "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "headers": {"x-a": "1"},
-            "max_in_flight": 3, "rate_limit": "600/m", "ordering": "key", "timeout": "5s",
+            "max_in_flight": 3, "rate_limit": "600/m", "ordering": "key", "timeout": "5s", "http2": false,
             "retry": {"first": "1s", "schedule": ["1s", "2s"]}, "description": "d", "enabled": false}"#;
         let (spec, enabled) = read(body).unwrap().into_spec(secret()).unwrap();
         assert!(!enabled);
@@ -186,7 +191,10 @@ mod tests {
             (spec.timeout, spec.retry.max),
             (Some(Duration::from_secs(5)), None)
         );
-        assert_eq!(spec.headers["x-a"], "1");
+        assert_eq!(
+            (&spec.headers["x-a"], spec.http2),
+            (&"1".parse().unwrap(), Some(false))
+        );
         assert_eq!((spec.tenant.as_str(), &*spec.description), ("t1", "d"));
     }
 
@@ -200,6 +208,7 @@ mod tests {
                 "`url`: the URL holds a user name",
             ),
             (r#""url": 7"#, "`url`: not a string"),
+            (r#""http2": "no""#, "`http2`"),
             (r#""tenant": "a.b""#, "`tenant`: a tenant is 1 to 64"),
             (r#""types": []"#, "`types`: an empty list"),
             (r#""types": "a""#, "`types`: not a list"),
@@ -300,7 +309,7 @@ mod tests {
         assert_eq!(change("{}").unwrap(), EndpointChange::default());
         let all = change(
             r#"{"types": null, "headers": null, "max_in_flight": null, "rate_limit": null,
-                "ordering": null, "timeout": null, "retry": null, "description": null, "enabled": null}"#,
+                "ordering": null, "timeout": null, "http2": null, "retry": null, "description": null, "enabled": null}"#,
         );
         let expected = EndpointChange {
             types: Some(vec![TypePattern::Any]),
@@ -309,6 +318,7 @@ mod tests {
             rate_limit: Some(None),
             ordering: Some(Ordering::None),
             timeout: Some(None),
+            http2: Some(None),
             retry: Some(RetryOverrides::default()),
             description: Some(String::new()),
             enabled: Some(true),

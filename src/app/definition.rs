@@ -83,6 +83,7 @@ pub struct Definition {
     pub rate_limit: Given<Option<Rate>>,
     pub ordering: Given<Ordering>,
     pub timeout: Given<Option<Duration>>,
+    pub http2: Given<Option<bool>>,
     pub retry: Given<RetryOverrides>,
     pub description: Given<String>,
     pub enabled: Given<bool>,
@@ -108,6 +109,7 @@ impl Definition {
             rate_limit: self.rate_limit.value().flatten(),
             ordering: self.ordering.value().unwrap_or_default(),
             timeout: self.timeout.value().flatten(),
+            http2: self.http2.value().flatten(),
             retry: self.retry.value().unwrap_or_default(),
             description: self.description.value().unwrap_or_default(),
         };
@@ -137,6 +139,7 @@ impl Definition {
             rate_limit: self.rate_limit.change(None),
             ordering: self.ordering.change(Ordering::default()),
             timeout: self.timeout.change(None),
+            http2: self.http2.change(None),
             retry: self.retry.change(RetryOverrides::default()),
             description: self.description.change(String::new()),
             enabled: self.enabled.change(true),

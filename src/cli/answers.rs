@@ -92,6 +92,8 @@ pub struct Endpoint {
     pub rate_limit: Option<String>,
     pub ordering: String,
     pub timeout: String,
+    #[serde(default = "yes")]
+    pub http2: bool,
     pub retry: Retry,
     #[serde(default)]
     pub description: String,
@@ -100,6 +102,10 @@ pub struct Endpoint {
     pub disabled_at: Option<Timestamp>,
     pub source: String,
     pub backlog: EndpointBacklog,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]

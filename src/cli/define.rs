@@ -33,6 +33,9 @@ pub struct Fields {
     /// For a whole attempt, such as 10s
     #[arg(long, value_name = "DURATION")]
     timeout: Option<String>,
+    /// false: HTTP/1.1 only
+    #[arg(long, value_name = "BOOL")]
+    http2: Option<bool>,
     /// A part of its retry rule, such as first=1s or schedule=5s,5m; may be given again,
     /// all replace those before
     #[arg(long, value_name = "KEY=VALUE")]
@@ -61,6 +64,7 @@ impl Fields {
         set("rate_limit", text(&self.rate_limit));
         set("ordering", text(&self.ordering));
         set("timeout", text(&self.timeout));
+        set("http2", self.http2.map(|flag| json!(flag)));
         set("retry", retry(&self.retry)?);
         set("description", text(&self.description));
         let secret = self.secret_file.as_deref().map(secret).transpose()?;

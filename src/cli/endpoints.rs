@@ -354,6 +354,13 @@ fn shown(endpoint: &Endpoint, now: Timestamp, paint: Paint) -> String {
         ),
         ("ordering", endpoint.ordering.clone()),
         ("timeout", endpoint.timeout.clone()),
+        (
+            "http",
+            match endpoint.http2 {
+                true => "HTTP/2 or HTTP/1.1".to_owned(),
+                false => "HTTP/1.1".to_owned(),
+            },
+        ),
         ("retry", retried(&endpoint.retry)),
         ("source", endpoint.source.clone()),
     ];

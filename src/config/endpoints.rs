@@ -106,6 +106,7 @@ fn read_one(
     let timeout = section
         .take("timeout", unless_empty(duration(timeouts)))
         .flatten();
+    let http2 = section.take("http2", Value::flag);
     let retry = read_retry(reader, section.section("retry"), retry);
     let allow_networks = section.each("allow_networks", network);
     let enabled = section.take("enabled", Value::flag);
@@ -126,6 +127,7 @@ fn read_one(
         rate_limit,
         ordering: ordering.unwrap_or_default(),
         timeout: timeout.unwrap_or(delivery.timeout),
+        http2: http2.unwrap_or(delivery.http2),
         retry: Arc::new(retry),
         allow_networks: allow_networks.unwrap_or_default(),
         enabled: enabled.unwrap_or(true),

@@ -126,6 +126,10 @@ pub struct DeliveryLimits {
     pub proxy: Option<Url>,
     /// Extra roots, in PEM; read and checked when the configuration was.
     pub ca_file: Option<PathBuf>,
+    /// For endpoints that say nothing themselves.
+    pub http2: bool,
+    /// A kept connection is not used longer.
+    pub connection_max_age: Duration,
     pub user_agent: String,
 }
 

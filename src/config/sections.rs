@@ -218,6 +218,9 @@ fn read_retention(mut retention: Section<'_>) -> Retention {
     read
 }
 
+/// With less, hardly a connection would be kept.
+const MIN_CONNECTION_AGE: std::time::Duration = std::time::Duration::from_secs(1);
+
 fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
     let base = DeliveryLimits::default();
     let timeouts = *SOME_DURATION.start()..=MAX_TIMEOUT;
@@ -240,6 +243,13 @@ fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
             .unwrap_or(base.allow_http),
         proxy: delivery.take("proxy", unless_empty(proxy)).flatten(),
         ca_file: delivery.take("ca_file", unless_empty(roots)).flatten(),
+        http2: delivery.take("http2", Value::flag).unwrap_or(base.http2),
+        connection_max_age: delivery
+            .take(
+                "connection_max_age",
+                duration(MIN_CONNECTION_AGE..=MAX_TIMEOUT),
+            )
+            .unwrap_or(base.connection_max_age),
         user_agent: delivery
             .take("user_agent", user_agent)
             .unwrap_or(base.user_agent),

@@ -160,6 +160,8 @@ fn delivery_keys(delivery: &DeliveryLimits) -> Keys {
         ("allow_http", plain(delivery.allow_http)),
         ("proxy", text(&proxy)),
         ("ca_file", path(delivery.ca_file.as_deref())),
+        ("http2", plain(delivery.http2)),
+        ("connection_max_age", duration(delivery.connection_max_age)),
         ("user_agent", text(&delivery.user_agent)),
     ]
 }
@@ -192,6 +194,7 @@ fn endpoint_keys(endpoint: &Endpoint) -> Keys {
         ("rate_limit", rate(endpoint.rate_limit)),
         ("ordering", text(endpoint.ordering.as_str())),
         ("timeout", duration(endpoint.timeout)),
+        ("http2", plain(endpoint.http2)),
         ("allow_networks", list(&endpoint.allow_networks)),
         ("enabled", plain(endpoint.enabled)),
     ]

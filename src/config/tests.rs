@@ -49,6 +49,8 @@ allow_networks = []             # CIDRs that are not public but may be dialled
 allow_http = false              # plain http to public addresses
 proxy = ""
 ca_file = ""                    # extra roots
+http2 = true
+connection_max_age = "5m"
 user_agent = "outboxd/VERSION"
 [retry]
 first = "5s"
@@ -68,6 +70,7 @@ max_in_flight = 16              # at least 1
 rate_limit = ""
 ordering = "none"               # "none" | "key" (per event key) | "strict" (whole endpoint)
 timeout = ""                    # overrides
+http2 = true
 retry = {}                      # overrides, same keys as [retry]
 allow_networks = []
 enabled = true

@@ -168,6 +168,8 @@ pub struct Endpoint {
     pub ordering: Ordering,
     /// The whole attempt, response body included.
     pub timeout: Duration,
+    /// Whether HTTP/2 may be spoken; HTTP/1.1 always may.
+    pub http2: bool,
     pub retry: Arc<RetryPolicy>,
     /// Networks that are not public but may be dialled for this endpoint.
     pub allow_networks: Vec<IpNet>,
@@ -191,6 +193,7 @@ pub struct EndpointSpec {
     pub rate_limit: Option<Rate>,
     pub ordering: Ordering,
     pub timeout: Option<Duration>,
+    pub http2: Option<bool>,
     pub retry: RetryOverrides,
     pub description: String,
 }
@@ -199,12 +202,13 @@ impl EndpointSpec {
     /// The most secrets that sign at once.
     pub const MAX_SECRETS: usize = 5;
 
-    /// What a delivery needs to know, with the configuration's `timeout` and `retry` for
-    /// what the definition leaves open.
+    /// What a delivery needs to know, with the configuration's `timeout`, `http2` and `retry`
+    /// for what the definition leaves open.
     pub fn endpoint(
         &self,
         id: EndpointId,
         timeout: Duration,
+        http2: bool,
         retry: &Arc<RetryPolicy>,
     ) -> Endpoint {
         Endpoint {
@@ -218,6 +222,7 @@ impl EndpointSpec {
             rate_limit: self.rate_limit,
             ordering: self.ordering,
             timeout: self.timeout.unwrap_or(timeout),
+            http2: self.http2.unwrap_or(http2),
             retry: self.retry.over(retry),
             allow_networks: Vec::new(),
             enabled: true,
@@ -261,6 +266,7 @@ pub struct EndpointChange {
     pub ordering: Option<Ordering>,
     /// `Some(None)`: as the configuration says again.
     pub timeout: Option<Option<Duration>>,
+    pub http2: Option<Option<bool>>,
     pub retry: Option<RetryOverrides>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
@@ -284,6 +290,7 @@ impl EndpointChange {
         set(&mut spec.rate_limit, &self.rate_limit);
         set(&mut spec.ordering, &self.ordering);
         set(&mut spec.timeout, &self.timeout);
+        set(&mut spec.http2, &self.http2);
         set(&mut spec.retry, &self.retry);
         set(&mut spec.description, &self.description);
     }
@@ -345,6 +352,7 @@ mod tests {
             rate_limit: None,
             ordering: Ordering::None,
             timeout: None,
+            http2: None,
             retry: RetryOverrides::default(),
             description: String::new(),
         }
@@ -409,12 +417,12 @@ mod tests {
     fn what_a_definition_leaves_open_follows_the_configuration() {
         let id = EndpointId::new("one").unwrap();
         let base = Arc::new(RetryPolicy::default());
-        let plain = spec().endpoint(id.clone(), Duration::from_secs(9), &base);
+        let plain = spec().endpoint(id.clone(), Duration::from_secs(9), true, &base);
         assert!(Arc::ptr_eq(&plain.retry, &base) && plain.timeout == Duration::from_secs(9));
         let day = Duration::from_secs(86_400);
         let mut own = spec();
         own.retry.first = Some(day);
-        let policy = own.endpoint(id, Duration::ZERO, &base).retry;
+        let policy = own.endpoint(id, Duration::ZERO, true, &base).retry;
         assert_eq!((policy.first, policy.max, policy.factor), (day, day, 3.0));
     }
 }

@@ -121,6 +121,7 @@ impl Store {
             rate_limit: None,
             ordering: Ordering::None,
             timeout: None,
+            http2: None,
             retry: RetryOverrides::default(),
             description: String::new(),
         });

@@ -7,9 +7,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
-use http::header::{LOCATION, RETRY_AFTER};
-use http_body::Body;
+use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 use url::Url;
@@ -29,43 +28,68 @@ pub(super) enum End {
     TimedOut,
     /// It broke off.
     Broken(reqwest::Error),
+    /// It ended as if it were whole, and before as many bytes as were declared.
+    Short { declared: u64, came: u64 },
+}
+
+/// The length of the body that the headers declare (RFC 9110, 8.6).
+pub(super) fn declared(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // These have no body, whatever their headers say (RFC 9112, 6.3).
+        return None;
+    }
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads at most `limit` bytes, until `deadline`.
-pub(super) async fn read(body: reqwest::Body, limit: usize, deadline: Instant) -> (Bytes, End) {
-    if body.is_end_stream() {
-        return (Bytes::new(), End::Read);
-    }
+pub(super) async fn read(
+    body: reqwest::Body,
+    declared: Option<u64>,
+    limit: usize,
+    deadline: Instant,
+) -> (Bytes, End) {
     let mut kept = BytesMut::new();
     let reading = fill(body, &mut kept, limit);
     let end = match tokio::time::timeout_at(deadline, reading).await {
-        Ok(Ok(())) => End::Read,
+        Ok(Ok(came)) => whole(declared, came),
         Ok(Err(error)) => End::Broken(error),
         Err(_) => End::TimedOut,
     };
     (kept.freeze(), end)
 }
 
+/// Over HTTP/2 a stream may end in good order and too soon (RFC 9113, 8.1.1), which hyper takes
+/// for the end of the body. `came` is `None` if no more was read than is kept.
+fn whole(declared: Option<u64>, came: Option<u64>) -> End {
+    match (declared, came) {
+        (Some(declared), Some(came)) if came < declared => End::Short { declared, came },
+        _ => End::Read,
+    }
+}
+
+/// How many bytes came, if the body came to its end.
 async fn fill(
     mut body: reqwest::Body,
     kept: &mut BytesMut,
     limit: usize,
-) -> Result<(), reqwest::Error> {
+) -> Result<Option<u64>, reqwest::Error> {
+    let mut came = 0;
     while kept.len() < limit || limit == 0 {
         let Some(frame) = body.frame().await else {
-            return Ok(());
+            return Ok(Some(came));
         };
         // Trailers say nothing to us.
         if let Ok(data) = frame?.into_data() {
+            came += data.len() as u64;
             let room = limit.saturating_sub(kept.len()).min(data.len());
             // Copied: the frame would hold on to the connection's whole read buffer.
             kept.extend_from_slice(data.get(..room).unwrap_or_default());
             if limit == 0 && !data.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// A segment of a path that is longer may be a token.

@@ -2,18 +2,26 @@
 //!
 //! A connection in a pool was judged by the rule it was dialled under, so endpoints
 //! under different rules never share a pool: an endpoint with a grant of its own must
-//! not leave behind a connection that an endpoint without it could reuse.
+//! not leave behind a connection that an endpoint without it could reuse. Nor do those
+//! that are to speak HTTP/1.1 only.
+//!
+//! A pool is replaced when it is as old as a connection may become, so that a name that moves
+//! is followed however busy its connections are: those of the old pool end with the attempts
+//! under way on them.
 //!
 //! A proxy resolves names and dials itself, so only literal addresses can be checked here, and
 //! its own configuration decides what it may reach. The operator chose its address; it is not
 //! checked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Proxy};
 use rustls::ClientConfig;
+use tokio::time::Instant;
+use url::{Position, Url};
 
 use super::error::TransportError;
 use super::idle_budget::IDLE_TIMEOUT;
@@ -27,10 +35,13 @@ use crate::domain::endpoint::Endpoint;
 /// How many pairs of clients are kept for endpoints with grants of their own; the one not
 /// used for longest goes first.
 const MAX_GRANTED: usize = 64;
+/// Hosts remembered that asked for HTTP/1.1; then all are forgotten.
+const MAX_HTTP1_HOSTS: usize = 4096;
 
-/// Bytes of the headers of an HTTP/2 answer. HTTP/1 has hyper's bounds: 100 headers
-/// within a buffer of about 400 KiB.
+/// Bytes of the headers of an HTTP/2 answer.
 const HTTP2_HEADER_BYTES: u32 = 64 * 1024;
+/// Headers of an HTTP/1 answer, within hyper's buffer of about 400 KiB.
+const HTTP1_HEADERS: usize = 256;
 
 /// A rule and the two clients that keep to it.
 #[derive(Clone)]
@@ -42,6 +53,9 @@ pub(super) struct ClientPair {
     pub(super) keeping: Client,
     /// Closes each connection after its attempt.
     pub(super) closing: Client,
+    http1: bool,
+    /// When `keeping` was made.
+    since: Instant,
 }
 
 /// What clients are built from.
@@ -54,12 +68,14 @@ struct Builder {
 /// The clients in use.
 pub(super) struct Clients {
     builder: Builder,
-    https: ClientPair,
-    http: ClientPair,
-    granted: Mutex<Granted>,
+    https: Mutex<ClientPair>,
+    http: Mutex<ClientPair>,
+    others: Mutex<Others>,
+    http1_hosts: Mutex<HashSet<Box<str>>>,
 }
 
-struct Granted {
+/// The clients of endpoints with grants of their own, and of those that speak HTTP/1.1 only.
+struct Others {
     /// The last used last.
     pairs: Vec<(Key, ClientPair)>,
     next_id: u64,
@@ -69,6 +85,7 @@ struct Granted {
 struct Key {
     grants: Vec<IpNet>,
     plain: bool,
+    http1: bool,
 }
 
 impl Clients {
@@ -79,46 +96,75 @@ impl Clients {
             limits: limits.clone(),
         };
         Ok(Clients {
-            https: builder.build(0, &[], false)?,
-            http: builder.build(1, &[], true)?,
-            granted: Mutex::new(Granted {
+            https: Mutex::new(builder.build(0, &[], false, false)?),
+            http: Mutex::new(builder.build(1, &[], true, false)?),
+            others: Mutex::new(Others {
                 pairs: Vec::new(),
                 next_id: 2,
             }),
+            http1_hosts: Mutex::default(),
             builder,
         })
     }
 
     /// The clients of an endpoint: what its scheme, the configuration's grants and its
-    /// own allow.
+    /// own allow, and the version of HTTP that it is to speak.
     pub(super) fn of(&self, endpoint: &Endpoint) -> Result<ClientPair, TransportError> {
+        // In plain text nothing but HTTP/1.1 is spoken anyway.
         let plain = endpoint.url.scheme() != "https";
+        let http1 = !plain && (!endpoint.http2 || self.is_http1_host(&endpoint.url));
         let grants = endpoint.allow_networks.as_slice();
-        if grants.is_empty() {
+        if grants.is_empty() && !http1 {
             let common = if plain { &self.http } else { &self.https };
+            let mut common = common.lock().unwrap_or_else(PoisonError::into_inner);
+            self.builder.renew(&mut common)?;
             return Ok(common.clone());
         }
-        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |(key, _): &(Key, ClientPair)| key.plain == plain && key.grants == grants;
-        let entry = match granted.pairs.iter().position(is_it) {
-            Some(at) => granted.pairs.remove(at),
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |(key, _): &(Key, ClientPair)| {
+            key.plain == plain && key.http1 == http1 && key.grants == grants
+        };
+        let mut entry = match others.pairs.iter().position(is_it) {
+            Some(at) => others.pairs.remove(at),
             None => {
-                let id = granted.next_id;
+                let id = others.next_id;
                 let key = Key {
                     grants: grants.to_vec(),
                     plain,
+                    http1,
                 };
-                let entry = (key, self.builder.build(id, grants, plain)?);
-                granted.next_id = id.wrapping_add(1);
-                if granted.pairs.len() >= MAX_GRANTED {
-                    granted.pairs.remove(0);
+                let entry = (key, self.builder.build(id, grants, plain, http1)?);
+                others.next_id = id.wrapping_add(1);
+                if others.pairs.len() >= MAX_GRANTED {
+                    others.pairs.remove(0);
                 }
                 entry
             }
         };
+        self.builder.renew(&mut entry.1)?;
         let pair = entry.1.clone();
-        granted.pairs.push(entry);
+        others.pairs.push(entry);
         Ok(pair)
+    }
+
+    /// The host of the URL asked for HTTP/1.1 (RFC 9113, 7: HTTP_1_1_REQUIRED). Whether that is
+    /// news.
+    pub(super) fn use_http1(&self, url: &Url) -> bool {
+        let mut hosts = self.http1_hosts();
+        if hosts.len() >= MAX_HTTP1_HOSTS {
+            hosts.clear();
+        }
+        hosts.insert(authority(url).into())
+    }
+
+    fn is_http1_host(&self, url: &Url) -> bool {
+        let hosts = self.http1_hosts();
+        !hosts.is_empty() && hosts.contains(authority(url))
+    }
+
+    fn http1_hosts(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        let hosts = self.http1_hosts.lock();
+        hosts.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a proxy does the dialling.
@@ -127,8 +173,19 @@ impl Clients {
     }
 }
 
+/// Host and port, as the URL has them.
+fn authority(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
+}
+
 impl Builder {
-    fn build(&self, id: u64, own: &[IpNet], plain: bool) -> Result<ClientPair, TransportError> {
+    fn build(
+        &self,
+        id: u64,
+        own: &[IpNet],
+        plain: bool,
+        http1: bool,
+    ) -> Result<ClientPair, TransportError> {
         let common = &self.limits.allow_networks;
         let rule = Arc::new(DialRule {
             grants: common.iter().chain(own).copied().collect(),
@@ -136,24 +193,44 @@ impl Builder {
         });
         Ok(ClientPair {
             id,
-            keeping: self.client(&rule, self.limits.max_in_flight)?,
-            closing: self.client(&rule, 0)?,
+            keeping: self.client(&rule, self.limits.max_in_flight, http1)?,
+            closing: self.client(&rule, 0, http1)?,
             rule,
+            http1,
+            since: Instant::now(),
         })
+    }
+
+    /// Replaces the pool of kept connections if it is too old.
+    fn renew(&self, pair: &mut ClientPair) -> Result<(), TransportError> {
+        if pair.since.elapsed() >= self.limits.connection_max_age {
+            pair.keeping = self.client(&pair.rule, self.limits.max_in_flight, pair.http1)?;
+            pair.since = Instant::now();
+        }
+        Ok(())
     }
 
     /// A client that keeps at most `idle` connections a host. For the keeping one that is
     /// `max_in_flight`, which is not a bound of its own: with less, a host that is sent to
     /// as fast as that allows would have its connections closed and opened all the time.
     /// What bounds them over all hosts is [`super::idle_budget`].
-    fn client(&self, rule: &Arc<DialRule>, idle: usize) -> Result<Client, TransportError> {
+    fn client(
+        &self,
+        rule: &Arc<DialRule>,
+        idle: usize,
+        http1: bool,
+    ) -> Result<Client, TransportError> {
         let limits = &self.limits;
+        let mut tls = self.tls.clone();
+        if http1 {
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
         let resolver = Resolver {
             lookups: self.lookups.clone(),
             rule: limits.proxy.is_none().then(|| rule.clone()),
         };
         let mut client = Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .dns_resolver(resolver)
             .connector_layer(ProgressLayer)
             .connect_timeout(limits.connect_timeout)
@@ -163,7 +240,16 @@ impl Builder {
             .user_agent(limits.user_agent.as_str())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(idle)
-            .http2_max_header_list_size(HTTP2_HEADER_BYTES);
+            .http2_max_header_list_size(HTTP2_HEADER_BYTES)
+            // The headers of an answer hardly matter, and one that cannot be read is a delivery
+            // that is repeated: whatever RFC 9112 lets a client put up with is put up with.
+            .http1_max_headers(HTTP1_HEADERS)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true);
+        if http1 {
+            client = client.http1_only();
+        }
         if let Some(proxy) = &limits.proxy {
             client = client.proxy(Proxy::all(proxy.clone()).map_err(TransportError::proxy)?);
         }

@@ -55,6 +55,19 @@ pub(super) fn read(error: &reqwest::Error, target: &str, waited: impl Fn() -> St
     }
 }
 
+/// Whether the other side wants this request over HTTP/1.1, and has not looked at it.
+pub(super) fn wants_http1(error: &reqwest::Error) -> bool {
+    let mut next = error.source();
+    for _ in 0..CHAIN {
+        let Some(link) = next else { break };
+        if let Some(h2) = link.downcast_ref::<h2::Error>() {
+            return h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED);
+        }
+        next = inner(link);
+    }
+    false
+}
+
 /// The errors in a chain that tell something, the outermost of each type.
 #[derive(Default)]
 struct Found<'a> {

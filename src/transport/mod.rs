@@ -118,25 +118,34 @@ impl Inner {
         at: crate::domain::time::Timestamp,
         deadline: Instant,
     ) -> Outcome {
-        let pair = match self.clients.of(endpoint) {
-            Ok(pair) => pair,
-            Err(error) => return Outcome::fault(ErrorKind::Local, &error.to_string()),
-        };
-        if let Err(reason) = self.may_send(&endpoint.url, &pair) {
-            return Outcome::fault(ErrorKind::Blocked, &reason);
-        }
-        let reserved = self
-            .idle_budget
-            .reserve(&endpoint.url, pair.id, Instant::now());
-        let client = match reserved {
-            Some(_) => &pair.keeping,
-            None => &pair.closing,
-        };
-        let sending = client.execute(request::build(endpoint, outgoing, at));
-        match tokio::time::timeout_at(deadline, sending).await {
-            Ok(Ok(response)) => self.answered(response, endpoint, deadline).await,
-            Ok(Err(error)) => self.failed(&error, endpoint),
-            Err(_) => self.timed_out(endpoint),
+        loop {
+            let pair = match self.clients.of(endpoint) {
+                Ok(pair) => pair,
+                Err(error) => return Outcome::fault(ErrorKind::Local, &error.to_string()),
+            };
+            if let Err(reason) = self.may_send(&endpoint.url, &pair) {
+                return Outcome::fault(ErrorKind::Blocked, &reason);
+            }
+            let reserved = self
+                .idle_budget
+                .reserve(&endpoint.url, pair.id, Instant::now());
+            let client = match reserved {
+                Some(_) => &pair.keeping,
+                None => &pair.closing,
+            };
+            let sending = client.execute(request::build(endpoint, outgoing, at));
+            let sent = tokio::time::timeout_at(deadline, sending).await;
+            return match sent {
+                Ok(Ok(response)) => self.answered(response, endpoint, deadline).await,
+                // Nothing was done with the request, so that this is no second attempt.
+                Ok(Err(error))
+                    if fault::wants_http1(&error) && self.clients.use_http1(&endpoint.url) =>
+                {
+                    continue;
+                }
+                Ok(Err(error)) => self.failed(&error, endpoint),
+                Err(_) => self.timed_out(endpoint),
+            };
         }
     }
 
@@ -174,7 +183,8 @@ impl Inner {
         };
         let (head, body) = http::Response::from(response).into_parts();
         let headers = head.headers;
-        let (response_body, end) = answer::read(body, self.response_body_limit, deadline).await;
+        let (limit, declared) = (self.response_body_limit, answer::declared(status, &headers));
+        let (response_body, end) = answer::read(body, declared, limit, deadline).await;
         let error = if status.is_success() {
             self.body_fault(end, endpoint, address)
         } else {
@@ -206,6 +216,11 @@ impl Inner {
                     endpoint.timeout
                 ),
             )),
+            End::Short { declared, came } => {
+                let target = target(&endpoint.url, address);
+                let detail = format!("{target} ended its answer after {came} of {declared} bytes");
+                Some(fault::attempt_error(ErrorKind::Protocol, &detail))
+            }
             End::Broken(error) => {
                 let target = target(&endpoint.url, address);
                 let found = fault::read(&error, &target, || self.waited(endpoint, &target));

@@ -76,6 +76,8 @@ fn an_endpoint_from_its_making_to_its_end() {
         &id,
         "--types",
         "x",
+        "--http2",
+        "false",
         "--default",
         "timeout",
         "--default",
@@ -91,6 +93,9 @@ fn an_endpoint_from_its_making_to_its_end() {
         (&json!(["x"]), &"20s".into(), &16.into())
     );
     assert_eq!(shown["description"], "of a customer");
+    assert_eq!(shown["http2"], false);
+    run(&["endpoints", "set", &id, "--default", "http2"]);
+    assert_eq!(daemon.endpoint(&id)["http2"], true);
     let moved = receiver.url("/moved");
     run(&["endpoints", "set", &id, "--to", &moved]);
     assert_eq!(daemon.endpoint(&id)["url"], moved);

@@ -58,7 +58,7 @@ fn an_endpoint_is_made_and_gets_its_events_signed() {
     let mut expected = json!({
         "id": id, "tenant": "default", "url": receiver.url("/hook"), "types": ["order.*"],
         "secret": secret, "headers": {}, "max_in_flight": 16, "rate_limit": null,
-        "ordering": "none", "timeout": "20s", "description": "", "enabled": true,
+        "ordering": "none", "timeout": "20s", "http2": true, "description": "", "enabled": true,
         "disabled_reason": null, "disabled_at": null, "source": "api",
         "retry": {"first": "50ms", "factor": 1.0, "max": "6h", "jitter": 0.5,
             "give_up_after": "3d", "schedule": []},
@@ -95,7 +95,7 @@ fn every_field_is_taken_and_shown() {
     let given = json!({
         "url": receiver.url("/x?y=z"), "tenant": "t1", "types": ["a.*", "b"], "secret": secret,
         "headers": {"x-team": "orders", "Authorization": "Bearer hunter2"}, "max_in_flight": 3,
-        "rate_limit": "600/m", "ordering": "key", "timeout": "5s", "description": "Ä customer's",
+        "rate_limit": "600/m", "ordering": "key", "timeout": "5s", "http2": false, "description": "Ä customer's",
         "enabled": false,
         "retry": {"first": "1s", "factor": 2.0, "max": "1m", "jitter": 0.0, "give_up_after": "1h",
             "schedule": ["1s", "2m"]},
@@ -109,6 +109,7 @@ fn every_field_is_taken_and_shown() {
         "max_in_flight",
         "ordering",
         "timeout",
+        "http2",
         "description",
         "enabled",
         "retry",

@@ -43,6 +43,7 @@ pub type Acts = Result<Option<Result<(), ActRefused>>, DecideError>;
 #[derive(Clone, Debug)]
 pub struct Defaults {
     pub timeout: Duration,
+    pub http2: bool,
     pub retry: Arc<RetryPolicy>,
 }
 
@@ -50,6 +51,7 @@ impl Default for Defaults {
     fn default() -> Self {
         Defaults {
             timeout: Duration::from_secs(20),
+            http2: true,
             retry: Arc::default(),
         }
     }

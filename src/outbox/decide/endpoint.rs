@@ -301,8 +301,12 @@ fn put_in_force(
     spec: &EndpointSpec,
     draft: &mut Draft,
 ) {
-    let Defaults { timeout, retry } = basis.defaults;
-    let endpoint = Arc::new(spec.endpoint(id.clone(), *timeout, retry));
+    let Defaults {
+        timeout,
+        http2,
+        retry,
+    } = basis.defaults;
+    let endpoint = Arc::new(spec.endpoint(id.clone(), *timeout, *http2, retry));
     draft.in_force.push((no, Some(endpoint)));
     draft.tell(Notice::Configured { no });
 }
@@ -323,8 +327,12 @@ pub fn defined(
         let entry: SpecEntry = rows::decode(&bytes)?;
         match entry.spec.spec(stored.tenant.clone()) {
             Ok(spec) => {
-                let Defaults { timeout, retry } = defaults;
-                let endpoint = spec.endpoint(stored.id.clone(), *timeout, retry);
+                let Defaults {
+                    timeout,
+                    http2,
+                    retry,
+                } = defaults;
+                let endpoint = spec.endpoint(stored.id.clone(), *timeout, *http2, retry);
                 found.push((no, Arc::new(endpoint)));
             }
             Err(error) => {

@@ -55,6 +55,7 @@ impl SpecRow {
                     .map(|delays| delays.iter().map(millis).collect()),
             },
             description: spec.description.clone(),
+            http2: spec.http2,
         }
     }
 
@@ -101,6 +102,7 @@ impl SpecRow {
                     .map(|delays| delays.iter().copied().map(Duration::from_millis).collect()),
             },
             description: self.description.clone(),
+            http2: self.http2,
         })
     }
 }
@@ -157,6 +159,7 @@ mod tests {
             rate in proptest::option::of(0.001..1e6),
             ordering in prop::sample::select(vec![Ordering::None, Ordering::Key, Ordering::Strict]),
             timeout in proptest::option::of(span()),
+            http2 in proptest::option::of(any::<bool>()),
             retry in retry(),
             description in ".{0,40}",
         ) -> EndpointSpec {
@@ -174,6 +177,7 @@ mod tests {
                 rate_limit: rate.map(|per_second| Rate { per_second }),
                 ordering,
                 timeout,
+                http2,
                 retry,
                 description,
             }
@@ -218,6 +222,7 @@ mod tests {
                 rate_limit: None,
                 ordering: Ordering::None,
                 timeout: None,
+                http2: None,
                 retry: RetryOverrides::default(),
                 description: String::new(),
             })

@@ -6,7 +6,7 @@ use bincode::{BorrowDecode, Encode};
 use crate::outbox::record::{self, BadRecord, EndpointStateRow, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]

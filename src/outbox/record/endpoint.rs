@@ -65,6 +65,7 @@ pub struct SpecRow {
     pub timeout_ms: Option<u64>,
     pub retry: RetryRow,
     pub description: String,
+    pub http2: Option<bool>,
 }
 
 /// The parts of a retry policy that were set. Spans in milliseconds; factor and jitter

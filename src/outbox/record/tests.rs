@@ -145,6 +145,7 @@ fn samples() -> Vec<Record<'static>> {
                     ..RetryRow::default()
                 },
                 description: "d".into(),
+                http2: Some(false),
             },
         }),
         Record::EndpointDeleted(EndpointDeleted { no: 7, at: 9 }),

@@ -413,6 +413,47 @@ async fn what_is_not_http_or_breaks_off_is_a_protocol_fault() {
 }
 
 #[tokio::test]
+async fn oddities_of_an_answers_headers_do_not_repeat_a_delivery() {
+    let many: String = (0..120).map(|n| format!("x-{n}: y\r\n")).collect();
+    for headers in [
+        many.as_str(),
+        // obs-fold (RFC 9112, 5.2)
+        "x-a: b\r\n c\r\n",
+        "x-a : b\r\n",
+        "x a: b\r\n",
+        "x-a\r\n",
+        "x-a: \u{e4}\r\n",
+        "x-a:\r\n",
+        "x-a: b\u{1}c\r\n",
+        "content-type: text/plain\r\ncontent-type: text/html\r\n",
+        "location: http://[\r\n",
+        "retry-after: soon\r\n",
+        "set-cookie: a=b\r\nset-cookie: a=b\r\n",
+    ] {
+        for line in [
+            "HTTP/1.1 200 OK",
+            "HTTP/1.1 200",
+            "HTTP/1.0 200 OK",
+            "HTTP/1.1 200 \u{e4}",
+        ] {
+            let answer = format!("{line}\r\n{headers}content-length: 2\r\n\r\nok");
+            let server = Server::answering(answer.leak()).await;
+            let attempt = transport().attempt(&endpoint(server.url()), &event()).await;
+            assert_eq!(
+                (attempt.status, &attempt.error),
+                (Some(200), &None),
+                "{line:?} {headers:?}"
+            );
+            assert_eq!(attempt.response_body, "ok");
+        }
+    }
+    // These have no body, whatever they say.
+    let server = Server::answering("HTTP/1.1 204 No Content\r\ncontent-length: 9\r\n\r\n").await;
+    let attempt = transport().attempt(&endpoint(server.url()), &event()).await;
+    assert_eq!((attempt.status, attempt.error), (Some(204), None));
+}
+
+#[tokio::test]
 async fn a_refused_connection_says_by_whom() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -191,6 +191,140 @@ async fn a_servers_self_signed_certificate_in_ca_file_works_or_is_explained() {
     assert!(detail.contains("make one with CA:FALSE"), "{detail}");
 }
 
+/// Speaks HTTP/2 with whoever takes it, and answers each request as `answer` does.
+async fn serving_h2<F>(
+    acceptor: TlsAcceptor,
+    answer: impl Fn(h2::server::SendResponse<bytes::Bytes>) -> F + Clone + Send + Sync + 'static,
+) -> Server
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Server::start(move |stream| {
+        let (acceptor, answer) = (acceptor.clone(), answer.clone());
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+                let ok = service_fn(
+                    |request: hyper::Request<hyper::body::Incoming>| async move {
+                        let version = format!("{:?}", request.version());
+                        Ok::<_, Infallible>(hyper::Response::new(version))
+                    },
+                );
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), ok).await;
+                return;
+            }
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                tokio::spawn(answer(respond));
+            }
+        }
+    })
+    .await
+}
+
+const BOTH: &[&str] = &["h2", "http/1.1"];
+
+#[tokio::test]
+async fn an_http2_answer_that_ends_too_soon_is_a_protocol_fault() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving_h2(acceptor, |mut respond| async move {
+        let head = http::Response::builder().header("content-length", "100");
+        let mut body = respond
+            .send_response(head.body(()).unwrap(), false)
+            .unwrap();
+        body.send_data("four".into(), false).unwrap();
+        // It is on its way before the reset.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        body.send_reset(h2::Reason::NO_ERROR);
+    })
+    .await;
+    let attempt = authority
+        .transport()
+        .attempt(&https(&server, "localhost"), &event())
+        .await;
+    let (kind, detail) = fault(&attempt);
+    assert_eq!(
+        (kind, attempt.status),
+        (ErrorKind::Protocol, Some(200)),
+        "{detail}"
+    );
+    assert!(
+        detail.ends_with("ended its answer after 4 of 100 bytes"),
+        "{detail}"
+    );
+    assert_eq!(attempt.response_body, "four");
+}
+
+#[tokio::test]
+async fn a_host_that_wants_http_1_1_gets_it() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving_h2(acceptor, |mut respond| async move {
+        respond.send_reset(h2::Reason::HTTP_1_1_REQUIRED);
+    })
+    .await;
+    let transport = authority.transport();
+    for _ in 0..2 {
+        let attempt = transport
+            .attempt(&https(&server, "localhost"), &event())
+            .await;
+        assert_eq!((attempt.status, attempt.error), (Some(200), None));
+        assert_eq!(attempt.response_body, "HTTP/1.1");
+    }
+    assert_eq!(server.connections(), 2, "it is remembered");
+}
+
+#[tokio::test]
+async fn http2_can_be_switched_off() {
+    let authority = Authority::new("ours");
+    let server = serving(authority.acceptor("localhost", 2100, BOTH)).await;
+    let transport = authority.transport();
+    for (http2, version) in [(true, "HTTP/2.0"), (false, "HTTP/1.1")] {
+        let endpoint = Endpoint {
+            http2,
+            ..https(&server, "localhost")
+        };
+        for _ in 0..2 {
+            let attempt = transport.attempt(&endpoint, &event()).await;
+            assert_eq!(attempt.error, None);
+            assert_eq!(attempt.response_body, version);
+        }
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_not_used_beyond_its_age() {
+    let authority = Authority::new("ours");
+    for alpn in [BOTH, &[]] {
+        let server = serving(authority.acceptor("localhost", 2100, alpn)).await;
+        let limits = DeliveryLimits {
+            ca_file: Some(authority.file.path().to_owned()),
+            connection_max_age: Duration::from_secs(1),
+            ..limits()
+        };
+        let transport = Transport::new(&limits).unwrap();
+        let begin = std::time::Instant::now();
+        let mut connections = 1;
+        while connections < 2 {
+            let attempt = transport
+                .attempt(&https(&server, "localhost"), &event())
+                .await;
+            assert_eq!(attempt.error, None);
+            connections = server.connections();
+            assert!(
+                begin.elapsed() < Duration::from_secs(20),
+                "always the same one"
+            );
+        }
+        assert!(begin.elapsed() >= Duration::from_secs(1), "it is kept");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_tls_is_a_tls_fault() {
     let plain = Server::start(|mut stream| async move {

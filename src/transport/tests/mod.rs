@@ -33,6 +33,8 @@ fn limits() -> DeliveryLimits {
         allow_http: false,
         proxy: None,
         ca_file: None,
+        http2: true,
+        connection_max_age: Duration::from_secs(300),
         user_agent: "outboxd/TEST".to_owned(),
     }
 }
@@ -53,6 +55,7 @@ fn endpoint(url: impl AsRef<str>) -> Endpoint {
         rate_limit: None,
         ordering: Ordering::None,
         timeout: Duration::from_secs(20),
+        http2: true,
         retry: RetryPolicy::default().into(),
         allow_networks: Vec::new(),
         enabled: true,

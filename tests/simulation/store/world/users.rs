@@ -290,6 +290,7 @@ fn spec(b: u32) -> EndpointSpec {
         rate_limit: None,
         ordering: [Ordering::None, Ordering::Key, Ordering::Strict][b as usize % 3],
         timeout: None,
+        http2: None,
         retry: RetryOverrides {
             schedule: b
                 .is_multiple_of(4)
