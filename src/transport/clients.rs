@@ -5,6 +5,10 @@
 //! not leave behind a connection that an endpoint without it could reuse. Nor do those
 //! that are to speak HTTP/1.1 only.
 //!
+//! A connection of HTTP/2 is shared, and one whose peer has stopped answering would swallow the
+//! requests of all. So after a fault on a host, the host gets a pool of its own without the
+//! connections so far; attempts under way on these go on.
+//!
 //! A pool is replaced when it is as old as a connection may become, so that a name that moves
 //! is followed however busy its connections are: those of the old pool end with the attempts
 //! under way on them.
@@ -13,12 +17,12 @@
 //! its own configuration decides what it may reach. The operator chose its address; it is not
 //! checked.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy};
+use reqwest::{Client, Proxy, Version};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 use url::{Position, Url};
@@ -37,6 +41,8 @@ use crate::domain::endpoint::Endpoint;
 const MAX_GRANTED: usize = 64;
 /// Hosts remembered that asked for HTTP/1.1; then all are forgotten.
 const MAX_HTTP1_HOSTS: usize = 4096;
+/// Hosts with a pool of their own; the oldest goes first.
+const MAX_OWN: usize = 256;
 
 /// Bytes of the headers of an HTTP/2 answer.
 const HTTP2_HEADER_BYTES: u32 = 64 * 1024;
@@ -56,6 +62,8 @@ pub(super) struct ClientPair {
     http1: bool,
     /// When `keeping` was made.
     since: Instant,
+    /// Of the host's own pool; 0: it has none.
+    generation: u64,
 }
 
 /// What clients are built from.
@@ -72,6 +80,23 @@ pub(super) struct Clients {
     http: Mutex<ClientPair>,
     others: Mutex<Others>,
     http1_hosts: Mutex<HashSet<Box<str>>>,
+    own: Mutex<OwnPools>,
+}
+
+/// The pools of hosts on which there was a fault.
+#[derive(Default)]
+struct OwnPools {
+    /// By the pair they stand in for, and the host.
+    pools: HashMap<(u64, Box<str>), OwnPool>,
+    generations: u64,
+    /// Hosts whose answers were HTTP/1: their connections carry one request at a time.
+    one_by_one: HashSet<Box<str>>,
+}
+
+struct OwnPool {
+    client: Client,
+    generation: u64,
+    since: Instant,
 }
 
 /// The clients of endpoints with grants of their own, and of those that speak HTTP/1.1 only.
@@ -103,6 +128,7 @@ impl Clients {
                 next_id: 2,
             }),
             http1_hosts: Mutex::default(),
+            own: Mutex::default(),
             builder,
         })
     }
@@ -110,6 +136,14 @@ impl Clients {
     /// The clients of an endpoint: what its scheme, the configuration's grants and its
     /// own allow, and the version of HTTP that it is to speak.
     pub(super) fn of(&self, endpoint: &Endpoint) -> Result<ClientPair, TransportError> {
+        let mut pair = self.shared_of(endpoint)?;
+        if endpoint.url.scheme() == "https" {
+            self.put_own(&mut pair, &endpoint.url);
+        }
+        Ok(pair)
+    }
+
+    fn shared_of(&self, endpoint: &Endpoint) -> Result<ClientPair, TransportError> {
         // In plain text nothing but HTTP/1.1 is spoken anyway.
         let plain = endpoint.url.scheme() != "https";
         let http1 = !plain && (!endpoint.http2 || self.is_http1_host(&endpoint.url));
@@ -145,6 +179,76 @@ impl Clients {
         let pair = entry.1.clone();
         others.pairs.push(entry);
         Ok(pair)
+    }
+
+    /// Uses the host's own pool if it has one.
+    fn put_own(&self, pair: &mut ClientPair, url: &Url) {
+        let mut own = self.own();
+        if own.pools.is_empty() {
+            return;
+        }
+        let key = (pair.id, authority(url).into());
+        match own.pools.get(&key) {
+            Some(pool) if pool.since.elapsed() < self.builder.limits.connection_max_age => {
+                pair.keeping = pool.client.clone();
+                pair.generation = pool.generation;
+            }
+            // By now the shared pool is a new one as well.
+            Some(_) => drop(own.pools.remove(&key)),
+            None => {}
+        }
+    }
+
+    /// There was a fault on a connection of this pair: the next attempt to the host is made on
+    /// another one.
+    pub(super) fn distrust(&self, pair: &ClientPair, url: &Url) -> Result<(), TransportError> {
+        let host: Box<str> = authority(url).into();
+        let mut own = self.own();
+        let key = (pair.id, host);
+        let current = own.pools.get(&key).map_or(0, |pool| pool.generation);
+        if current != pair.generation || own.one_by_one.contains(&key.1) {
+            // It has been replaced already, or was this attempt's alone.
+            return Ok(());
+        }
+        let limits = &self.builder.limits;
+        let client = self
+            .builder
+            .client(&pair.rule, limits.max_in_flight, pair.http1)?;
+        if own.pools.len() >= MAX_OWN {
+            let oldest = own.pools.iter().min_by_key(|(_, pool)| pool.since);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                own.pools.remove(&oldest);
+            }
+        }
+        own.generations += 1;
+        let pool = OwnPool {
+            client,
+            generation: own.generations,
+            since: Instant::now(),
+        };
+        own.pools.insert(key, pool);
+        Ok(())
+    }
+
+    /// Takes note of the version of HTTP that a host answered with.
+    pub(super) fn answered(&self, url: &Url, version: Version) {
+        if url.scheme() != "https" {
+            return;
+        }
+        let host = authority(url);
+        let mut own = self.own();
+        if version == Version::HTTP_2 {
+            own.one_by_one.remove(host);
+        } else if !own.one_by_one.contains(host) {
+            if own.one_by_one.len() >= MAX_HTTP1_HOSTS {
+                own.one_by_one.clear();
+            }
+            own.one_by_one.insert(host.into());
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, OwnPools> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The host of the URL asked for HTTP/1.1 (RFC 9113, 7: HTTP_1_1_REQUIRED). Whether that is
@@ -198,6 +302,7 @@ impl Builder {
             rule,
             http1,
             since: Instant::now(),
+            generation: 0,
         })
     }
 

@@ -135,7 +135,7 @@ impl Inner {
             };
             let sending = client.execute(request::build(endpoint, outgoing, at));
             let sent = tokio::time::timeout_at(deadline, sending).await;
-            return match sent {
+            let outcome = match sent {
                 Ok(Ok(response)) => self.answered(response, endpoint, deadline).await,
                 // Nothing was done with the request, so that this is no second attempt.
                 Ok(Err(error))
@@ -146,6 +146,15 @@ impl Inner {
                 Ok(Err(error)) => self.failed(&error, endpoint),
                 Err(_) => self.timed_out(endpoint),
             };
+            let kind = outcome.error.as_ref().map(|error| error.kind);
+            let faulty = matches!(kind, Some(ErrorKind::Timeout | ErrorKind::Protocol));
+            if faulty
+                && endpoint.url.scheme() == "https"
+                && let Err(error) = self.clients.distrust(&pair, &endpoint.url)
+            {
+                tracing::warn!(%error, "the connections to a host could not be replaced");
+            }
+            return outcome;
         }
     }
 
@@ -175,6 +184,7 @@ impl Inner {
         deadline: Instant,
     ) -> Outcome {
         let (status, address) = (response.status(), response.remote_addr());
+        self.clients.answered(&endpoint.url, response.version());
         let asks_to_wait =
             status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = match asks_to_wait {

@@ -279,6 +279,50 @@ async fn a_host_that_wants_http_1_1_gets_it() {
 }
 
 #[tokio::test]
+async fn a_shared_connection_whose_peer_stopped_answering_is_left() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    // The first connection is well for one request, and then keeps all that comes; it goes on
+    // reading, and acknowledges every PING.
+    let server = serving_h2(acceptor, move |mut respond| {
+        let n = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            if (1..=3).contains(&n) {
+                std::future::pending::<()>().await;
+            }
+            let _ = respond.send_response(http::Response::new(()), true);
+        }
+    })
+    .await;
+    let transport = authority.transport();
+    let patient = https(&server, "localhost");
+    let impatient = Endpoint {
+        timeout: Duration::from_millis(300),
+        ..https(&server, "localhost")
+    };
+    let attempt = transport.attempt(&patient, &event()).await;
+    assert_eq!((attempt.status, attempt.error), (Some(200), None));
+    // Three at once are lost on it, and no more.
+    let event = event();
+    let lost = || transport.attempt(&impatient, &event);
+    let lost = tokio::join!(lost(), lost(), lost());
+    for attempt in [&lost.0, &lost.1, &lost.2] {
+        assert_eq!(fault(attempt).0, ErrorKind::Timeout);
+    }
+    assert_eq!(server.connections(), 1);
+    for _ in 0..3 {
+        let attempt = transport.attempt(&patient, &event).await;
+        assert_eq!((attempt.status, attempt.error), (Some(200), None));
+    }
+    assert_eq!(
+        server.connections(),
+        2,
+        "one new connection, and it is kept"
+    );
+}
+
+#[tokio::test]
 async fn http2_can_be_switched_off() {
     let authority = Authority::new("ours");
     let server = serving(authority.acceptor("localhost", 2100, BOTH)).await;
