@@ -93,7 +93,9 @@ pub struct Committer {
 
 impl Committer {
     pub fn new(parts: Parts) -> Committer {
+        let is_in_memory = parts.index.read().entries.pages().is_none();
         Committer {
+            renewed_at: is_in_memory.then(|| parts.shared.clock.mono()),
             batch: Some(parts.log.batch()),
             log: parts.log,
             index: parts.index,
@@ -105,7 +107,6 @@ impl Committer {
             commits: parts.commits,
             random: parts.random,
             nudge: parts.nudge,
-            renewed_at: None,
         }
     }
 

@@ -118,6 +118,12 @@ impl Shared {
         }
     }
 
+    /// Remembers damaged records that were counted elsewhere.
+    pub fn know_damage(&self, lsns: BTreeSet<u64>) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.extend(lsns);
+    }
+
     /// Counts records that have become unreadable.
     pub fn count_damage(&self, records: u64) {
         self.gauges.damaged_records.fetch_add(records, Relaxed);

@@ -162,7 +162,13 @@ impl Outbox {
             random,
             nudge,
         });
-        writer.begin(options.endpoints)?;
+        if let Err(error) = writer.begin(options.endpoints) {
+            if matches!(error, WriterError::Index(_)) {
+                // Or every start would meet the same.
+                shared.generations.condemn();
+            }
+            return Err(error.into());
+        }
         let started = start_threads(writer, options.keep, nudges, lock)?;
         Ok(Opened {
             outbox: started.outbox,

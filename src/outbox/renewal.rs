@@ -10,14 +10,18 @@
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::outbox::committer::{Committer, WriterError};
+use crate::outbox::index::{Generations, State};
 use crate::outbox::recovery::{self, Made};
 
 /// An index that fails within so long after it was built is built in memory; after so long
 /// one in memory is tried on the disk.
 const AGAIN: Duration = Duration::from_secs(600);
+/// How long the old index is waited for.
+const LET_GO: Duration = Duration::from_secs(5);
 
 impl Committer {
     /// Builds the index anew if the disk failed it, or if it may have a place on the disk again.
@@ -29,7 +33,7 @@ impl Committer {
         if self.is_in_memory() && !self.was_renewed_lately() {
             self.renewed_at = Some(self.shared.clock.mono());
             if let Some(made) = recovery::made(&self.shared.generations) {
-                return self.build(Some(made));
+                return self.build(|_| Some(made));
             }
         }
         Ok(())
@@ -38,17 +42,18 @@ impl Committer {
     /// Builds the index anew after it failed.
     pub fn renew(&mut self, reason: &dyn Display) -> Result<(), WriterError> {
         tracing::warn!(%reason, "the index failed; it is built anew from the log");
-        // What is on the disk is not used again, whatever happens from here on.
-        recovery::clear(&self.shared.generations);
-        let made = match self.was_renewed_lately() {
-            true => None,
-            false => recovery::made(&self.shared.generations),
-        };
-        self.renewed_at = Some(self.shared.clock.mono());
-        self.build(made)
+        let lately = self.was_renewed_lately();
+        self.build(|generations| {
+            // What is on the disk is not used again, whatever happens from here on.
+            recovery::clear(generations);
+            match lately {
+                true => None,
+                false => recovery::made(generations),
+            }
+        })
     }
 
-    fn is_in_memory(&self) -> bool {
+    pub(super) fn is_in_memory(&self) -> bool {
         self.index.read().entries.pages().is_none()
     }
 
@@ -58,7 +63,10 @@ impl Committer {
         self.renewed_at.is_some_and(lately)
     }
 
-    fn build(&mut self, made: Option<Made>) -> Result<(), WriterError> {
+    fn build(
+        &mut self,
+        make: impl FnOnce(&Arc<dyn Generations>) -> Option<Made>,
+    ) -> Result<(), WriterError> {
         let began = Instant::now();
         if !self.flusher.end() {
             return Err(WriterError::SledHangs);
@@ -67,11 +75,11 @@ impl Committer {
         // No reader sees it half built.
         let mut state = index.write();
         let (store_id, unknown) = (state.meta.store_id, state.unknown);
-        *state = Default::default();
+        let_go(std::mem::take(&mut *state));
         let generations = &self.shared.generations;
         let start = &self.start_flusher;
         let failed = |error: &dyn Display| WriterError::Renewal(error.to_string());
-        let built = recovery::rebuild(&self.log, store_id, generations, start, made)
+        let built = recovery::rebuild(&self.log, store_id, generations, start, make(generations))
             .map_err(|error| failed(&error))?;
         // What it could not move is moved later.
         built.flusher.stop();
@@ -84,12 +92,30 @@ impl Committer {
         self.flusher.in_use();
         let damaged = &self.shared.gauges.damaged_records;
         damaged.fetch_max(built.damaged, Relaxed);
+        self.shared.know_damage(built.met);
         self.nudge();
+        self.renewed_at = Some(self.shared.clock.mono());
         tracing::info!(
             seconds = format!("{:.3}", began.elapsed().as_secs_f64()),
             in_memory = self.is_in_memory(),
             "the index was built anew"
         );
         Ok(())
+    }
+}
+
+/// Drops an index that failed. sled may take long to let go of its file, or never do; a new index
+/// may need the room.
+fn let_go(state: State) {
+    let (done, wait) = mpsc::channel();
+    let drop_it = move || {
+        drop(state);
+        // Nobody waits any more if it took too long.
+        let _ = done.send(());
+    };
+    let thread = std::thread::Builder::new().name("index-discard".into());
+    // Where no thread can be started, it was dropped with the closure.
+    if thread.spawn(drop_it).is_ok() {
+        let _ = wait.recv_timeout(LET_GO);
     }
 }

@@ -221,18 +221,19 @@ impl Writer {
         let mut draft = self.committer.draft();
         let mut taken = Vec::new();
         let decided = self.decide(&mut draft, &mut taken, outcomes, requests);
-        let placed = match &decided {
-            Ok(()) => self.committer.commit(draft)?,
-            Err(_) => {
-                self.committer.refuse(draft, &Refused::IndexBehind);
-                Placed::NoRoom
+        if decided.is_err() {
+            self.committer.refuse(draft, &Refused::IndexBehind);
+            for outcome in taken.into_iter().rev() {
+                self.waiting.put_back(Box::new(outcome));
             }
-        };
+            return decided;
+        }
+        let placed = self.committer.commit(draft)?;
         if !taken.is_empty() {
             let now = self.clock.mono();
             self.waiting.stored(taken, placed.is_durable(), now);
         }
-        decided
+        Ok(())
     }
 
     fn decide(
@@ -336,7 +337,7 @@ impl Writer {
             free: look.free,
             spare: look.spare,
             room: look.room,
-            index_behind: self.committer.index.read().entries.bytes(),
+            index_behind: self.committer.index.read().entries.bytes_behind(),
         });
         if look.is_news && look.spare == SpareState::Missing {
             let reason = self.committer.limits.refusal();
@@ -376,8 +377,18 @@ impl Writer {
         if let Err(error) = self.prove() {
             return self.give_up(&error);
         }
-        if !self.committer.flusher.stop() {
-            tracing::warn!("the index was not written out in time; the next start replays the log");
+        let Committer {
+            flusher,
+            index,
+            shared,
+            ..
+        } = self.committer;
+        if !flusher.stop() {
+            if index.read().entries.failure().is_some() {
+                // What is there of its last write is unknown.
+                shared.generations.condemn();
+            }
+            tracing::warn!("the index was not written out; the next start replays the log");
         }
     }
 }

@@ -366,8 +366,11 @@ fn move_frozen(
             Ok(layer.map(|_| pages))
         }
         Err(error) if error.is_damage() => Err(IndexFailure(error.to_string())),
-        // The pages keep it, and the writer finds it there.
-        Err(_) => Ok(None),
+        // The pages keep it, and the writer finds it there. No later start uses them.
+        Err(_) => {
+            shared.generations.condemn();
+            Ok(None)
+        }
     }
 }
 

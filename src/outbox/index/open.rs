@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::domain::endpoint::EndpointId;
@@ -72,6 +73,8 @@ pub struct Place {
     /// `None`: unknown, so that no index outlives its process.
     boot_id: Option<String>,
     cache_bytes: u64,
+    /// The last number given: no generation of this process has that of another.
+    last: Arc<AtomicU64>,
 }
 
 impl Place {
@@ -86,6 +89,7 @@ impl Place {
             store_id,
             boot_id,
             cache_bytes,
+            last: Arc::default(),
         }
     }
 
@@ -120,8 +124,10 @@ impl Place {
     }
 
     fn next_generation(&self) -> u64 {
-        self.named()
-            .map_or(1, |(number, _)| number.saturating_add(1))
+        let named = self.named().map_or(0, |(number, _)| number);
+        let next = named.max(self.last.load(Relaxed)).saturating_add(1);
+        self.last.store(next, Relaxed);
+        next
     }
 
     fn name(&self, number: u64) -> io::Result<()> {
@@ -161,6 +167,7 @@ impl Generations for Place {
         if text != stamp {
             return Err(Unusable::OtherStore);
         }
+        self.last.fetch_max(number, Relaxed);
         let (dir, cache_bytes) = (self.generation(number), self.cache_bytes);
         let store_id = self.store_id;
         guarded(move || load(Pages::open(&dir, cache_bytes)?, store_id))

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
 /// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
@@ -57,7 +58,30 @@ impl PagesError {
 #[derive(Clone)]
 pub struct Pages {
     tree: Tree,
-    failure: Arc<RwLock<Option<String>>>,
+    failure: Arc<Failure>,
+}
+
+#[derive(Default)]
+struct Failure {
+    /// There is a reason. Asked for before each batch, which must not wait for a write.
+    is_there: AtomicBool,
+    /// Held for reading by reads, and for writing by writes.
+    reason: RwLock<Option<String>>,
+}
+
+impl Failure {
+    fn reason(&self) -> RwLockReadGuard<'_, Option<String>> {
+        self.reason.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of_write(&self) -> RwLockWriteGuard<'_, Option<String>> {
+        self.reason.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, reason: &mut Option<String>, error: &PagesError) {
+        *reason = Some(error.to_string());
+        self.is_there.store(true, Release);
+    }
 }
 
 #[derive(Clone)]
@@ -257,13 +281,14 @@ impl Pages {
 
     /// What the disk has failed with, if it has.
     pub fn failure(&self) -> Option<String> {
-        let failure = self.failure.read();
-        failure.unwrap_or_else(PoisonError::into_inner).clone()
+        match self.failure.is_there.load(Acquire) {
+            true => self.failure.reason().clone(),
+            false => None,
+        }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Tree) -> Result<T, PagesError>) -> Result<T, PagesError> {
-        let failure = self.failure.read();
-        let failure = failure.unwrap_or_else(PoisonError::into_inner);
+        let failure = self.failure.reason();
         if let Some(reason) = &*failure {
             return Err(PagesError::Failed(reason.clone()));
         }
@@ -272,22 +297,20 @@ impl Pages {
         if let Err(error) = &found
             && !error.is_damage()
         {
-            let failure = self.failure.write();
-            *failure.unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            self.failure.note(&mut self.failure.of_write(), error);
         }
         found
     }
 
     /// Runs a write; no read sees a part of one that fails.
     fn write(&self, write: impl FnOnce(&Tree) -> Result<(), PagesError>) -> Result<(), PagesError> {
-        let failure = self.failure.write();
-        let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
+        let mut failure = self.failure.of_write();
         if let Some(reason) = &*failure {
             return Err(PagesError::Failed(reason.clone()));
         }
         let written = write(&self.tree);
         if let Err(error) = &written {
-            *failure = Some(error.to_string());
+            self.failure.note(&mut failure, error);
         }
         written
     }
