@@ -162,13 +162,7 @@ impl Outbox {
             random,
             nudge,
         });
-        if let Err(error) = writer.begin(options.endpoints) {
-            if matches!(error, WriterError::Index(_)) {
-                // Or every start would meet the same.
-                shared.generations.condemn();
-            }
-            return Err(error.into());
-        }
+        begin(&mut writer, options.endpoints)?;
         let started = start_threads(writer, options.keep, nudges, lock)?;
         Ok(Opened {
             outbox: started.outbox,
@@ -178,6 +172,15 @@ impl Outbox {
             writer: started.thread,
         })
     }
+}
+
+/// An index that the first look finds damaged is not used again: every start would find it so.
+fn begin(writer: &mut Writer, endpoints: Vec<Endpoint>) -> Result<(), OpenError> {
+    let begun = writer.begin(endpoints);
+    if let Err(WriterError::Index(_)) = &begun {
+        writer.shared().generations.condemn();
+    }
+    Ok(begun?)
 }
 
 /// Starts the thread that moves the index along. When the index is damaged the process ends.

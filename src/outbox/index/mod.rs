@@ -17,6 +17,7 @@ mod bulk;
 mod check;
 mod endpoints;
 mod ends;
+mod failure;
 mod flush;
 mod hold;
 mod piecewise;

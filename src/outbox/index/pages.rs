@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::failure::Failure;
 
 /// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
 /// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
@@ -59,29 +60,6 @@ impl PagesError {
 pub struct Pages {
     tree: Tree,
     failure: Arc<Failure>,
-}
-
-#[derive(Default)]
-struct Failure {
-    /// There is a reason. Asked for before each batch, which must not wait for a write.
-    is_there: AtomicBool,
-    /// Held for reading by reads, and for writing by writes.
-    reason: RwLock<Option<String>>,
-}
-
-impl Failure {
-    fn reason(&self) -> RwLockReadGuard<'_, Option<String>> {
-        self.reason.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of_write(&self) -> RwLockWriteGuard<'_, Option<String>> {
-        self.reason.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, reason: &mut Option<String>, error: &PagesError) {
-        *reason = Some(error.to_string());
-        self.is_there.store(true, Release);
-    }
 }
 
 #[derive(Clone)]
@@ -281,14 +259,14 @@ impl Pages {
 
     /// What the disk has failed with, if it has.
     pub fn failure(&self) -> Option<String> {
-        match self.failure.is_there.load(Acquire) {
-            true => self.failure.reason().clone(),
+        match self.failure.is_there() {
+            true => self.failure.of_read().clone(),
             false => None,
         }
     }
 
     fn read<T>(&self, read: impl FnOnce(&Tree) -> Result<T, PagesError>) -> Result<T, PagesError> {
-        let failure = self.failure.reason();
+        let failure = self.failure.of_read();
         if let Some(reason) = &*failure {
             return Err(PagesError::Failed(reason.clone()));
         }
@@ -297,7 +275,8 @@ impl Pages {
         if let Err(error) = &found
             && !error.is_damage()
         {
-            self.failure.note(&mut self.failure.of_write(), error);
+            let mut failure = self.failure.of_write();
+            self.failure.note(&mut failure, error.to_string());
         }
         found
     }
@@ -310,7 +289,7 @@ impl Pages {
         }
         let written = write(&self.tree);
         if let Err(error) = &written {
-            self.failure.note(&mut failure, error);
+            self.failure.note(&mut failure, error.to_string());
         }
         written
     }
