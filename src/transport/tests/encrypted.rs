@@ -43,18 +43,7 @@ impl Authority {
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from(certificate.der().to_vec())],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            )
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
+        server_side(&certificate, &key, alpn)
     }
 
     fn transport(&self) -> Transport {
@@ -64,6 +53,21 @@ impl Authority {
         };
         Transport::new(&limits).unwrap()
     }
+}
+
+fn server_side(certificate: &rcgen::Certificate, key: &KeyPair, alpn: &[&str]) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(certificate.der().to_vec())],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// Serves HTTP/1.1 or HTTP/2, as ALPN had it, and answers with the version.
@@ -154,16 +158,6 @@ async fn self_signed(is_ca: bool) -> (Transport, Server) {
     let certificate = params.self_signed(&key).unwrap();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(certificate.pem().as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from(certificate.der().to_vec())],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
     let limits = DeliveryLimits {
         ca_file: Some(file.path().to_owned()),
         ..limits()
@@ -171,7 +165,7 @@ async fn self_signed(is_ca: bool) -> (Transport, Server) {
     let transport = Transport::new(&limits).unwrap();
     (
         transport,
-        serving(TlsAcceptor::from(Arc::new(config))).await,
+        serving(server_side(&certificate, &key, &[])).await,
     )
 }
 
