@@ -133,6 +133,8 @@ fn what_is_held_for_too_long_is_dead_and_told() {
         told,
         json!({"event": id, "type": "off", "endpoint": "off", "reason": "held_too_long", "attempt_count": 0})
     );
+    // The log may come later than the report.
+    daemon.wait_log("held for longer than retention.held");
     assert_eq!(daemon.log_text().matches("held_too_long").count(), 1);
 }
 

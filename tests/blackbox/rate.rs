@@ -57,7 +57,8 @@ fn failures_count_too() {
     let mut times: Vec<Instant> = receiver.wait(4).iter().map(|one| one.at).collect();
     times.sort();
     for two in times.windows(2) {
+        // 250 ms apart, and 50 ms if failures did not count; a busy machine sees one late.
         let gap = two[1] - two[0];
-        assert!(gap >= Duration::from_millis(235), "again after {gap:?}");
+        assert!(gap >= Duration::from_millis(150), "again after {gap:?}");
     }
 }
