@@ -5,10 +5,6 @@
 //! not leave behind a connection that an endpoint without it could reuse. Nor do those
 //! that are to speak HTTP/1.1 only.
 //!
-//! A connection of HTTP/2 is shared, and one whose peer has stopped answering would swallow the
-//! requests of all. So after a fault on a host, the host gets a pool of its own without the
-//! connections so far; attempts under way on these go on.
-//!
 //! A pool is replaced when it is as old as a connection may become, so that a name that moves
 //! is followed however busy its connections are: those of the old pool end with the attempts
 //! under way on them.
@@ -17,17 +13,17 @@
 //! its own configuration decides what it may reach. The operator chose its address; it is not
 //! checked.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Proxy, Version};
+use reqwest::{Client, Proxy};
 use rustls::ClientConfig;
 use tokio::time::Instant;
-use url::{Position, Url};
+use url::Url;
 
 use super::error::TransportError;
+use super::hosts::Hosts;
 use super::idle_budget::IDLE_TIMEOUT;
 use super::progress::ProgressLayer;
 use super::resolve::{Lookups, Resolver};
@@ -39,10 +35,6 @@ use crate::domain::endpoint::Endpoint;
 /// How many pairs of clients are kept for endpoints with grants of their own; the one not
 /// used for longest goes first.
 const MAX_GRANTED: usize = 64;
-/// Hosts remembered that asked for HTTP/1.1; then all are forgotten.
-const MAX_HTTP1_HOSTS: usize = 4096;
-/// Hosts with a pool of their own; the oldest goes first.
-const MAX_OWN: usize = 256;
 
 /// Bytes of the headers of an HTTP/2 answer.
 const HTTP2_HEADER_BYTES: u32 = 64 * 1024;
@@ -62,7 +54,7 @@ pub(super) struct ClientPair {
     http1: bool,
     /// When `keeping` was made.
     since: Instant,
-    /// Of the host's own pool; 0: it has none.
+    /// Of the host's own pool (see `hosts`); 0: it has none.
     generation: u64,
 }
 
@@ -79,24 +71,7 @@ pub(super) struct Clients {
     https: Mutex<ClientPair>,
     http: Mutex<ClientPair>,
     others: Mutex<Others>,
-    http1_hosts: Mutex<HashSet<Box<str>>>,
-    own: Mutex<OwnPools>,
-}
-
-/// The pools of hosts on which there was a fault.
-#[derive(Default)]
-struct OwnPools {
-    /// By the pair they stand in for, and the host.
-    pools: HashMap<(u64, Box<str>), OwnPool>,
-    generations: u64,
-    /// Hosts whose answers were HTTP/1: their connections carry one request at a time.
-    one_by_one: HashSet<Box<str>>,
-}
-
-struct OwnPool {
-    client: Client,
-    generation: u64,
-    since: Instant,
+    pub(super) hosts: Hosts,
 }
 
 /// The clients of endpoints with grants of their own, and of those that speak HTTP/1.1 only.
@@ -127,8 +102,7 @@ impl Clients {
                 pairs: Vec::new(),
                 next_id: 2,
             }),
-            http1_hosts: Mutex::default(),
-            own: Mutex::default(),
+            hosts: Hosts::default(),
             builder,
         })
     }
@@ -137,8 +111,11 @@ impl Clients {
     /// own allow, and the version of HTTP that it is to speak.
     pub(super) fn of(&self, endpoint: &Endpoint) -> Result<ClientPair, TransportError> {
         let mut pair = self.shared_of(endpoint)?;
-        if endpoint.url.scheme() == "https" {
-            self.put_own(&mut pair, &endpoint.url);
+        let max_age = self.builder.limits.connection_max_age;
+        if endpoint.url.scheme() == "https"
+            && let Some(own) = self.hosts.pool(&endpoint.url, pair.id, max_age)
+        {
+            (pair.keeping, pair.generation) = own;
         }
         Ok(pair)
     }
@@ -146,7 +123,7 @@ impl Clients {
     fn shared_of(&self, endpoint: &Endpoint) -> Result<ClientPair, TransportError> {
         // In plain text nothing but HTTP/1.1 is spoken anyway.
         let plain = endpoint.url.scheme() != "https";
-        let http1 = !plain && (!endpoint.http2 || self.is_http1_host(&endpoint.url));
+        let http1 = !plain && (!endpoint.http2 || self.hosts.wants_http1(&endpoint.url));
         let grants = endpoint.allow_networks.as_slice();
         if grants.is_empty() && !http1 {
             let common = if plain { &self.http } else { &self.https };
@@ -181,105 +158,17 @@ impl Clients {
         Ok(pair)
     }
 
-    /// Uses the host's own pool if it has one.
-    fn put_own(&self, pair: &mut ClientPair, url: &Url) {
-        let mut own = self.own();
-        if own.pools.is_empty() {
-            return;
-        }
-        let key = (pair.id, authority(url).into());
-        match own.pools.get(&key) {
-            Some(pool) if pool.since.elapsed() < self.builder.limits.connection_max_age => {
-                pair.keeping = pool.client.clone();
-                pair.generation = pool.generation;
-            }
-            // By now the shared pool is a new one as well.
-            Some(_) => drop(own.pools.remove(&key)),
-            None => {}
-        }
-    }
-
     /// There was a fault on a connection of this pair: the next attempt to the host is made on
     /// another one.
     pub(super) fn distrust(&self, pair: &ClientPair, url: &Url) -> Result<(), TransportError> {
-        let host: Box<str> = authority(url).into();
-        let mut own = self.own();
-        let key = (pair.id, host);
-        let current = own.pools.get(&key).map_or(0, |pool| pool.generation);
-        if current != pair.generation || own.one_by_one.contains(&key.1) {
-            // It has been replaced already, or was this attempt's alone.
-            return Ok(());
-        }
-        let limits = &self.builder.limits;
-        let client = self
-            .builder
-            .client(&pair.rule, limits.max_in_flight, pair.http1)?;
-        if own.pools.len() >= MAX_OWN {
-            let oldest = own.pools.iter().min_by_key(|(_, pool)| pool.since);
-            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                own.pools.remove(&oldest);
-            }
-        }
-        own.generations += 1;
-        let pool = OwnPool {
-            client,
-            generation: own.generations,
-            since: Instant::now(),
-        };
-        own.pools.insert(key, pool);
-        Ok(())
-    }
-
-    /// Takes note of the version of HTTP that a host answered with.
-    pub(super) fn answered(&self, url: &Url, version: Version) {
-        if url.scheme() != "https" {
-            return;
-        }
-        let host = authority(url);
-        let mut own = self.own();
-        if version == Version::HTTP_2 {
-            own.one_by_one.remove(host);
-        } else if !own.one_by_one.contains(host) {
-            if own.one_by_one.len() >= MAX_HTTP1_HOSTS {
-                own.one_by_one.clear();
-            }
-            own.one_by_one.insert(host.into());
-        }
-    }
-
-    fn own(&self) -> MutexGuard<'_, OwnPools> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The host of the URL asked for HTTP/1.1 (RFC 9113, 7: HTTP_1_1_REQUIRED). Whether that is
-    /// news.
-    pub(super) fn use_http1(&self, url: &Url) -> bool {
-        let mut hosts = self.http1_hosts();
-        if hosts.len() >= MAX_HTTP1_HOSTS {
-            hosts.clear();
-        }
-        hosts.insert(authority(url).into())
-    }
-
-    fn is_http1_host(&self, url: &Url) -> bool {
-        let hosts = self.http1_hosts();
-        !hosts.is_empty() && hosts.contains(authority(url))
-    }
-
-    fn http1_hosts(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
-        let hosts = self.http1_hosts.lock();
-        hosts.unwrap_or_else(PoisonError::into_inner)
+        self.hosts
+            .replace_pool(url, pair.id, pair.generation, || self.builder.keeping(pair))
     }
 
     /// Whether a proxy does the dialling.
     pub(super) fn proxied(&self) -> bool {
         self.builder.limits.proxy.is_some()
     }
-}
-
-/// Host and port, as the URL has them.
-fn authority(url: &Url) -> &str {
-    &url[Position::BeforeHost..Position::AfterPort]
 }
 
 impl Builder {
@@ -309,10 +198,15 @@ impl Builder {
     /// Replaces the pool of kept connections if it is too old.
     fn renew(&self, pair: &mut ClientPair) -> Result<(), TransportError> {
         if pair.since.elapsed() >= self.limits.connection_max_age {
-            pair.keeping = self.client(&pair.rule, self.limits.max_in_flight, pair.http1)?;
+            pair.keeping = self.keeping(pair)?;
             pair.since = Instant::now();
         }
         Ok(())
+    }
+
+    /// A pool such as the pair's, and empty.
+    fn keeping(&self, pair: &ClientPair) -> Result<Client, TransportError> {
+        self.client(&pair.rule, self.limits.max_in_flight, pair.http1)
     }
 
     /// A client that keeps at most `idle` connections a host. For the keeping one that is
@@ -346,8 +240,8 @@ impl Builder {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(idle)
             .http2_max_header_list_size(HTTP2_HEADER_BYTES)
-            // The headers of an answer hardly matter, and one that cannot be read is a delivery
-            // that is repeated: whatever RFC 9112 lets a client put up with is put up with.
+            // An answer that cannot be read repeats the delivery, and its headers hardly matter.
+            // So what RFC 9112 lets a client accept is accepted.
             .http1_max_headers(HTTP1_HEADERS)
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)

@@ -15,6 +15,7 @@ mod answer;
 mod clients;
 mod error;
 mod fault;
+mod hosts;
 mod idle_budget;
 mod local;
 mod progress;
@@ -137,9 +138,10 @@ impl Inner {
             let sent = tokio::time::timeout_at(deadline, sending).await;
             let outcome = match sent {
                 Ok(Ok(response)) => self.answered(response, endpoint, deadline).await,
-                // Nothing was done with the request, so that this is no second attempt.
+                // The host did nothing with the request: this stays the same attempt.
                 Ok(Err(error))
-                    if fault::wants_http1(&error) && self.clients.use_http1(&endpoint.url) =>
+                    if fault::wants_http1(&error)
+                        && self.clients.hosts.use_http1(&endpoint.url) =>
                 {
                     continue;
                 }
@@ -184,7 +186,11 @@ impl Inner {
         deadline: Instant,
     ) -> Outcome {
         let (status, address) = (response.status(), response.remote_addr());
-        self.clients.answered(&endpoint.url, response.version());
+        if endpoint.url.scheme() == "https" {
+            self.clients
+                .hosts
+                .answered(&endpoint.url, response.version());
+        }
         let asks_to_wait =
             status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = match asks_to_wait {
