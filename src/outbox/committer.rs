@@ -36,7 +36,7 @@ pub enum WriterError {
     Log(#[from] LogError),
     #[error(transparent)]
     Index(#[from] PagesError),
-    #[error("sled does not let go of the index")]
+    #[error("sled does not release the failed index")]
     SledHangs,
     #[error("the index failed and could not be built anew: {0}")]
     Renewal(String),
@@ -93,7 +93,7 @@ pub struct Committer {
 
 impl Committer {
     pub fn new(parts: Parts) -> Committer {
-        let is_in_memory = parts.index.read().entries.pages().is_none();
+        let is_in_memory = parts.index.read().entries.is_in_memory();
         Committer {
             renewed_at: is_in_memory.then(|| parts.shared.clock.mono()),
             batch: Some(parts.log.batch()),
@@ -150,10 +150,7 @@ impl Committer {
                 Err(error) => return Err(error.into()),
             }
         }
-        if !draft.commit.is_empty() {
-            // The receiver is gone only at the very end of a stop.
-            let _ = self.commits.send(draft.commit);
-        }
+        self.tell(draft.commit);
         if placed.is_durable() && !draft.erased.is_empty() {
             match self.log.erase(&draft.erased) {
                 // The cleaner overwrites what is left of erased events.
@@ -161,10 +158,23 @@ impl Committer {
                 Err(error) => return Err(error.into()),
             }
         }
-        draft.batch.clear();
-        self.batch = Some(draft.batch);
+        self.keep(draft.batch);
         self.flusher.breathe(Duration::ZERO);
         Ok(placed)
+    }
+
+    /// Sends answers and notices on their way.
+    fn tell(&self, commit: Commit) {
+        if !commit.is_empty() {
+            // The receiver is gone only at the very end of a stop.
+            let _ = self.commits.send(commit);
+        }
+    }
+
+    /// Keeps a batch's memory for the next draft.
+    fn keep(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.batch = Some(batch);
     }
 
     /// The batch is durable: the index takes it in, and what follows from it is made known.
@@ -282,18 +292,13 @@ impl Committer {
     /// Refuses what is asked for in a draft of which nothing is written.
     pub fn refuse(&mut self, mut draft: Draft, why: &Refused) {
         draft.refuse(why);
-        if !draft.commit.is_empty() {
-            // The receiver is gone only at the very end of a stop.
-            let _ = self.commits.send(draft.commit);
-        }
-        draft.batch.clear();
-        self.batch = Some(draft.batch);
+        self.tell(draft.commit);
+        self.keep(draft.batch);
     }
 
-    /// Lets go of a draft of which nothing is written.
-    pub fn abandon(&mut self, mut draft: Draft) -> Result<Placed, WriterError> {
-        draft.batch.clear();
-        self.batch = Some(draft.batch);
+    /// Drops a draft of which nothing is written.
+    pub fn abandon(&mut self, draft: Draft) -> Result<Placed, WriterError> {
+        self.keep(draft.batch);
         Ok(Placed::NoRoom)
     }
 

@@ -96,7 +96,7 @@ pub fn recover(
         tracing::info!(%reason, "the index is built anew from the log");
     }
     clear(generations);
-    let made = made(generations);
+    let made = create(generations);
     let mut rebuilt = rebuild(log, found.store_id, generations, start, made)?;
     rebuilt.damaged += damaged;
     if found.created {
@@ -108,7 +108,7 @@ pub fn recover(
 /// An empty index on the disk, and the number of its generation.
 pub type Made = (State, u64);
 
-/// Deletes what cannot be used any more: a new index may need its room.
+/// Deletes the files of an index that can no longer be used: a new one may need the room.
 pub fn clear(generations: &Arc<dyn Generations>) {
     if let Err(error) = generations.discard_all() {
         tracing::warn!(%error, "the files of the old index could not be deleted");
@@ -116,7 +116,7 @@ pub fn clear(generations: &Arc<dyn Generations>) {
 }
 
 /// Makes an index on the disk, if that is possible; a failure is logged.
-pub fn made(generations: &Arc<dyn Generations>) -> Option<Made> {
+pub fn create(generations: &Arc<dyn Generations>) -> Option<Made> {
     let made = generations.create();
     if let Err(reason) = &made {
         tracing::error!(%reason, "no index can be made on the disk");
@@ -151,6 +151,7 @@ pub fn rebuild(
             }
             Err(error) => return Err(error.into()),
         }
+        clear(generations);
     }
     tracing::error!("the index is kept in memory until there can be one on the disk");
     let state = State::new(None, store_id);

@@ -2,11 +2,11 @@
 //!
 //! sled keeps the first error of a write for as long as it is open, refuses all writes from then
 //! on, and fails the reads for which it would have to write; of the batch that failed it may
-//! show a half. So its files are given up as soon as a write or a read fails. While the index is
-//! built, readers and requests wait, and attempts go on.
+//! show a half. So the writer stops using sled's files as soon as a write or a read fails. While
+//! it builds the index, readers and requests wait, and attempts go on.
 //!
-//! What fails again soon is built in memory, which takes about as much as the files did, and is
-//! moved to the disk later.
+//! An index that fails again soon is built in memory, which takes about as much as the files did,
+//! and is moved to the disk later.
 
 use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,19 +20,22 @@ use crate::outbox::recovery::{self, Made};
 /// An index that fails within so long after it was built is built in memory; after so long
 /// one in memory is tried on the disk.
 const AGAIN: Duration = Duration::from_secs(600);
-/// How long the old index is waited for.
-const LET_GO: Duration = Duration::from_secs(5);
+/// How long the writer waits for the old index to be closed.
+const CLOSING: Duration = Duration::from_secs(5);
 
 impl Committer {
     /// Builds the index anew if the disk failed it, or if it may have a place on the disk again.
     pub fn look_after_index(&mut self) -> Result<(), WriterError> {
-        let failure = self.index.read().entries.failure();
+        let (failure, is_in_memory) = {
+            let state = self.index.read();
+            (state.entries.failure(), state.entries.is_in_memory())
+        };
         if let Some(reason) = failure {
             return self.renew(&reason);
         }
-        if self.is_in_memory() && !self.was_renewed_lately() {
+        if is_in_memory && !self.was_renewed_lately() {
             self.renewed_at = Some(self.shared.clock.mono());
-            if let Some(made) = recovery::made(&self.shared.generations) {
+            if let Some(made) = recovery::create(&self.shared.generations) {
                 return self.build(|_| Some(made));
             }
         }
@@ -48,13 +51,9 @@ impl Committer {
             recovery::clear(generations);
             match lately {
                 true => None,
-                false => recovery::made(generations),
+                false => recovery::create(generations),
             }
         })
-    }
-
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.index.read().entries.pages().is_none()
     }
 
     fn was_renewed_lately(&self) -> bool {
@@ -75,7 +74,7 @@ impl Committer {
         // No reader sees it half built.
         let mut state = index.write();
         let (store_id, unknown) = (state.meta.store_id, state.unknown);
-        let_go(std::mem::take(&mut *state));
+        close(std::mem::take(&mut *state));
         let generations = &self.shared.generations;
         let start = &self.start_flusher;
         let failed = |error: &dyn Display| WriterError::Renewal(error.to_string());
@@ -84,6 +83,7 @@ impl Committer {
         // What it could not move is moved later.
         built.flusher.stop();
         *state = built.index.take();
+        let in_memory = state.entries.is_in_memory();
         // Replaying meets what was forgotten since.
         state.unknown = unknown;
         state.share_out(self.limits.share);
@@ -97,25 +97,25 @@ impl Committer {
         self.renewed_at = Some(self.shared.clock.mono());
         tracing::info!(
             seconds = format!("{:.3}", began.elapsed().as_secs_f64()),
-            in_memory = self.is_in_memory(),
+            in_memory,
             "the index was built anew"
         );
         Ok(())
     }
 }
 
-/// Drops an index that failed. sled may take long to let go of its file, or never do; a new index
+/// Drops an index that failed. sled may take long to close its file, or never return; a new index
 /// may need the room.
-fn let_go(state: State) {
+fn close(state: State) {
     let (done, wait) = mpsc::channel();
     let drop_it = move || {
         drop(state);
-        // Nobody waits any more if it took too long.
+        // The writer has stopped waiting if it took too long.
         let _ = done.send(());
     };
     let thread = std::thread::Builder::new().name("index-discard".into());
     // Where no thread can be started, it was dropped with the closure.
     if thread.spawn(drop_it).is_ok() {
-        let _ = wait.recv_timeout(LET_GO);
+        let _ = wait.recv_timeout(CLOSING);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
+use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo, EndpointSpec};
 use crate::domain::event::EventId;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
@@ -45,6 +45,13 @@ pub struct Defaults {
     pub timeout: Duration,
     pub http2: bool,
     pub retry: Arc<RetryPolicy>,
+}
+
+impl Defaults {
+    /// The endpoint as `spec` and the configuration define it.
+    pub fn endpoint(&self, spec: &EndpointSpec, id: &EndpointId) -> Arc<Endpoint> {
+        Arc::new(spec.endpoint(id.clone(), self.timeout, self.http2, &self.retry))
+    }
 }
 
 impl Default for Defaults {

@@ -301,12 +301,7 @@ fn put_in_force(
     spec: &EndpointSpec,
     draft: &mut Draft,
 ) {
-    let Defaults {
-        timeout,
-        http2,
-        retry,
-    } = basis.defaults;
-    let endpoint = Arc::new(spec.endpoint(id.clone(), *timeout, *http2, retry));
+    let endpoint = basis.defaults.endpoint(spec, id);
     draft.in_force.push((no, Some(endpoint)));
     draft.tell(Notice::Configured { no });
 }
@@ -327,13 +322,7 @@ pub fn defined(
         let entry: SpecEntry = rows::decode(&bytes)?;
         match entry.spec.spec(stored.tenant.clone()) {
             Ok(spec) => {
-                let Defaults {
-                    timeout,
-                    http2,
-                    retry,
-                } = defaults;
-                let endpoint = spec.endpoint(stored.id.clone(), *timeout, *http2, retry);
-                found.push((no, Arc::new(endpoint)));
+                found.push((no, defaults.endpoint(&spec, &stored.id)));
             }
             Err(error) => {
                 tracing::error!(%error, endpoint = %stored.id, "a damaged definition is left out; the endpoint's deliveries are held");

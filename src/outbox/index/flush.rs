@@ -1,6 +1,6 @@
 //! Moves the overlay into the pages: about once a second, or sooner when it has grown.
 //!
-//! When a write fails, nothing more is moved: the pages cannot be used any more (see
+//! When a write fails, the thread moves nothing more: the pages can no longer be used (see
 //! [`Pages`]), and the writer builds the index anew. When a page is damaged, the index is
 //! marked unusable, and the process ends.
 
@@ -27,9 +27,9 @@ const WASTE_MIN: u64 = 64 << 20;
 const LIVE_BYTES: u64 = 512;
 /// How long a stop waits for sled.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
-/// A round that takes so long is never waited for any more.
+/// A round that takes longer counts as hung.
 pub const ROUND_DEADLINE: Duration = Duration::from_secs(120);
-/// How often that is looked at.
+/// How often the watching thread looks.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The index on disk cannot be used any more; a restart builds it anew.

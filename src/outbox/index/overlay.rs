@@ -180,6 +180,11 @@ impl Overlay {
         self.pages.as_ref()
     }
 
+    /// There are no pages: all of it lives in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.pages.is_none()
+    }
+
     /// What the disk has failed the pages with, if it has.
     pub fn failure(&self) -> Option<String> {
         self.pages.as_ref().and_then(Pages::failure)

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::failure::Failure;
@@ -68,56 +67,40 @@ enum Tree {
     Memory(MemoryTree),
 }
 
-type InMemory = BTreeMap<Vec<u8>, Arc<[u8]>>;
-
 /// Pages in memory, for simulations: what a clone of it holds outlives a [`Pages`] as a
 /// file outlives a process.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryTree {
-    pages: Arc<Mutex<InMemory>>,
-    /// Every change fails.
-    is_broken: Arc<AtomicBool>,
-    /// Every read fails.
-    is_unreadable: Arc<AtomicBool>,
-    /// What is on the disk, if a change was taken in half.
-    whole: Arc<Mutex<Option<InMemory>>>,
+pub struct MemoryTree(Arc<Mutex<InMemory>>);
+
+#[derive(Debug, Default)]
+struct InMemory {
+    pages: BTreeMap<Vec<u8>, Arc<[u8]>>,
+    is_broken: bool,
+    is_unreadable: bool,
 }
 
 impl MemoryTree {
-    fn pages(&self) -> MutexGuard<'_, InMemory> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, InMemory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn readable(&self) -> Result<MutexGuard<'_, InMemory>, PagesError> {
-        match self.is_unreadable.load(Relaxed) {
+        let tree = self.lock();
+        match tree.is_unreadable {
             true => Err(io::Error::other("a read was made to fail").into()),
-            false => Ok(self.pages()),
+            false => Ok(tree),
         }
     }
 
     /// From now on changes fail as on a disk with errors, which takes half of the first; or
     /// they work again.
     pub fn set_broken(&self, is_broken: bool) {
-        self.is_broken.store(is_broken, Relaxed);
-    }
-
-    /// What a process finds that opens it anew: a change is there as a whole or not at all.
-    pub fn reopened(&self) -> MemoryTree {
-        let whole = self
-            .whole
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(whole) = whole {
-            *self.pages() = whole;
-        }
-        self.set_unreadable(false);
-        self.clone()
+        self.lock().is_broken = is_broken;
     }
 
     /// From now on reads fail, as sled's do when it cannot write, or work again.
     pub fn set_unreadable(&self, is_unreadable: bool) {
-        self.is_unreadable.store(is_unreadable, Relaxed);
+        self.lock().is_unreadable = is_unreadable;
     }
 }
 
@@ -153,8 +136,9 @@ impl Tree {
                 Ok(found.transpose()?.map(page))
             }
             Tree::Memory(tree) => {
-                let pages = tree.readable()?;
-                let found = pages.range::<[u8], _>((Bound::Unbounded, to)).next_back();
+                let tree = tree.readable()?;
+                let mut upto = tree.pages.range::<[u8], _>((Bound::Unbounded, to));
+                let found = upto.next_back();
                 Ok(found.map(|(key, value)| (key.clone(), PageBytes::Memory(value.clone()))))
             }
         }
@@ -180,8 +164,8 @@ impl Tree {
                 Ok(found.map(|(key, _)| key.to_vec()))
             }
             Tree::Memory(tree) => {
-                let pages = tree.readable()?;
-                let found = pages.range::<[u8], _>(after).next();
+                let tree = tree.readable()?;
+                let found = tree.pages.range::<[u8], _>(after).next();
                 Ok(found.map(|(key, _)| key.clone()))
             }
         }
@@ -200,23 +184,18 @@ impl Tree {
                 tree.apply_batch(batch)?;
             }
             Tree::Memory(tree) => {
-                let is_broken = tree.is_broken.load(Relaxed);
-                let taken = match is_broken {
+                let mut tree = tree.lock();
+                let taken = match tree.is_broken {
                     true => changes.len() / 2,
                     false => changes.len(),
                 };
-                let mut pages = tree.pages();
-                if is_broken {
-                    let mut whole = tree.whole.lock().unwrap_or_else(PoisonError::into_inner);
-                    whole.get_or_insert_with(|| pages.clone());
-                }
                 for (key, value) in changes.into_iter().take(taken) {
                     match value {
-                        Some(value) => pages.insert(key, value.into()),
-                        None => pages.remove(&key),
+                        Some(value) => tree.pages.insert(key, value.into()),
+                        None => tree.pages.remove(&key),
                     };
                 }
-                if is_broken {
+                if tree.is_broken {
                     return Err(io::Error::from(io::ErrorKind::StorageFull).into());
                 }
             }
@@ -272,13 +251,18 @@ impl Pages {
         }
         let found = read(&self.tree);
         drop(failure);
-        if let Err(error) = &found
+        self.noted(found)
+    }
+
+    /// Takes note of what the disk has failed with.
+    fn noted<T>(&self, done: Result<T, PagesError>) -> Result<T, PagesError> {
+        if let Err(error) = &done
             && !error.is_damage()
         {
             let mut failure = self.failure.of_write();
             self.failure.note(&mut failure, error.to_string());
         }
-        found
+        done
     }
 
     /// Runs a write; no read sees a part of one that fails.
@@ -364,12 +348,16 @@ impl Pages {
         self.write(|tree| tree.apply(changes))
     }
 
-    /// Hands what sled still buffers to the operating system.
+    /// Hands what sled still buffers to the operating system. It may take long, and reads go on.
     pub fn flush(&self) -> Result<(), PagesError> {
-        self.read(|tree| match tree {
-            Tree::Sled { db, .. } => Ok(db.flush().map(drop)?),
-            Tree::Memory(_) => Ok(()),
-        })
+        let Tree::Sled { db, .. } = &self.tree else {
+            return Ok(());
+        };
+        if let Some(reason) = self.failure() {
+            return Err(PagesError::Failed(reason));
+        }
+        let flushed = db.flush().map(drop).map_err(PagesError::from);
+        self.noted(flushed)
     }
 
     /// Copies all pages into `fresh`, which is empty, and hands them to the operating system.

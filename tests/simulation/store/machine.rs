@@ -88,7 +88,7 @@ impl Generations for IndexFiles {
         let trees = self.trees.lock().unwrap();
         let current = trees.0.and_then(|number| trees.1.get(&number));
         let tree = current.ok_or(Unusable::Missing)?;
-        load(Pages::in_memory(&tree.reopened()), STORE)
+        load(Pages::in_memory(tree), STORE)
     }
 
     fn create(&self) -> Result<(State, u64), Unusable> {
