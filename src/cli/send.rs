@@ -15,6 +15,7 @@ use super::paint::{BOLD, GOOD, Paint, WARN, plain};
 use super::when;
 use super::{Failure, print};
 use crate::clock;
+use crate::config::plain_text;
 use crate::domain::event::EventType;
 use crate::domain::time::Timestamp;
 
@@ -145,14 +146,9 @@ fn json(
     deliver_at: Option<Timestamp>,
 ) -> Result<Handed, Failure> {
     let data = data.unwrap_or_else(|| Bytes::from_static(b"{}"));
-    // The mark that editors put before UTF-8 is not JSON.
-    let data = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&data);
-    if data.starts_with(b"\xff\xfe") || data.starts_with(b"\xfe\xff") {
-        return Err(Failure::Usage(
-            "DATA is UTF-16 text: save it as UTF-8".into(),
-        ));
-    }
-    let data: &RawValue = serde_json::from_slice(data).map_err(|error| {
+    let data = plain_text(data.into())
+        .map_err(|what| Failure::Usage(format!("DATA {what}: save it as UTF-8")))?;
+    let data: &RawValue = serde_json::from_str(&data).map_err(|error| {
         Failure::Usage(format!(
             "DATA is not JSON: {error}\n\
              a text is written with its quotes ('\"like this\"'); \
