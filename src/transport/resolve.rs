@@ -76,7 +76,7 @@ enum Pace {
 #[derive(Default)]
 struct Paces {
     fast: HashSet<Box<str>>,
-    /// With the domains that they are in: who has one hanging name can have many.
+    /// With the domains that they are in: the owner of one hanging name can make many.
     slow: HashSet<Box<str>>,
 }
 
@@ -365,15 +365,23 @@ mod tests {
         release
     }
 
+    /// Waits until all places of a kind are taken.
+    async fn taken(places: &Semaphore) {
+        let begin = std::time::Instant::now();
+        while places.available_permits() > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "they stay free");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     #[tokio::test]
     async fn names_that_hang_leave_places_to_others() {
         let lookups = Arc::new(Lookups::new());
         lookups.answer("known.example", || ()).await.unwrap();
         // More than there are places of any kind.
         let release = hang(&lookups, FAST + SLOW + UNKNOWN).await;
-        while lookups.slow.available_permits() > 0 || lookups.unknown.available_permits() > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        taken(&lookups.slow).await;
+        taken(&lookups.unknown).await;
         lookups.answer("known.example", || ()).await.unwrap();
         drop(release);
         lookups.answer("fresh.example", || ()).await.unwrap();
@@ -383,9 +391,7 @@ mod tests {
     async fn fresh_names_that_hang_give_their_places_back() {
         let lookups = Arc::new(Lookups::new());
         let release = hang(&lookups, FAST).await;
-        while lookups.unknown.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
+        taken(&lookups.unknown).await;
         lookups.answer("fresh.example", || ()).await.unwrap();
         assert!(lookups.slow.available_permits() < SLOW);
         drop(release);

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Answer, Home, Receiver, endpoint};
 
+/// The receiver's clock and the daemon's are read at different moments.
+const SLACK: Duration = Duration::from_millis(5);
+
 /// A batch of events.
 fn batch(count: usize) -> String {
     let line = |n: usize| format!("{{\"type\": \"a\", \"data\": {n}}}\n");
@@ -45,6 +48,15 @@ fn a_saturated_endpoint_reaches_its_rate_and_keeps_it() {
 
 #[test]
 fn failures_count_too() {
+    // A busy machine may see a request late, and the next one sooner after it: what is wrong is
+    // wrong each time.
+    let gaps: Vec<Duration> = (0..5).map(|_| shortest_gap_of_failures()).collect();
+    let enough = gaps.iter().any(|gap| *gap >= Duration::from_millis(235));
+    assert!(enough, "again after {gaps:?}");
+}
+
+/// The shortest time between the attempts of a delivery that fails three times at 4/s.
+fn shortest_gap_of_failures() -> Duration {
     let receiver = Receiver::answering(|seen| match seen.number {
         0..3 => Answer::status(500),
         _ => Answer::status(200),
@@ -52,13 +64,16 @@ fn failures_count_too() {
     let home = Home::new();
     let limited = endpoint("slow", &receiver.url("/"), "rate_limit = \"4/s\"\n");
     let daemon = home.start(&limited);
+    let begin = Instant::now();
     let event = daemon.send("a", "1");
     daemon.wait_status(&event, "slow", "delivered");
     let mut times: Vec<Instant> = receiver.wait(4).iter().map(|one| one.at).collect();
     times.sort();
-    for two in times.windows(2) {
-        // 250 ms apart, and 50 ms if failures did not count; a busy machine sees one late.
-        let gap = two[1] - two[0];
-        assert!(gap >= Duration::from_millis(150), "again after {gap:?}");
+    // However late it is seen, none goes out before its time.
+    for (n, at) in times.iter().enumerate() {
+        let soonest = Duration::from_millis(250 * n as u64).saturating_sub(SLACK);
+        assert!(*at - begin >= soonest, "{n} after {:?}", *at - begin);
     }
+    let gaps = times.windows(2).map(|two| two[1] - two[0]);
+    gaps.min().expect("four came")
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -340,13 +340,19 @@ impl Daemon {
     /// log in JSON.
     #[track_caller]
     pub fn wait_log(&self, part: &str) -> Value {
+        self.wait_log_within(part, PATIENCE)
+    }
+
+    /// The same for what takes long.
+    #[track_caller]
+    pub fn wait_log_within(&self, part: &str, patience: Duration) -> Value {
         let found = |lines: &[String]| {
             lines.iter().find_map(|line| {
                 let line: Value = serde_json::from_str(line).ok()?;
                 line["message"].as_str()?.contains(part).then_some(line)
             })
         };
-        self.log.wait(&found).unwrap_or_else(|| {
+        self.log.wait(&found, patience).unwrap_or_else(|| {
             let text = self.log_text();
             panic!("the log does not say {part:?}:\n{text}")
         })
@@ -403,8 +409,8 @@ impl Log {
     }
 
     /// `None` when it does not come, or cannot any more.
-    fn wait<T>(&self, found: &dyn Fn(&[String]) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait<T>(&self, found: &dyn Fn(&[String]) -> Option<T>, patience: Duration) -> Option<T> {
+        let deadline = Instant::now() + patience;
         let mut state = self.state.lock().unwrap();
         loop {
             if let Some(found) = found(&state.lines) {

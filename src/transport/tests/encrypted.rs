@@ -185,7 +185,7 @@ async fn a_servers_self_signed_certificate_in_ca_file_works_or_is_explained() {
     assert!(detail.contains("make one with CA:FALSE"), "{detail}");
 }
 
-/// Speaks HTTP/2 with whoever takes it, and answers each request as `answer` does.
+/// Speaks HTTP/2 with a client that offers it, and answers each request as `answer` does.
 async fn serving_h2<F>(
     acceptor: TlsAcceptor,
     answer: impl Fn(h2::server::SendResponse<bytes::Bytes>) -> F + Clone + Send + Sync + 'static,
@@ -221,19 +221,55 @@ where
 
 const BOTH: &[&str] = &["h2", "http/1.1"];
 
+// Frames of HTTP/2, by hand (RFC 9113, 4.1 and 6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const END_HEADERS: u8 = 4;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+    [&head, payload].concat()
+}
+
+/// Reads the client's preface, and its frames until a request has begun.
+async fn until_headers(stream: &mut (impl AsyncRead + Unpin)) {
+    stream.read_exact(&mut [0; 24]).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        if head[3] == HEADERS {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_http2_answer_that_ends_too_soon_is_a_protocol_fault() {
     let authority = Authority::new("ours");
     let acceptor = authority.acceptor("localhost", 2100, BOTH);
-    let server = serving_h2(acceptor, |mut respond| async move {
-        let head = http::Response::builder().header("content-length", "100");
-        let mut body = respond
-            .send_response(head.body(()).unwrap(), false)
-            .unwrap();
-        body.send_data("four".into(), false).unwrap();
-        // It is on its way before the reset.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        body.send_reset(h2::Reason::NO_ERROR);
+    let server = Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            until_headers(&mut stream).await;
+            // `:status: 200`, and `content-length: 100` (RFC 7541, 6.1 and 6.2.2).
+            let head = [&[0x88, 0x0f, 0x0d, 3][..], b"100"].concat();
+            let no_error = [0; 4];
+            let frames = [
+                frame(SETTINGS, 0, 0, b""),
+                frame(HEADERS, END_HEADERS, 1, &head),
+                frame(DATA, 0, 1, b"four"),
+                frame(RST_STREAM, 0, 1, &no_error),
+            ];
+            stream.write_all(&frames.concat()).await.unwrap();
+            // It stays until the other side has gone.
+            while stream.read(&mut [0; 256]).await.is_ok_and(|read| read > 0) {}
+        }
     })
     .await;
     let attempt = authority
@@ -277,8 +313,8 @@ async fn a_shared_connection_whose_peer_stopped_answering_is_left() {
     let authority = Authority::new("ours");
     let acceptor = authority.acceptor("localhost", 2100, BOTH);
     let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    // The first connection is well for one request, and then keeps all that comes; it goes on
-    // reading, and acknowledges every PING.
+    // The first connection answers one request and none after it; it goes on reading, and
+    // acknowledges every PING.
     let server = serving_h2(acceptor, move |mut respond| {
         let n = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         async move {
