@@ -969,7 +969,7 @@ fn a_410_to_an_event_that_was_erased_meanwhile_disables_all_the_same() {
         let (_, state) = store.outbox.endpoint(&a).unwrap();
         state.disabled.is_some()
     });
-    // Nobody is answered for an outcome: the dispatcher learns of it in its own time.
+    // An outcome has no answer: the dispatcher learns of it in its own time.
     store.wait("the dispatcher knows", |store| {
         let notices = store.notices.lock().unwrap();
         let is_held = |notice: &Notice| matches!(notice, Notice::Held { .. });

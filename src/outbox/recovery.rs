@@ -125,7 +125,7 @@ pub fn create(generations: &Arc<dyn Generations>) -> Option<Made> {
 }
 
 /// Builds the index from the whole log: in `made`, or in memory if there is none or it cannot
-/// be written. A full disk is no reason not to deliver what there is.
+/// be written. A full disk must not stop deliveries.
 pub fn rebuild(
     log: &Log,
     store_id: [u8; 16],

@@ -215,8 +215,8 @@ impl Writer {
     }
 
     /// Makes a batch of waiting outcomes and requests, and commits it. Outcomes for which
-    /// there was no room wait on, and come in smaller batches. When the index fails, what was
-    /// decided by it is given up: its requests are refused.
+    /// there was no room wait on, and come in smaller batches. When the index fails, the draft is
+    /// dropped: its requests are refused, and its outcomes wait.
     fn store(&mut self, outcomes: bool, requests: bool) -> Result<(), WriterError> {
         let mut draft = self.committer.draft();
         let mut taken = Vec::new();

@@ -95,8 +95,8 @@ async fn fill(
 /// A segment of a path that is longer may be a token.
 const MAY_BE_TOKEN: usize = 8;
 
-/// Where a redirect leads (RFC 9110, 10.2.2), for a person: never its query or fragment, and
-/// nothing that repeats the path of the endpoint's own URL, which may be a secret.
+/// Where a redirect leads (RFC 9110, 10.2.2), to be shown: without query and fragment, and without
+/// anything that repeats the path of the endpoint's own URL, which may be a secret.
 pub(super) fn location(headers: &HeaderMap, from: &Url) -> Option<String> {
     let text = headers.get(LOCATION)?.to_str().ok()?;
     let mut to = from.join(text).ok()?;

@@ -48,7 +48,7 @@ fn headers(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> HeaderMap
     }
     headers.insert(CONTENT_TYPE, content_type(&outgoing.content_type));
     if !endpoint.headers.contains_key(ACCEPT_ENCODING) {
-        // What comes back is kept as it comes, for a person to read.
+        // The response body is stored and shown as it comes.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     headers.insert(WEBHOOK_ID, value(id));

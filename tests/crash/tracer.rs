@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::Daemon;
 
-/// How long it may take to let go.
+/// How long it may take to detach.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `strace` on a running daemon. Lets go when dropped.
@@ -52,7 +52,7 @@ impl Drop for Tracer {
         let begin = Instant::now();
         while matches!(self.0.try_wait(), Ok(None)) {
             if begin.elapsed() > PATIENCE {
-                // It lets go of no call that it still delays.
+                // It does not release a call that it still delays.
                 let _ = kill_process(pid, Signal::KILL);
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -91,7 +91,7 @@ impl Index {
         state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As long as the answer lives there is no hold.
+    /// Waits until no hold is left, and lets none begin while the guard lives.
     pub fn without_holds(&self) -> RwLockWriteGuard<'_, ()> {
         let at_rest = self.shared.pages_at_rest.write();
         at_rest.unwrap_or_else(PoisonError::into_inner)
@@ -219,7 +219,7 @@ impl Holds {
     }
 }
 
-/// Mostly it is no new maximum, and a load is cheaper.
+/// Few values are a new maximum, and a load is cheaper than an exchange.
 fn raise(most: &AtomicU64, to: u64) {
     if to > most.load(Relaxed) {
         most.fetch_max(to, Relaxed);

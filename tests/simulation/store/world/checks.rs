@@ -223,7 +223,7 @@ fn check_event(
         Err(ReadError::Erased) => {
             ensure!(
                 known.erase_asked,
-                "{number} counts as erased and nobody asked for it"
+                "{number} counts as erased without a request"
             );
             return Ok(());
         }
@@ -239,7 +239,7 @@ fn check_event(
     };
     ensure!(!known.erased, "{number} was erased and is shown");
     let Payload::Json(data) = &view.payload else {
-        return Err(format!("{number} is no JSON any more"));
+        return Err(format!("{number} is not JSON"));
     };
     ensure!(*data == known.body, "{number} has another body");
     ensure!(

@@ -39,7 +39,7 @@ impl World {
         let ok = up && (!(a / 64).is_multiple_of(8) || self.calm);
         let content = process.store.outbox.content(event, entry.lsn);
         let status = match &content {
-            // What cannot be read now is nobody's failure; here it is tried again.
+            // What cannot be read now is a local fault; here it is tried again.
             Err(_) => None,
             Ok(_) if ok => Some(200),
             Ok(_) => Some(503),
