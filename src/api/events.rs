@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::Api;
 use super::body::{self, Limit, Received};
 use super::dto::event::{Accepted, AcceptedBatch, Event, Summary};
-use super::media::{content_type, is_media_type, shown_type};
+use super::media::{content_type, is_media_type, plain_body, shown};
 use super::parse::{self, Batch, BatchLimits, Fault};
 use super::path::{PathParams, parse_name};
 use super::problem::{Kind, Problem};
@@ -27,6 +27,7 @@ const LARGE: usize = 256 * 1024;
 pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     Query::parse(&parts.uri, &[])?;
+    plain_body(&parts.headers)?;
     let content_type = content_type(&parts.headers)?;
     let header_key = header_key(&parts.headers)?;
     if is_media_type(content_type, "application/json") {
@@ -52,7 +53,7 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
             format!(
                 "events are application/json or application/x-ndjson here, in UTF-8, and not `{}`; \
                  any other body goes to POST /v1/events/{{type}}",
-                shown_type(content_type)
+                shown(content_type)
             ),
         ))
     }
@@ -83,6 +84,7 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
     }
     let known = ["tenant", "key", "idempotency_key", "deliver_at"];
     let query = Query::parse(&parts.uri, &known)?;
+    plain_body(&parts.headers)?;
     let content_type = content_type(&parts.headers)?;
     for own in ["application/json", "application/x-ndjson"] {
         if is_media_type(content_type, own) {

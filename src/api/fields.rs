@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Api;
 use super::body::{self, Limit};
-use super::media::{content_type, is_media_type, plain_body, shown_type};
+use super::media::{content_type, is_media_type, plain_body, shown};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use crate::app::definition::Given;
@@ -44,7 +44,7 @@ pub async fn body_of(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes
     }
     let content_type = content_type(headers)?;
     if !is_media_type(content_type, "application/json") {
-        let came = shown_type(content_type);
+        let came = shown(content_type);
         let detail = format!("this takes application/json in UTF-8, and not `{came}`");
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }

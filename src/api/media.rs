@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
 use super::problem::{Kind, Problem};
 
@@ -10,11 +10,11 @@ const MAX_CONTENT_TYPE: usize = 256;
 /// Characters of a header that a message repeats.
 const SHOWN: usize = 64;
 
-/// A value that came, for a message.
-fn shown(value: &HeaderValue) -> String {
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let clean = text.chars().take(SHOWN);
-    clean
+/// The beginning of what came, to be shown in a message.
+pub fn shown(came: impl AsRef<[u8]>) -> String {
+    let text = String::from_utf8_lossy(came.as_ref());
+    let start = text.chars().take(SHOWN);
+    start
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
@@ -51,14 +51,8 @@ pub fn plain_body(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What came, for a message.
-pub fn shown_type(content_type: &str) -> String {
-    content_type.chars().take(SHOWN).collect()
-}
-
 /// The request's content type, which must be there and be one.
 pub fn content_type(headers: &HeaderMap) -> Result<&str, Problem> {
-    plain_body(headers)?;
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value,

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
@@ -204,8 +204,7 @@ impl Inner {
         let error = if status.is_success() {
             self.body_fault(end, endpoint, address)
         } else {
-            let elsewhere = answer::location(&headers, &endpoint.url);
-            let detail = no_success(status, elsewhere.as_deref());
+            let detail = no_success(status, &headers, &endpoint.url);
             Some(fault::attempt_error(ErrorKind::Status, &detail))
         };
         Outcome {
@@ -333,15 +332,14 @@ fn target(url: &Url, address: Option<SocketAddr>) -> String {
     }
 }
 
-/// `elsewhere`: where a redirect leads.
-fn no_success(status: StatusCode, elsewhere: Option<&str>) -> String {
+fn no_success(status: StatusCode, headers: &HeaderMap, url: &Url) -> String {
     let reason = status.canonical_reason().unwrap_or("no standard status");
     let answered = format!("answered {} {reason}", status.as_u16());
-    match (status.as_u16(), elsewhere) {
-        (301 | 302 | 303 | 307 | 308, Some(place)) => {
-            format!("{answered}, to {place}; redirects are not followed")
-        }
-        (301 | 302 | 303 | 307 | 308, None) => format!("{answered}; redirects are not followed"),
-        _ => answered,
+    if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return answered;
+    }
+    match answer::location(headers, url) {
+        Some(place) => format!("{answered}, to {place}; redirects are not followed"),
+        None => format!("{answered}; redirects are not followed"),
     }
 }

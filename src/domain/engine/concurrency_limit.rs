@@ -3,14 +3,13 @@
 //!
 //! As with TCP, the capacity of the receiver is unknown and has to be probed. The limit
 //! doubles with every round trip until the first sign of congestion (slow start), and then
-//! grows by an eighth a round trip, by one at least. A timeout, a 429 or 503, or a latency that has clearly
-//! risen halves it, at most once a round trip: an attempt that started before the last
-//! halving does not count. The limit at which an endpoint refused is remembered for a while
+//! grows by an eighth a round trip, by one at least. A timeout, a 429 or 503, or a latency that
+//! has clearly risen halves it, at most once a round trip: an attempt that started before the
+//! last halving does not count. The limit at which an endpoint refused is remembered for a while
 //! and not reached again, so that a receiver with a fixed limit does not refuse all the time.
 //!
 //! A round trip is over when the attempts that were under way at its beginning have ended, and
-//! not when as many have succeeded: a receiver may take longer to refuse than to accept, and
-//! what it has not answered yet says nothing in favour of more.
+//! not when as many have succeeded: a receiver may take longer to refuse than to accept.
 //!
 //! The limit grows only while it is used: an endpoint that gets one event a second has not
 //! shown that it can take sixteen at once.
@@ -35,9 +34,9 @@ const LEAST_RISE: Duration = Duration::from_millis(100);
 const SPAN: Duration = Duration::from_secs(30);
 /// For so long no more are tried than were refused.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
-/// A few that take so many times as long as is usual do not hold a round trip up.
+/// A round trip does not wait for a few attempts that take so many times the usual latency.
 const STRAGGLES: u32 = 10;
-/// What is usual is at least this.
+/// The usual latency counts as this at least.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
