@@ -1,7 +1,7 @@
 //! The number of attempts at once follows what the endpoint can take.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::harness::{Answer, Home, Receiver, Seen, endpoint};
@@ -95,4 +95,40 @@ fn a_receiver_that_is_slow_to_refuse_is_seldom_made_to() {
     );
     let refused = receiver.seen().len() - 400;
     assert!(refused <= 20, "{refused} refusals for 400 deliveries");
+}
+
+#[test]
+fn a_receiver_that_queues_in_silence_is_not_sent_more_than_it_works_on() {
+    // Four work, and the others wait for one of them.
+    let free = Arc::new((Mutex::new(4), Condvar::new()));
+    let (here, seen) = (AtomicUsize::new(0), Arc::new(Mutex::new(Vec::new())));
+    let noted = seen.clone();
+    let receiver = Receiver::answering(move |_| {
+        let many = here.fetch_add(1, Ordering::SeqCst) + 1;
+        noted.lock().unwrap().push(many);
+        let (workers, changed) = &*free;
+        let workers = workers.lock().unwrap();
+        let mut workers = changed.wait_while(workers, |free| *free == 0).unwrap();
+        *workers -= 1;
+        drop(workers);
+        std::thread::sleep(Duration::from_millis(50));
+        *free.0.lock().unwrap() += 1;
+        changed.notify_one();
+        here.fetch_sub(1, Ordering::SeqCst);
+        Answer::status(200)
+    });
+    let home = Home::new();
+    let wide = endpoint("e", &receiver.url("/"), "max_in_flight = 64\n");
+    let daemon = home.start(&wide);
+    let lines = "{\"type\": \"a\", \"data\": 1}\n".repeat(600);
+    let headers = [("content-type", "application/x-ndjson")];
+    let answer = daemon
+        .tcp
+        .request("POST", "/v1/events", &headers, lines.as_bytes());
+    answer.expect(202);
+    receiver.wait(600);
+    let mut usual = seen.lock().unwrap().split_off(100);
+    usual.sort_unstable();
+    let usual = usual[usual.len() / 2];
+    assert!((3..8).contains(&usual), "{usual} at once");
 }

@@ -18,6 +18,7 @@ mod breaker;
 mod busy;
 mod concurrency_limit;
 mod due;
+mod knee;
 mod lane;
 mod local;
 mod message;

@@ -1,0 +1,208 @@
+//! Finds the knee: the most attempts at once that a receiver still serves faster than fewer.
+//!
+//! A receiver that queues silently never refuses: beyond what it works on at once, twice as many
+//! attempts only take twice as long. So a level is judged beside the one before it. If the usual
+//! latency has grown about as much as the level, the level does not pay, and the one before is
+//! kept. From then on a half and the double of it are tried in turns: a half that takes half as
+//! long is better, and the double is if it takes hardly longer.
+//!
+//! The two levels are measured one right after the other, and by medians: what this machine or
+//! some slow requests do to both is no reason. BBR (draft-ietf-ccwg-bbr) probes its bandwidth in
+//! the same way; Vegas compares with the lowest latency ever seen, and takes a busy machine for a
+//! queue.
+
+use std::time::Duration;
+
+/// A level is judged by the last so many attempts at most.
+const RECENT: usize = 32;
+/// And by so many at least.
+const LEAST_SAMPLES: usize = 4;
+/// Quicker receivers are not judged: what is measured then is this machine.
+const QUICK: Duration = Duration::from_millis(10);
+/// How long a level that was found good is kept before others are tried.
+const HOLD: Duration = Duration::from_secs(5);
+/// And for so many times the usual latency at least, so that trying costs little.
+const HOLD_ROUNDS: u32 = 40;
+
+/// The latencies of late, in milliseconds, in a ring.
+#[derive(Debug, Default)]
+pub struct Samples {
+    recent: [u32; RECENT],
+    count: usize,
+}
+
+impl Samples {
+    pub fn push(&mut self, took: Duration) {
+        let millis = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
+        if let Some(place) = self.recent.get_mut(self.count % RECENT) {
+            *place = millis;
+        }
+        self.count += 1;
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// From now on only what comes counts.
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Of an even number the lower one of the two in the middle; 0 without any.
+    pub fn median(&self) -> Duration {
+        let mut recent = self.recent;
+        let known = self.count.min(RECENT);
+        let recent = recent.get_mut(..known).unwrap_or_default();
+        if recent.is_empty() {
+            return Duration::ZERO;
+        }
+        let (_, median, _) = recent.select_nth_unstable((known - 1) / 2);
+        Duration::from_millis((*median).into())
+    }
+}
+
+/// What becomes of a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It may grow as it likes.
+    Grow,
+    /// It is doubled, to see whether that pays.
+    Double,
+    /// It stays as it is.
+    Stay,
+    /// It is set to this.
+    To(usize),
+}
+
+/// What was measured at a level.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    level: usize,
+    median: Duration,
+}
+
+impl Measured {
+    fn millis(self) -> f64 {
+        self.median.as_secs_f64() * 1e3
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Knee {
+    /// Of attempts that began at the level as it is, but for the first ones: they met fewer
+    /// others than later ones do.
+    samples: Samples,
+    to_skip: usize,
+    /// The last level that was found good.
+    good: Option<Measured>,
+    /// The good level was found to be the best, and others are tried then.
+    holds_until: Option<Duration>,
+    /// The double is tried next, and not the half.
+    is_upwards: bool,
+    /// The level of which a half is being tried.
+    halved: Option<Measured>,
+}
+
+impl Knee {
+    /// An attempt that began at the level as it is took so long.
+    pub fn sample(&mut self, took: Duration) {
+        if took < QUICK {
+            self.to_skip = 0;
+        }
+        match self.to_skip.checked_sub(1) {
+            Some(left) => self.to_skip = left,
+            None => self.samples.push(took),
+        }
+    }
+
+    /// The level is another one now.
+    pub fn moved(&mut self, level: usize) {
+        self.samples.clear();
+        self.to_skip = level;
+    }
+
+    /// There was another sign of congestion: what was found before says nothing.
+    pub fn forget(&mut self) {
+        *self = Knee::default();
+    }
+
+    /// Judges a level of which a round trip is over.
+    pub fn judge(&mut self, level: usize, mono: Duration) -> Judged {
+        let median = self.samples.median();
+        if self.samples.count() > 0 && median < QUICK {
+            self.good = None;
+            self.holds_until = None;
+            // If a half was being tried, growth leads back.
+            self.halved = None;
+            return Judged::Grow;
+        }
+        if self.samples.count() < level.clamp(LEAST_SAMPLES, RECENT) {
+            return Judged::Stay;
+        }
+        let here = Measured { level, median };
+        if let Some(before) = self.halved.take() {
+            if is_as_fast(before, here) {
+                self.good = Some(here);
+                self.holds_until = Some(mono);
+                return Judged::Stay;
+            }
+            self.hold(mono, median);
+            self.is_upwards = true;
+            return Judged::To(before.level);
+        }
+        if let Some(until) = self.holds_until {
+            return match mono < until {
+                true => Judged::Stay,
+                false => self.try_another(here, mono),
+            };
+        }
+        match self.good {
+            Some(good) if level * 2 < good.level * 3 && level >= good.level => Judged::Grow,
+            Some(good) if level > good.level && !pays(good, here) => {
+                self.hold(mono, median);
+                self.is_upwards = false;
+                Judged::To(good.level)
+            }
+            _ => {
+                self.good = Some(here);
+                Judged::Grow
+            }
+        }
+    }
+
+    fn try_another(&mut self, here: Measured, mono: Duration) -> Judged {
+        self.good = Some(here);
+        if self.is_upwards {
+            self.holds_until = None;
+            return Judged::Double;
+        }
+        if here.level == 1 {
+            self.hold(mono, here.median);
+            self.is_upwards = true;
+            return Judged::Stay;
+        }
+        self.halved = Some(here);
+        Judged::To(here.level.div_ceil(2))
+    }
+
+    fn hold(&mut self, mono: Duration, median: Duration) {
+        let hold = HOLD.max(median.saturating_mul(HOLD_ROUNDS));
+        self.holds_until = Some(mono.saturating_add(hold));
+    }
+}
+
+/// Whether the latency has grown clearly less than the level, from `good` to `here`.
+fn pays(good: Measured, here: Measured) -> bool {
+    let grown = |from: f64, to: f64| (to - from) / from.max(1.0);
+    let levels = grown(good.level as f64, here.level as f64);
+    grown(good.millis(), here.millis()) <= levels * 0.6
+}
+
+/// Whether the lower level `here` serves about as much as the one `before`: the latency has fallen
+/// about as much as the level.
+fn is_as_fast(before: Measured, here: Measured) -> bool {
+    let fallen = |from: f64, to: f64| (from - to) / from.max(1.0);
+    let levels = fallen(before.level as f64, here.level as f64);
+    fallen(before.millis(), here.millis()) >= levels * 0.8
+}
