@@ -6,6 +6,8 @@
 //! sink and daemon share the machine. Then the time from handing in to arrival at 100
 //! events a second, beside what `fdatasync` alone takes at that pace.
 
+#[path = "rig/cpu.rs"]
+mod cpu;
 #[path = "rig/daemon.rs"]
 mod daemon;
 #[path = "rig/disk.rs"]
@@ -36,8 +38,6 @@ const ROUNDS: u32 = 2;
 /// Between two events when latency is measured.
 const PACE: Duration = Duration::from_millis(10);
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
-/// The kernel's unit of CPU time in /proc (proc_pid_stat(5)): USER_HZ, 100 on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 fn main() {
     let asked = Asked::read();
@@ -62,9 +62,9 @@ fn main() {
     for _ in 0..ROUNDS {
         bare += runtime.block_on(bare_loop(sink, events));
         assert_eq!(arrivals.try_iter().count() as u64, events);
-        let before = cpu_seconds(&daemon);
+        let before = cpu::seconds(&daemon.child);
         ours += delivered(&runtime, &daemon, &arrivals, events);
-        cpu += cpu_seconds(&daemon) - before;
+        cpu += cpu::seconds(&daemon.child) - before;
     }
     let all = events as f64 * f64::from(ROUNDS);
     report.row(&Row {
@@ -206,17 +206,4 @@ fn synced(home: &Path, count: u64) -> Vec<Duration> {
 fn percentile(values: &mut [Duration], percent: usize) -> Duration {
     values.sort();
     values[(values.len() * percent / 100).min(values.len() - 1)]
-}
-
-/// User and system time of the daemon's process so far.
-fn cpu_seconds(daemon: &Daemon) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.child.id()));
-    let stat = stat.expect("the daemon runs");
-    // The name, in brackets, may hold spaces. After it the state is field 3.
-    let (_, fields) = stat.rsplit_once(')').expect("there is a name");
-    let ticks = |field: usize| -> f64 {
-        let text = fields.split_whitespace().nth(field - 3);
-        text.and_then(|text| text.parse().ok()).expect("a number")
-    };
-    (ticks(14) + ticks(15)) / TICKS_PER_SECOND
 }

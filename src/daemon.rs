@@ -15,12 +15,12 @@ use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
 use crate::app::App;
 use crate::config::Config;
-use crate::dispatch::{Dispatch, DispatchGauges, Stop};
+use crate::dispatch::{Dispatch, DispatchGauges, Stop, Transports};
 use crate::outbox::{
     Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, StoreFailure,
     forbid_reads_here,
 };
-use crate::transport::{Transport, TransportError};
+use crate::transport::TransportError;
 
 /// How long requests under way may take to finish after a stop was asked for.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -107,7 +107,7 @@ async fn serve_until_stopped(
     // accepted yet.
     let listeners = Listeners::open(&config.listen)?;
     listeners.require_tokens(&config.auth)?;
-    let transport = Transport::new(&config.delivery)?;
+    let transports = Transports::new(&config.delivery, cores())?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
     let Opened {
@@ -122,11 +122,12 @@ async fn serve_until_stopped(
     let (stop, stopping) = watch::channel(Stop::No);
     let dispatch = Dispatch::new(
         outbox.clone(),
-        transport,
+        transports,
         config.delivery.max_in_flight,
         gauges.clone(),
     );
-    let (mut dispatch, attempts) = dispatch.map_err(cannot("start the reading thread"))?;
+    let (mut dispatch, attempts) =
+        dispatch.map_err(cannot("start the threads of the dispatcher"))?;
     dispatch.begin(&endpoints);
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
@@ -194,6 +195,11 @@ async fn drain(
     if !dispatching.is_finished() {
         let _ = dispatching.await;
     }
+}
+
+/// The cores that the process may use: its affinity, and the quota of its cgroup.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn options(config: &Config) -> Options {

@@ -36,7 +36,9 @@ pub fn start(home: &Path, endpoints: &str) -> Daemon {
     );
     std::fs::write(&config, text).expect("the configuration can be written");
     let start = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_outboxd"))
+    // Another build can be measured the same way.
+    let binary = std::env::var_os("OUTBOXD_BIN");
+    let child = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_outboxd").into()))
         .args(["serve", "--config"])
         .arg(&config)
         .env_clear()

@@ -90,6 +90,7 @@ impl Default for DeliveryLimits {
             allow_http: false,
             proxy: None,
             ca_file: None,
+            threads: 0,
             http2: true,
             connection_max_age: Duration::from_secs(5 * 60),
             user_agent: USER_AGENT.to_owned(),

@@ -126,6 +126,8 @@ pub struct DeliveryLimits {
     pub proxy: Option<Url>,
     /// Extra roots, in PEM; read and checked when the configuration was.
     pub ca_file: Option<PathBuf>,
+    /// Threads that make attempts; 0: as many as pay on this machine.
+    pub threads: usize,
     /// For endpoints that say nothing themselves.
     pub http2: bool,
     /// A kept connection is not used longer.

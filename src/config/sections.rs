@@ -220,6 +220,8 @@ fn read_retention(mut retention: Section<'_>) -> Retention {
 
 /// With less, hardly a connection would be kept.
 const MIN_CONNECTION_AGE: std::time::Duration = std::time::Duration::from_secs(1);
+/// Threads that make attempts.
+const MAX_THREADS: usize = 64;
 
 fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
     let base = DeliveryLimits::default();
@@ -243,6 +245,9 @@ fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
             .unwrap_or(base.allow_http),
         proxy: delivery.take("proxy", unless_empty(proxy)).flatten(),
         ca_file: delivery.take("ca_file", unless_empty(roots)).flatten(),
+        threads: delivery
+            .take("threads", count(0..=MAX_THREADS))
+            .unwrap_or(base.threads),
         http2: delivery.take("http2", Value::flag).unwrap_or(base.http2),
         connection_max_age: delivery
             .take(

@@ -160,6 +160,7 @@ fn delivery_keys(delivery: &DeliveryLimits) -> Keys {
         ("allow_http", plain(delivery.allow_http)),
         ("proxy", text(&proxy)),
         ("ca_file", path(delivery.ca_file.as_deref())),
+        ("threads", plain(delivery.threads)),
         ("http2", plain(delivery.http2)),
         ("connection_max_age", duration(delivery.connection_max_age)),
         ("user_agent", text(&delivery.user_agent)),

@@ -49,6 +49,7 @@ allow_networks = []             # CIDRs that are not public but may be dialled
 allow_http = false              # plain http to public addresses
 proxy = ""
 ca_file = ""                    # extra roots
+threads = 0
 http2 = true
 connection_max_age = "5m"
 user_agent = "outboxd/VERSION"

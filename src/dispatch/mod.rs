@@ -9,6 +9,7 @@ mod bodies;
 mod gauges;
 mod questions;
 mod readings;
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,7 +26,6 @@ use crate::domain::engine::{Command, Engine, Entry, Input, LanePolicy, Lost, Now
 use crate::domain::event::EventId;
 use crate::domain::repeats::Repeats;
 use crate::outbox::{Commit, Commits, EndpointStart, Notice, Outbox, Outcome};
-use crate::transport::Transport;
 pub use attempts::Attempts;
 use attempts::{End, Ended, Guard};
 use bodies::Bodies;
@@ -33,6 +33,8 @@ pub use gauges::{DispatchGauges, Dispatched};
 use questions::Question;
 pub use questions::{LaneView, Questions};
 use readings::{Reading, Readings};
+pub use workers::Transports;
+use workers::{Body, Start, Workers};
 
 /// How many bytes of bodies are kept in memory.
 const BODY_BUDGET: usize = 64 << 20;
@@ -58,7 +60,7 @@ pub enum Stop {
 pub struct Dispatch {
     engine: Engine,
     outbox: Outbox,
-    transport: Transport,
+    workers: Workers,
     bodies: Bodies,
     gauges: Arc<DispatchGauges>,
     random: SmallRng,
@@ -79,10 +81,10 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Starts the thread that reads the index.
+    /// Starts the thread that reads the index, and those that make attempts.
     pub fn new(
         outbox: Outbox,
-        transport: Transport,
+        transports: Transports,
         max_in_flight: usize,
         gauges: Arc<DispatchGauges>,
     ) -> std::io::Result<(Dispatch, Attempts)> {
@@ -91,8 +93,8 @@ impl Dispatch {
         let dispatch = Dispatch {
             engine: Engine::new(max_in_flight),
             readings: Readings::start(outbox.clone())?,
+            workers: Workers::start(transports, &outbox)?,
             outbox,
-            transport,
             bodies: Bodies::new(BODY_BUDGET),
             gauges,
             random: rand::make_rng(),
@@ -147,6 +149,7 @@ impl Dispatch {
         loop {
             self.show();
             self.readings.hand_over();
+            self.workers.hand_over();
             let wake = self.wake_at();
             tokio::select! {
                 biased;
@@ -306,17 +309,16 @@ impl Dispatch {
         let Some(endpoint) = self.outbox.in_force(no) else {
             return drop(guard);
         };
-        let transport = self.transport.clone();
-        match self.bodies.get(event) {
-            Some(content) => {
-                tokio::spawn(attempts::of_kept(guard, transport, endpoint, content));
-            }
-            None => {
-                let outbox = self.outbox.clone();
-                let lsn = entry.lsn;
-                tokio::spawn(attempts::of_stored(guard, transport, endpoint, outbox, lsn));
-            }
-        }
+        let body = match self.bodies.get(event) {
+            Some(content) => Body::Kept(content),
+            None => Body::Stored(self.outbox.clone(), entry.lsn),
+        };
+        let start = Start {
+            guard,
+            endpoint,
+            body,
+        };
+        self.workers.attempt(no, start);
     }
 
     fn ended(&mut self, first: Ended, attempts: &mut Attempts) {

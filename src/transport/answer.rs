@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 use url::Url;
 
@@ -22,12 +23,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
 /// How the reading of a body ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// All of it, or as much as is kept.
+    /// All of it.
     Read,
+    /// As much as is kept; there may be more.
+    Cut,
     /// The attempt's time was up.
     TimedOut,
     /// It broke off.
-    Broken(reqwest::Error),
+    Broken(hyper::Error),
     /// It ended as if it were whole, and before as many bytes as were declared.
     Short { declared: u64, came: u64 },
 }
@@ -43,7 +46,7 @@ pub(super) fn declared(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
 
 /// Reads at most `limit` bytes, until `deadline`.
 pub(super) async fn read(
-    body: reqwest::Body,
+    body: Incoming,
     declared: Option<u64>,
     limit: usize,
     deadline: Instant,
@@ -63,16 +66,17 @@ pub(super) async fn read(
 fn whole(declared: Option<u64>, came: Option<u64>) -> End {
     match (declared, came) {
         (Some(declared), Some(came)) if came < declared => End::Short { declared, came },
-        _ => End::Read,
+        (_, Some(_)) => End::Read,
+        (_, None) => End::Cut,
     }
 }
 
 /// How many bytes came, if the body came to its end.
 async fn fill(
-    mut body: reqwest::Body,
+    mut body: Incoming,
     kept: &mut BytesMut,
     limit: usize,
-) -> Result<Option<u64>, reqwest::Error> {
+) -> Result<Option<u64>, hyper::Error> {
     let mut came = 0;
     while kept.len() < limit || limit == 0 {
         let Some(frame) = body.frame().await else {
@@ -85,11 +89,11 @@ async fn fill(
             // Copied: the frame would hold on to the connection's whole read buffer.
             kept.extend_from_slice(data.get(..room).unwrap_or_default());
             if limit == 0 && !data.is_empty() {
-                return Ok(None);
+                break;
             }
         }
     }
-    Ok(None)
+    Ok(body.is_end_stream().then_some(came))
 }
 
 /// A segment of a path that is longer may be a token.

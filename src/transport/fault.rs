@@ -1,18 +1,13 @@
-//! Maps the errors of reqwest, hyper, rustls and the system to a kind and a sentence.
+//! Maps the errors of hyper, rustls and the system to a kind and a sentence.
 //!
 //! The chain of sources is walked by type: our resolver's own error, rustls's, hyper's,
-//! the system's. reqwest's own texts are never used: they repeat the URL, whose query
-//! may hold a token. What else a text may hold came from outside and is cut and cleaned.
+//! the system's. What a text may hold came from outside and is cut and cleaned.
 
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
-use http::Extensions;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpInfo;
 use rustls::CertificateError;
-use rustls_pki_types::InvalidDnsNameError;
 
 use super::local::is_our_own;
 use super::resolve::ResolveFault;
@@ -23,12 +18,34 @@ const DETAIL: usize = 300;
 /// Errors of a chain that are looked at.
 const CHAIN: usize = 24;
 
-/// What there is to know about an error of reqwest.
+/// Why an attempt got no answer.
+#[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) kind: ErrorKind,
     pub(super) detail: String,
-    /// Of the connection that it happened on, if it got that far.
+    /// Of the connection that it happened on, or what was dialled.
     pub(super) address: Option<SocketAddr>,
+}
+
+impl Fault {
+    pub(super) fn new(kind: ErrorKind, detail: &str) -> Self {
+        Fault {
+            kind,
+            detail: detail.to_owned(),
+            address: None,
+        }
+    }
+}
+
+/// What an error interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Resolving and TCP.
+    Connect,
+    /// Of TLS.
+    Handshake,
+    /// Request and answer.
+    Exchange,
 }
 
 /// An [`AttemptError`] whose detail is fit to be shown.
@@ -43,29 +60,48 @@ pub(super) fn attempt_error(kind: ErrorKind, detail: &str) -> AttemptError {
     }
 }
 
-/// Reads `error`, of an attempt at `target` (an address or `host:port`). `waited` says
-/// what took too long if it is a timeout.
-pub(super) fn read(error: &reqwest::Error, target: &str, waited: impl Fn() -> String) -> Fault {
-    let found = Found::in_chain(error);
-    let (kind, detail) = found.judge(error, target, waited);
+/// Reads `error`, of an attempt at `target` (an address or `host:port`).
+pub(super) fn read(
+    error: &(dyn Error + 'static),
+    stage: Stage,
+    target: &str,
+    address: Option<SocketAddr>,
+) -> Fault {
+    let (kind, detail) = Found::in_chain(error).judge(stage, target);
+    let dialled = !matches!(kind, ErrorKind::Dns | ErrorKind::Blocked | ErrorKind::Local);
     Fault {
         kind,
         detail,
-        address: found.address,
+        address: address.filter(|_| dialled),
     }
 }
 
-/// Whether the other side wants this request over HTTP/1.1, and has not looked at it.
-pub(super) fn wants_http1(error: &reqwest::Error) -> bool {
+/// The reason that the other side gave over HTTP/2 (RFC 9113, 7), and whether it was for the
+/// whole connection.
+fn reason(error: &hyper::Error) -> Option<&h2::Error> {
     let mut next = error.source();
     for _ in 0..CHAIN {
-        let Some(link) = next else { break };
+        let link = next?;
         if let Some(h2) = link.downcast_ref::<h2::Error>() {
-            return h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED);
+            return Some(h2);
         }
         next = inner(link);
     }
-    false
+    None
+}
+
+/// Whether the other side wants this request over HTTP/1.1, and has not looked at it.
+pub(super) fn wants_http1(error: &hyper::Error) -> bool {
+    reason(error).is_some_and(|h2| h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
+}
+
+/// Whether the other side says that it has not looked at the request (RFC 9113, 6.8 and 8.7).
+pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
+    reason(error).is_some_and(|h2| {
+        let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let leaves = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        h2.is_remote() && (refused || leaves)
+    })
 }
 
 /// The errors in a chain that tell something, the outermost of each type.
@@ -73,52 +109,33 @@ pub(super) fn wants_http1(error: &reqwest::Error) -> bool {
 struct Found<'a> {
     resolve: Option<&'a ResolveFault>,
     tls: Option<&'a rustls::Error>,
-    /// TLS wants a name that DNS could have, and asks before the resolver does.
-    no_name: bool,
     hyper: Option<&'a hyper::Error>,
     io: Option<&'a io::Error>,
-    /// No connection came about.
-    connecting: bool,
-    /// The connector failed with a bare I/O error: only TLS handshakes do. What fails
-    /// before has hyper-util's own type around it.
-    handshake: bool,
     last: Option<&'a (dyn Error + 'static)>,
-    address: Option<SocketAddr>,
 }
 
 impl<'a> Found<'a> {
-    fn in_chain(error: &'a reqwest::Error) -> Self {
+    fn in_chain(error: &'a (dyn Error + 'static)) -> Self {
         let mut found = Found::default();
-        let mut next = error.source();
+        let mut next = Some(error);
         for _ in 0..CHAIN {
             let Some(link) = next else { break };
             next = inner(link);
-            found.look_at(link, next);
+            found.look_at(link);
             found.last = Some(link);
         }
         found
     }
 
-    fn look_at(&mut self, link: &'a (dyn Error + 'static), next: Option<&(dyn Error + 'static)>) {
-        if let Some(client) = link.downcast_ref::<legacy::Error>() {
-            self.connecting |= client.is_connect();
-            self.handshake |= client.is_connect() && next.is_some_and(|e| e.is::<io::Error>());
-            self.address = client.connect_info().and_then(remote_address);
-        }
+    fn look_at(&mut self, link: &'a (dyn Error + 'static)) {
         self.resolve = self.resolve.or_else(|| link.downcast_ref());
         self.tls = self.tls.or_else(|| link.downcast_ref());
-        self.no_name |= link.is::<InvalidDnsNameError>();
         self.hyper = self.hyper.or_else(|| link.downcast_ref());
         // The innermost: it is the system's own, the outer ones wrap it.
         self.io = link.downcast_ref().or(self.io);
     }
 
-    fn judge(
-        &self,
-        error: &reqwest::Error,
-        target: &str,
-        waited: impl Fn() -> String,
-    ) -> (ErrorKind, String) {
+    fn judge(&self, stage: Stage, target: &str) -> (ErrorKind, String) {
         if let Some(fault) = self.resolve {
             let kind = match fault {
                 ResolveFault::Blocked { .. } => ErrorKind::Blocked,
@@ -132,26 +149,28 @@ impl<'a> Found<'a> {
             let detail = format!("outboxd cannot use a connection to {target}: {io}");
             return (ErrorKind::Local, detail);
         }
-        if self.no_name {
-            return (ErrorKind::Dns, format!("{target} has no valid DNS name"));
-        }
         if let Some(fault) = self.tls {
             return (
                 ErrorKind::Tls,
                 format!("TLS with {target}: {}", tls_fault(fault)),
             );
         }
-        if error.is_timeout() {
-            return (ErrorKind::Timeout, waited());
+        let gave_up = self
+            .io
+            .is_some_and(|io| io.kind() == io::ErrorKind::TimedOut);
+        match stage {
+            Stage::Exchange if gave_up => (ErrorKind::Timeout, format!("{target} went silent")),
+            Stage::Connect | Stage::Handshake if gave_up => {
+                let detail = format!("no connection to {target}: it does not answer");
+                (ErrorKind::Timeout, detail)
+            }
+            Stage::Connect => (ErrorKind::Connect, self.no_connection(target)),
+            Stage::Handshake => {
+                let detail = format!("{target} broke off the TLS handshake{}", self.because());
+                (ErrorKind::Tls, detail)
+            }
+            Stage::Exchange => (ErrorKind::Protocol, self.no_answer(target)),
         }
-        if self.handshake {
-            let detail = format!("{target} broke off the TLS handshake{}", self.because());
-            return (ErrorKind::Tls, detail);
-        }
-        if self.connecting {
-            return (ErrorKind::Connect, self.no_connection(target));
-        }
-        (ErrorKind::Protocol, self.no_answer(target))
     }
 
     fn no_connection(&self, target: &str) -> String {
@@ -215,10 +234,4 @@ fn inner<'a>(link: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static
         Some(wrapped) => Some(wrapped),
         None => link.source(),
     }
-}
-
-fn remote_address(connection: &legacy::connect::Connected) -> Option<SocketAddr> {
-    let mut extras = Extensions::new();
-    connection.get_extras(&mut extras);
-    extras.get::<HttpInfo>().map(HttpInfo::remote_addr)
 }

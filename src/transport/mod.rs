@@ -12,13 +12,14 @@
 //! its body does.
 
 mod answer;
-mod clients;
+mod connect;
+mod connection;
 mod error;
 mod fault;
-mod hosts;
-mod idle_budget;
 mod local;
-mod progress;
+mod notes;
+mod place;
+mod pool;
 mod request;
 mod resolve;
 pub mod tls;
@@ -26,36 +27,43 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use reqwest::Response;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hyper::body::Incoming;
 use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
 use self::answer::End;
-use self::clients::{ClientPair, Clients};
+use self::connect::Connector;
 pub use self::error::TransportError;
-use self::idle_budget::IdleBudget;
-use self::progress::Phase;
+use self::fault::{Fault, Stage};
+use self::notes::Notes;
+use self::pool::{Host, Lease, Pool};
+use self::request::Form;
 pub use self::request::Outgoing;
 use crate::clock;
 use crate::config::DeliveryLimits;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::endpoint::Endpoint;
+use crate::domain::time::Timestamp;
+
+/// How often a request that the other side has not looked at is sent again within an attempt.
+const MAX_UNPROCESSED: usize = 3;
 
 /// Makes attempts. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Transport(Arc<Inner>);
 
 struct Inner {
-    clients: Clients,
-    idle_budget: IdleBudget,
-    connect_timeout: Duration,
+    connector: Connector,
+    pool: Pool,
+    user_agent: HeaderValue,
     response_body_limit: usize,
 }
 
@@ -69,27 +77,54 @@ struct Outcome {
     retry_after: Option<Duration>,
 }
 
-impl Outcome {
-    fn fault(kind: ErrorKind, detail: &str) -> Self {
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Self {
         Outcome {
-            error: Some(fault::attempt_error(kind, detail)),
+            error: Some(fault::attempt_error(fault.kind, &fault.detail)),
+            address: fault.address,
             ..Outcome::default()
         }
     }
 }
 
+/// What to do after a request.
+enum Sent {
+    Outcome(Outcome),
+    /// It is sent again, in the same attempt.
+    Again,
+}
+
 impl Transport {
-    /// Reads the root certificates. A quarter of the file descriptors that the process
-    /// may open now is what idle connections may hold, so raise that limit before.
+    #[cfg(test)]
     pub fn new(limits: &DeliveryLimits) -> Result<Transport, TransportError> {
+        Ok(Self::several(limits, 0)?.0)
+    }
+
+    /// A transport, and one for each of so many threads beside it. Each has connections of its own; they share
+    /// look-ups of names and TLS sessions. Reads the root certificates. A quarter of the file
+    /// descriptors that the process may open now is what idle connections may hold, so raise that
+    /// limit before.
+    pub fn several(
+        limits: &DeliveryLimits,
+        others: usize,
+    ) -> Result<(Transport, Vec<Transport>), TransportError> {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let budget = (descriptors / 4).clamp(16, 16_384);
-        Ok(Transport(Arc::new(Inner {
-            clients: Clients::new(limits)?,
-            idle_budget: IdleBudget::new(usize::try_from(budget).unwrap_or(usize::MAX)),
-            connect_timeout: limits.connect_timeout,
-            response_body_limit: usize::try_from(limits.response_body_limit).unwrap_or(usize::MAX),
-        })))
+        let kept = (descriptors / 4).clamp(16, 16_384);
+        let kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        let connector = Connector::new(limits, kept.saturating_add(limits.max_in_flight))?;
+        let user_agent = HeaderValue::from_str(&limits.user_agent);
+        let user_agent = user_agent.map_err(TransportError::UserAgent)?;
+        let kept = kept.div_ceil(others.saturating_add(1));
+        let of_thread = || {
+            Transport(Arc::new(Inner {
+                pool: Pool::new(connector.clone(), limits, kept),
+                connector: connector.clone(),
+                user_agent: user_agent.clone(),
+                response_body_limit: usize::try_from(limits.response_body_limit)
+                    .unwrap_or(usize::MAX),
+            }))
+        };
+        Ok((of_thread(), (0..others).map(|_| of_thread()).collect()))
     }
 
     /// Makes one attempt within the endpoint's timeout. Never fails: whatever happens is
@@ -97,8 +132,7 @@ impl Transport {
     pub async fn attempt(&self, endpoint: &Endpoint, request: &Outgoing) -> Attempt {
         let (at, began) = (clock::now(), Instant::now());
         let deadline = began.checked_add(endpoint.timeout).unwrap_or(began);
-        let exchange = self.0.exchange(endpoint, request, at, deadline);
-        let outcome = progress::track(exchange).await;
+        let outcome = self.0.exchange(endpoint, request, at, deadline).await;
         Attempt {
             at,
             duration: began.elapsed(),
@@ -116,93 +150,111 @@ impl Inner {
         &self,
         endpoint: &Endpoint,
         outgoing: &Outgoing,
-        at: crate::domain::time::Timestamp,
+        at: Timestamp,
         deadline: Instant,
     ) -> Outcome {
+        let mut again = 0;
         loop {
-            let pair = match self.clients.of(endpoint) {
-                Ok(pair) => pair,
-                Err(error) => return Outcome::fault(ErrorKind::Local, &error.to_string()),
+            let host = self
+                .pool
+                .host(&endpoint.url, &endpoint.allow_networks, endpoint.http2);
+            let host = match host {
+                Ok(host) => host,
+                Err(reason) => return Fault::new(ErrorKind::Blocked, &reason).into(),
             };
-            if let Err(reason) = self.may_send(&endpoint.url, &pair) {
-                return Outcome::fault(ErrorKind::Blocked, &reason);
-            }
-            let reserved = self
-                .idle_budget
-                .reserve(&endpoint.url, pair.id, Instant::now());
-            let client = match reserved {
-                Some(_) => &pair.keeping,
-                None => &pair.closing,
+            let mut leasing = pin!(self.pool.lease(&host));
+            let lease = match tokio::time::timeout_at(deadline, &mut leasing).await {
+                Ok(Ok(lease)) => lease,
+                Ok(Err(fault)) => return fault.into(),
+                Err(_) => return self.no_connection(&host, endpoint),
             };
-            let sending = client.execute(request::build(endpoint, outgoing, at));
-            let sent = tokio::time::timeout_at(deadline, sending).await;
-            let outcome = match sent {
-                Ok(Ok(response)) => self.answered(response, endpoint, deadline).await,
-                // The host did nothing with the request: this stays the same attempt.
-                Ok(Err(error))
-                    if fault::wants_http1(&error)
-                        && self.clients.hosts.use_http1(&endpoint.url) =>
-                {
-                    continue;
-                }
-                Ok(Err(error)) => self.failed(&error, endpoint),
-                Err(_) => self.timed_out(endpoint),
+            let form = match lease.is_http2() {
+                true => Form::Http2,
+                false if self.connector.is_proxied() && !host.place.is_https => Form::Absolute,
+                false => Form::Origin,
             };
-            let kind = outcome.error.as_ref().map(|error| error.kind);
-            let faulty = matches!(kind, Some(ErrorKind::Timeout | ErrorKind::Protocol));
-            if faulty
-                && endpoint.url.scheme() == "https"
-                && let Err(error) = self.clients.distrust(&pair, &endpoint.url)
+            let request = request::build(endpoint, outgoing, at, form, &self.user_agent);
+            let Some(request) = request else {
+                let detail = "the URL cannot be written into a request";
+                return Fault::new(ErrorKind::Local, detail).into();
+            };
+            again += 1;
+            let may_repeat = again <= MAX_UNPROCESSED;
+            match self
+                .send(lease, request, endpoint, deadline, may_repeat)
+                .await
             {
-                tracing::warn!(%error, "the connections to a host could not be replaced");
+                Sent::Outcome(outcome) => return outcome,
+                Sent::Again => {}
             }
-            return outcome;
         }
     }
 
-    /// What can be judged before a name is resolved: the URL itself, and IP literals,
-    /// which never meet the resolver. (`url` has read `0x7f.1` and the like as what they
-    /// are by now.)
-    fn may_send(&self, url: &Url, pair: &ClientPair) -> Result<(), String> {
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("only http and https URLs are dialled".to_owned());
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("URLs with user info are refused".to_owned());
-        }
-        match literal(url) {
-            Some(ip) => pair.rule.judge(ip).map_err(|refusal| refusal.to_string()),
-            None if self.clients.proxied() && !pair.rule.public => {
-                Err("plain http through the proxy needs delivery.allow_http".to_owned())
+    async fn send(
+        &self,
+        mut lease: Lease,
+        request: connection::Outbound,
+        endpoint: &Endpoint,
+        deadline: Instant,
+        may_repeat: bool,
+    ) -> Sent {
+        let address = lease.address();
+        let sent = tokio::time::timeout_at(deadline, lease.send(request)).await;
+        let failed = match sent {
+            Ok(Ok(response)) => {
+                return Sent::Outcome(self.answered(response, lease, endpoint, deadline).await);
             }
-            None => Ok(()),
+            Ok(Err(failed)) => failed,
+            Err(_) => {
+                lease.distrust();
+                let (target, within) = (target(&endpoint.url, address), endpoint.timeout);
+                let detail = format!(
+                    "no answer from {target} within {within:?} (waiting for response headers)"
+                );
+                return Sent::Outcome(Outcome {
+                    address,
+                    ..Fault::new(ErrorKind::Timeout, &detail).into()
+                });
+            }
+        };
+        let error = &failed.error;
+        lease.distrust();
+        // The other side did nothing with the request.
+        if fault::wants_http1(error) && self.pool.use_http1(&endpoint.url) {
+            return Sent::Again;
         }
+        if may_repeat && (failed.is_unsent || fault::is_unprocessed(error)) {
+            return Sent::Again;
+        }
+        let target = target(&endpoint.url, address);
+        Sent::Outcome(fault::read(error, Stage::Exchange, &target, address).into())
     }
 
     async fn answered(
         &self,
-        response: Response,
+        response: Response<Incoming>,
+        lease: Lease,
         endpoint: &Endpoint,
         deadline: Instant,
     ) -> Outcome {
-        let (status, address) = (response.status(), response.remote_addr());
-        if endpoint.url.scheme() == "https" {
-            self.clients
-                .hosts
-                .answered(&endpoint.url, response.version());
-        }
+        let (status, address) = (response.status(), lease.address());
         let asks_to_wait =
             status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
         let retry_after = match asks_to_wait {
             true => answer::retry_after(response.headers()),
             false => None,
         };
-        let (head, body) = http::Response::from(response).into_parts();
+        let (head, body) = response.into_parts();
         let headers = head.headers;
         let (limit, declared) = (self.response_body_limit, answer::declared(status, &headers));
         let (response_body, end) = answer::read(body, declared, limit, deadline).await;
+        match &end {
+            End::Read => lease.give_back(),
+            End::Cut => drop(lease),
+            End::TimedOut | End::Short { .. } | End::Broken(_) => lease.distrust(),
+        }
         let error = if status.is_success() {
-            self.body_fault(end, endpoint, address)
+            body_fault(end, endpoint, address)
         } else {
             let detail = no_success(status, &headers, &endpoint.url);
             Some(fault::attempt_error(ErrorKind::Status, &detail))
@@ -216,107 +268,39 @@ impl Inner {
         }
     }
 
-    fn body_fault(
-        &self,
-        end: End,
-        endpoint: &Endpoint,
-        address: Option<SocketAddr>,
-    ) -> Option<AttemptError> {
-        match end {
-            End::Read => None,
-            End::TimedOut => Some(fault::attempt_error(
-                ErrorKind::Timeout,
-                &format!(
-                    "the response body did not end within {:?}",
-                    endpoint.timeout
-                ),
-            )),
-            End::Short { declared, came } => {
-                let target = target(&endpoint.url, address);
-                let detail = format!("{target} ended its answer after {came} of {declared} bytes");
-                Some(fault::attempt_error(ErrorKind::Protocol, &detail))
-            }
-            End::Broken(error) => {
-                let target = target(&endpoint.url, address);
-                let found = fault::read(&error, &target, || self.waited(endpoint, &target));
-                Some(fault::attempt_error(found.kind, &found.detail))
-            }
-        }
-    }
-
-    fn failed(&self, error: &reqwest::Error, endpoint: &Endpoint) -> Outcome {
-        let guess = self.dialled(&endpoint.url);
-        let target = target(&endpoint.url, guess);
-        let found = fault::read(error, &target, || self.waited(endpoint, &target));
-        let dialled = !matches!(
-            found.kind,
-            ErrorKind::Dns | ErrorKind::Blocked | ErrorKind::Local
-        );
+    /// Time ran out before there was a connection.
+    fn no_connection(&self, host: &Host, endpoint: &Endpoint) -> Outcome {
+        let notes: Arc<Notes> = host.notes();
+        let target = self.connector.name(&host.place, &notes);
+        let doing = notes.phase().doing(&target);
+        let detail = format!("no answer within {:?} ({doing})", endpoint.timeout);
         Outcome {
-            address: found.address.or(guess.filter(|_| dialled)),
-            ..Outcome::fault(found.kind, &found.detail)
+            address: self.connector.dialled(&host.place, &notes),
+            ..Fault::new(ErrorKind::Timeout, &detail).into()
         }
     }
+}
 
-    fn timed_out(&self, endpoint: &Endpoint) -> Outcome {
-        let address = self.dialled(&endpoint.url);
-        let target = target(&endpoint.url, address);
-        let (mut phase, since) = progress::phase();
-        // Connecting never takes longer, so the attempt got a connection that another
-        // one left, and this is the one it asked for in vain.
-        if phase != Phase::Waiting && since.elapsed() > self.connect_timeout {
-            phase = Phase::Waiting;
-        }
-        let within = endpoint.timeout;
-        let detail = match phase {
-            Phase::Waiting => {
-                format!("no answer from {target} within {within:?} (waiting for response headers)")
-            }
-            phase => format!("no answer within {within:?} ({})", doing(phase, &target)),
-        };
-        Outcome {
-            address,
-            ..Outcome::fault(ErrorKind::Timeout, &detail)
-        }
-    }
-
-    /// What `connect_timeout`, or the system's own patience, cut short.
-    fn waited(&self, endpoint: &Endpoint, target: &str) -> String {
-        let (phase, _) = progress::phase();
-        match phase {
-            Phase::Waiting => format!("{target} went silent (within {:?})", endpoint.timeout),
-            phase => format!(
-                "no connection within {:?} ({})",
-                self.connect_timeout,
-                doing(phase, target)
+fn body_fault(end: End, endpoint: &Endpoint, address: Option<SocketAddr>) -> Option<AttemptError> {
+    match end {
+        End::Read | End::Cut => None,
+        End::TimedOut => Some(fault::attempt_error(
+            ErrorKind::Timeout,
+            &format!(
+                "the response body did not end within {:?}",
+                endpoint.timeout
             ),
+        )),
+        End::Short { declared, came } => {
+            let target = target(&endpoint.url, address);
+            let detail = format!("{target} ended its answer after {came} of {declared} bytes");
+            Some(fault::attempt_error(ErrorKind::Protocol, &detail))
         }
-    }
-
-    /// The address that this attempt dials or dialled, if there is only one it can be.
-    fn dialled(&self, url: &Url) -> Option<SocketAddr> {
-        if self.clients.proxied() {
-            return None;
+        End::Broken(error) => {
+            let target = target(&endpoint.url, address);
+            let found = fault::read(&error, Stage::Exchange, &target, address);
+            Some(fault::attempt_error(found.kind, &found.detail))
         }
-        let ip = literal(url).or_else(progress::dialled)?;
-        Some(SocketAddr::new(ip, url.port_or_known_default()?))
-    }
-}
-
-fn doing(phase: Phase, target: &str) -> String {
-    match phase {
-        Phase::Resolving => format!("resolving {target}"),
-        Phase::Connecting => format!("connecting to {target}"),
-        Phase::Waiting => format!("waiting for {target}"),
-    }
-}
-
-/// The IP address that the URL spells out.
-fn literal(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(ip) => Some(ip.into()),
-        Host::Ipv6(ip) => Some(ip.into()),
-        Host::Domain(_) => None,
     }
 }
 

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Request};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
+use http::{Method, Request, Uri};
+use http_body_util::Full;
+use url::{Position, Url};
 
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::{EventId, EventType};
@@ -28,17 +32,55 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// The request of one attempt that begins `at`. The user agent is the client's.
-pub(super) fn build(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> Request {
-    let mut request = Request::new(Method::POST, endpoint.url.clone());
-    *request.headers_mut() = headers(endpoint, outgoing, at);
-    *request.body_mut() = Some(outgoing.body.clone().into());
-    request
+/// How the other side of a connection wants to read the target of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Path and query, and a `Host` header (RFC 9112, 3.2.1).
+    Origin,
+    /// The whole URL and a `Host` header: for a proxy (RFC 9112, 3.2.2).
+    Absolute,
+    /// The whole URL, of which HTTP/2 makes its pseudo-headers (RFC 9113, 8.3.1).
+    Http2,
+}
+
+/// The request of one attempt that begins `at`. `None` if the URL cannot be written as one.
+pub(super) fn build(
+    endpoint: &Endpoint,
+    outgoing: &Outgoing,
+    at: Timestamp,
+    form: Form,
+    user_agent: &HeaderValue,
+) -> Option<Request<Full<Bytes>>> {
+    let mut request = Request::new(Full::new(outgoing.body.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri(&endpoint.url, form)?;
+    let headers = request.headers_mut();
+    *headers = self::headers(endpoint, outgoing, at);
+    if form != Form::Http2 {
+        headers.insert(HOST, host(&endpoint.url)?);
+    }
+    if !headers.contains_key(USER_AGENT) {
+        headers.insert(USER_AGENT, user_agent.clone());
+    }
+    Some(request)
+}
+
+fn uri(url: &Url, form: Form) -> Option<Uri> {
+    let text = match form {
+        Form::Origin => &url[Position::BeforePath..Position::AfterQuery],
+        Form::Absolute | Form::Http2 => &url[..Position::AfterQuery],
+    };
+    text.parse().ok()
+}
+
+/// Host and port, without the scheme's own port.
+fn host(url: &Url) -> Option<HeaderValue> {
+    HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).ok()
 }
 
 fn headers(endpoint: &Endpoint, outgoing: &Outgoing, at: Timestamp) -> HeaderMap {
     let (id, seconds) = (outgoing.id.to_string(), at.as_secs());
-    // Room for the ones that reqwest and hyper add.
+    // Room for the ones that are added.
     let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + 10);
     if !endpoint.secrets.is_empty() {
         let signing = endpoint.secrets.iter().filter(|kept| kept.signs(at));

@@ -1,6 +1,6 @@
 //! Resolves a name to the addresses that may be dialled.
 //!
-//! reqwest asks here whenever it opens a connection to a name, so nothing that a name
+//! The connector asks here whenever it opens a connection to a name, so nothing that a name
 //! resolves to is dialled unjudged, and what was judged is what is dialled: there is no
 //! second look-up in between for a name server to answer differently. A pooled
 //! connection was judged when it was dialled. IP literals never come by here; the
@@ -11,19 +11,26 @@
 //! at a time, and have places of three kinds: a look-up that takes long gives its place back and
 //! goes on in one for slow names, where names that took long before begin; names that nothing is
 //! known of share half of the fast places; and names that lately were fast have all of them. So
-//! whatever names a tenant thinks of, the names that work are looked up at once.
+//! whatever names a tenant thinks of, the names that work are looked up at once. An answer is
+//! used again for 2 ms, as if the look-up had taken as long.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tower_service::Service;
 
+use super::connection::lock;
 use super::local::is_our_own;
-use super::progress;
+use super::notes::Notes;
 use crate::domain::address::{DialRule, Refusal};
 
 /// Fast look-ups at once. Each may hold a thread.
@@ -36,6 +43,11 @@ const SLOW: usize = 128;
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// Names remembered as fast or slow, of each; then all of these are forgotten.
 const NAMES: usize = 16_384;
+/// An answer is used again for so long: thousands of connections a second to one name do not cost
+/// a look-up each, and a name that moves is followed as if nothing were kept.
+const FRESH: Duration = Duration::from_millis(2);
+/// Names whose answers are kept; one more, and all are dropped.
+const ANSWERS: usize = 1024;
 /// Addresses of one name that are dialled. More is no use within `connect_timeout`.
 const ADDRESSES: usize = 16;
 
@@ -126,6 +138,12 @@ pub(super) struct Lookups {
     unknown: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     paces: Mutex<Paces>,
+    answers: Mutex<HashMap<Box<str>, Answer>>,
+}
+
+struct Answer {
+    at: Instant,
+    addresses: Vec<SocketAddr>,
 }
 
 impl Lookups {
@@ -135,11 +153,33 @@ impl Lookups {
             unknown: Arc::new(Semaphore::new(UNKNOWN)),
             slow: Arc::new(Semaphore::new(SLOW)),
             paces: Mutex::default(),
+            answers: Mutex::default(),
         }
     }
 
-    /// Asks the system.
+    /// What the system says, or said just now.
     async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
+        let now = Instant::now();
+        if let Some(answer) = lock(&self.answers).get(name)
+            && now.saturating_duration_since(answer.at) < FRESH
+        {
+            return Ok(answer.addresses.clone());
+        }
+        let addresses = self.ask(name).await?;
+        let mut answers = lock(&self.answers);
+        if answers.len() >= ANSWERS {
+            answers.clear();
+        }
+        let answer = Answer {
+            at: now,
+            addresses: addresses.clone(),
+        };
+        answers.insert(name.into(), answer);
+        Ok(addresses)
+    }
+
+    /// Asks the system.
+    async fn ask(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
         let host = name.to_owned();
         let ask = move || {
             let found = (host.as_str(), 0).to_socket_addrs();
@@ -164,7 +204,7 @@ impl Lookups {
         let held = places.clone();
         let mut asking = tokio::task::spawn_blocking(move || {
             let answer = ask();
-            held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            lock(&held).clear();
             answer
         });
         let answer = match tokio::time::timeout(SLOW_AFTER, &mut asking).await {
@@ -200,7 +240,7 @@ impl Lookups {
     /// Moves a look-up that runs to a place for slow ones. Without one it stays where it is: then
     /// names that nothing is known of may have to wait, and the known ones have their own.
     fn make_slow(&self, places: &Places) {
-        let mut held = places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(places);
         if held.is_empty() {
             // It has come back meanwhile.
             return;
@@ -215,7 +255,7 @@ impl Lookups {
     }
 
     fn paces(&self) -> MutexGuard<'_, Paces> {
-        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.paces)
     }
 }
 
@@ -226,27 +266,41 @@ fn starved() -> Option<io::Error> {
     opened.err().filter(is_our_own)
 }
 
-/// reqwest's resolver for one [`DialRule`].
+/// The resolver for one connection.
+#[derive(Clone)]
 pub(super) struct Resolver {
     pub(super) lookups: Arc<Lookups>,
     /// `None` lets everything through: for the name of the operator's own proxy.
     pub(super) rule: Option<Arc<DialRule>>,
+    pub(super) notes: Arc<Notes>,
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (lookups, rule) = (self.lookups.clone(), self.rule.clone());
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ResolveFault;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveFault>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveFault>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let Resolver {
+            lookups,
+            rule,
+            notes,
+        } = self.clone();
         Box::pin(async move {
-            progress::resolving();
+            notes.resolving();
             let mut found = lookups.addresses(name.as_str()).await?;
             if let Some(rule) = rule {
                 found = judged(name.as_str(), found, &rule)?;
             }
-            progress::dialling(match found.as_slice() {
+            notes.dialling(match found.as_slice() {
                 [only] => Some(only.ip()),
                 _ => None,
             });
-            Ok(Box::new(found.into_iter()) as Addrs)
+            Ok(found.into_iter())
         })
     }
 }

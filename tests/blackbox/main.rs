@@ -34,4 +34,5 @@ mod reports;
 mod resolving;
 mod rotation;
 mod signing;
+mod threads;
 mod wide_reads;

@@ -54,7 +54,7 @@ async fn the_request_carries_the_documented_headers() {
     #[rustfmt::skip]
     assert_eq!(
         names,
-        ["accept-encoding", "accept", "content-length", "content-type", "user-agent", "webhook-id", "webhook-timestamp"]
+        ["accept-encoding", "content-length", "content-type", "user-agent", "webhook-id", "webhook-timestamp"]
     );
     assert_eq!(header(&headers, "content-type"), "application/json");
     assert_eq!(header(&headers, "accept-encoding"), "identity");
@@ -486,13 +486,56 @@ async fn a_name_that_does_not_resolve_is_a_dns_fault() {
 async fn attempts_beyond_the_budget_use_connections_that_close() {
     let server = Server::answering(OK).await;
     let mut inner = Arc::into_inner(transport().0).unwrap();
-    inner.idle_budget = super::super::idle_budget::IdleBudget::new(0);
+    inner.pool = super::super::pool::Pool::new(inner.connector.clone(), &limits(), 0);
     let transport = Transport(Arc::new(inner));
     for n in 1..=3 {
         let attempt = transport.attempt(&endpoint(server.url()), &event()).await;
         assert_eq!(attempt.error, None);
         assert_eq!(server.connections(), n);
     }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closed_is_not_used() {
+    let server = Server::start(|mut stream| async move {
+        request(&mut stream).await.unwrap();
+        stream.write_all(OK.as_bytes()).await.unwrap();
+    })
+    .await;
+    let transport = transport();
+    for n in 1..=3 {
+        let attempt = transport.attempt(&endpoint(server.url()), &event()).await;
+        assert_eq!((attempt.status, attempt.error), (Some(200), None));
+        assert_eq!(server.connections(), n);
+        while transport.0.pool.has_idle() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed() {
+    let (gone, mut ends) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let gone = gone.clone();
+        async move {
+            request(&mut stream).await.unwrap();
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            assert!(stream.read_u8().await.is_err());
+            gone.send(()).unwrap();
+        }
+    })
+    .await;
+    let transport = transport();
+    let attempt = transport.attempt(&endpoint(server.url()), &event()).await;
+    assert_eq!(attempt.error, None);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(50)).await;
+    assert!(ends.try_recv().is_err(), "it is kept");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    tokio::time::resume();
+    ends.recv().await.unwrap();
+    assert!(!transport.0.pool.has_hosts(), "and forgotten");
 }
 
 #[tokio::test]

@@ -352,6 +352,164 @@ async fn a_shared_connection_whose_peer_stopped_answering_is_left() {
     );
 }
 
+/// Speaks HTTP/2, takes so many requests at once on a connection, and answers the path `/slow`
+/// after `slow`.
+async fn serving_few(acceptor: TlsAcceptor, streams: u32, slow: Duration) -> Server {
+    Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let mut settings = h2::server::Builder::new();
+            settings.max_concurrent_streams(streams);
+            let shaking = settings.handshake::<_, bytes::Bytes>(stream);
+            let mut connection = shaking.await.unwrap();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                tokio::spawn(async move {
+                    if request.uri().path() == "/slow" {
+                        tokio::time::sleep(slow).await;
+                    }
+                    let _ = respond.send_response(http::Response::new(()), true);
+                });
+            }
+        }
+    })
+    .await
+}
+
+fn slow(server: &Server) -> Endpoint {
+    let mut endpoint = https(server, "localhost");
+    endpoint.url.set_path("/slow");
+    endpoint
+}
+
+#[tokio::test]
+async fn a_slow_endpoint_costs_its_neighbours_nothing_with_one_stream_at_a_time() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving_few(acceptor, 1, Duration::from_secs(3)).await;
+    let transport = authority.transport();
+    let (quick, slow, event) = (https(&server, "localhost"), slow(&server), event());
+    let hanging = transport.attempt(&slow, &event);
+    let neighbours = async {
+        // Those that come while the first connection is made, and those that come after.
+        for _ in 0..3 {
+            let (one, two) = tokio::join!(
+                transport.attempt(&quick, &event),
+                transport.attempt(&quick, &event)
+            );
+            for attempt in [one, two] {
+                assert_eq!((attempt.status, attempt.error), (Some(200), None));
+                assert!(attempt.duration < Duration::from_secs(2), "it waited");
+            }
+        }
+    };
+    let (attempt, ()) = tokio::join!(hanging, neighbours);
+    assert_eq!((attempt.status, attempt.error), (Some(200), None));
+    assert!((2..=3).contains(&server.connections()));
+}
+
+#[tokio::test]
+async fn no_more_is_sent_on_a_connection_than_its_peer_takes() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving_few(acceptor, 10, Duration::from_millis(300)).await;
+    let transport = authority.transport();
+    let (slow, event) = (slow(&server), event());
+    for _ in 0..2 {
+        let attempts: Vec<_> = (0..30)
+            .map(|_| {
+                let (transport, slow, event) = (transport.clone(), slow.clone(), event.clone());
+                tokio::spawn(async move { transport.attempt(&slow, &event).await })
+            })
+            .collect();
+        for attempt in attempts {
+            let attempt = attempt.await.unwrap();
+            assert_eq!((attempt.status, attempt.error), (Some(200), None));
+        }
+    }
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_answered_gets_no_more() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving_few(acceptor, 100, Duration::from_secs(600)).await;
+    let transport = authority.transport();
+    let (quick, slow) = (https(&server, "localhost"), slow(&server));
+    let hanging = {
+        let (transport, event) = (transport.clone(), event());
+        tokio::spawn(async move { transport.attempt(&slow, &event).await })
+    };
+    let begin = std::time::Instant::now();
+    while server.connections() < 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(begin.elapsed() < Duration::from_secs(20), "none is opened");
+    }
+    tokio::time::sleep(super::super::connection::QUIET + Duration::from_millis(200)).await;
+    for _ in 0..2 {
+        let attempt = transport.attempt(&quick, &event()).await;
+        assert_eq!((attempt.status, attempt.error), (Some(200), None));
+    }
+    assert_eq!(server.connections(), 2);
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn a_request_that_was_not_looked_at_is_sent_again() {
+    let authority = Authority::new("ours");
+    let seen = Arc::new(AtomicUsize::new(0));
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving_h2(acceptor, move |mut respond| {
+        let n = seen.fetch_add(1, Atomic::Relaxed);
+        async move {
+            match n {
+                1 => respond.send_reset(h2::Reason::REFUSED_STREAM),
+                _ => drop(respond.send_response(http::Response::new(()), true)),
+            }
+        }
+    })
+    .await;
+    let transport = authority.transport();
+    for _ in 0..3 {
+        let attempt = transport
+            .attempt(&https(&server, "localhost"), &event())
+            .await;
+        assert_eq!((attempt.status, attempt.error), (Some(200), None));
+    }
+    assert_eq!(server.connections(), 2, "on another connection");
+}
+
+#[tokio::test]
+async fn attempts_share_the_first_connection_and_its_fault() {
+    let silent = Server::start(|mut stream| async move {
+        let _ = stream.read_u8().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    })
+    .await;
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let server = serving(acceptor).await;
+    for (server, is_good) in [(silent, false), (server, true)] {
+        let transport = authority.transport();
+        let attempts: Vec<_> = (0..20)
+            .map(|_| {
+                let (transport, event) = (transport.clone(), event());
+                let endpoint = https(&server, "localhost");
+                tokio::spawn(async move { transport.attempt(&endpoint, &event).await })
+            })
+            .collect();
+        for attempt in attempts {
+            let attempt = attempt.await.unwrap();
+            match is_good {
+                true => assert_eq!(attempt.error, None),
+                false => assert_eq!(fault(&attempt).0, ErrorKind::Tls),
+            }
+        }
+        assert_eq!(server.connections(), 1);
+    }
+}
+
 #[tokio::test]
 async fn http2_can_be_switched_off() {
     let authority = Authority::new("ours");

@@ -33,6 +33,7 @@ fn limits() -> DeliveryLimits {
         allow_http: false,
         proxy: None,
         ca_file: None,
+        threads: 1,
         http2: true,
         connection_max_age: Duration::from_secs(300),
         user_agent: "outboxd/TEST".to_owned(),

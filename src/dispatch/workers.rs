@@ -1,0 +1,229 @@
+//! Where attempts are made: on the dispatcher's own thread, or on threads of their own.
+//!
+//! TLS takes a core for itself: a new connection costs more than all the rest of a delivery. So
+//! with several threads none of it runs where the API is answered. Each thread has a runtime and
+//! connections of its own, and each endpoint a thread, so that its connections are used where
+//! they were opened; an endpoint whose thread has much more to do than another goes over to that
+//! one meanwhile. What is started in one turn of the dispatcher is handed over at once.
+//!
+//! A hand-over costs about as much as a request over plain HTTP. With less than [`CORES`] such
+//! attempts stay on the dispatcher's thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+
+use super::attempts::{self, Guard};
+use crate::config::DeliveryLimits;
+use crate::domain::endpoint::{Endpoint, EndpointNo};
+use crate::outbox::{Content, Outbox, forbid_reads_here};
+use crate::transport::{Transport, TransportError};
+
+/// An attempt goes to another thread than its endpoint's when that one has so many fewer under
+/// way.
+const SPILL: usize = 16;
+
+/// More threads do not pay unless somebody asks for them.
+const MOST_THREADS: usize = 4;
+/// With so many cores attempts without TLS are handed over too.
+const CORES: usize = 3;
+
+/// Where attempts can be made.
+pub struct Transports {
+    /// For the dispatcher's own thread.
+    here: Transport,
+    threads: Vec<Transport>,
+    keeps_plain: bool,
+}
+
+impl Transports {
+    /// For so many threads; with one, attempts are made on the dispatcher's own. 0 stands for as
+    /// many as pay with so many `cores`.
+    pub fn new(limits: &DeliveryLimits, cores: usize) -> Result<Transports, TransportError> {
+        let threads = match limits.threads {
+            0 => cores.min(MOST_THREADS),
+            asked => asked,
+        };
+        let others = if threads > 1 { threads } else { 0 };
+        let (here, threads) = Transport::several(limits, others)?;
+        Ok(Transports {
+            here,
+            threads,
+            keeps_plain: cores < CORES,
+        })
+    }
+}
+
+/// An attempt to be made.
+pub(super) struct Start {
+    pub guard: Guard,
+    pub endpoint: Arc<Endpoint>,
+    pub body: Body,
+}
+
+pub(super) enum Body {
+    Kept(Arc<Content>),
+    /// In the log, at this position when the attempt was planned.
+    Stored(Outbox, u64),
+}
+
+impl Start {
+    async fn attempt(self, transport: Transport) {
+        let (guard, endpoint) = (self.guard, self.endpoint);
+        match self.body {
+            Body::Kept(content) => attempts::of_kept(guard, transport, endpoint, content).await,
+            Body::Stored(outbox, lsn) => {
+                attempts::of_stored(guard, transport, endpoint, outbox, lsn).await;
+            }
+        }
+    }
+}
+
+/// Makes attempts here, or has threads make them.
+pub(super) struct Workers {
+    /// None, or several.
+    threads: Vec<Worker>,
+    here: Transport,
+    /// Attempts without TLS are made here.
+    keeps_plain: bool,
+}
+
+pub(super) struct Worker {
+    batches: mpsc::UnboundedSender<Vec<Start>>,
+    /// To be handed over.
+    batch: Vec<Start>,
+    /// Attempts that it was given and that have not ended.
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    /// Starts a thread for each of the other transports. They end with the dispatcher.
+    pub fn start(transports: Transports, outbox: &Outbox) -> std::io::Result<Workers> {
+        let threads = transports.threads.into_iter().enumerate();
+        let threads = threads.map(|(n, transport)| Worker::start(n, transport, outbox.clone()));
+        Ok(Workers {
+            threads: threads.collect::<Result<_, _>>()?,
+            here: transports.here,
+            keeps_plain: transports.keeps_plain,
+        })
+    }
+
+    /// Has an attempt made. On a thread of its own it begins when it is handed over.
+    pub fn attempt(&mut self, no: EndpointNo, start: Start) {
+        let stays = self.keeps_plain && start.endpoint.url.scheme() != "https";
+        let worker = match stays {
+            true => None,
+            false => chosen(&mut self.threads, no),
+        };
+        match worker {
+            Some(worker) => {
+                worker.under_way.fetch_add(1, Relaxed);
+                worker.batch.push(start);
+            }
+            None => drop(tokio::spawn(start.attempt(self.here.clone()))),
+        }
+    }
+
+    /// Hands over what was started.
+    pub fn hand_over(&mut self) {
+        for worker in &mut self.threads {
+            if !worker.batch.is_empty() {
+                // A thread that has ended has told why, and each attempt tells that it was not
+                // made.
+                let _ = worker.batches.send(std::mem::take(&mut worker.batch));
+            }
+        }
+    }
+}
+
+/// The endpoint's own thread, unless another one has much less to do.
+fn chosen(threads: &mut [Worker], no: EndpointNo) -> Option<&mut Worker> {
+    let own = usize::try_from(no.0).unwrap_or(0) % threads.len().max(1);
+    let load = |worker: &Worker| worker.under_way.load(Relaxed);
+    let least = (0..threads.len()).min_by_key(|n| threads.get(*n).map_or(usize::MAX, load))?;
+    let loads = (load(threads.get(own)?), load(threads.get(least)?));
+    let to = match loads.0 > loads.1.saturating_add(SPILL) {
+        true => least,
+        false => own,
+    };
+    threads.get_mut(to)
+}
+
+impl Worker {
+    fn start(n: usize, transport: Transport, outbox: Outbox) -> std::io::Result<Worker> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (batches, mut started) = mpsc::unbounded_channel::<Vec<Start>>();
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let count = under_way.clone();
+        let work = async move {
+            while let Some(batch) = started.recv().await {
+                for start in batch {
+                    let (transport, leaving) = (transport.clone(), Leaving(count.clone()));
+                    tokio::spawn(async move {
+                        let _leaving = leaving;
+                        start.attempt(transport).await;
+                    });
+                }
+            }
+        };
+        let run = move || {
+            forbid_reads_here();
+            let working = AssertUnwindSafe(|| runtime.block_on(work));
+            if catch_unwind(working).is_err() {
+                outbox.distrust("a thread that makes attempts panicked");
+            }
+            // Reads that hang on a broken disk are left behind.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new()
+            .name(format!("attempts-{n}"))
+            .spawn(run)?;
+        Ok(Worker {
+            batches,
+            batch: Vec::new(),
+            under_way,
+        })
+    }
+}
+
+/// An attempt of a thread is over, however it ended.
+struct Leaving(Arc<AtomicUsize>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_under_way(under_way: usize) -> Worker {
+        Worker {
+            batches: mpsc::unbounded_channel().0,
+            batch: Vec::new(),
+            under_way: Arc::new(AtomicUsize::new(under_way)),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_keeps_its_thread_until_another_one_has_much_less_to_do() {
+        let chosen = |loads: [usize; 3], no: u32| {
+            let mut threads = loads.map(with_under_way);
+            let worker = chosen(&mut threads, EndpointNo(no)).unwrap();
+            let it = Arc::as_ptr(&worker.under_way);
+            threads
+                .iter()
+                .position(|worker| Arc::as_ptr(&worker.under_way) == it)
+        };
+        assert_eq!(chosen([0, 0, 0], 4), Some(1));
+        assert_eq!(chosen([0, SPILL, 0], 4), Some(1));
+        assert_eq!(chosen([1, SPILL + 1, 0], 4), Some(2));
+        assert_eq!(chosen([0, SPILL + 1, 0], 3), Some(0));
+    }
+}

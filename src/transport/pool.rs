@@ -1,0 +1,490 @@
+//! The connections that are kept, by place.
+//!
+//! An attempt leases a connection: an idle one, room on a shared one, or a new one that it makes
+//! itself. While it is not known that a host speaks HTTP/1.1, attempts to it wait for the first
+//! connection, since one of HTTP/2 serves them all; if it fails, all that waited for it have failed.
+//!
+//! No connection is used beyond its age, so that a name that moves is followed however busy its
+//! connections are. How many are kept over all hosts is bounded: ten thousand endpoints with an
+//! event a minute would hold ten thousand sockets, and a daemon without file descriptors can
+//! neither accept events nor open its log. Beyond the bound an attempt's connection is closed
+//! after it.
+
+use std::collections::{HashMap, HashSet};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use http::Response;
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use url::Url;
+
+use super::connect::{Connection, Connector};
+use super::connection::{Http1, Http2, Outbound, QUIET, SendFault, lock};
+use super::fault::Fault;
+use super::notes::Notes;
+use super::place::{Manner, Place, origin};
+use crate::config::DeliveryLimits;
+
+/// How long an idle connection is kept. Below the 60 s after which many proxies and load
+/// balancers drop theirs, so that we close first and do not send into a closing one.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
+/// How often connections that are idle for too long are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the end of an exchange is waited for before its connection is kept.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests that a connection of HTTP/2 is thought to take before one has said.
+const USUAL_STREAMS: usize = 100;
+/// Hosts that asked for HTTP/1.1 and are remembered; one more, and all are forgotten.
+const MAX_HTTP1_HOSTS: usize = 4096;
+
+/// The connections of one thread. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Shared>);
+
+struct Shared {
+    connector: Connector,
+    limits: DeliveryLimits,
+    /// Connections that may be kept.
+    most_kept: usize,
+    kept: AtomicUsize,
+    hosts: Mutex<HashMap<Box<str>, Vec<Arc<Host>>>>,
+    /// Origins that asked for HTTP/1.1 (RFC 9113, 7: HTTP_1_1_REQUIRED).
+    want_http1: Mutex<HashSet<Box<str>>>,
+    is_sweeping: AtomicBool,
+}
+
+/// What is known of a place, and its connections.
+pub(super) struct Host {
+    pub(super) place: Place,
+    connections: Mutex<Connections>,
+    /// A connection may be had, or one was tried in vain.
+    changed: Arc<Notify>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Speaks {
+    #[default]
+    Unknown,
+    Http1,
+    Http2,
+}
+
+#[derive(Default)]
+struct Connections {
+    speaks: Speaks,
+    /// Of HTTP/1.1, the last used last.
+    idle: Vec<Idle>,
+    shared: Vec<Arc<Http2>>,
+    /// Attempts that wait for a connection which another one makes.
+    waiting: usize,
+    /// Connections being made.
+    dials: usize,
+    /// Of the last one that was begun.
+    notes: Arc<Notes>,
+    /// How many failed, and how the last one did.
+    failures: u64,
+    fault: Option<Fault>,
+    /// Requests that a connection of HTTP/2 takes, as the last one said.
+    streams: Option<usize>,
+}
+
+struct Idle {
+    connection: Http1,
+    since: Instant,
+}
+
+/// What an attempt that has no connection does next.
+enum Step {
+    Use(Lease),
+    Dial(Dial),
+    Wait(Waiting),
+}
+
+/// A connection for one request.
+pub(super) struct Lease {
+    pool: Pool,
+    host: Arc<Host>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// `None` once it was given back.
+    Own(Option<Http1>),
+    Stream(Arc<Http2>),
+}
+
+impl Pool {
+    /// At most `most_kept` connections are kept.
+    pub(super) fn new(connector: Connector, limits: &DeliveryLimits, most_kept: usize) -> Pool {
+        Pool(Arc::new(Shared {
+            connector,
+            limits: limits.clone(),
+            most_kept,
+            kept: AtomicUsize::new(0),
+            hosts: Mutex::default(),
+            want_http1: Mutex::default(),
+            is_sweeping: AtomicBool::new(false),
+        }))
+    }
+
+    /// The host of `url` for an endpoint with these grants. An error says why nothing is ever
+    /// sent there.
+    pub(super) fn host(
+        &self,
+        url: &Url,
+        grants: &[ipnet::IpNet],
+        http2: bool,
+    ) -> Result<Arc<Host>, String> {
+        let origin = origin(url);
+        // In plain text nothing but HTTP/1.1 is spoken anyway.
+        let is_https = url.scheme() == "https";
+        let manner = Manner {
+            grants,
+            http1: is_https && (!http2 || self.wants_http1(origin)),
+        };
+        let mut hosts = lock(&self.0.hosts);
+        let known = hosts.get(origin).into_iter().flatten();
+        if let Some(host) = known.clone().find(|host| host.place.manner() == manner) {
+            return Ok(host.clone());
+        }
+        let host = Arc::new(Host {
+            place: Place::new(url, manner, &self.0.limits)?,
+            connections: Mutex::new(Connections {
+                speaks: match is_https && !manner.http1 {
+                    true => Speaks::Unknown,
+                    false => Speaks::Http1,
+                },
+                ..Connections::default()
+            }),
+            changed: Arc::default(),
+        });
+        hosts.entry(origin.into()).or_default().push(host.clone());
+        drop(hosts);
+        self.sweep_from_now_on();
+        Ok(host)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_hosts(&self) -> bool {
+        !lock(&self.0.hosts).is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_idle(&self) -> bool {
+        let hosts = lock(&self.0.hosts);
+        let idle = |host: &Arc<Host>| {
+            let connections = lock(&host.connections);
+            let mut idle = connections.idle.iter();
+            idle.any(|idle| idle.connection.is_ready())
+        };
+        hosts.values().flatten().any(idle)
+    }
+
+    fn wants_http1(&self, origin: &str) -> bool {
+        lock(&self.0.want_http1).contains(origin)
+    }
+
+    /// The host asked for HTTP/1.1. Whether that is news.
+    pub(super) fn use_http1(&self, url: &Url) -> bool {
+        let mut wanting = lock(&self.0.want_http1);
+        if wanting.len() >= MAX_HTTP1_HOSTS {
+            wanting.clear();
+        }
+        wanting.insert(origin(url).into())
+    }
+
+    /// A connection to `host`. An error is why none came about. Never ends if no connection does,
+    /// so give it a deadline.
+    pub(super) async fn lease(&self, host: &Arc<Host>) -> Result<Lease, Fault> {
+        let mut seen = None;
+        loop {
+            let mut changed = pin!(host.changed.notified());
+            changed.as_mut().enable();
+            match self.step(host, &mut seen)? {
+                Step::Use(lease) => return Ok(lease),
+                // It is seldom, and its state is large.
+                Step::Dial(dial) => return Box::pin(self.dial(host, dial)).await,
+                Step::Wait(_waiting) => {
+                    // What makes a connection quiet is told by nobody.
+                    let _ = tokio::time::timeout(QUIET, changed).await;
+                }
+            }
+        }
+    }
+
+    fn step(&self, host: &Arc<Host>, seen: &mut Option<u64>) -> Result<Step, Fault> {
+        let now = Instant::now();
+        let mut connections = lock(&host.connections);
+        let since = *seen.get_or_insert(connections.failures);
+        if since != connections.failures
+            && let Some(fault) = &connections.fault
+        {
+            return Err(fault.clone());
+        }
+        let max_age = self.0.limits.connection_max_age;
+        let before = connections.count();
+        let found = connections.take(now, max_age);
+        let gone = before - connections.count();
+        self.0.kept.fetch_sub(gone, Relaxed);
+        if let Some(kind) = found {
+            return Ok(Step::Use(Lease {
+                pool: self.clone(),
+                host: host.clone(),
+                kind,
+            }));
+        }
+        if connections.may_dial(now) {
+            connections.dials += 1;
+            connections.notes = Arc::default();
+            return Ok(Step::Dial(Dial {
+                host: host.clone(),
+                notes: connections.notes.clone(),
+            }));
+        }
+        connections.waiting += 1;
+        Ok(Step::Wait(Waiting(host.clone())))
+    }
+
+    async fn dial(&self, host: &Arc<Host>, dial: Dial) -> Result<Lease, Fault> {
+        let made = self.0.connector.connect(&host.place, &dial.notes).await;
+        let kind = {
+            let mut connections = lock(&host.connections);
+            match made {
+                Err(fault) => {
+                    if connections.speaks != Speaks::Http1 {
+                        connections.failures += 1;
+                        connections.fault = Some(fault.clone());
+                    }
+                    return Err(fault);
+                }
+                Ok(Connection::Http1(connection)) => {
+                    connections.speaks = Speaks::Http1;
+                    Kind::Own(Some(connection))
+                }
+                Ok(Connection::Http2(connection)) => {
+                    connections.speaks = Speaks::Http2;
+                    connection.tell(host.changed.clone());
+                    connection.enter(Instant::now());
+                    connections.shared.push(connection.clone());
+                    self.0.kept.fetch_add(1, Relaxed);
+                    Kind::Stream(connection)
+                }
+            }
+        };
+        Ok(Lease {
+            pool: self.clone(),
+            host: host.clone(),
+            kind,
+        })
+    }
+
+    fn keep(&self, host: &Host, connection: Http1) {
+        let age = connection.opened.elapsed();
+        let is_full = self.0.kept.load(Relaxed) >= self.0.most_kept;
+        if is_full || age >= self.0.limits.connection_max_age {
+            return;
+        }
+        self.0.kept.fetch_add(1, Relaxed);
+        let since = Instant::now();
+        lock(&host.connections)
+            .idle
+            .push(Idle { connection, since });
+    }
+
+    /// Starts the task that closes what was idle for too long and forgets hosts, unless it runs.
+    fn sweep_from_now_on(&self) {
+        if self.0.is_sweeping.swap(true, Relaxed) {
+            return;
+        }
+        let shared = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                let Some(pool) = Weak::upgrade(&shared).map(Pool) else {
+                    return;
+                };
+                if pool.sweep(Instant::now()) {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether nothing is left.
+    fn sweep(&self, now: Instant) -> bool {
+        let max_age = self.0.limits.connection_max_age;
+        let mut hosts = lock(&self.0.hosts);
+        hosts.retain(|_, hosts| {
+            hosts.retain(|host| {
+                let mut connections = lock(&host.connections);
+                let before = connections.count();
+                connections.sweep(now, max_age);
+                let after = connections.count();
+                self.0.kept.fetch_sub(before - after, Relaxed);
+                // Those who use it or wait hold it.
+                after > 0 || Arc::strong_count(host) > 1
+            });
+            !hosts.is_empty()
+        });
+        if hosts.is_empty() {
+            self.0.is_sweeping.store(false, Relaxed);
+        }
+        hosts.is_empty()
+    }
+}
+
+impl Host {
+    /// Of the connection that was last begun.
+    pub(super) fn notes(&self) -> Arc<Notes> {
+        let connections = lock(&self.connections);
+        match connections.dials {
+            0 => Arc::default(),
+            _ => connections.notes.clone(),
+        }
+    }
+}
+
+impl Connections {
+    /// Those that are kept.
+    fn count(&self) -> usize {
+        self.idle.len() + self.shared.len()
+    }
+
+    /// A connection that takes a request now.
+    fn take(&mut self, now: Instant, max_age: Duration) -> Option<Kind> {
+        while let Some(idle) = self.idle.pop() {
+            if idle.is_of_use(now, max_age) {
+                return Some(Kind::Own(Some(idle.connection)));
+            }
+        }
+        self.shared.retain(|shared| shared.is_of_use(now, max_age));
+        if let Some(streams) = self
+            .shared
+            .iter()
+            .filter_map(|shared| shared.streams())
+            .next_back()
+        {
+            self.streams = Some(streams);
+        }
+        let found = self.shared.iter().find(|shared| shared.enter(now))?;
+        Some(Kind::Stream(found.clone()))
+    }
+
+    /// Whether one more connection is wanted for one more attempt, beside those being made.
+    fn may_dial(&self, now: Instant) -> bool {
+        match self.speaks {
+            Speaks::Http1 => true,
+            Speaks::Unknown => self.dials == 0,
+            Speaks::Http2 => {
+                let promising = self.shared.iter().filter(|shared| shared.is_promising(now));
+                let coming = self.dials + promising.count();
+                let streams = self.streams.unwrap_or(USUAL_STREAMS).max(1);
+                self.waiting >= coming.saturating_mul(streams)
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: Instant, max_age: Duration) {
+        self.idle.retain(|idle| idle.is_of_use(now, max_age));
+        self.shared.retain(|shared| {
+            let idle = shared.idle_for(now);
+            shared.is_of_use(now, max_age) && idle.is_none_or(|idle| idle < IDLE_TIMEOUT)
+        });
+    }
+}
+
+impl Idle {
+    fn is_of_use(&self, now: Instant, max_age: Duration) -> bool {
+        self.connection.is_ready()
+            && now.saturating_duration_since(self.since) < IDLE_TIMEOUT
+            && now.saturating_duration_since(self.connection.opened) < max_age
+    }
+}
+
+impl Lease {
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
+    }
+
+    pub(super) fn address(&self) -> Option<std::net::SocketAddr> {
+        match &self.kind {
+            Kind::Own(connection) => connection.as_ref()?.address,
+            Kind::Stream(connection) => connection.address,
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn send(
+        &mut self,
+        request: Outbound,
+    ) -> Result<Response<Incoming>, SendFault> {
+        match &mut self.kind {
+            Kind::Own(Some(connection)) => connection.send(request).await,
+            Kind::Own(None) => std::future::pending().await,
+            Kind::Stream(connection) => connection.send(request).await,
+        }
+    }
+
+    /// The answer was read to its end: the connection may be used again.
+    pub(super) fn give_back(mut self) {
+        let Kind::Own(connection) = &mut self.kind else {
+            return;
+        };
+        let Some(mut connection) = connection.take() else {
+            return;
+        };
+        if connection.is_ready() {
+            return self.pool.keep(&self.host, connection);
+        }
+        let (pool, host) = (self.pool.clone(), self.host.clone());
+        tokio::spawn(async move {
+            let ready = tokio::time::timeout(SETTLE_TIMEOUT, connection.ready()).await;
+            if ready == Ok(true) {
+                pool.keep(&host, connection);
+            }
+        });
+    }
+
+    /// There was a fault on the connection: it takes no new request.
+    pub(super) fn distrust(self) {
+        if let Kind::Stream(connection) = &self.kind {
+            connection.distrust();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Kind::Stream(connection) = &self.kind {
+            connection.leave();
+            self.host.changed.notify_one();
+        }
+    }
+}
+
+/// A connection is being made.
+struct Dial {
+    host: Arc<Host>,
+    notes: Arc<Notes>,
+}
+
+impl Drop for Dial {
+    /// Whether it came about or not, and also when its attempt is dropped.
+    fn drop(&mut self) {
+        lock(&self.host.connections).dials -= 1;
+        self.host.changed.notify_waiters();
+    }
+}
+
+/// An attempt waits.
+struct Waiting(Arc<Host>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.0.connections).waiting -= 1;
+    }
+}
