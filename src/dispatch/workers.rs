@@ -174,7 +174,7 @@ impl Worker {
             forbid_reads_here();
             let working = AssertUnwindSafe(|| runtime.block_on(work));
             if catch_unwind(working).is_err() {
-                outbox.distrust("a thread that makes attempts panicked");
+                outbox.fail("a thread that makes attempts panicked");
             }
             // Reads that hang on a broken disk are left behind.
             runtime.shutdown_background();

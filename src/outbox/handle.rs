@@ -197,6 +197,11 @@ impl Outbox {
         self.shared.index_failed(reason);
     }
 
+    /// A thread is gone without which nothing goes on: the process ends.
+    pub fn fail(&self, reason: &str) {
+        self.shared.fail(StoreFailure(reason.to_owned()));
+    }
+
     /// Whether outcomes cannot be stored for want of space: nothing should be attempted.
     pub fn is_out_of_space(&self) -> bool {
         self.shared.gauges.pressure.load(Relaxed) > 0

@@ -11,6 +11,7 @@ mod breaker;
 mod commands;
 mod commands_endpoints;
 mod concurrency_limit;
+mod connections;
 mod delivery;
 mod diagnostics;
 mod endpoint_api;

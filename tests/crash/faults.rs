@@ -56,6 +56,36 @@ fn ends_when(inject: &str, says: &str) {
     assert_eq!(listed["data"].as_array().unwrap().len(), kept.len() + 1);
 }
 
+/// Waiting for events of the network fails as it never does: tokio panics.
+#[test]
+fn a_thread_that_panics_ends_the_daemon_and_nothing_is_lost() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let threads = "[delivery]\nthreads = 2\nallow_networks = [\"127.0.0.0/8\"]\n";
+    let config = threads.to_owned() + &endpoint("ok", &receiver.url("/"), "");
+    let daemon = home.start(&config);
+    let ids: Vec<String> = (0..10)
+        .map(|number| daemon.send("a.b", &number.to_string()))
+        .collect();
+    let fails = "inject=epoll_wait,epoll_pwait,epoll_pwait2:error=EBADF";
+    let options = ["-o", "/dev/null", "-e", fails];
+    let Some(tracer) = Tracer::attach_thread(&daemon, "attempts-1", &options) else {
+        return;
+    };
+    let last = daemon.wait_log("outboxd cannot go on");
+    let error = last["error"].as_str().unwrap();
+    assert!(
+        error.contains("a thread that makes attempts panicked"),
+        "{error}"
+    );
+    assert_eq!(daemon.wait_exit().code(), Some(1));
+    drop(tracer);
+    let daemon = home.start(&config);
+    for id in &ids {
+        daemon.wait_status(id, "ok", "delivered");
+    }
+}
+
 #[test]
 fn a_failed_sync_of_the_log_ends_the_daemon() {
     ends_when("inject=fdatasync:error=EIO", "could not sync");

@@ -17,8 +17,23 @@ pub struct Tracer(Child);
 impl Tracer {
     /// Attaches, and returns once it does what `options` say to every call from now on.
     pub fn attach(daemon: &Daemon, options: &[&str]) -> Option<Tracer> {
+        Tracer::start(&["-f", "-p", &daemon.pid().to_string()], options)
+    }
+
+    /// The same for one of its threads.
+    pub fn attach_thread(daemon: &Daemon, name: &str, options: &[&str]) -> Option<Tracer> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let mut tasks = tasks.map(|task| task.unwrap().path());
+        let is_it = |task: &std::path::PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        let task = tasks.find(is_it).expect("there is such a thread");
+        Tracer::start(&["-p", task.file_name()?.to_str()?], options)
+    }
+
+    fn start(of: &[&str], options: &[&str]) -> Option<Tracer> {
         let child = Command::new("strace")
-            .args(["-f", "-p", &daemon.pid().to_string()])
+            .args(of)
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
