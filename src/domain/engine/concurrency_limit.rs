@@ -4,8 +4,8 @@
 //! As with TCP, the capacity of the receiver is unknown and has to be probed. The limit
 //! doubles until the first sign of congestion (slow start), with every round trip at a quick
 //! receiver and with every other one elsewhere, and then grows by an eighth a round trip, by one at
-//! least. A timeout, a 429 or 503, or a latency that has clearly risen halves it, at most once a
-//! round trip: an attempt that started before the last halving does not count. The limit at which
+//! least. A timeout, a 429 or a 503 halves it, at most once a round trip: an attempt that started
+//! before the last halving does not count. The limit at which
 //! an endpoint refused is remembered for a while and not reached again, so that a receiver with a
 //! fixed limit does not refuse all the time.
 //!
@@ -25,17 +25,6 @@ use crate::domain::verdict::Outcome;
 
 /// So many attempts at once are allowed at first.
 pub const FIRST: usize = 4;
-/// The usual latency is a median, and of so many at most: some slow requests among quick
-/// ones are no congestion, and do not move it.
-const RECENT: usize = 32;
-/// So few at once are never the cause of a latency.
-const FEW: usize = 2;
-/// With more it is believed after a round trip, and so many at least.
-const LEAST_SAMPLES: usize = 8;
-/// A rise by less says nothing: it may be this machine that is busy.
-const LEAST_RISE: Duration = Duration::from_millis(100);
-/// The lowest latency is that of the last one to two such spans.
-const SPAN: Duration = Duration::from_secs(30);
 /// For so long no more are tried than were refused.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// A round trip does not wait for a few attempts that take so many times the usual latency.
@@ -57,7 +46,7 @@ pub struct ConcurrencyLimit {
     halved_at: Duration,
     /// So many were refused then.
     refused: Option<(usize, Duration)>,
-    latency: Latency,
+    latency: Samples,
     knee: Knee,
 }
 
@@ -68,16 +57,6 @@ struct Round {
     /// How many attempts were under way then, and how many of these still are.
     of: usize,
     left: usize,
-}
-
-/// The latency of late, and the lowest of the recent past.
-#[derive(Debug, Default)]
-struct Latency {
-    recent: Samples,
-    lowest: Option<Duration>,
-    /// Of the span before.
-    lowest_before: Option<Duration>,
-    span_ends: Duration,
 }
 
 impl ConcurrencyLimit {
@@ -91,7 +70,7 @@ impl ConcurrencyLimit {
             round: None,
             halved_at: Duration::ZERO,
             refused: None,
-            latency: Latency::default(),
+            latency: Samples::default(),
             knee: Knee::default(),
         }
     }
@@ -138,21 +117,9 @@ impl ConcurrencyLimit {
         }
         if outcome.status.is_some() && since >= self.halved_at {
             let took = mono.saturating_sub(since);
+            self.latency.push(took);
             if since >= self.raised_at {
                 self.knee.sample(took);
-            }
-            let round = match self.now {
-                ..=FEW => FEW,
-                more => more.clamp(LEAST_SAMPLES, RECENT),
-            };
-            if self.latency.rises(took, round, mono) {
-                if self.now <= FEW {
-                    // So few at once are not the cause: the endpoint is slower now.
-                    self.latency.accept();
-                } else {
-                    self.halve(since, mono);
-                    return;
-                }
             }
         }
         // A round begins with the first success of an attempt that the limit as it is now
@@ -176,10 +143,9 @@ impl ConcurrencyLimit {
     fn is_round_over(&self, mono: Duration) -> bool {
         self.round.as_ref().is_some_and(|round| {
             let few = (round.of / 8).max(1);
-            let long = self.latency.recent.median().max(SHORTEST) * STRAGGLES;
+            let long = self.latency.median().max(SHORTEST) * STRAGGLES;
             let lasts = mono.saturating_sub(round.began);
-            round.left == 0
-                || (self.latency.recent.count() > 0 && round.left <= few && lasts > long)
+            round.left == 0 || (self.latency.count() > 0 && round.left <= few && lasts > long)
         })
     }
 
@@ -191,12 +157,13 @@ impl ConcurrencyLimit {
         self.doubling = false;
         self.round = None;
         self.halved_at = mono;
-        self.latency.recent.clear();
+        self.latency.clear();
         self.knee.forget();
     }
 
     fn grow(&mut self, mono: Duration, most: usize) {
         let refused = self.refused.filter(|&(_, until)| until > mono);
+        let own_most = most;
         let most = refused.map_or(most, |(count, _)| most.min(count.saturating_sub(1)));
         self.round = None;
         let wanted = match self.knee.judge(self.now, mono) {
@@ -216,36 +183,15 @@ impl ConcurrencyLimit {
             true => wanted.min(most.max(self.now)),
             false => wanted,
         };
+        if wanted == self.now && wanted == own_most {
+            self.knee.capped(self.now, mono);
+        }
         if wanted != self.now {
             self.before = self.now;
             self.now = wanted;
             self.raised_at = mono;
             self.knee.moved(wanted);
         }
-    }
-}
-
-impl Latency {
-    /// Takes in one more: whether the latency has clearly risen, over a round trip of so
-    /// many at least.
-    fn rises(&mut self, took: Duration, round: usize, mono: Duration) -> bool {
-        if mono >= self.span_ends {
-            self.span_ends = mono.saturating_add(SPAN);
-            self.lowest_before = self.lowest.take();
-        }
-        self.lowest = Some(self.lowest.map_or(took, |lowest| lowest.min(took)));
-        self.recent.push(took);
-        let lowest = self.lowest.into_iter().chain(self.lowest_before).min();
-        let lowest = lowest.unwrap_or(took);
-        let usual = lowest.saturating_add(lowest / 2).saturating_add(LEAST_RISE);
-        // The median is looked for only if this one is above it.
-        self.recent.count() >= round && took > usual && self.recent.median() > usual
-    }
-
-    /// What it is now is the lowest.
-    fn accept(&mut self) {
-        self.lowest = Some(self.recent.median());
-        self.lowest_before = None;
     }
 }
 

@@ -35,7 +35,14 @@ enum Beyond {
 /// What decides how many are sent at once.
 trait Limiter {
     fn now(&self) -> usize;
-    fn ended(&mut self, outcome: &Outcome, since: Duration, mono: Duration, in_flight: usize);
+    fn ended(
+        &mut self,
+        outcome: &Outcome,
+        since: Duration,
+        mono: Duration,
+        in_flight: usize,
+        most: usize,
+    );
 }
 
 impl Limiter for ConcurrencyLimit {
@@ -43,8 +50,15 @@ impl Limiter for ConcurrencyLimit {
         self.now()
     }
 
-    fn ended(&mut self, outcome: &Outcome, since: Duration, mono: Duration, in_flight: usize) {
-        self.ended(outcome, since, mono, in_flight, MOST);
+    fn ended(
+        &mut self,
+        outcome: &Outcome,
+        since: Duration,
+        mono: Duration,
+        in_flight: usize,
+        most: usize,
+    ) {
+        self.ended(outcome, since, mono, in_flight, most);
     }
 }
 
@@ -61,7 +75,14 @@ impl Limiter for Vegas {
         self.limit as usize
     }
 
-    fn ended(&mut self, outcome: &Outcome, since: Duration, mono: Duration, in_flight: usize) {
+    fn ended(
+        &mut self,
+        outcome: &Outcome,
+        since: Duration,
+        mono: Duration,
+        in_flight: usize,
+        most: usize,
+    ) {
         let step = self.limit.log10().max(1.0);
         let took = (mono - since).max(Duration::from_micros(1));
         self.samples += 1;
@@ -79,12 +100,13 @@ impl Limiter for Vegas {
             true if queue > 6.0 * step => self.limit - step,
             true => self.limit,
         }
-        .clamp(1.0, MOST as f64);
+        .clamp(1.0, most as f64);
     }
 }
 
 struct Line<L = ConcurrencyLimit> {
     concurrency_limit: L,
+    most: usize,
     mono: Duration,
     /// Those under way: when they end, since when, and what with.
     ends: BinaryHeap<Reverse<(Duration, Duration, u16)>>,
@@ -109,6 +131,7 @@ impl<L: Limiter> Line<L> {
     fn of(concurrency_limit: L) -> Line<L> {
         Line {
             concurrency_limit,
+            most: MOST,
             mono: Duration::ZERO,
             ends: BinaryHeap::new(),
         }
@@ -144,7 +167,7 @@ impl<L: Limiter> Line<L> {
             served += usize::from(code == 200);
             refused += usize::from(code != 200);
             self.concurrency_limit
-                .ended(&status(code), since, self.mono, in_flight);
+                .ended(&status(code), since, self.mono, in_flight, self.most);
         }
         seen.sort();
         let usual = seen[seen.len() / 2];
@@ -235,7 +258,7 @@ fn it_settles_near_the_knee_of_a_receiver_that_queues() {
             let case = format!("{capacity} in {service} ms: {tally:?}");
             assert!(tally.usual * 4 <= capacity * 7 + 3, "{case}");
             let full = capacity as f64 * 120_000.0 / f64::from(service);
-            assert!(tally.served as f64 / full > 0.8, "{case} of {full}");
+            assert!(tally.served as f64 / full > 0.78, "{case} of {full}");
         }
     }
 }
@@ -372,4 +395,67 @@ fn some_slow_requests_among_quick_ones_are_no_congestion() {
             "1 in {one_in} takes {slow_ms} ms: {mean} of 64 at once"
         );
     }
+}
+
+/// Latencies that scatter although nothing queues.
+#[test]
+fn a_receiver_whose_latency_scatters_is_not_throttled() {
+    // A xorshift: the same each time.
+    let mut dice: u64 = 88_172_645_463_325_252;
+    let mut uniform = move || {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        ((dice >> 11) as f64 + 1.0) / (1_u64 << 53) as f64
+    };
+    type Kind = (&'static str, fn(f64, f64) -> f64);
+    let kinds: [Kind; 5] = [
+        ("lognormal, 150 ms", |a, b| {
+            150.0 * (0.5 * normal(a, b)).exp()
+        }),
+        ("lognormal, 400 ms", |a, b| {
+            400.0 * (0.5 * normal(a, b)).exp()
+        }),
+        ("from 100 to 900 ms", |a, _| 100.0 + 800.0 * a),
+        ("from 0.5 to 1.5 s", |a, _| 500.0 + 1000.0 * a),
+        ("exponential, 100 ms", |a, _| -100.0 * a.ln()),
+    ];
+    for (name, latency) in kinds {
+        let mut limit = ConcurrencyLimit::new(FIRST);
+        let mut ends: BinaryHeap<Reverse<(Duration, Duration)>> = BinaryHeap::new();
+        let (mut mono, mut sum, mut ended) = (Duration::ZERO, 0, 0);
+        while mono < Duration::from_secs(360) {
+            while ends.len() < limit.now() {
+                let took = latency(uniform(), uniform()) / 1e3;
+                ends.push(Reverse((mono + Duration::from_secs_f64(took), mono)));
+            }
+            let in_flight = ends.len();
+            let Some(Reverse((at, since))) = ends.pop() else {
+                break;
+            };
+            mono = mono.max(at);
+            limit.ended(&status(200), since, mono, in_flight, MOST);
+            if mono > Duration::from_secs(60) {
+                sum += limit.now();
+                ended += 1;
+            }
+        }
+        let mean = sum / ended;
+        assert!(mean >= 44, "{name}: {mean} of {MOST} at once");
+    }
+}
+
+/// Of two evenly distributed numbers (Box and Muller).
+fn normal(a: f64, b: f64) -> f64 {
+    (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+#[test]
+fn a_receiver_that_queues_is_found_out_at_the_most_that_its_endpoint_may() {
+    let mut line = Line::new();
+    line.most = 4;
+    let span = Duration::from_secs(60);
+    line.run(span, 1, MS * 50, Beyond::Queues);
+    let tally = line.run(span, 1, MS * 50, Beyond::Queues);
+    assert!(tally.usual <= 2, "{tally:?}");
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 const RECENT: usize = 32;
 /// And by so many at least.
 const LEAST_SAMPLES: usize = 4;
+/// A half is judged by more: it is better only if the latency has fallen about as much.
+const HALF_SAMPLES: usize = 16;
 /// Quicker receivers are not judged: what is measured then is this machine.
 const QUICK: Duration = Duration::from_millis(10);
 /// How long a level that was found good is kept before others are tried.
@@ -49,7 +51,7 @@ impl Samples {
         self.count = 0;
     }
 
-    /// Of an even number the lower one of the two in the middle; 0 without any.
+    /// 0 without any.
     pub fn median(&self) -> Duration {
         let mut recent = self.recent;
         let known = self.count.min(RECENT);
@@ -57,8 +59,10 @@ impl Samples {
         if recent.is_empty() {
             return Duration::ZERO;
         }
-        let (_, median, _) = recent.select_nth_unstable((known - 1) / 2);
-        Duration::from_millis((*median).into())
+        let (lower, middle, _) = recent.select_nth_unstable(known / 2);
+        let below = lower.iter().max().filter(|_| known.is_multiple_of(2));
+        let sum = u64::from(*middle) + u64::from(*below.unwrap_or(middle));
+        Duration::from_millis(sum / 2)
     }
 }
 
@@ -137,7 +141,11 @@ impl Knee {
             self.halved = None;
             return Judged::Grow;
         }
-        if self.samples.count() < level.clamp(LEAST_SAMPLES, RECENT) {
+        let least = match self.halved {
+            Some(_) => HALF_SAMPLES,
+            None => LEAST_SAMPLES,
+        };
+        if self.samples.count() < level.clamp(least, RECENT) {
             return Judged::Stay;
         }
         let here = Measured { level, median };
@@ -160,7 +168,8 @@ impl Knee {
         match self.good {
             Some(good) if level * 2 < good.level * 3 && level >= good.level => Judged::Grow,
             Some(good) if level > good.level && !pays(good, here) => {
-                self.hold(mono, median);
+                // If it queues, less may do as well.
+                self.holds_until = Some(mono);
                 self.is_upwards = false;
                 Judged::To(good.level)
             }
@@ -168,6 +177,16 @@ impl Knee {
                 self.good = Some(here);
                 Judged::Grow
             }
+        }
+    }
+
+    /// It cannot grow, as the endpoint may have no more: then only less is tried.
+    pub fn capped(&mut self, level: usize, mono: Duration) {
+        let median = self.samples.median();
+        if self.samples.count() > 0 && median >= QUICK {
+            self.good = Some(Measured { level, median });
+            self.hold(mono, median);
+            self.is_upwards = false;
         }
     }
 
