@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::connection::{Http1, Http2, Limit, UNSETTLED};
+use super::connection::{Http1, Http2, Limit, Running, UNSETTLED};
 use super::error::TransportError;
 use super::fault::{self, Fault, Stage};
 use super::notes::Notes;
@@ -108,12 +108,11 @@ impl Connector {
         match tokio::time::timeout(self.0.connect_timeout, connecting).await {
             Ok(made) => made,
             Err(_) => {
-                let doing = notes.phase().doing(&self.name(place, notes));
-                let within = self.0.connect_timeout;
-                let detail = format!("no connection within {within:?} ({doing})");
+                let name = self.name(place, notes);
+                let fault = self.0.timed_out(&name, notes);
                 Err(Fault {
                     address: self.dialled(place, notes),
-                    ..Fault::new(ErrorKind::Timeout, &detail)
+                    ..fault
                 })
             }
         }
@@ -138,6 +137,12 @@ impl Connector {
 }
 
 impl Inner {
+    fn timed_out(&self, target: &str, notes: &Notes) -> Fault {
+        let (within, doing) = (self.connect_timeout, notes.phase().doing(target));
+        let detail = format!("no connection within {within:?} ({doing})");
+        Fault::new(ErrorKind::Timeout, &detail)
+    }
+
     async fn connect(&self, place: &Place, notes: &Arc<Notes>) -> Result<Connection, Fault> {
         let target = &place.target;
         let name = match place.is_https {
@@ -182,6 +187,8 @@ impl Inner {
         let mut dialler = HttpConnector::new_with_resolver(resolver);
         dialler.enforce_http(false);
         dialler.set_nodelay(true);
+        // Divided over the addresses of a name, so that the last one is tried too.
+        dialler.set_connect_timeout(Some(self.connect_timeout));
         dialler.set_keepalive(Some(KEEPALIVE));
         dialler.set_keepalive_interval(Some(KEEPALIVE));
         dialler.set_keepalive_retries(Some(KEEPALIVE_PROBES));
@@ -195,7 +202,14 @@ impl Inner {
                 let address = ip.map(|ip| SocketAddr::new(ip, target.port));
                 let address = address.filter(|_| self.proxy.is_none());
                 let shown = shown(address, target);
-                return Err(fault::read(&error, Stage::Connect, &shown, address));
+                let fault = fault::read(&error, Stage::Connect, &shown, address);
+                return Err(match fault.kind {
+                    ErrorKind::Timeout => Fault {
+                        address,
+                        ..self.timed_out(&shown, notes)
+                    },
+                    _ => fault,
+                });
             }
         };
         let address = stream.peer_addr().ok();
@@ -212,8 +226,9 @@ impl Inner {
         let target = &place.target;
         let (mut stream, address) = self.dial(proxy, None, target, notes).await?;
         if proxy.scheme_str() == Some("https") {
-            let host = proxy.host().unwrap_or_default().to_owned();
-            let name = ServerName::try_from(host);
+            let host = proxy.host().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let name = ServerName::try_from(host.to_owned());
             let name = name.map_err(|_| {
                 Fault::new(ErrorKind::Local, "the name of the proxy is no name of DNS")
             })?;
@@ -305,7 +320,11 @@ async fn http2(
     target: &Target,
 ) -> Result<Connection, Fault> {
     let limit = Arc::new(Limit::default());
-    let shaking = http2::Builder::new(Tasks(limit.clone()))
+    let tasks = Tasks {
+        limit: limit.clone(),
+        running: Running::default(),
+    };
+    let shaking = http2::Builder::new(tasks.clone())
         .max_header_list_size(HTTP2_HEADER_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
@@ -313,15 +332,15 @@ async fn http2(
         .initial_max_send_streams(UNSETTLED)
         .handshake(stream)
         .await;
-    let (sender, mut running) = shaking
+    let (sender, mut dispatching) = shaking
         .map_err(|error| fault::read(&error, Stage::Exchange, &shown(address, target), address))?;
-    let connection = Http2::new(sender, address, limit.clone());
+    let connection = Http2::new(sender, address, limit.clone(), tasks.running);
     tokio::spawn(async move {
         // The requests under way hear of a fault.
         let _ = poll_fn(|poller| {
-            let ended = Pin::new(&mut running).poll(poller);
+            let ended = Pin::new(&mut dispatching).poll(poller);
             limit.read_by(poller.waker());
-            limit.set(running.current_max_send_streams());
+            limit.set(dispatching.current_max_send_streams());
             ended
         })
         .await;
@@ -333,16 +352,20 @@ async fn http2(
 /// Runs the tasks of a connection of HTTP/2. What its peer allows arrives in one of them, and only
 /// another one can read it.
 #[derive(Clone)]
-struct Tasks(Arc<Limit>);
+struct Tasks {
+    limit: Arc<Limit>,
+    running: Running,
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let limit = self.0.clone();
+        let limit = self.limit.clone();
         let mut task = Box::pin(task);
-        tokio::spawn(poll_fn(move |poller| {
+        let running = tokio::spawn(poll_fn(move |poller| {
             let ended = task.as_mut().poll(poller);
             limit.has_moved();
             ended
         }));
+        self.running.add(running.abort_handle());
     }
 }

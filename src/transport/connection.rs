@@ -6,19 +6,22 @@
 //! connection on which requests wait and nothing was answered for [`QUIET`] gets no more of them
 //! until something is: its peer may have stopped. What is under way on it goes on.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Stands for the number of streams before the peer's SETTINGS came (RFC 9113, 5.1.2). Until then
@@ -29,8 +32,59 @@ pub(super) const MAX_STREAMS: usize = 256;
 /// A connection on which requests wait is passed over when nothing was answered for so long.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
 
+/// How long a connection that is given up has to end in good order.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// A request as both versions take it.
-pub(super) type Outbound = Request<Full<Bytes>>;
+pub(super) type Outbound = Request<Outgoing>;
+
+/// The body of a request, which can tell whether all of it was taken.
+pub(super) struct Outgoing {
+    body: Full<Bytes>,
+    taken: Option<Arc<AtomicBool>>,
+}
+
+impl Outgoing {
+    pub(super) fn new(body: Bytes) -> Outgoing {
+        Outgoing {
+            body: Full::new(body),
+            taken: None,
+        }
+    }
+
+    /// Whether it was taken to its end, for as long as the answer is asked.
+    fn watch(&mut self) -> Arc<AtomicBool> {
+        self.taken.get_or_insert_default().clone()
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        poller: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(poller)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(taken) = &self.taken {
+            taken.store(true, Relaxed);
+        }
+    }
+}
 
 /// Why a request got no answer.
 #[derive(Debug)]
@@ -51,16 +105,13 @@ impl From<TrySendError<Outbound>> for SendFault {
 
 /// A connection of HTTP/1.1.
 pub(super) struct Http1 {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Outgoing>,
     pub(super) address: Option<SocketAddr>,
     pub(super) opened: Instant,
 }
 
 impl Http1 {
-    pub(super) fn new(
-        sender: http1::SendRequest<Full<Bytes>>,
-        address: Option<SocketAddr>,
-    ) -> Self {
+    pub(super) fn new(sender: http1::SendRequest<Outgoing>, address: Option<SocketAddr>) -> Self {
         Http1 {
             sender,
             address,
@@ -88,12 +139,41 @@ impl Http1 {
 
 /// A connection of HTTP/2.
 pub(super) struct Http2 {
-    sender: http2::SendRequest<Full<Bytes>>,
+    sender: http2::SendRequest<Outgoing>,
     pub(super) address: Option<SocketAddr>,
     opened: Instant,
     limit: Arc<Limit>,
     is_trusted: AtomicBool,
     traffic: Mutex<Traffic>,
+    running: Running,
+}
+
+/// The tasks of a connection of HTTP/2. A peer that answers without ever taking the body keeps one
+/// of them, and with it the connection, for as long as it likes.
+#[derive(Clone, Default)]
+pub(super) struct Running(Arc<Mutex<Vec<AbortHandle>>>);
+
+impl Running {
+    pub(super) fn add(&self, task: AbortHandle) {
+        let mut tasks = lock(&self.0);
+        if tasks.len() >= MAX_STREAMS {
+            tasks.retain(|task| !task.is_finished());
+        }
+        tasks.push(task);
+    }
+}
+
+impl Drop for Http2 {
+    /// No attempt uses it any more: it says goodbye, and is closed.
+    fn drop(&mut self) {
+        let tasks = std::mem::take(&mut *lock(&self.running.0));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(GOODBYE).await;
+                tasks.iter().for_each(AbortHandle::abort);
+            });
+        }
+    }
 }
 
 /// How many requests the peer takes at once, as the connection's tasks tell it.
@@ -160,9 +240,10 @@ impl Limit {
 
 impl Http2 {
     pub(super) fn new(
-        sender: http2::SendRequest<Full<Bytes>>,
+        sender: http2::SendRequest<Outgoing>,
         address: Option<SocketAddr>,
         limit: Arc<Limit>,
+        running: Running,
     ) -> Self {
         let now = Instant::now();
         Http2 {
@@ -175,6 +256,7 @@ impl Http2 {
                 under_way: 0,
                 since: now,
             }),
+            running,
         }
     }
 
@@ -233,12 +315,17 @@ impl Http2 {
         self.is_trusted.store(false, Relaxed);
     }
 
-    pub(super) async fn send(&self, request: Outbound) -> Result<Response<Incoming>, SendFault> {
+    /// With the answer comes whether the request's body was taken to its end, to be asked later.
+    pub(super) async fn send(
+        &self,
+        mut request: Outbound,
+    ) -> Result<(Response<Incoming>, Arc<AtomicBool>), SendFault> {
+        let taken = request.body_mut().watch();
         // Clones share the connection.
         let mut sender = self.sender.clone();
         let answer = sender.try_send_request(request).await?;
         self.traffic().since = Instant::now();
-        Ok(answer)
+        Ok((answer, taken))
     }
 
     fn traffic(&self) -> MutexGuard<'_, Traffic> {

@@ -109,6 +109,8 @@ pub(super) struct Lease {
     pool: Pool,
     host: Arc<Host>,
     kind: Kind,
+    /// Whether the body of a request on a shared connection was taken to its end.
+    taken: Option<Arc<AtomicBool>>,
 }
 
 enum Kind {
@@ -206,8 +208,12 @@ impl Pool {
             changed.as_mut().enable();
             match self.step(host, &mut seen)? {
                 Step::Use(lease) => return Ok(lease),
-                // It is seldom, and its state is large.
-                Step::Dial(dial) => return Box::pin(self.dial(host, dial)).await,
+                Step::Dial(dial) => {
+                    // What is told meanwhile is for those who wait.
+                    changed.set(host.changed.notified());
+                    // It is seldom, and its state is large.
+                    return Box::pin(self.dial(host, dial)).await;
+                }
                 Step::Wait(_waiting) => {
                     // What makes a connection quiet is told by nobody.
                     let _ = tokio::time::timeout(QUIET, changed).await;
@@ -220,11 +226,6 @@ impl Pool {
         let now = Instant::now();
         let mut connections = lock(&host.connections);
         let since = *seen.get_or_insert(connections.failures);
-        if since != connections.failures
-            && let Some(fault) = &connections.fault
-        {
-            return Err(fault.clone());
-        }
         let max_age = self.0.limits.connection_max_age;
         let before = connections.count();
         let found = connections.take(now, max_age);
@@ -235,7 +236,15 @@ impl Pool {
                 pool: self.clone(),
                 host: host.clone(),
                 kind,
+                taken: None,
             }));
+        }
+        // With another connection it is no fault of the host that one more failed.
+        if since != connections.failures
+            && connections.shared.is_empty()
+            && let Some(fault) = &connections.fault
+        {
+            return Err(fault.clone());
         }
         if connections.may_dial(now) {
             connections.dials += 1;
@@ -279,6 +288,7 @@ impl Pool {
             pool: self.clone(),
             host: host.clone(),
             kind,
+            taken: None,
         })
     }
 
@@ -293,6 +303,20 @@ impl Pool {
         lock(&host.connections)
             .idle
             .push(Idle { connection, since });
+    }
+
+    /// Closes a shared connection on which nothing is under way if more than may be are kept.
+    fn close_beyond(&self, host: &Host, connection: &Arc<Http2>) {
+        let is_over = self.0.kept.load(Relaxed) > self.0.most_kept;
+        if !is_over || connection.idle_for(Instant::now()).is_none() {
+            return;
+        }
+        let mut connections = lock(&host.connections);
+        let before = connections.shared.len();
+        let others = |kept: &Arc<Http2>| !Arc::ptr_eq(kept, connection);
+        connections.shared.retain(others);
+        let gone = before - connections.shared.len();
+        self.0.kept.fetch_sub(gone, Relaxed);
     }
 
     /// Starts the task that closes what was idle for too long and forgets hosts, unless it runs.
@@ -382,8 +406,9 @@ impl Connections {
             Speaks::Http2 => {
                 let promising = self.shared.iter().filter(|shared| shared.is_promising(now));
                 let coming = self.dials + promising.count();
-                let streams = self.streams.unwrap_or(USUAL_STREAMS).max(1);
-                self.waiting >= coming.saturating_mul(streams)
+                // Of each of these the first request is that of who makes it.
+                let places = self.streams.unwrap_or(USUAL_STREAMS).saturating_sub(1);
+                self.waiting >= coming.saturating_mul(places)
             }
         }
     }
@@ -425,7 +450,11 @@ impl Lease {
         match &mut self.kind {
             Kind::Own(Some(connection)) => connection.send(request).await,
             Kind::Own(None) => std::future::pending().await,
-            Kind::Stream(connection) => connection.send(request).await,
+            Kind::Stream(connection) => {
+                let (answer, taken) = connection.send(request).await?;
+                self.taken = Some(taken);
+                Ok(answer)
+            }
         }
     }
 
@@ -460,7 +489,16 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Kind::Stream(connection) = &self.kind {
+            // What its peer has not taken takes up room on the connection.
+            if self
+                .taken
+                .as_ref()
+                .is_some_and(|taken| !taken.load(Relaxed))
+            {
+                connection.distrust();
+            }
             connection.leave();
+            self.pool.close_beyond(&self.host, connection);
             self.host.changed.notify_one();
         }
     }

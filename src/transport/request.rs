@@ -7,9 +7,9 @@ use http::header::{
     ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
 use http::{Method, Request, Uri};
-use http_body_util::Full;
 use url::{Position, Url};
 
+use super::connection::{self, Outbound};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::{EventId, EventType};
 use crate::domain::signature;
@@ -50,8 +50,8 @@ pub(super) fn build(
     at: Timestamp,
     form: Form,
     user_agent: &HeaderValue,
-) -> Option<Request<Full<Bytes>>> {
-    let mut request = Request::new(Full::new(outgoing.body.clone()));
+) -> Option<Outbound> {
+    let mut request = Request::new(connection::Outgoing::new(outgoing.body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri(&endpoint.url, form)?;
     let headers = request.headers_mut();

@@ -625,3 +625,115 @@ fn a_ca_file_that_is_no_good_is_named() {
     let error = super::super::tls::client_config(Some(missing)).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/ca.pem"));
 }
+
+#[tokio::test]
+async fn a_failed_extra_connection_fails_nobody_who_can_wait_for_one_there_is() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let taken = Arc::new(AtomicUsize::new(0));
+    // The first connection is served, and any other one is closed at once.
+    let server = Server::start(move |stream| {
+        let (acceptor, number) = (acceptor.clone(), taken.fetch_add(1, Atomic::SeqCst));
+        async move {
+            if number > 0 {
+                return;
+            }
+            let stream = acceptor.accept(stream).await.unwrap();
+            let mut settings = h2::server::Builder::new();
+            settings.max_concurrent_streams(2);
+            let shaking = settings.handshake::<_, bytes::Bytes>(stream);
+            let mut connection = shaking.await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let _ = respond.send_response(http::Response::new(()), true);
+                });
+            }
+        }
+    })
+    .await;
+    let transport = authority.transport();
+    let first = transport
+        .attempt(&https(&server, "localhost"), &event())
+        .await;
+    assert_eq!(first.error, None);
+    let attempts: Vec<_> = (0..12)
+        .map(|_| {
+            let (transport, event) = (transport.clone(), event());
+            let endpoint = https(&server, "localhost");
+            tokio::spawn(async move { transport.attempt(&endpoint, &event).await })
+        })
+        .collect();
+    let (mut good, mut failed) = (0, 0);
+    for attempt in attempts {
+        match attempt.await.unwrap().error {
+            None => good += 1,
+            Some(_) => failed += 1,
+        }
+    }
+    // Those that tried to make one themselves have failed, and no others.
+    assert!(
+        failed < server.connections() && good >= 2,
+        "{good} good, {failed} failed"
+    );
+}
+
+#[tokio::test]
+async fn shared_connections_beyond_the_bound_are_closed() {
+    let authority = Authority::new("ours");
+    let server = serving(authority.acceptor("localhost", 2100, BOTH)).await;
+    let transport = authority.transport();
+    let mut inner = Arc::into_inner(transport.0).unwrap();
+    let limits = DeliveryLimits {
+        ca_file: Some(authority.file.path().to_owned()),
+        ..limits()
+    };
+    inner.pool = super::super::pool::Pool::new(inner.connector.clone(), &limits, 0);
+    let transport = Transport(Arc::new(inner));
+    for n in 1..=3 {
+        let attempt = transport
+            .attempt(&https(&server, "localhost"), &event())
+            .await;
+        assert_eq!(attempt.error, None);
+        assert_eq!(server.connections(), n);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_without_taking_the_body_loses_its_connection() {
+    let authority = Authority::new("ours");
+    let acceptor = authority.acceptor("localhost", 2100, BOTH);
+    let (gone, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    // It answers each head, and has no room for any body (RFC 9113, 6.5.2).
+    let server = Server::start(move |stream| {
+        let (acceptor, gone) = (acceptor.clone(), gone.clone());
+        async move {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let no_room = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+            stream.write_all(&no_room).await.unwrap();
+            stream.read_exact(&mut [0; 24]).await.unwrap();
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+                stream.read_exact(&mut vec![0; length]).await.unwrap();
+                if head[3] == HEADERS {
+                    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                    let answer = frame(HEADERS, END_HEADERS | 1, id, &[0x88]);
+                    stream.write_all(&answer).await.unwrap();
+                }
+            }
+            gone.send(()).unwrap();
+        }
+    })
+    .await;
+    let transport = authority.transport();
+    let endpoint = https(&server, "localhost");
+    let begin = std::time::Instant::now();
+    while server.connections() < 2 {
+        let attempt = transport.attempt(&endpoint, &event()).await;
+        assert_eq!((attempt.status, attempt.error), (Some(200), None));
+        assert!(begin.elapsed() < Duration::from_secs(20), "it is used");
+    }
+    let end = tokio::time::timeout(Duration::from_secs(20), ends.recv());
+    assert!(end.await.is_ok(), "the connection stays open");
+}
