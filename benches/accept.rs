@@ -35,7 +35,7 @@ fn main() {
     let report = Report::new("accept", asked);
     let home = daemon::home();
     let daemon = daemon::start(home.path(), ENDPOINT);
-    let bare = server::serve(http::StatusCode::ACCEPTED, drop);
+    let bare = server::serve(server::ANY, http::StatusCode::ACCEPTED, drop);
     let mut disk = Disk::new(home.path());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

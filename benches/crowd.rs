@@ -79,7 +79,7 @@ fn main() {
         .build();
     let runtime = runtime.expect("a runtime can be made");
     let (tell, arrivals) = mpsc::channel();
-    let sink = server::serve(http::StatusCode::OK, move |body| {
+    let sink = server::serve(server::ANY, http::StatusCode::OK, move |body| {
         // The bench is over when nobody listens.
         let _ = tell.send((Instant::now(), body));
     });
@@ -174,7 +174,7 @@ async fn create(address: SocketAddr, first: u64, count: u64, to: SocketAddr) -> 
 
 /// As many requests to a server that does nothing.
 fn bare(runtime: &tokio::runtime::Runtime, count: u64) -> Duration {
-    let server = server::serve(http::StatusCode::CREATED, |_| ());
+    let server = server::serve(server::ANY, http::StatusCode::CREATED, |_| ());
     let body = |n: u64| Bytes::from(format!("{n:0>120}"));
     let posting = load::post(server, CREATE, CLIENTS, (count, Duration::MAX), body);
     runtime.block_on(posting).1

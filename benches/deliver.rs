@@ -6,6 +6,8 @@
 //! sink and daemon share the machine. Then the time from handing in to arrival at 100
 //! events a second, beside what `fdatasync` alone takes at that pace.
 
+#[path = "rig/bare.rs"]
+mod bare;
 #[path = "rig/cpu.rs"]
 mod cpu;
 #[path = "rig/daemon.rs"]
@@ -21,19 +23,17 @@ mod server;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use bare::{CLIENTS, bare_loop};
 use daemon::Daemon;
 use disk::Disk;
 use load::{Connection, EVENT};
 use report::{Asked, Report, Row};
 
-const CLIENTS: usize = 64;
 const ROUNDS: u32 = 2;
 /// Between two events when latency is measured.
 const PACE: Duration = Duration::from_millis(10);
@@ -48,7 +48,7 @@ fn main() {
     };
     let report = Report::new("deliver", asked);
     let (tell, arrivals) = mpsc::channel();
-    let sink = server::serve(http::StatusCode::OK, move |body| {
+    let sink = server::serve(server::ANY, http::StatusCode::OK, move |body| {
         // The bench is over when nobody listens.
         let _ = tell.send((Instant::now(), body));
     });
@@ -60,7 +60,7 @@ fn main() {
     let runtime = runtime.expect("a runtime can be made");
     let (mut ours, mut bare, mut cpu) = (Duration::ZERO, Duration::ZERO, 0.0);
     for _ in 0..ROUNDS {
-        bare += runtime.block_on(bare_loop(sink, events));
+        bare += runtime.block_on(bare_loop(sink, events, event));
         assert_eq!(arrivals.try_iter().count() as u64, events);
         let before = cpu::seconds(&daemon.child);
         ours += delivered(&runtime, &daemon, &arrivals, events);
@@ -136,38 +136,6 @@ fn delivered(
         last = last.max(at);
     }
     last - start
-}
-
-/// The same bodies straight to the sink.
-async fn bare_loop(sink: SocketAddr, events: u64) -> Duration {
-    // The sink is plain HTTP, but the client must have some TLS.
-    let tls = outboxd::transport::tls::client_config(None).expect("there are roots");
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .build();
-    let client = client.expect("a client can be made");
-    let next = Arc::new(AtomicU64::new(0));
-    let start = Instant::now();
-    let posting = (0..CLIENTS).map(|_| {
-        let (client, next) = (client.clone(), next.clone());
-        tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Relaxed);
-                if number >= events {
-                    break;
-                }
-                let request = client.post(format!("http://{sink}/")).body(event(number));
-                let answer = request.send().await.expect("the sink answers");
-                assert_eq!(answer.status(), 200);
-                answer.bytes().await.expect("a whole answer");
-            }
-        })
-    });
-    for posting in posting.collect::<Vec<_>>() {
-        posting.await.expect("no request failed");
-    }
-    start.elapsed()
 }
 
 /// How long each event took from before it was handed in until the sink had it.

@@ -73,7 +73,7 @@ fn main() {
         .build();
     let runtime = runtime.expect("a runtime can be made");
     // Each endpoint's first delivery is dead by that, and its others are held.
-    let gone = server::serve(http::StatusCode::GONE, drop);
+    let gone = server::serve(server::ANY, http::StatusCode::GONE, drop);
     let home = daemon::home();
     let grant = "[delivery]\nallow_networks = [\"127.0.0.0/8\"]\n";
     let daemon = daemon::start(home.path(), grant);

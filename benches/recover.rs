@@ -6,6 +6,8 @@
 
 #[path = "rig/daemon.rs"]
 mod daemon;
+#[path = "rig/fill.rs"]
+mod fill;
 #[path = "rig/load.rs"]
 mod load;
 #[path = "rig/report.rs"]
@@ -14,13 +16,8 @@ mod report;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use report::{Asked, Report, Row};
 
-/// Events of one NDJSON request.
-const BATCH: u64 = 1000;
-const BATCHES_AT_ONCE: usize = 4;
 /// Nobody listens there, and nothing is tried again before the bench is over.
 const ENDPOINT: &str = "[retry]\nfirst = \"6h\"\n\
      [[endpoint]]\nid = \"nobody\"\nurl = \"http://127.0.0.1:1/\"\n\
@@ -32,7 +29,7 @@ fn main() {
     let report = Report::new("recover", asked);
     let home = daemon::home();
     let daemon = daemon::start(home.path(), ENDPOINT);
-    fill(&daemon, events);
+    fill::fill(daemon.address, events, &line());
     drop(daemon);
     let data = home.path().join("data");
     let limit = events as f64 / read_and_checked(&data.join("log")).as_secs_f64();
@@ -63,27 +60,10 @@ fn main() {
     }
 }
 
-/// Hands in events of 1 KiB.
-fn fill(daemon: &daemon::Daemon, events: u64) {
+/// An event of 1 KiB.
+fn line() -> String {
     let filling = "x".repeat(990);
-    let line = format!("{{\"type\":\"bench.recover\",\"data\":\"{filling}\"}}\n");
-    let batch = Bytes::from(line.repeat(BATCH as usize));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
-    let limit = (events / BATCH, Duration::MAX);
-    let posting = load::post(
-        daemon.address,
-        load::Target {
-            content_type: "application/x-ndjson",
-            ..load::EVENT
-        },
-        BATCHES_AT_ONCE,
-        limit,
-        move |_| batch.clone(),
-    );
-    assert_eq!(runtime.block_on(posting).0, events / BATCH);
+    format!("{{\"type\":\"bench.recover\",\"data\":\"{filling}\"}}\n")
 }
 
 /// How long it takes to read all files of the log and sum them up.

@@ -1,11 +1,13 @@
 //! What a bench was asked for, and the table that it prints.
 
 /// `--json`: one object a line instead of a table. `--smoke`: a fraction of the work, to
-/// see that the bench runs; its figures mean little.
+/// see that the bench runs; its figures mean little. `--large`: ten times the work, where a
+/// bench has that.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     json: bool,
     pub smoke: bool,
+    pub large: bool,
 }
 
 impl Asked {
@@ -14,13 +16,15 @@ impl Asked {
         let mut asked = Asked {
             json: false,
             smoke: false,
+            large: false,
         };
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--json" => asked.json = true,
                 "--smoke" => asked.smoke = true,
+                "--large" => asked.large = true,
                 "--bench" => {}
-                other => panic!("{other}: there are --json and --smoke"),
+                other => panic!("{other}: there are --json, --smoke and --large"),
             }
         }
         asked

@@ -10,10 +10,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
+/// Some port.
+pub const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 /// Serves on a thread of its own for as long as the process lives; each body is given to
 /// `take` and answered with `status`.
-pub fn serve(status: StatusCode, take: impl Fn(Bytes) + Clone + Send + 'static) -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+pub fn serve(
+    address: SocketAddr,
+    status: StatusCode,
+    take: impl Fn(Bytes) + Clone + Send + 'static,
+) -> SocketAddr {
+    let listener = std::net::TcpListener::bind(address).expect("the port is free");
     listener.set_nonblocking(true).expect("it is a socket");
     let address = listener.local_addr().expect("it is bound");
     let runtime = tokio::runtime::Builder::new_current_thread()
