@@ -19,6 +19,8 @@ use super::failure::Failure;
 /// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
 /// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
 const PAGE_MAX: usize = 4096;
+/// Each frees a part of what no reader can see any more.
+const COLLECTIONS: usize = 64;
 /// How full the pages of a split are made: most keys grow at the end.
 const PAGE_FILL: usize = 3600;
 /// What an entry takes besides its key and value.
@@ -346,6 +348,16 @@ impl Pages {
     /// Makes the changes: all of them or, after a crash, none. Reads wait meanwhile.
     pub fn apply(&self, changes: Changes) -> Result<(), PagesError> {
         self.write(|tree| tree.apply(changes))
+    }
+
+    /// Frees what sled has replaced. Otherwise it does so in the middle of some read, by the
+    /// megabyte and under the index's lock.
+    pub fn free_replaced(&self) {
+        if let Tree::Sled { .. } = &self.tree {
+            for _ in 0..COLLECTIONS {
+                crossbeam_epoch::pin().flush();
+            }
+        }
     }
 
     /// Hands what sled still buffers to the operating system. It may take long, and reads go on.
