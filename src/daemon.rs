@@ -1,7 +1,7 @@
 //! The daemon: opens the store, recovers it, wires the parts together, serves, drains.
 //!
-//! Everything runs on one thread's runtime but the writer, the cleaner and the index's
-//! thread: one runtime thread was measured faster than two (see ARCHITECTURE.md).
+//! One thread's runtime has the API and the dispatcher; the store and attempts have threads of
+//! their own (see "Threads" in ARCHITECTURE.md).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

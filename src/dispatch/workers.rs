@@ -6,8 +6,8 @@
 //! they were opened; an endpoint whose thread has much more to do than another goes over to that
 //! one meanwhile. What is started in one turn of the dispatcher is handed over at once.
 //!
-//! A hand-over costs about as much as a request over plain HTTP. With less than [`CORES`] such
-//! attempts stay on the dispatcher's thread.
+//! A hand-over costs about as much as a small request over plain HTTP. With less than [`CORES`]
+//! such attempts stay on the dispatcher's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const SPILL: usize = 16;
 const MOST_THREADS: usize = 4;
 /// With so many cores attempts without TLS are handed over too.
 const CORES: usize = 3;
+/// And with any number those of a body of so many bytes, which takes as long to sign.
+const LARGE: usize = 16 << 10;
 
 /// Where attempts can be made.
 pub struct Transports {
@@ -112,7 +114,8 @@ impl Workers {
 
     /// Has an attempt made. On a thread of its own it begins when it is handed over.
     pub fn attempt(&mut self, no: EndpointNo, start: Start) {
-        let stays = self.keeps_plain && start.endpoint.url.scheme() != "https";
+        let is_small = !matches!(&start.body, Body::Kept(content) if content.body.len() >= LARGE);
+        let stays = self.keeps_plain && is_small && start.endpoint.url.scheme() != "https";
         let worker = match stays {
             true => None,
             false => chosen(&mut self.threads, no),
