@@ -18,26 +18,20 @@ use std::time::Duration;
 
 use http::Response;
 use hyper::body::Incoming;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::Url;
 
 use super::connect::{Connection, Connector};
 use super::connection::{Http1, Http2, Outbound, QUIET, SendFault, lock};
 use super::fault::Fault;
-use super::notes::Notes;
+use super::host::{Dial, Host, Idle, Kind, Speaks, Waiting};
 use super::place::{Manner, Place, origin};
 use crate::config::DeliveryLimits;
 
-/// How long an idle connection is kept. Below the 60 s after which many proxies and load
-/// balancers drop theirs, so that we close first and do not send into a closing one.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
 /// How often connections that are idle for too long are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the end of an exchange is waited for before its connection is kept.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Requests that a connection of HTTP/2 is thought to take before one has said.
-const USUAL_STREAMS: usize = 100;
 /// Hosts that asked for HTTP/1.1 and are remembered; one more, and all are forgotten.
 const MAX_HTTP1_HOSTS: usize = 4096;
 
@@ -57,46 +51,6 @@ struct Shared {
     is_sweeping: AtomicBool,
 }
 
-/// What is known of a place, and its connections.
-pub(super) struct Host {
-    pub(super) place: Place,
-    connections: Mutex<Connections>,
-    /// A connection may be had, or one was tried in vain.
-    changed: Arc<Notify>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Speaks {
-    #[default]
-    Unknown,
-    Http1,
-    Http2,
-}
-
-#[derive(Default)]
-struct Connections {
-    speaks: Speaks,
-    /// Of HTTP/1.1, the last used last.
-    idle: Vec<Idle>,
-    shared: Vec<Arc<Http2>>,
-    /// Attempts that wait for a connection which another one makes.
-    waiting: usize,
-    /// Connections being made.
-    dials: usize,
-    /// Of the last one that was begun.
-    notes: Arc<Notes>,
-    /// How many failed, and how the last one did.
-    failures: u64,
-    fault: Option<Fault>,
-    /// Requests that a connection of HTTP/2 takes, as the last one said.
-    streams: Option<usize>,
-}
-
-struct Idle {
-    connection: Http1,
-    since: Instant,
-}
-
 /// What an attempt that has no connection does next.
 enum Step {
     Use(Lease),
@@ -111,12 +65,6 @@ pub(super) struct Lease {
     kind: Kind,
     /// Whether the body of a request on a shared connection was taken to its end.
     taken: Option<Arc<AtomicBool>>,
-}
-
-enum Kind {
-    /// `None` once it was given back.
-    Own(Option<Http1>),
-    Stream(Arc<Http2>),
 }
 
 impl Pool {
@@ -153,17 +101,7 @@ impl Pool {
         if let Some(host) = known.clone().find(|host| host.place.manner() == manner) {
             return Ok(host.clone());
         }
-        let host = Arc::new(Host {
-            place: Place::new(url, manner, &self.0.limits)?,
-            connections: Mutex::new(Connections {
-                speaks: match is_https && !manner.http1 {
-                    true => Speaks::Unknown,
-                    false => Speaks::Http1,
-                },
-                ..Connections::default()
-            }),
-            changed: Arc::default(),
-        });
+        let host = Arc::new(Host::new(Place::new(url, manner, &self.0.limits)?));
         hosts.entry(origin.into()).or_default().push(host.clone());
         drop(hosts);
         self.sweep_from_now_on();
@@ -361,75 +299,6 @@ impl Pool {
     }
 }
 
-impl Host {
-    /// Of the connection that was last begun.
-    pub(super) fn notes(&self) -> Arc<Notes> {
-        let connections = lock(&self.connections);
-        match connections.dials {
-            0 => Arc::default(),
-            _ => connections.notes.clone(),
-        }
-    }
-}
-
-impl Connections {
-    /// Those that are kept.
-    fn count(&self) -> usize {
-        self.idle.len() + self.shared.len()
-    }
-
-    /// A connection that takes a request now.
-    fn take(&mut self, now: Instant, max_age: Duration) -> Option<Kind> {
-        while let Some(idle) = self.idle.pop() {
-            if idle.is_of_use(now, max_age) {
-                return Some(Kind::Own(Some(idle.connection)));
-            }
-        }
-        self.shared.retain(|shared| shared.is_of_use(now, max_age));
-        if let Some(streams) = self
-            .shared
-            .iter()
-            .filter_map(|shared| shared.streams())
-            .next_back()
-        {
-            self.streams = Some(streams);
-        }
-        let found = self.shared.iter().find(|shared| shared.enter(now))?;
-        Some(Kind::Stream(found.clone()))
-    }
-
-    /// Whether one more connection is wanted for one more attempt, beside those being made.
-    fn may_dial(&self, now: Instant) -> bool {
-        match self.speaks {
-            Speaks::Http1 => true,
-            Speaks::Unknown => self.dials == 0,
-            Speaks::Http2 => {
-                let promising = self.shared.iter().filter(|shared| shared.is_promising(now));
-                let coming = self.dials + promising.count();
-                // Of each of these the first request is that of who makes it.
-                let places = self.streams.unwrap_or(USUAL_STREAMS).saturating_sub(1);
-                self.waiting >= coming.saturating_mul(places)
-            }
-        }
-    }
-
-    fn sweep(&mut self, now: Instant, max_age: Duration) {
-        self.idle.retain(|idle| idle.is_of_use(now, max_age));
-        self.shared.retain(|shared| {
-            let idle = shared.idle_for(now);
-            shared.is_of_use(now, max_age) && idle.is_none_or(|idle| idle < IDLE_TIMEOUT)
-        });
-    }
-}
-
-impl Idle {
-    fn is_of_use(&self, now: Instant, max_age: Duration) -> bool {
-        self.connection.is_ready()
-            && now.saturating_duration_since(self.since) < IDLE_TIMEOUT
-            && now.saturating_duration_since(self.connection.opened) < max_age
-    }
-}
-
 impl Lease {
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.kind, Kind::Stream(_))
@@ -501,28 +370,5 @@ impl Drop for Lease {
             self.pool.close_beyond(&self.host, connection);
             self.host.changed.notify_one();
         }
-    }
-}
-
-/// A connection is being made.
-struct Dial {
-    host: Arc<Host>,
-    notes: Arc<Notes>,
-}
-
-impl Drop for Dial {
-    /// Whether it came about or not, and also when its attempt is dropped.
-    fn drop(&mut self) {
-        lock(&self.host.connections).dials -= 1;
-        self.host.changed.notify_waiters();
-    }
-}
-
-/// An attempt waits.
-struct Waiting(Arc<Host>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        lock(&self.0.connections).waiting -= 1;
     }
 }
