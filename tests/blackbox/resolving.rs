@@ -1,6 +1,8 @@
 //! Names whose DNS servers hang. In namespaces of its own, where the name server is the test.
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use crate::harness::namespaces::is_inside;
 use crate::harness::{Home, Receiver, endpoint, wait_for};
@@ -86,4 +88,54 @@ fn fresh_names_that_hang_do_not_stop_the_look_ups_of_others() {
         let delivery = daemon.delivery(&hanging, &format!("hangs{n}"));
         assert_eq!(delivery["attempt_count"], 0, "{delivery}");
     }
+}
+
+const THE_OTHER: &str = "resolving::an_address_that_does_not_answer_leaves_time_for_the_next_one";
+const TWO_ADDRESSES: &str = "ip link set lo up && mount --bind \"$OUTBOXD_TEST_HOSTS\" /etc/hosts";
+
+#[test]
+fn an_address_that_does_not_answer_leaves_time_for_the_next_one() {
+    let home = Home::new();
+    let hosts = home.path("hosts");
+    std::fs::write(&hosts, "127.0.0.1 two.test\n127.0.0.2 two.test\n").unwrap();
+    let env = [("OUTBOXD_TEST_HOSTS", hosts.to_str().unwrap())];
+    if !is_inside(THE_OTHER, TWO_ADDRESSES, &env) {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    // The first one has no room for a connection: the kernel drops what asks for one.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let silent = silent.listen(0).unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut filling = Vec::new();
+    let patience = Duration::from_millis(500);
+    while let Ok(stream) = TcpStream::connect_timeout(&silent.local_addr().unwrap(), patience) {
+        filling.push(stream);
+    }
+    let listener = TcpListener::bind(("127.0.0.2", port)).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut text = Vec::new();
+            let mut some = [0; 4096];
+            // The body is JSON, and ends with a brace.
+            while !text.ends_with(b"}") {
+                match stream.read(&mut some) {
+                    Ok(read) if read > 0 => text.extend_from_slice(&some[..read]),
+                    _ => break,
+                }
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let config = "[delivery]\nconnect_timeout = \"2s\"\nallow_networks = [\"127.0.0.0/8\"]\n";
+    let config = config.to_owned() + &endpoint("one", &format!("http://two.test:{port}/"), "");
+    let daemon = home.start(&config);
+    let event = daemon.send("a", "1");
+    let delivery = daemon.wait_status(&event, "one", "delivered");
+    assert_eq!(delivery["attempt_count"], 1, "{delivery}");
 }
