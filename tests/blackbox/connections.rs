@@ -79,9 +79,10 @@ impl Peer {
         }
     }
 
+    /// With one thread, so that the endpoints share connections.
     fn config(&self, more: &str) -> String {
         format!(
-            "[delivery]\nca_file = {:?}\nallow_networks = [\"127.0.0.0/8\"]\n{more}\n\
+            "[delivery]\nthreads = 1\nca_file = {:?}\nallow_networks = [\"127.0.0.0/8\"]\n{more}\n\
              [retry]\nfirst = \"200ms\"\nmax = \"1s\"\n",
             self.authority.path()
         )
