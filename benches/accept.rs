@@ -13,6 +13,8 @@ mod disk;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/server.rs"]
 mod server;
 
@@ -37,10 +39,7 @@ fn main() {
     let daemon = daemon::start(home.path(), ENDPOINT);
     let bare = server::serve(server::ANY, http::StatusCode::ACCEPTED, drop);
     let mut disk = Disk::new(home.path());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     let body = event();
     let rate = |address: SocketAddr, clients: usize| {
         let body = body.clone();

@@ -9,6 +9,8 @@ mod fill;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/server.rs"]
 mod server;
 

@@ -15,6 +15,8 @@ mod load;
 mod pipeline;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/server.rs"]
 mod server;
 use std::path::Path;

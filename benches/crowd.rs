@@ -14,6 +14,8 @@ mod daemon;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/server.rs"]
 mod server;
 
@@ -74,10 +76,7 @@ fn main() {
         }
     };
     let report = Report::new("crowd", asked);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     let (tell, arrivals) = mpsc::channel();
     let sink = server::serve(server::ANY, http::StatusCode::OK, move |body| {
         // The bench is over when nobody listens.
@@ -256,10 +255,7 @@ fn silence() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.set_nonblocking(true).expect("it is a socket");
     let address = listener.local_addr().expect("it is bound");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     std::thread::spawn(move || {
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener).expect("it is a socket");

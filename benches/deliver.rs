@@ -18,6 +18,8 @@ mod disk;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/server.rs"]
 mod server;
 
@@ -54,10 +56,7 @@ fn main() {
     });
     let home = daemon::home();
     let daemon = daemon::start(home.path(), &endpoint(sink));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     let (mut ours, mut bare, mut cpu) = (Duration::ZERO, Duration::ZERO, 0.0);
     for _ in 0..ROUNDS {
         bare += runtime.block_on(bare_loop(sink, events, event));

@@ -13,6 +13,8 @@ mod daemon;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/tls.rs"]
 mod tls;
 
@@ -151,19 +153,12 @@ fn event(number: u64) -> Bytes {
     Bytes::from(format!("{head}{filling}\"}}}}"))
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime can be made")
-}
-
 /// From the first event handed in until all have arrived.
 fn delivered(daemon: &Daemon, arrivals: &mpsc::Receiver<Bytes>, events: u64) -> Duration {
     let start = Instant::now();
     let limit = (events, Duration::MAX);
     let posting = load::post(daemon.address, EVENT, CLIENTS, limit, event);
-    assert_eq!(runtime().block_on(posting).0, events);
+    assert_eq!(runtime::current_thread().block_on(posting).0, events);
     for _ in 0..events {
         arrivals.recv_timeout(ARRIVAL_DEADLINE).expect("it arrives");
     }
@@ -173,7 +168,7 @@ fn delivered(daemon: &Daemon, arrivals: &mpsc::Receiver<Bytes>, events: u64) -> 
 /// How long events waited for their 202, handed in one at a time, while others were at this rate.
 fn waits(daemon: &Daemon, rate: f64, span: Duration) -> Vec<Duration> {
     let address = daemon.address;
-    runtime().block_on(async {
+    runtime::current_thread().block_on(async {
         let between = Duration::from_secs_f64(f64::from(LOADERS) / rate);
         let end = Instant::now() + span;
         for n in 0..LOADERS {

@@ -11,6 +11,8 @@ mod daemon;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 #[path = "rig/server.rs"]
 mod server;
 
@@ -68,10 +70,7 @@ fn main() {
         }
     };
     let report = Report::new("reads", asked);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     // Each endpoint's first delivery is dead by that, and its others are held.
     let gone = server::serve(server::ANY, http::StatusCode::GONE, drop);
     let home = daemon::home();

@@ -12,6 +12,8 @@ mod fill;
 mod load;
 #[path = "rig/report.rs"]
 mod report;
+#[path = "rig/runtime.rs"]
+mod runtime;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::load::{EVENT, Target, post};
+use super::runtime;
 
 /// Events of one NDJSON request.
 const BATCH: u64 = 1000;
@@ -14,10 +15,7 @@ const BATCHES_AT_ONCE: usize = 4;
 /// Hands in `events` copies of a line, a thousand with each request.
 pub fn fill(address: SocketAddr, events: u64, line: &str) {
     let batch = Bytes::from(line.repeat(usize::try_from(BATCH).unwrap_or_default()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     let limit = (events / BATCH, Duration::MAX);
     let target = Target {
         content_type: "application/x-ndjson",

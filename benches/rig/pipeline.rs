@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::bare::{CLIENTS, bare_loop};
 use super::daemon::Daemon;
 use super::load::{self, EVENT};
+use super::runtime;
 use super::server;
 
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(120);
@@ -45,7 +46,7 @@ impl Sink {
         let limit = (events, Duration::MAX);
         let clients = CLIENTS.min(usize::try_from(events).unwrap_or(CLIENTS));
         let posting = load::post(daemon.address, EVENT, clients, limit, move |_| body.clone());
-        assert_eq!(runtime().block_on(posting).0, events);
+        assert_eq!(runtime::current_thread().block_on(posting).0, events);
         self.wait(events * endpoints);
         start.elapsed()
     }
@@ -53,7 +54,8 @@ impl Sink {
     /// Posts bodies of that size straight to the sink.
     pub fn bare(&self, count: u64, size: usize) -> Duration {
         let body = event(size);
-        let took = runtime().block_on(bare_loop(self.address, count, move |_| body.clone()));
+        let took = runtime::current_thread()
+            .block_on(bare_loop(self.address, count, move |_| body.clone()));
         self.wait(count);
         took
     }
@@ -71,11 +73,4 @@ pub fn event(size: usize) -> Bytes {
     let head = r#"{"type":"bench","data":{"x":""#;
     let filling = "x".repeat(size.saturating_sub(head.len() + 3));
     Bytes::from(format!("{head}{filling}\"}}}}"))
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime can be made")
 }

@@ -10,6 +10,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
+use super::runtime;
+
 /// Some port.
 pub const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -23,10 +25,7 @@ pub fn serve(
     let listener = std::net::TcpListener::bind(address).expect("the port is free");
     listener.set_nonblocking(true).expect("it is a socket");
     let address = listener.local_addr().expect("it is bound");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime can be made");
+    let runtime = runtime::current_thread();
     std::thread::spawn(move || runtime.block_on(accept(listener, status, take)));
     address
 }

@@ -18,6 +18,8 @@ use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::runtime;
+
 /// What becomes of a connection after its first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
@@ -42,17 +44,10 @@ impl Server {
         listener.set_nonblocking(true).expect("it is a socket");
         let address = listener.local_addr().expect("it is bound");
         std::thread::spawn(move || {
-            runtime().block_on(accept(listener, acceptor, after, take));
+            runtime::current_thread().block_on(accept(listener, acceptor, after, take));
         });
         Server { address, authority }
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.expect("a runtime can be made")
 }
 
 fn acceptor(after: After) -> (TlsAcceptor, tempfile::NamedTempFile) {
@@ -134,7 +129,7 @@ pub fn bare(
     let (next, body) = (Arc::new(AtomicU64::new(0)), Arc::new(body));
     let posting = move || {
         let (start, cpu) = (Instant::now(), cpu_time());
-        runtime().block_on(async {
+        runtime::current_thread().block_on(async {
             let posting = (0..concurrency).map(|_| {
                 let (connector, next, body) = (connector.clone(), next.clone(), body.clone());
                 tokio::spawn(async move {
