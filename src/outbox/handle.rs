@@ -16,9 +16,10 @@ use crate::outbox::log::LogReader;
 use crate::outbox::request::{Outcome, Request};
 use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused};
 
-/// The store has failed and the process must end; recovery decides what is true.
+/// Why the process must end: the store failed, or a thread without which nothing goes on. The next
+/// start recovers what is true.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store failed: {0}")]
+#[error("{0}")]
 pub struct StoreFailure(pub String);
 
 /// What the writer thread and the handles share.
@@ -197,7 +198,7 @@ impl Outbox {
         self.shared.index_failed(reason);
     }
 
-    /// A thread is gone without which nothing goes on: the process ends.
+    /// Ends the process, since a thread without which nothing goes on has ended.
     pub fn fail(&self, reason: &str) {
         self.shared.fail(StoreFailure(reason.to_owned()));
     }

@@ -129,7 +129,10 @@ impl Writer {
     /// Ends the process. If the index is at fault, the next start rebuilds it.
     pub fn give_up(&self, error: &WriterError) {
         match error {
-            WriterError::Log(error) => self.committer.shared.fail(StoreFailure(error.to_string())),
+            WriterError::Log(error) => {
+                let failure = format!("the store failed: {error}");
+                self.committer.shared.fail(StoreFailure(failure));
+            }
             _ => self.committer.shared.index_failed(&error.to_string()),
         }
     }

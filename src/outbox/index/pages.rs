@@ -19,7 +19,7 @@ use super::failure::Failure;
 /// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
 /// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
 const PAGE_MAX: usize = 4096;
-/// Each frees a part of what no reader can see any more.
+/// Each frees some of the nodes that no reader can reach.
 const COLLECTIONS: usize = 64;
 /// How full the pages of a split are made: most keys grow at the end.
 const PAGE_FILL: usize = 3600;
@@ -350,8 +350,8 @@ impl Pages {
         self.write(|tree| tree.apply(changes))
     }
 
-    /// Frees what sled has replaced. Otherwise it does so in the middle of some read, by the
-    /// megabyte and under the index's lock.
+    /// Frees nodes that sled has replaced. Otherwise sled frees them, up to half a megabyte each, in
+    /// the middle of a read that holds the index's lock.
     pub fn free_replaced(&self) {
         if let Tree::Sled { .. } = &self.tree {
             for _ in 0..COLLECTIONS {
