@@ -1,13 +1,13 @@
 //! Where attempts are made: on the dispatcher's own thread, or on threads of their own.
 //!
-//! TLS takes a core for itself: a new connection costs more than all the rest of a delivery. So
-//! with several threads none of it runs where the API is answered. Each thread has a runtime and
-//! connections of its own, and each endpoint a thread, so that its connections are used where
-//! they were opened; an endpoint whose thread has much more to do than another goes over to that
-//! one meanwhile. What is started in one turn of the dispatcher is handed over at once.
+//! Opening a TLS connection costs more CPU than the rest of a delivery. With several threads none
+//! of them is the one that answers the API. Each thread has a runtime and connections of its own.
+//! Each endpoint has a thread, so that its connections are used where they were opened; while that
+//! thread has many more attempts under way than another, the endpoint's attempts go to the other.
+//! The dispatcher hands over all attempts of one turn together.
 //!
-//! A hand-over costs about as much as a small request over plain HTTP. With less than [`CORES`]
-//! such attempts stay on the dispatcher's thread.
+//! Handing over costs about as much as a small request over plain HTTP. With fewer than [`CORES`]
+//! cores such attempts stay on the dispatcher's thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::outbox::{Content, Outbox, forbid_reads_here};
 use crate::transport::{Transport, TransportError};
 
-/// An attempt goes to another thread than its endpoint's when that one has so many fewer under
-/// way.
+/// An attempt leaves its endpoint's thread for one that has so many fewer attempts under way.
 const SPILL: usize = 16;
 
-/// More threads do not pay unless somebody asks for them.
+/// The most threads that `delivery.threads = 0` stands for.
 const MOST_THREADS: usize = 4;
-/// With so many cores attempts without TLS are handed over too.
+/// From so many cores on, attempts without TLS are handed over too.
 const CORES: usize = 3;
-/// And with any number those of a body of so many bytes, which takes as long to sign.
+/// Attempts with a body of so many bytes are always handed over: signing it takes as long as the
+/// rest.
 const LARGE: usize = 16 << 10;
 
 /// Where attempts can be made.
@@ -41,8 +41,8 @@ pub struct Transports {
 }
 
 impl Transports {
-    /// For so many threads; with one, attempts are made on the dispatcher's own. 0 stands for as
-    /// many as pay with so many `cores`.
+    /// With `limits.threads` of 1 the dispatcher's own thread makes all attempts. 0 stands for one
+    /// thread for each of the `cores`, up to 4.
     pub fn new(limits: &DeliveryLimits, cores: usize) -> Result<Transports, TransportError> {
         let threads = match limits.threads {
             0 => cores.min(MOST_THREADS),
@@ -94,14 +94,14 @@ pub(super) struct Workers {
 
 pub(super) struct Worker {
     batches: mpsc::UnboundedSender<Vec<Start>>,
-    /// To be handed over.
+    /// Attempts of this turn.
     batch: Vec<Start>,
-    /// Attempts that it was given and that have not ended.
+    /// Attempts handed over that have not ended.
     under_way: Arc<AtomicUsize>,
 }
 
 impl Workers {
-    /// Starts a thread for each of the other transports. They end with the dispatcher.
+    /// Starts the threads. They end with the dispatcher.
     pub fn start(transports: Transports, outbox: &Outbox) -> std::io::Result<Workers> {
         let threads = transports.threads.into_iter().enumerate();
         let threads = threads.map(|(n, transport)| Worker::start(n, transport, outbox.clone()));
@@ -112,7 +112,7 @@ impl Workers {
         })
     }
 
-    /// Has an attempt made. On a thread of its own it begins when it is handed over.
+    /// Starts an attempt. Another thread begins it after [`hand_over`](Self::hand_over).
     pub fn attempt(&mut self, no: EndpointNo, start: Start) {
         let is_small = !matches!(&start.body, Body::Kept(content) if content.body.len() >= LARGE);
         let stays = self.keeps_plain && is_small && start.endpoint.url.scheme() != "https";
@@ -129,19 +129,19 @@ impl Workers {
         }
     }
 
-    /// Hands over what was started.
+    /// Hands over the attempts of this turn.
     pub fn hand_over(&mut self) {
         for worker in &mut self.threads {
             if !worker.batch.is_empty() {
-                // A thread that has ended has told why, and each attempt tells that it was not
-                // made.
+                // If the thread has ended, it has said why, and the guard of each attempt
+                // reports that it was not made.
                 let _ = worker.batches.send(std::mem::take(&mut worker.batch));
             }
         }
     }
 }
 
-/// The endpoint's own thread, unless another one has much less to do.
+/// The endpoint's own thread, or one that has much less to do.
 fn chosen(threads: &mut [Worker], no: EndpointNo) -> Option<&mut Worker> {
     let own = usize::try_from(no.0).unwrap_or(0) % threads.len().max(1);
     let load = |worker: &Worker| worker.under_way.load(Relaxed);
@@ -193,7 +193,7 @@ impl Worker {
     }
 }
 
-/// An attempt of a thread is over, however it ended.
+/// Counts an attempt of a thread until it ends, however it does.
 struct Leaving(Arc<AtomicUsize>);
 
 impl Drop for Leaving {

@@ -1,18 +1,17 @@
 //! The adaptive concurrency limit of an endpoint (AIMD, RFC 5681): how many attempts it may
 //! have at once, within its `max_in_flight`.
 //!
-//! As with TCP, the capacity of the receiver is unknown and has to be probed. The limit
-//! doubles until the first sign of congestion (slow start), with every round trip at a quick
-//! receiver and with every other one elsewhere, and then grows by an eighth a round trip, by one at
-//! least. A timeout, a 429 or a 503 halves it, at most once a round trip: an attempt that started
-//! before the last halving does not count. The limit at which
-//! an endpoint refused is remembered for a while and not reached again, so that a receiver with a
-//! fixed limit does not refuse all the time.
+//! As with TCP, the capacity of the receiver is unknown and has to be probed. The limit doubles until
+//! the first sign of congestion (slow start): with every round trip at a quick receiver, and with
+//! every other one elsewhere. Then it grows by an eighth a round trip, by one at least. A timeout, a
+//! 429 or a 503 halves it, at most once a round trip: an attempt that started before the last halving
+//! does not count. The limit at which an endpoint refused is remembered for a while and not reached
+//! again, so that a receiver with a fixed limit does not refuse all the time.
 //!
 //! A round trip is over when the attempts that were under way at its beginning have ended, and
 //! not when as many have succeeded: a receiver may take longer to refuse than to accept.
 //!
-//! A receiver that queues instead of refusing is not sent more than pays: see [`Knee`].
+//! For a receiver that queues instead of refusing, [`Knee`] finds the limit.
 //!
 //! The limit grows only while it is used: an endpoint that gets one event a second has not
 //! shown that it can take sixteen at once.
@@ -36,9 +35,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 pub struct ConcurrencyLimit {
     /// At least 1.
     now: usize,
-    /// What it was before it was last raised, and when that was.
+    /// What it was before it last changed, and when it did.
     before: usize,
-    raised_at: Duration,
+    changed_at: Duration,
     /// No sign of congestion yet.
     doubling: bool,
     round: Option<Round>,
@@ -65,7 +64,7 @@ impl ConcurrencyLimit {
         ConcurrencyLimit {
             now: before.clamp(1, FIRST),
             before: before.clamp(1, FIRST),
-            raised_at: Duration::ZERO,
+            changed_at: Duration::ZERO,
             doubling: true,
             round: None,
             halved_at: Duration::ZERO,
@@ -83,7 +82,7 @@ impl ConcurrencyLimit {
     pub fn restart(&mut self, mono: Duration) {
         *self = ConcurrencyLimit {
             halved_at: mono,
-            raised_at: mono,
+            changed_at: mono,
             ..ConcurrencyLimit::new(1)
         };
     }
@@ -106,7 +105,7 @@ impl ConcurrencyLimit {
         let refused = matches!(outcome.status, Some(429 | 503)) && !outcome.is_success();
         if refused || outcome.error == Some(ErrorKind::Timeout) {
             if refused && since >= self.halved_at {
-                let level = match since >= self.raised_at {
+                let level = match since >= self.changed_at {
                     true => self.now,
                     false => self.before,
                 };
@@ -118,7 +117,7 @@ impl ConcurrencyLimit {
         if outcome.status.is_some() && since >= self.halved_at {
             let took = mono.saturating_sub(since);
             self.latency.push(took);
-            if since >= self.raised_at {
+            if since >= self.changed_at {
                 self.knee.sample(took);
             }
         }
@@ -126,7 +125,7 @@ impl ConcurrencyLimit {
         // allowed, if the limit is used.
         if self.round.is_none()
             && outcome.is_success()
-            && since >= self.raised_at
+            && since >= self.changed_at
             && in_flight * 2 >= self.now
         {
             self.round = Some(Round {
@@ -189,7 +188,7 @@ impl ConcurrencyLimit {
         if wanted != self.now {
             self.before = self.now;
             self.now = wanted;
-            self.raised_at = mono;
+            self.changed_at = mono;
             self.knee.moved(wanted);
         }
     }

@@ -1,27 +1,12 @@
-//! The limit at simulated receivers, and beside what others do.
+//! The limit at simulated receivers, and beside Vegas.
 
+use super::super::tests::{status, timeout};
 use super::*;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 const MOST: usize = 64;
 const MS: Duration = Duration::from_millis(1);
-
-fn status(status: u16) -> Outcome {
-    Outcome {
-        status: Some(status),
-        error: (status != 200).then_some(ErrorKind::Status),
-        retry_after: None,
-    }
-}
-
-fn timeout() -> Outcome {
-    Outcome {
-        status: None,
-        error: Some(ErrorKind::Timeout),
-        retry_after: None,
-    }
-}
 
 /// What a receiver does beyond what it can take at once.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,32 +1,31 @@
 //! Finds the knee: the most attempts at once that a receiver still serves faster than fewer.
 //!
-//! A receiver that queues silently never refuses: beyond what it works on at once, twice as many
-//! attempts only take twice as long. So a level is judged beside the one before it. If the usual
-//! latency has grown about as much as the level, the level does not pay, and the one before is
-//! kept. From then on a half and the double of it are tried in turns: a half that takes half as
-//! long is better, and the double is if it takes hardly longer.
+//! A receiver that queues never refuses: beyond the number of requests that it works on at once,
+//! twice as many attempts only take twice as long. So each level of the limit is compared with the
+//! one before it. If the median latency has grown about as much as the level, the higher level does
+//! not pay, and the lower one is kept. From then on half and double that level are tried in turns.
+//! Half is better if it takes about half as long, double if it takes hardly longer.
 //!
-//! The two levels are measured one right after the other, and by medians: what this machine or
-//! some slow requests do to both is no reason. BBR (draft-ietf-ccwg-bbr) probes its bandwidth in
-//! the same way; Vegas compares with the lowest latency ever seen, and takes a busy machine for a
-//! queue.
+//! The two levels are measured one right after the other, and by medians, so that a busy machine
+//! and some slow requests affect both alike. BBR (draft-ietf-ccwg-bbr) probes bandwidth in the same
+//! way. Vegas compares with the lowest latency of the past, and takes a busy machine for a queue.
 
 use std::time::Duration;
 
-/// A level is judged by the last so many attempts at most.
+/// The most attempts, the last ones, that judge a level.
 const RECENT: usize = 32;
-/// And by so many at least.
+/// The fewest.
 const LEAST_SAMPLES: usize = 4;
-/// A half is judged by more: it is better only if the latency has fallen about as much.
+/// The fewest that judge a half: too few would often make it look better by chance.
 const HALF_SAMPLES: usize = 16;
-/// Quicker receivers are not judged: what is measured then is this machine.
+/// Receivers with a lower median are not judged, as it would measure this machine.
 const QUICK: Duration = Duration::from_millis(10);
-/// How long a level that was found good is kept before others are tried.
+/// How long a level is kept before others are tried.
 const HOLD: Duration = Duration::from_secs(5);
-/// And for so many times the usual latency at least, so that trying costs little.
+/// It is kept for at least so many times the median latency, so that trying costs little.
 const HOLD_ROUNDS: u32 = 40;
 
-/// The latencies of late, in milliseconds, in a ring.
+/// The last latencies, in milliseconds.
 #[derive(Debug, Default)]
 pub struct Samples {
     recent: [u32; RECENT],
@@ -46,12 +45,12 @@ impl Samples {
         self.count
     }
 
-    /// From now on only what comes counts.
+    /// Forgets all of them.
     pub fn clear(&mut self) {
         self.count = 0;
     }
 
-    /// 0 without any.
+    /// 0 if there are none.
     pub fn median(&self) -> Duration {
         let mut recent = self.recent;
         let known = self.count.min(RECENT);
@@ -66,16 +65,16 @@ impl Samples {
     }
 }
 
-/// What becomes of a level.
+/// What the limit does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
-    /// It may grow as it likes.
+    /// It grows by its own rules.
     Grow,
-    /// It is doubled, to see whether that pays.
+    /// It doubles, to try whether that pays.
     Double,
-    /// It stays as it is.
+    /// It stays.
     Stay,
-    /// It is set to this.
+    /// It changes to this.
     To(usize),
 }
 
@@ -94,22 +93,22 @@ impl Measured {
 
 #[derive(Debug, Default)]
 pub struct Knee {
-    /// Of attempts that began at the level as it is, but for the first ones: they met fewer
-    /// others than later ones do.
+    /// Of attempts that began at the present level, without the first `to_skip` ones, which met
+    /// fewer others than later ones do.
     samples: Samples,
     to_skip: usize,
-    /// The last level that was found good.
+    /// The last level that paid.
     good: Option<Measured>,
-    /// The good level was found to be the best, and others are tried then.
+    /// A higher level did not pay; others are tried at this time.
     holds_until: Option<Duration>,
-    /// The double is tried next, and not the half.
+    /// The double is tried next, otherwise the half.
     is_upwards: bool,
-    /// The level of which a half is being tried.
+    /// The level of which the half is being tried.
     halved: Option<Measured>,
 }
 
 impl Knee {
-    /// An attempt that began at the level as it is took so long.
+    /// An attempt that began at the present level took so long.
     pub fn sample(&mut self, took: Duration) {
         if took < QUICK {
             self.to_skip = 0;
@@ -120,24 +119,24 @@ impl Knee {
         }
     }
 
-    /// The level is another one now.
+    /// The level has changed to this.
     pub fn moved(&mut self, level: usize) {
         self.samples.clear();
         self.to_skip = level;
     }
 
-    /// There was another sign of congestion: what was found before says nothing.
+    /// After another sign of congestion, what was measured says nothing.
     pub fn forget(&mut self) {
         *self = Knee::default();
     }
 
-    /// Judges a level of which a round trip is over.
+    /// Judges the level after a round trip.
     pub fn judge(&mut self, level: usize, mono: Duration) -> Judged {
         let median = self.samples.median();
         if self.samples.count() > 0 && median < QUICK {
             self.good = None;
             self.holds_until = None;
-            // If a half was being tried, growth leads back.
+            // If the half was being tried, growth leads back.
             self.halved = None;
             return Judged::Grow;
         }
@@ -168,7 +167,7 @@ impl Knee {
         match self.good {
             Some(good) if level * 2 < good.level * 3 && level >= good.level => Judged::Grow,
             Some(good) if level > good.level && !pays(good, here) => {
-                // If it queues, less may do as well.
+                // If the receiver queues, less may do as well.
                 self.holds_until = Some(mono);
                 self.is_upwards = false;
                 Judged::To(good.level)
@@ -180,7 +179,7 @@ impl Knee {
         }
     }
 
-    /// It cannot grow, as the endpoint may have no more: then only less is tried.
+    /// The level is the endpoint's `max_in_flight`, so only less is tried.
     pub fn capped(&mut self, level: usize, mono: Duration) {
         let median = self.samples.median();
         if self.samples.count() > 0 && median >= QUICK {
@@ -211,15 +210,15 @@ impl Knee {
     }
 }
 
-/// Whether the latency has grown clearly less than the level, from `good` to `here`.
+/// Whether the latency grew clearly less than the level, from `good` to `here`.
 fn pays(good: Measured, here: Measured) -> bool {
     let grown = |from: f64, to: f64| (to - from) / from.max(1.0);
     let levels = grown(good.level as f64, here.level as f64);
     grown(good.millis(), here.millis()) <= levels * 0.6
 }
 
-/// Whether the lower level `here` serves about as much as the one `before`: the latency has fallen
-/// about as much as the level.
+/// Whether the lower level `here` serves about as much as `before`: the latency fell about as much
+/// as the level.
 fn is_as_fast(before: Measured, here: Measured) -> bool {
     let fallen = |from: f64, to: f64| (from - to) / from.max(1.0);
     let levels = fallen(before.level as f64, here.level as f64);

@@ -20,7 +20,7 @@ use crate::domain::time::Timestamp;
 const MS: Duration = Duration::from_millis(1);
 const HANG: Duration = Duration::from_secs(20);
 
-fn status(code: u16) -> Outcome {
+pub(super) fn status(code: u16) -> Outcome {
     Outcome {
         status: Some(code),
         error: (!(200..300).contains(&code)).then_some(ErrorKind::Status),
@@ -28,7 +28,7 @@ fn status(code: u16) -> Outcome {
     }
 }
 
-fn timeout() -> Outcome {
+pub(super) fn timeout() -> Outcome {
     Outcome {
         status: None,
         error: Some(ErrorKind::Timeout),
