@@ -23,7 +23,7 @@ const CHAIN: usize = 24;
 pub(super) struct Fault {
     pub(super) kind: ErrorKind,
     pub(super) detail: String,
-    /// Of the connection that it happened on, or what was dialled.
+    /// The peer of the connection, or the address that was dialled.
     pub(super) address: Option<SocketAddr>,
 }
 
@@ -40,11 +40,11 @@ impl Fault {
 /// What an error interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Resolving and TCP.
+    /// Resolving the name and opening the TCP connection.
     Connect,
-    /// Of TLS.
+    /// TLS.
     Handshake,
-    /// Request and answer.
+    /// Sending the request and reading the response.
     Exchange,
 }
 
@@ -76,9 +76,8 @@ pub(super) fn read(
     }
 }
 
-/// The reason that the other side gave over HTTP/2 (RFC 9113, 7), and whether it was for the
-/// whole connection.
-fn reason(error: &hyper::Error) -> Option<&h2::Error> {
+/// The error of HTTP/2 in a chain.
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
     let mut next = error.source();
     for _ in 0..CHAIN {
         let link = next?;
@@ -90,14 +89,14 @@ fn reason(error: &hyper::Error) -> Option<&h2::Error> {
     None
 }
 
-/// Whether the other side wants this request over HTTP/1.1, and has not looked at it.
+/// Whether the peer has not processed the request and wants it over HTTP/1.1 (RFC 9113, 7).
 pub(super) fn wants_http1(error: &hyper::Error) -> bool {
-    reason(error).is_some_and(|h2| h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
+    http2_error(error).is_some_and(|h2| h2.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED))
 }
 
-/// Whether the other side says that it has not looked at the request (RFC 9113, 6.8 and 8.7).
+/// Whether the peer says that it has not processed the request (RFC 9113, 6.8 and 8.7).
 pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
-    reason(error).is_some_and(|h2| {
+    http2_error(error).is_some_and(|h2| {
         let refused = h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
         let leaves = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
         h2.is_remote() && (refused || leaves)

@@ -1,27 +1,30 @@
-//! What is known of one place, and its connections.
+//! The connections to one destination, and whether one more is wanted.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::connection::{Http1, Http2, lock};
+use super::connection::Connection;
+use super::destination::Destination;
 use super::fault::Fault;
-use super::notes::Notes;
-use super::place::Place;
+use super::http1::Http1;
+use super::http2::Http2;
+use super::lock::lock;
+use super::progress::Progress;
 
 /// How long an idle connection is kept. Below the 60 s after which many proxies and load
-/// balancers drop theirs, so that we close first and do not send into a closing one.
+/// balancers drop theirs, so that outboxd closes first and does not send into a closing one.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(55);
-/// Requests that a connection of HTTP/2 is thought to take before one has said.
+/// How many requests an HTTP/2 connection is assumed to carry until one has said.
 const USUAL_STREAMS: usize = 100;
 
-/// What is known of a place, and its connections.
 pub(super) struct Host {
-    pub(super) place: Place,
+    pub(super) destination: Destination,
     pub(super) connections: Mutex<Connections>,
-    /// A connection may be had, or one was tried in vain.
+    /// Notified when a waiting attempt should look again.
     pub(super) changed: Arc<Notify>,
 }
 
@@ -37,42 +40,58 @@ pub(super) enum Speaks {
 pub(super) struct Connections {
     pub(super) speaks: Speaks,
     /// Of HTTP/1.1, the last used last.
-    pub(super) idle: Vec<Idle>,
-    pub(super) shared: Vec<Arc<Http2>>,
-    /// Attempts that wait for a connection which another one makes.
+    idle: Vec<Idle>,
+    /// Of HTTP/2.
+    shared: Vec<Shared>,
+    /// Attempts that wait for a connection.
     pub(super) waiting: usize,
-    /// Connections being made.
-    pub(super) dials: usize,
-    /// Of the last one that was begun.
-    pub(super) notes: Arc<Notes>,
-    /// How many failed, and how the last one did.
-    pub(super) failures: u64,
-    pub(super) fault: Option<Fault>,
-    /// Requests that a connection of HTTP/2 takes, as the last one said.
-    streams: Option<usize>,
+    /// Connections that attempts are opening.
+    pub(super) opening: usize,
+    /// Of the last one that an attempt began to open.
+    pub(super) progress: Arc<Progress>,
+    /// How many could not be opened, and why the last one could not.
+    failures: u64,
+    fault: Option<Fault>,
+    /// How many requests the last HTTP/2 connection carried.
+    max_streams: Option<usize>,
 }
 
-pub(super) struct Idle {
-    pub(super) connection: Http1,
-    pub(super) since: Instant,
+struct Idle {
+    connection: Http1,
+    since: Instant,
+    _kept: Kept,
 }
 
-/// A connection that takes a request.
-pub(super) enum Kind {
-    /// `None` once it was given back.
-    Own(Option<Http1>),
-    Stream(Arc<Http2>),
+struct Shared {
+    connection: Arc<Http2>,
+    _kept: Kept,
+}
+
+/// Counts a kept connection for as long as it lives.
+pub(super) struct Kept(Arc<AtomicUsize>);
+
+impl Kept {
+    pub(super) fn new(count: &Arc<AtomicUsize>) -> Kept {
+        count.fetch_add(1, Relaxed);
+        Kept(count.clone())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Host {
-    /// Whether a host speaks HTTP/2 shows when there is a connection.
-    pub(super) fn new(place: Place) -> Host {
-        let speaks = match place.is_https && !place.http1 {
+    pub(super) fn new(destination: Destination) -> Host {
+        // Over TLS the first connection shows it.
+        let speaks = match destination.is_https && !destination.http1 {
             true => Speaks::Unknown,
             false => Speaks::Http1,
         };
         Host {
-            place,
+            destination,
             connections: Mutex::new(Connections {
                 speaks,
                 ..Connections::default()
@@ -81,89 +100,125 @@ impl Host {
         }
     }
 
-    /// Of the connection that was last begun.
-    pub(super) fn notes(&self) -> Arc<Notes> {
+    /// What a waiting attempt waits for.
+    pub(super) fn progress(&self) -> Arc<Progress> {
         let connections = lock(&self.connections);
-        match connections.dials {
+        match connections.opening {
             0 => Arc::default(),
-            _ => connections.notes.clone(),
+            _ => connections.progress.clone(),
         }
     }
 }
 
 impl Connections {
-    /// Those that are kept.
-    pub(super) fn count(&self) -> usize {
-        self.idle.len() + self.shared.len()
-    }
-
     /// A connection that takes a request now.
-    pub(super) fn take(&mut self, now: Instant, max_age: Duration) -> Option<Kind> {
+    pub(super) fn take(&mut self, now: Instant, max_age: Duration) -> Option<Connection> {
         while let Some(idle) = self.idle.pop() {
-            if idle.is_of_use(now, max_age) {
-                return Some(Kind::Own(Some(idle.connection)));
+            if idle.is_usable(now, max_age) {
+                return Some(Connection::Http1(idle.connection));
             }
         }
-        self.shared.retain(|shared| shared.is_of_use(now, max_age));
-        if let Some(streams) = self
-            .shared
-            .iter()
-            .filter_map(|shared| shared.streams())
-            .next_back()
-        {
-            self.streams = Some(streams);
-        }
-        let found = self.shared.iter().find(|shared| shared.enter(now))?;
-        Some(Kind::Stream(found.clone()))
+        self.shared
+            .retain(|shared| shared.connection.is_usable(now, max_age));
+        let shared = || self.shared.iter().map(|shared| &shared.connection);
+        let max_streams = shared().rev().find_map(|http2| http2.max_streams());
+        let found = shared().find(|http2| http2.reserve(now)).cloned();
+        self.max_streams = max_streams.or(self.max_streams);
+        found.map(Connection::Http2)
     }
 
-    /// Whether one more connection is wanted for one more attempt, beside those being made.
-    pub(super) fn may_dial(&self, now: Instant) -> bool {
+    pub(super) fn keep_idle(&mut self, connection: Http1, kept: Kept) {
+        self.idle.push(Idle {
+            connection,
+            since: Instant::now(),
+            _kept: kept,
+        });
+    }
+
+    pub(super) fn keep_shared(&mut self, connection: Arc<Http2>, kept: Kept) {
+        self.shared.push(Shared {
+            connection,
+            _kept: kept,
+        });
+    }
+
+    /// Requests under way on it go on.
+    pub(super) fn remove_shared(&mut self, connection: &Arc<Http2>) {
+        let is_another = |shared: &Shared| !Arc::ptr_eq(&shared.connection, connection);
+        self.shared.retain(is_another);
+    }
+
+    pub(super) fn failed(&mut self, fault: &Fault) {
+        self.failures += 1;
+        self.fault = Some(fault.clone());
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The fault that an attempt shares which has waited since there were so many failures. While
+    /// there is another connection, it waits on.
+    pub(super) fn shared_fault(&self, failures: u64) -> Option<Fault> {
+        let is_shared =
+            self.failures != failures && self.speaks != Speaks::Http1 && self.shared.is_empty();
+        self.fault.clone().filter(|_| is_shared)
+    }
+
+    /// Whether an attempt that found no connection should open one.
+    pub(super) fn wants_another(&self, now: Instant) -> bool {
         match self.speaks {
             Speaks::Http1 => true,
-            Speaks::Unknown => self.dials == 0,
+            Speaks::Unknown => self.opening == 0,
             Speaks::Http2 => {
-                let promising = self.shared.iter().filter(|shared| shared.is_promising(now));
-                let coming = self.dials + promising.count();
-                // Of each of these the first request is that of who makes it.
-                let places = self.streams.unwrap_or(USUAL_STREAMS).saturating_sub(1);
-                self.waiting >= coming.saturating_mul(places)
+                let shared = self.shared.iter().map(|shared| &shared.connection);
+                let unsettled = shared.filter(|http2| http2.awaits_settings(now)).count();
+                // The first request on each is that of the attempt that opens it.
+                let streams = self.max_streams.unwrap_or(USUAL_STREAMS).saturating_sub(1);
+                self.waiting >= (self.opening + unsettled).saturating_mul(streams)
             }
         }
     }
 
-    pub(super) fn sweep(&mut self, now: Instant, max_age: Duration) {
-        self.idle.retain(|idle| idle.is_of_use(now, max_age));
+    /// Closes what has been idle for too long or is too old. Returns whether any is left.
+    pub(super) fn sweep(&mut self, now: Instant, max_age: Duration) -> bool {
+        self.idle.retain(|idle| idle.is_usable(now, max_age));
         self.shared.retain(|shared| {
-            let idle = shared.idle_for(now);
-            shared.is_of_use(now, max_age) && idle.is_none_or(|idle| idle < IDLE_TIMEOUT)
+            let idle = shared.connection.idle_for(now);
+            shared.connection.is_usable(now, max_age) && idle.is_none_or(|idle| idle < IDLE_TIMEOUT)
         });
+        !self.idle.is_empty() || !self.shared.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_idle(&self) -> bool {
+        self.idle.iter().any(|idle| idle.connection.is_ready())
     }
 }
 
 impl Idle {
-    fn is_of_use(&self, now: Instant, max_age: Duration) -> bool {
+    fn is_usable(&self, now: Instant, max_age: Duration) -> bool {
         self.connection.is_ready()
             && now.saturating_duration_since(self.since) < IDLE_TIMEOUT
             && now.saturating_duration_since(self.connection.opened) < max_age
     }
 }
 
-/// A connection is being made.
-pub(super) struct Dial {
+/// An attempt is opening a connection.
+pub(super) struct Opening {
     pub(super) host: Arc<Host>,
-    pub(super) notes: Arc<Notes>,
+    pub(super) progress: Arc<Progress>,
 }
 
-impl Drop for Dial {
-    /// Whether it came about or not, and also when its attempt is dropped.
+impl Drop for Opening {
+    /// Also when the attempt is dropped.
     fn drop(&mut self) {
-        lock(&self.host.connections).dials -= 1;
+        lock(&self.host.connections).opening -= 1;
         self.host.changed.notify_waiters();
     }
 }
 
-/// An attempt waits.
+/// An attempt is waiting for a connection.
 pub(super) struct Waiting(pub(super) Arc<Host>);
 
 impl Drop for Waiting {

@@ -14,13 +14,17 @@
 mod answer;
 mod connect;
 mod connection;
+mod destination;
 mod error;
+mod exchange;
 mod fault;
 mod host;
+mod http1;
+mod http2;
 mod local;
-mod notes;
-mod place;
+mod lock;
 mod pool;
+mod progress;
 mod request;
 mod resolve;
 pub mod tls;
@@ -42,10 +46,11 @@ use url::Url;
 
 use self::answer::End;
 use self::connect::Connector;
+use self::destination::Target;
 pub use self::error::TransportError;
+use self::exchange::{OutboundRequest, SendFault};
 use self::fault::{Fault, Stage};
 use self::host::Host;
-use self::notes::Notes;
 use self::pool::{Lease, Pool};
 use self::request::Form;
 pub use self::request::Outgoing;
@@ -55,8 +60,8 @@ use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::time::Timestamp;
 
-/// How often a request that the other side has not looked at is sent again within an attempt.
-const MAX_UNPROCESSED: usize = 3;
+/// How often an attempt sends a request again that the peer has not processed.
+const MAX_RESENDS: usize = 3;
 
 /// Makes attempts. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -89,11 +94,11 @@ impl From<Fault> for Outcome {
     }
 }
 
-/// What to do after a request.
+/// What came of a request.
 enum Sent {
     Outcome(Outcome),
-    /// It is sent again, in the same attempt.
-    Again,
+    /// The peer has not processed it, and the attempt may send it again.
+    Unprocessed(Fault),
 }
 
 impl Transport {
@@ -102,8 +107,8 @@ impl Transport {
         Ok(Self::several(limits, 0)?.0)
     }
 
-    /// A transport, and one for each of so many threads beside it. Each has connections of its own; they share
-    /// look-ups of names and TLS sessions. Reads the root certificates. A quarter of the file
+    /// A transport for this thread, and one for each of `others` threads. They share TLS sessions
+    /// and look-ups of names, and no connections. Reads the root certificates. A quarter of the file
     /// descriptors that the process may open now is what idle connections may hold, so raise that
     /// limit before.
     pub fn several(
@@ -116,17 +121,17 @@ impl Transport {
         let connector = Connector::new(limits, kept.saturating_add(limits.max_in_flight))?;
         let user_agent = HeaderValue::from_str(&limits.user_agent);
         let user_agent = user_agent.map_err(TransportError::UserAgent)?;
-        let kept = kept.div_ceil(others.saturating_add(1));
-        let of_thread = || {
+        let kept_each = kept.div_ceil(others.saturating_add(1));
+        let make = || {
             Transport(Arc::new(Inner {
-                pool: Pool::new(connector.clone(), limits, kept),
+                pool: Pool::new(connector.clone(), limits, kept_each),
                 connector: connector.clone(),
                 user_agent: user_agent.clone(),
                 response_body_limit: usize::try_from(limits.response_body_limit)
                     .unwrap_or(usize::MAX),
             }))
         };
-        Ok((of_thread(), (0..others).map(|_| of_thread()).collect()))
+        Ok((make(), (0..others).map(|_| make()).collect()))
     }
 
     /// Makes one attempt within the endpoint's timeout. Never fails: whatever happens is
@@ -155,12 +160,10 @@ impl Inner {
         at: Timestamp,
         deadline: Instant,
     ) -> Outcome {
-        let mut again = 0;
+        let mut resends = 0;
         loop {
-            let host = self
-                .pool
-                .host(&endpoint.url, &endpoint.allow_networks, endpoint.http2);
-            let host = match host {
+            let grants = &endpoint.allow_networks;
+            let host = match self.pool.host(&endpoint.url, grants, endpoint.http2) {
                 Ok(host) => host,
                 Err(reason) => return Fault::new(ErrorKind::Blocked, &reason).into(),
             };
@@ -172,7 +175,9 @@ impl Inner {
             };
             let form = match lease.is_http2() {
                 true => Form::Http2,
-                false if self.connector.is_proxied() && !host.place.is_https => Form::Absolute,
+                false if self.connector.is_proxied() && !host.destination.is_https => {
+                    Form::Absolute
+                }
                 false => Form::Origin,
             };
             let request = request::build(endpoint, outgoing, at, form, &self.user_agent);
@@ -180,14 +185,11 @@ impl Inner {
                 let detail = "the URL cannot be written into a request";
                 return Fault::new(ErrorKind::Local, detail).into();
             };
-            again += 1;
-            let may_repeat = again <= MAX_UNPROCESSED;
-            match self
-                .send(lease, request, endpoint, deadline, may_repeat)
-                .await
-            {
+            let target = &host.destination.target;
+            match self.send(lease, request, target, endpoint, deadline).await {
                 Sent::Outcome(outcome) => return outcome,
-                Sent::Again => {}
+                Sent::Unprocessed(fault) if resends == MAX_RESENDS => return fault.into(),
+                Sent::Unprocessed(_) => resends += 1,
             }
         }
     }
@@ -195,47 +197,45 @@ impl Inner {
     async fn send(
         &self,
         mut lease: Lease,
-        request: connection::Outbound,
+        request: OutboundRequest,
+        target: &Target,
         endpoint: &Endpoint,
         deadline: Instant,
-        may_repeat: bool,
     ) -> Sent {
         let address = lease.address();
+        let shown = || target.describe(address);
         let sent = tokio::time::timeout_at(deadline, lease.send(request)).await;
-        let failed = match sent {
+        match sent {
             Ok(Ok(response)) => {
-                return Sent::Outcome(self.answered(response, lease, endpoint, deadline).await);
+                let answered = self.answered(response, lease, target, endpoint, deadline);
+                Sent::Outcome(answered.await)
             }
-            Ok(Err(failed)) => failed,
+            Ok(Err(SendFault { error, is_unsent })) => {
+                lease.distrust();
+                let wants_http1 = fault::wants_http1(&error) && self.pool.use_http1(&endpoint.url);
+                let fault = fault::read(&error, Stage::Exchange, &shown(), address);
+                match wants_http1 || is_unsent || fault::is_unprocessed(&error) {
+                    true => Sent::Unprocessed(fault),
+                    false => Sent::Outcome(fault.into()),
+                }
+            }
             Err(_) => {
                 lease.distrust();
-                let (target, within) = (target(&endpoint.url, address), endpoint.timeout);
+                let (shown, within) = (shown(), endpoint.timeout);
                 let detail = format!(
-                    "no answer from {target} within {within:?} (waiting for response headers)"
+                    "no answer from {shown} within {within:?} (waiting for response headers)"
                 );
-                return Sent::Outcome(Outcome {
-                    address,
-                    ..Fault::new(ErrorKind::Timeout, &detail).into()
-                });
+                let fault = Fault::new(ErrorKind::Timeout, &detail);
+                Sent::Outcome(Fault { address, ..fault }.into())
             }
-        };
-        let error = &failed.error;
-        lease.distrust();
-        // The other side did nothing with the request.
-        if fault::wants_http1(error) && self.pool.use_http1(&endpoint.url) {
-            return Sent::Again;
         }
-        if may_repeat && (failed.is_unsent || fault::is_unprocessed(error)) {
-            return Sent::Again;
-        }
-        let target = target(&endpoint.url, address);
-        Sent::Outcome(fault::read(error, Stage::Exchange, &target, address).into())
     }
 
     async fn answered(
         &self,
         response: Response<Incoming>,
         lease: Lease,
+        target: &Target,
         endpoint: &Endpoint,
         deadline: Instant,
     ) -> Outcome {
@@ -256,7 +256,7 @@ impl Inner {
             End::TimedOut | End::Short { .. } | End::Broken(_) => lease.distrust(),
         }
         let error = if status.is_success() {
-            body_fault(end, endpoint, address)
+            body_fault(end, endpoint.timeout, target, address)
         } else {
             let detail = no_success(status, &headers, &endpoint.url);
             Some(fault::attempt_error(ErrorKind::Status, &detail))
@@ -270,52 +270,40 @@ impl Inner {
         }
     }
 
-    /// Time ran out before there was a connection.
+    /// The time was up before there was a connection.
     fn no_connection(&self, host: &Host, endpoint: &Endpoint) -> Outcome {
-        let notes: Arc<Notes> = host.notes();
-        let target = self.connector.name(&host.place, &notes);
-        let doing = notes.phase().doing(&target);
+        let (target, progress) = (&host.destination.target, host.progress());
+        let address = self.connector.dialled(target, &progress);
+        let doing = progress.phase().describe(&target.describe(address));
         let detail = format!("no answer within {:?} ({doing})", endpoint.timeout);
-        Outcome {
-            address: self.connector.dialled(&host.place, &notes),
-            ..Fault::new(ErrorKind::Timeout, &detail).into()
-        }
+        let fault = Fault::new(ErrorKind::Timeout, &detail);
+        Fault { address, ..fault }.into()
     }
 }
 
-fn body_fault(end: End, endpoint: &Endpoint, address: Option<SocketAddr>) -> Option<AttemptError> {
-    match end {
-        End::Read | End::Cut => None,
-        End::TimedOut => Some(fault::attempt_error(
-            ErrorKind::Timeout,
-            &format!(
-                "the response body did not end within {:?}",
-                endpoint.timeout
-            ),
-        )),
+/// Why the body of a 2xx makes the attempt fail.
+fn body_fault(
+    end: End,
+    timeout: Duration,
+    target: &Target,
+    address: Option<SocketAddr>,
+) -> Option<AttemptError> {
+    let fault = match end {
+        End::Read | End::Cut => return None,
+        End::TimedOut => {
+            let detail = format!("the response body did not end within {timeout:?}");
+            Fault::new(ErrorKind::Timeout, &detail)
+        }
         End::Short { declared, came } => {
-            let target = target(&endpoint.url, address);
-            let detail = format!("{target} ended its answer after {came} of {declared} bytes");
-            Some(fault::attempt_error(ErrorKind::Protocol, &detail))
+            let shown = target.describe(address);
+            let detail = format!("{shown} ended its answer after {came} of {declared} bytes");
+            Fault::new(ErrorKind::Protocol, &detail)
         }
         End::Broken(error) => {
-            let target = target(&endpoint.url, address);
-            let found = fault::read(&error, Stage::Exchange, &target, address);
-            Some(fault::attempt_error(found.kind, &found.detail))
+            fault::read(&error, Stage::Exchange, &target.describe(address), address)
         }
-    }
-}
-
-/// The other side, for a person: its address, else host and port. Never path or query.
-fn target(url: &Url, address: Option<SocketAddr>) -> String {
-    match address {
-        Some(address) => address.to_string(),
-        None => {
-            let host = url.host_str().unwrap_or("no host");
-            let port = url.port_or_known_default().unwrap_or(0);
-            format!("{host}:{port}")
-        }
-    }
+    };
+    Some(fault::attempt_error(fault.kind, &fault.detail))
 }
 
 fn no_success(status: StatusCode, headers: &HeaderMap, url: &Url) -> String {

@@ -9,7 +9,7 @@ use http::header::{
 use http::{Method, Request, Uri};
 use url::{Position, Url};
 
-use super::connection::{self, Outbound};
+use super::exchange::{OutboundRequest, RequestBody};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::{EventId, EventType};
 use crate::domain::signature;
@@ -32,7 +32,7 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// How the other side of a connection wants to read the target of a request.
+/// How a request names its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Path and query, and a `Host` header (RFC 9112, 3.2.1).
@@ -50,8 +50,8 @@ pub(super) fn build(
     at: Timestamp,
     form: Form,
     user_agent: &HeaderValue,
-) -> Option<Outbound> {
-    let mut request = Request::new(connection::Outgoing::new(outgoing.body.clone()));
+) -> Option<OutboundRequest> {
+    let mut request = Request::new(RequestBody::new(outgoing.body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri(&endpoint.url, form)?;
     let headers = request.headers_mut();

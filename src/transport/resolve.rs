@@ -11,8 +11,8 @@
 //! at a time, and have places of three kinds: a look-up that takes long gives its place back and
 //! goes on in one for slow names, where names that took long before begin; names that nothing is
 //! known of share half of the fast places; and names that lately were fast have all of them. So
-//! whatever names a tenant thinks of, the names that work are looked up at once. An answer is
-//! used again for 2 ms, as if the look-up had taken as long.
+//! whatever names a tenant thinks of, the names that work are looked up at once. outboxd uses an
+//! answer again for 2 ms.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -28,9 +28,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::connection::lock;
 use super::local::is_our_own;
-use super::notes::Notes;
+use super::lock::lock;
+use super::progress::Progress;
 use crate::domain::address::{DialRule, Refusal};
 
 /// Fast look-ups at once. Each may hold a thread.
@@ -43,8 +43,8 @@ const SLOW: usize = 128;
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 /// Names remembered as fast or slow, of each; then all of these are forgotten.
 const NAMES: usize = 16_384;
-/// An answer is used again for so long: thousands of connections a second to one name do not cost
-/// a look-up each, and a name that moves is followed as if nothing were kept.
+/// How long an answer is used again, so that thousands of connections a second to one name do not
+/// cost a look-up each. As short as a look-up, so that a name that moves is followed at once.
 const FRESH: Duration = Duration::from_millis(2);
 /// Names whose answers are kept; one more, and all are dropped.
 const ANSWERS: usize = 1024;
@@ -157,7 +157,7 @@ impl Lookups {
         }
     }
 
-    /// What the system says, or said just now.
+    /// What the system answers, or answered within the last [`FRESH`].
     async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
         let now = Instant::now();
         if let Some(answer) = lock(&self.answers).get(name)
@@ -272,7 +272,7 @@ pub(super) struct Resolver {
     pub(super) lookups: Arc<Lookups>,
     /// `None` lets everything through: for the name of the operator's own proxy.
     pub(super) rule: Option<Arc<DialRule>>,
-    pub(super) notes: Arc<Notes>,
+    pub(super) progress: Arc<Progress>,
 }
 
 impl Service<Name> for Resolver {
@@ -288,15 +288,15 @@ impl Service<Name> for Resolver {
         let Resolver {
             lookups,
             rule,
-            notes,
+            progress,
         } = self.clone();
         Box::pin(async move {
-            notes.resolving();
+            progress.set_resolving();
             let mut found = lookups.addresses(name.as_str()).await?;
             if let Some(rule) = rule {
                 found = judged(name.as_str(), found, &rule)?;
             }
-            notes.dialling(match found.as_slice() {
+            progress.set_connecting(match found.as_slice() {
                 [only] => Some(only.ip()),
                 _ => None,
             });

@@ -3,6 +3,7 @@
 mod addresses;
 mod answers;
 mod encrypted;
+mod shared;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use super::{Outgoing, Transport};
 use crate::config::DeliveryLimits;
@@ -86,7 +88,7 @@ fn event() -> Outgoing {
 /// A server that does the same on each connection and counts them.
 struct Server {
     address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
+    accepted: watch::Receiver<usize>,
 }
 
 impl Server {
@@ -97,11 +99,10 @@ impl Server {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = accepted.clone();
+        let (count, accepted) = watch::channel(0);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                count.fetch_add(1, Atomic::SeqCst);
+                count.send_modify(|count| *count += 1);
                 tokio::spawn(script(stream));
             }
         });
@@ -125,7 +126,17 @@ impl Server {
     }
 
     fn connections(&self) -> usize {
-        self.accepted.load(Atomic::SeqCst)
+        *self.accepted.borrow()
+    }
+
+    /// Waits until so many connections have been accepted.
+    fn accepts(&self, count: usize) -> impl Future<Output = ()> + Send + use<> {
+        let mut accepted = self.accepted.clone();
+        async move {
+            let enough = accepted.wait_for(|accepted| *accepted >= count);
+            let waiting = tokio::time::timeout(Duration::from_secs(20), enough);
+            assert!(matches!(waiting.await, Ok(Ok(_))), "too few connections");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where attempts go: scheme, host and port, and what may be dialled there.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::Uri;
@@ -11,7 +11,7 @@ use url::{Host, Position, Url};
 use crate::config::DeliveryLimits;
 use crate::domain::address::DialRule;
 
-/// Host and port.
+/// Host and port. `Display` never shows path or query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) host: Host<String>,
@@ -27,45 +27,53 @@ impl Target {
             Host::Domain(_) => None,
         }
     }
+
+    /// The address, if it is known, and host and port otherwise.
+    pub(super) fn describe(&self, address: Option<SocketAddr>) -> String {
+        match address {
+            Some(address) => address.to_string(),
+            None => self.to_string(),
+        }
+    }
 }
 
-/// For a person: never path or query.
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}", self.host, self.port)
     }
 }
 
-/// A host as it is dialled for endpoints with the same grants. A connection was judged by the rule
-/// it was dialled under, so endpoints with different grants never share one: one with a grant of
-/// its own must not leave behind a connection that one without it could use. Nor do those
-/// that are to speak HTTP/1.1 only.
+/// An origin as endpoints with the same policy dial it. A connection was judged by the rule
+/// it was dialled under, so endpoints with different grants never share one: an endpoint with a
+/// grant of its own must not leave behind a connection that another one could use.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Destination {
     pub(super) is_https: bool,
     pub(super) target: Target,
+    /// HTTP/1.1 only.
     pub(super) http1: bool,
     pub(super) rule: Arc<DialRule>,
     grants: Vec<IpNet>,
     /// `scheme://host:port/`.
-    root: Uri,
+    pub(super) root: Uri,
 }
 
-/// What tells places of one origin apart.
+/// What sets destinations of one origin apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Manner<'a> {
+pub(super) struct DialPolicy<'a> {
     /// The endpoint's own.
     pub(super) grants: &'a [IpNet],
+    /// HTTP/1.1 only.
     pub(super) http1: bool,
 }
 
-impl Place {
-    /// An error says why nothing is ever sent there.
+impl Destination {
+    /// The error says why outboxd never sends anything there.
     pub(super) fn new(
         url: &Url,
-        manner: Manner<'_>,
+        policy: DialPolicy<'_>,
         limits: &DeliveryLimits,
-    ) -> Result<Place, String> {
+    ) -> Result<Destination, String> {
         let is_https = match url.scheme() {
             "https" => true,
             "http" => false,
@@ -78,15 +86,15 @@ impl Place {
             return Err("URLs without a host are refused".to_owned());
         };
         let rule = DialRule {
-            grants: [&limits.allow_networks, manner.grants].concat(),
+            grants: [&limits.allow_networks, policy.grants].concat(),
             public: is_https || limits.allow_http,
         };
         let target = Target {
             host: host.to_owned(),
             port,
         };
-        // IP literals never meet the resolver. (`url` has read `0x7f.1` and the like as what
-        // they are by now.)
+        // IP literals never meet the resolver. (`url` has parsed `0x7f.1` and the like into
+        // addresses by now.)
         match target.literal() {
             Some(ip) => rule.judge(ip).map_err(|refusal| refusal.to_string())?,
             None if limits.proxy.is_some() && !rule.public => {
@@ -95,25 +103,21 @@ impl Place {
             None => {}
         }
         let root = format!("{}://{target}/", url.scheme()).parse();
-        Ok(Place {
+        Ok(Destination {
             is_https,
             target,
-            http1: manner.http1,
+            http1: policy.http1,
             rule: Arc::new(rule),
-            grants: manner.grants.to_vec(),
+            grants: policy.grants.to_vec(),
             root: root.map_err(|error| format!("the URL cannot be dialled: {error}"))?,
         })
     }
 
-    pub(super) fn manner(&self) -> Manner<'_> {
-        Manner {
+    pub(super) fn policy(&self) -> DialPolicy<'_> {
+        DialPolicy {
             grants: &self.grants,
             http1: self.http1,
         }
-    }
-
-    pub(super) fn dialled_uri(&self) -> &Uri {
-        &self.root
     }
 }
 
