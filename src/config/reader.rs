@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Lines, quoted};
 use super::units::BadUnit;
+pub use crate::domain::nearest::nearest;
 
 /// What is wrong with one value, and what to write instead.
 #[derive(Clone, Debug)]
@@ -159,20 +160,6 @@ impl Unknown<'_> {
             None => format!("remove it; the keys here are {}", self.siblings.join(", ")),
         }
     }
-}
-
-/// The candidate that `word` is most likely a slip of.
-pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    let word = word.to_lowercase().replace(['-', ' '], "_");
-    if word.len() > 64 {
-        return None;
-    }
-    let most = (word.chars().count() / 3).max(1);
-    candidates
-        .map(|name| (strsim::osa_distance(&word, name), name))
-        .filter(|(distance, name)| *distance <= most && *distance < name.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }
 
 impl<'t> Section<'t> {

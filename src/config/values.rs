@@ -14,7 +14,7 @@ use super::units::{
     MAX_DURATION, parse_duration, parse_rate, parse_size, show_duration, show_size,
 };
 use crate::domain::endpoint::{Rate, TypePattern};
-use crate::domain::event::is_plain;
+use crate::domain::name::is_plain;
 
 /// How long the path of a Unix socket may be, in bytes (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;

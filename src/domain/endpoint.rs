@@ -7,7 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::event::{BadName, EventType, RESERVED_PREFIX, Tenant, checked_name, is_plain};
+use super::event::{EventType, RESERVED_PREFIX, Tenant};
+use super::name::{BadName, checked_name, is_plain};
+pub use super::rate::Rate;
 use super::retry::{RetryOverrides, RetryPolicy};
 use super::signature::Secret;
 use super::time::Timestamp;
@@ -74,13 +76,6 @@ impl fmt::Display for TypePattern {
             TypePattern::Exact(name) => write!(f, "{name}"),
         }
     }
-}
-
-/// Attempts (or events) in a span of time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    /// More than 0.
-    pub per_second: f64,
 }
 
 /// In which order an endpoint's deliveries go out.

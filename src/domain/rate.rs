@@ -7,7 +7,12 @@
 
 use std::time::Duration;
 
-use crate::domain::endpoint::Rate;
+/// Attempts (or events) in a span of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// More than 0.
+    pub per_second: f64,
+}
 
 /// The burst is what comes together in so long.
 const BURST_SPAN: Duration = Duration::from_millis(100);
