@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod engine;
 pub mod event;
+pub mod filter;
 pub mod json;
 pub mod name;
 pub mod nearest;
