@@ -21,5 +21,6 @@ pub mod retry;
 pub mod schedule;
 pub mod signature;
 pub mod subscription;
+pub mod template;
 pub mod time;
 pub mod verdict;
