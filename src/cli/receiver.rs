@@ -93,7 +93,14 @@ impl Received {
             timestamp: self.header("webhook-timestamp").unwrap_or_default(),
             signature,
         };
-        match signature::verify(secrets, headers, &self.body, self.at, DEFAULT_TOLERANCE) {
+        match signature::verify(
+            secrets,
+            &[],
+            headers,
+            &self.body,
+            self.at,
+            DEFAULT_TOLERANCE,
+        ) {
             Ok(()) => Verdict::Verified,
             Err(reason) => Verdict::Wrong(reason),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::secrets::SecretArgs;
+use super::secrets::{PublicKeyArgs, SecretArgs};
 use super::{BodyArg, Failure, print, print_json};
 use crate::clock;
 use crate::config::units::parse_duration;
@@ -13,6 +13,8 @@ use crate::domain::signature::{self, Headers};
 pub struct Verify {
     #[command(flatten)]
     secrets: SecretArgs,
+    #[command(flatten)]
+    public_keys: PublicKeyArgs,
     /// webhook-id, as it was received
     #[arg(long)]
     id: String,
@@ -42,14 +44,20 @@ fn tolerance(text: &str) -> Result<Duration, String> {
 }
 
 pub fn run(args: &Verify) -> Result<(), Failure> {
-    let secrets = args.secrets.require()?;
+    let (secrets, public_keys) = (args.secrets.read()?, args.public_keys.read()?);
+    if secrets.is_empty() && public_keys.is_empty() {
+        let ask = "give a secret with --secret-file, --secret or OUTBOXD_SECRET, \
+                   or a public key with --public-key or --public-key-file";
+        return Err(Failure::Usage(ask.to_owned()));
+    }
     let body = args.body.read()?;
     let headers = Headers {
         id: &args.id,
         timestamp: &args.timestamp,
         signature: &args.signature,
     };
-    let verdict = signature::verify(&secrets, headers, &body, clock::now(), args.tolerance);
+    let (now, tolerance) = (clock::now(), args.tolerance);
+    let verdict = signature::verify(&secrets, &public_keys, headers, &body, now, tolerance);
     let reason = verdict.err().map(|reason| reason.to_string());
     if args.json {
         let verified = reason.is_none();

@@ -361,7 +361,7 @@ mod tests {
     fn signing(spec: &EndpointSpec, second: u64) -> Vec<u8> {
         let at = Timestamp::from_millis(second * 1000);
         let kept = spec.secrets.iter().filter(|kept| kept.signs(at));
-        kept.map(|kept| kept.secret.as_bytes()[0]).collect()
+        kept.map(|kept| kept.secret.to_stored()[0]).collect()
     }
 
     #[test]

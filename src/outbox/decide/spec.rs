@@ -27,7 +27,7 @@ impl SpecRow {
                 .secrets
                 .iter()
                 .map(|kept| {
-                    let key = KeyBytes(kept.secret.as_bytes().to_vec());
+                    let key = KeyBytes(kept.secret.to_stored());
                     (key, kept.until.map(Timestamp::as_millis))
                 })
                 .collect(),
@@ -62,7 +62,7 @@ impl SpecRow {
     pub fn spec(&self, tenant: Tenant) -> Result<EndpointSpec, BadSpec> {
         let secrets = self.secrets.iter().map(|(key, until)| {
             Ok(SigningSecret {
-                secret: Secret::from_bytes(&key.0).map_err(|_| BadSpec)?,
+                secret: Secret::from_stored(&key.0).map_err(|_| BadSpec)?,
                 until: until.map(Timestamp::from_millis),
             })
         });

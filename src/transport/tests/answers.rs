@@ -83,7 +83,7 @@ async fn each_secret_signs_and_the_receiver_verifies() {
     for secret in secrets {
         let (now, tolerance) = (crate::clock::now(), signature::DEFAULT_TOLERANCE);
         assert_eq!(
-            signature::verify(&[secret], got, &body, now, tolerance),
+            signature::verify(&[secret], &[], got, &body, now, tolerance),
             Ok(())
         );
     }
