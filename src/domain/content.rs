@@ -1,0 +1,55 @@
+//! What attempts of an event are made from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::event::{EventType, Key, Tenant};
+use super::extras::Extras;
+use super::time::Timestamp;
+
+/// Fixed at acceptance, the same for every endpoint and attempt.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub tenant: Tenant,
+    pub event_type: EventType,
+    pub key: Option<Key>,
+    pub accepted_at: Timestamp,
+    pub content_type: Arc<str>,
+    /// Handed in with a content type of its own, and delivered without the envelope.
+    pub opaque: bool,
+    /// The envelope, or the opaque body.
+    pub body: Bytes,
+    /// Where `data` begins in the envelope; it ends before the last byte.
+    pub data_at: u32,
+    pub extras: Option<Arc<Extras>>,
+}
+
+/// Whether a body of this type is JSON: `application/json`, `text/json`, or with the suffix `+json`
+/// (RFC 6839, 3.1).
+pub fn is_json_type(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    matches!(&*essence, "application/json" | "text/json") || essence.ends_with("+json")
+}
+
+impl Content {
+    /// What filters and templates read as `data`: of an opaque body all of it, if it came as JSON,
+    /// or from a source, whose senders are careless about types. It may not be JSON all the same.
+    pub fn document(&self) -> Option<Bytes> {
+        let extras = self.extras.as_ref();
+        let has_source = extras.is_some_and(|extras| extras.source.is_some());
+        match self.opaque {
+            true if has_source || is_json_type(&self.content_type) => Some(self.body.clone()),
+            true => None,
+            false => self.data(),
+        }
+    }
+
+    /// `data` byte for byte, unless the body is opaque.
+    pub fn data(&self) -> Option<Bytes> {
+        let end = self.body.len().checked_sub(1)?;
+        let start = self.data_at as usize;
+        (!self.opaque && start <= end).then(|| self.body.slice(start..end))
+    }
+}
