@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod address;
+pub mod answer_rule;
 pub mod attempt;
 pub mod backoff;
 pub mod cloudevents;
