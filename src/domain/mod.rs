@@ -26,6 +26,7 @@ pub mod rate;
 pub mod repeats;
 pub mod retry;
 pub mod schedule;
+pub mod shaping;
 pub mod signature;
 pub mod subscription;
 pub mod template;
