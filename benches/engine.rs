@@ -110,6 +110,7 @@ impl Bench {
                         status: Some(if fails { 500 } else { 200 }),
                         error: fails.then_some(ErrorKind::Status),
                         retry_after: None,
+                        permanent: false,
                     };
                     self.inputs.push_back(Input::Ended { no, event, outcome });
                 }

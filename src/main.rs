@@ -37,6 +37,8 @@ enum Command {
     Dead(cli::dead::Args),
     Replay(cli::replay::Args),
     Explain(cli::explain::Args),
+    Render(cli::render::Args),
+    Filter(cli::filter_test::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         Command::Dead(args) => cli::wait(cli::dead::run(args, cli::configured)),
         Command::Replay(args) => cli::wait(cli::replay::run(args, cli::configured)),
         Command::Explain(args) => cli::wait(cli::explain::run(args, cli::configured)),
+        Command::Render(args) => cli::wait(cli::render::run(args, cli::configured)),
+        Command::Filter(args) => cli::wait(cli::filter_test::run(args, cli::configured)),
     };
     cli::exit(done)
 }

@@ -13,9 +13,10 @@ use crate::config::units::MAX_DURATION;
 use crate::domain::endpoint::{Ordering, TypePattern};
 use crate::domain::event::Tenant;
 use crate::domain::retry::{RetryOverrides, RetryPolicy};
+use crate::domain::shaping::KEYS;
 use crate::domain::signature::Secret;
 
-const KNOWN: [&str; 13] = [
+const OWN: [&str; 13] = [
     "url",
     "tenant",
     "types",
@@ -46,7 +47,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// # Errors
 /// 400 that names the field and says what is allowed.
 pub fn read(body: &[u8], base: &RetryPolicy) -> Result<Definition, Problem> {
-    let fields = Fields::parse(body, &KNOWN)?;
+    let known = [&OWN[..], &KEYS].concat();
+    let fields = Fields::parse(body, &known)?;
     Ok(Definition {
         url: fields.text("url", |text| {
             parse_url(text).map_err(|bad| format!("{bad}; {}", bad.fix()))
@@ -67,6 +69,7 @@ pub fn read(body: &[u8], base: &RetryPolicy) -> Result<Definition, Problem> {
             .try_map(|flag| Ok::<_, Problem>(Some(flag)))?,
         retry: retry(&fields, base)?,
         description: fields.text("description", description)?,
+        shaping: fields.json(&KEYS)?,
         enabled: fields.flag("enabled")?,
     })
 }
@@ -132,8 +135,8 @@ fn retry(fields: &Fields<'_>, base: &RetryPolicy) -> Result<Given<RetryOverrides
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::definition::BadDefinition;
-    use crate::domain::endpoint::{EndpointChange, EndpointSpec, Rate};
+    use crate::app::definition::{BadDefinition, FreshKeys};
+    use crate::domain::endpoint::{EndpointChange, EndpointId, EndpointSpec, Rate};
 
     fn read(body: &str) -> Result<Definition, Problem> {
         super::read(body.as_bytes(), &RetryPolicy::default())
@@ -143,12 +146,19 @@ mod tests {
         Secret::from_bytes(&[1; 24]).unwrap()
     }
 
+    fn fresh() -> FreshKeys {
+        FreshKeys {
+            secret: secret(),
+            signing_key: Secret::generate_ed25519([2; 32]).unwrap(),
+        }
+    }
+
     #[test]
     fn only_a_url_is_needed() {
         let (spec, enabled) =
             read(r#"{"url": "https://example.com/hook", "timeout": "", "types": null}"#)
                 .unwrap()
-                .into_spec(secret())
+                .into_spec(fresh())
                 .unwrap();
         assert!(enabled);
         assert_eq!(
@@ -166,9 +176,10 @@ mod tests {
                 http2: None,
                 retry: RetryOverrides::default(),
                 description: String::new(),
+                shaping: None,
             }
         );
-        let missing = read("{}").unwrap().into_spec(secret()).unwrap_err();
+        let missing = read("{}").unwrap().into_spec(fresh()).unwrap_err();
         assert_eq!(missing, BadDefinition::NoUrl);
     }
 
@@ -178,7 +189,7 @@ mod tests {
             "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "headers": {"x-a": "1"},
             "max_in_flight": 3, "rate_limit": "600/m", "ordering": "key", "timeout": "5s", "http2": false,
             "retry": {"first": "1s", "schedule": ["1s", "2s"]}, "description": "d", "enabled": false}"#;
-        let (spec, enabled) = read(body).unwrap().into_spec(secret()).unwrap();
+        let (spec, enabled) = read(body).unwrap().into_spec(fresh()).unwrap();
         assert!(!enabled);
         assert_eq!(
             spec.secrets[0].secret.reveal(),
@@ -305,7 +316,13 @@ mod tests {
 
     #[test]
     fn a_change_leaves_out_what_is_not_given_and_takes_null_for_the_default() {
-        let change = |body| read(body).unwrap().into_change();
+        let (spec, _) = read(r#"{"url": "https://example.com"}"#)
+            .unwrap()
+            .into_spec(fresh())
+            .unwrap();
+        let id = EndpointId::new("one").unwrap();
+        let endpoint = spec.endpoint(id, Duration::ZERO, true, &RetryPolicy::default().into());
+        let change = |body| read(body).unwrap().into_change(&endpoint, &fresh());
         assert_eq!(change("{}").unwrap(), EndpointChange::default());
         let all = change(
             r#"{"types": null, "headers": null, "max_in_flight": null, "rate_limit": null,
@@ -321,6 +338,7 @@ mod tests {
             http2: Some(None),
             retry: Some(RetryOverrides::default()),
             description: Some(String::new()),
+            shaping: Some(None),
             enabled: Some(true),
             ..EndpointChange::default()
         };

@@ -6,21 +6,23 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 
 use super::Api;
 use super::definition;
 use super::dto::endpoint::Endpoint;
-use super::fields::{body_of, nothing_more};
+use super::fields::{Fields, body_of, nothing_more};
+use super::parse::RESERVED;
 use super::path::{PathParams, parse_name};
 use super::problem::Problem;
 use super::query::{Query, malformed};
 use super::reply::{self, json};
 use crate::app::KnownEndpoint;
 use crate::domain::endpoint::EndpointId;
-use crate::domain::event::Tenant;
-use crate::outbox::{Cursor, Page};
+use crate::domain::event::{EventType, Tenant};
+use crate::outbox::{Cursor, Page, TestEvent};
 
 /// `GET /v1/endpoints`: in order of their ids; `?tenant=` keeps those of one tenant.
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
@@ -70,9 +72,12 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     let endpoints = &api.app.endpoints;
     let definition = definition::read(&body, endpoints.base_retry())?;
     let (known, secret) = endpoints.create(definition).await?;
-    let secret = secret.reveal();
+    let revealed = secret.reveal();
     let mut shown = Endpoint::from(&known);
-    shown.secret = Some(&secret);
+    // A key of Ed25519 is known to whoever gave it, and is not shown again.
+    if secret.public_key().is_none() {
+        shown.secret = Some(&revealed);
+    }
     let mut response = json(StatusCode::CREATED, &shown).map(reply::no_store)?;
     let location = HeaderValue::from_str(&format!("/v1/endpoints/{}", known.0.id));
     if let Ok(location) = location {
@@ -108,15 +113,33 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /v1/endpoints/{id}/test`: 204; one `outboxd.test` event goes to it.
+/// `POST /v1/endpoints/{id}/test`: 204; one event goes to it, `outboxd.test` unless the body says
+/// `type` and `data`.
 pub async fn test(
     State(api): State<Arc<Api>>,
     PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    nothing_more(&api, request).await?;
-    api.app.endpoints.test(parse_name(&id)?).await?;
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let fields = Fields::parse(&body, &["type", "data"])?;
+    let event = TestEvent {
+        event_type: fields.text("type", read_type)?.value(),
+        data: fields.written("data").map(Bytes::copy_from_slice),
+    };
+    api.app.endpoints.test(parse_name(&id)?, event).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The type of an event that is not handed in but tried.
+pub fn read_type(text: &str) -> Result<EventType, String> {
+    let event_type = EventType::new(text).map_err(|bad| bad.to_string())?;
+    let is_test = text == "outboxd.test";
+    match event_type.is_reserved() && !is_test {
+        true => Err(RESERVED.to_owned()),
+        false => Ok(event_type),
+    }
 }
 
 /// `POST /v1/endpoints/{id}/enable`: 204, also if it was enabled.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Api;
 use super::body::{self, Limit, Received};
+use super::cloudevents_in;
 use super::dto::event::{Accepted, AcceptedBatch, Event, Summary};
 use super::media::{content_type, is_media_type, plain_body, shown};
 use super::parse::{self, Batch, BatchLimits, Fault};
@@ -16,8 +18,11 @@ use super::path::{PathParams, parse_name};
 use super::problem::{Kind, Problem};
 use super::query::{self, EVENT_LIST, Query, malformed};
 use super::reply::{self, json};
+use super::trace::{self, TraceContext};
 use crate::app;
+use crate::domain::cloudevents::Mode;
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload};
+use crate::domain::extras::{self, Extras};
 use crate::outbox::{Receipt, Refused};
 
 /// From here on a batch is parsed beside the runtime's thread, in bytes.
@@ -26,13 +31,18 @@ const LARGE: usize = 256 * 1024;
 /// `POST /v1/events`: one JSON event, or one on each line.
 pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
+    if let Some(mode) = cloudevents_in::mode(&parts.headers)? {
+        return post_cloudevents(&api, mode, &parts, body).await;
+    }
     Query::parse(&parts.uri, &[])?;
     plain_body(&parts.headers)?;
     let content_type = content_type(&parts.headers)?;
     let header_key = header_key(&parts.headers)?;
+    let trace = trace::context(&parts.headers);
     if is_media_type(content_type, "application/json") {
         let received = body::collect(body, event_limit(&api), &api.bodies).await?;
-        let event = parse::event(&received.bytes, header_key)?;
+        let mut event = parse::event(&received.bytes, header_key)?;
+        trace::attach(&mut event, &trace);
         accept_one(&api, event).await
     } else if is_media_type(content_type, "application/x-ndjson") {
         if header_key.is_some() {
@@ -46,17 +56,69 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
             key: "ingest.max_batch_size",
         };
         let received = body::collect(body, limit, &api.bodies).await?;
-        accept_batch(&api, received).await
+        accept_batch(&api, received, &trace).await
     } else {
         Err(Problem::new(
             Kind::UnsupportedMediaType,
             format!(
-                "events are application/json or application/x-ndjson here, in UTF-8, and not `{}`; \
-                 any other body goes to POST /v1/events/{{type}}",
+                "events are application/json, application/x-ndjson or CloudEvents here, in UTF-8, and \
+                 not `{}`; any other body goes to POST /v1/events/{{type}}",
                 shown(content_type)
             ),
         ))
     }
+}
+
+/// CloudEvents: one, or a batch.
+async fn post_cloudevents(
+    api: &Api,
+    mode: Mode,
+    parts: &http::request::Parts,
+    body: Body,
+) -> Result<Response, Problem> {
+    plain_body(&parts.headers)?;
+    if header_key(&parts.headers)?.is_some() {
+        return Err(Problem::bad_request(
+            "the header `Idempotency-Key` does not go with CloudEvents: their source and id are the key",
+        ));
+    }
+    let limit = match mode {
+        Mode::Batch => Limit {
+            bytes: api.ingest.max_batch_size,
+            key: "ingest.max_batch_size",
+        },
+        Mode::Structured | Mode::Binary => event_limit(api),
+    };
+    let fields = cloudevents_in::Fields::of(parts)?;
+    let received = body::collect(body, limit, &api.bodies).await?;
+    let limits = BatchLimits {
+        events: api.ingest.max_batch_events,
+        event_size: api.ingest.max_event_size,
+    };
+    let mut events = cloudevents_in::read(mode, parts, &received.bytes, limits, &fields)?;
+    let trace = trace::context(&parts.headers);
+    for event in &mut events {
+        trace::attach(event, &trace);
+    }
+    if mode != Mode::Batch {
+        return match events.pop() {
+            Some(event) => accept_one(api, event).await,
+            None => Err(Problem::bad_request("the body holds no event")),
+        };
+    }
+    let receipts = accept(api, events, |index| index.checked_add(1)).await?;
+    batch_answer(&receipts)
+}
+
+fn batch_answer(receipts: &[Receipt]) -> Result<Response, Problem> {
+    let events: Vec<Accepted> = receipts.iter().map(Accepted::from).collect();
+    json(
+        StatusCode::ACCEPTED,
+        &AcceptedBatch {
+            accepted: events.len(),
+            events,
+        },
+    )
 }
 
 /// `POST /v1/events/{type}`: an opaque body, delivered as it is.
@@ -82,7 +144,7 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
     if event_type.is_reserved() {
         return Err(Problem::bad_request(parse::RESERVED));
     }
-    let known = ["tenant", "key", "idempotency_key", "deliver_at"];
+    let known = ["tenant", "key", "idempotency_key", "deliver_at", "channels"];
     let query = Query::parse(&parts.uri, &known)?;
     plain_body(&parts.headers)?;
     let content_type = content_type(&parts.headers)?;
@@ -94,7 +156,10 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
             ));
         }
     }
-    let from_query: Option<Key> = query.read("idempotency_key")?;
+    let from_query = query.text("idempotency_key").map(|text| {
+        parse::read_idempotency_key(text).map_err(|bad| malformed("idempotency_key", bad))
+    });
+    let from_query = from_query.transpose()?;
     let idempotency_key = match (header_key(&parts.headers)?, from_query) {
         (Some(header), Some(parameter)) if header != parameter => {
             return Err(malformed(
@@ -104,7 +169,11 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
         }
         (header, parameter) => header.or(parameter),
     };
-    Ok(NewEvent {
+    let channels = query.text("channels").map(|names| {
+        extras::read_channels(names.split(',')).map_err(|bad| malformed("channels", bad))
+    });
+    let channels = channels.transpose()?;
+    let mut event = NewEvent {
         tenant: query.read("tenant")?.unwrap_or_default(),
         event_type,
         payload: Payload::Opaque {
@@ -114,7 +183,15 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
         key: query.read("key")?,
         idempotency_key,
         deliver_at: query.time("deliver_at")?,
-    })
+        extras: channels.map(|channels| {
+            Arc::new(Extras {
+                channels,
+                ..Extras::default()
+            })
+        }),
+    };
+    trace::attach(&mut event, &trace::context(&parts.headers));
+    Ok(event)
 }
 
 async fn accept_one(api: &Api, event: NewEvent) -> Result<Response, Problem> {
@@ -126,13 +203,17 @@ async fn accept_one(api: &Api, event: NewEvent) -> Result<Response, Problem> {
     }
 }
 
-async fn accept_batch(api: &Api, received: Received) -> Result<Response, Problem> {
+async fn accept_batch(
+    api: &Api,
+    received: Received,
+    trace: &TraceContext,
+) -> Result<Response, Problem> {
     let limits = BatchLimits {
         events: api.ingest.max_batch_events,
         event_size: api.ingest.max_event_size,
     };
     let bytes = received.bytes.clone();
-    let Batch { events, lines } = if bytes.len() >= LARGE {
+    let Batch { mut events, lines } = if bytes.len() >= LARGE {
         let parse = tokio::task::spawn_blocking(move || parse::batch(&bytes, limits));
         parse.await.map_err(|error| {
             tracing::error!(%error, "parsing a batch broke down");
@@ -141,15 +222,11 @@ async fn accept_batch(api: &Api, received: Received) -> Result<Response, Problem
     } else {
         parse::batch(&bytes, limits)?
     };
+    for event in &mut events {
+        trace::attach(event, trace);
+    }
     let receipts = accept(api, events, |index| lines.get(index).copied()).await?;
-    let events: Vec<Accepted> = receipts.iter().map(Accepted::from).collect();
-    json(
-        StatusCode::ACCEPTED,
-        &AcceptedBatch {
-            accepted: events.len(),
-            events,
-        },
-    )
+    batch_answer(&receipts)
 }
 
 async fn accept(

@@ -22,16 +22,17 @@ use crate::app::definition::Given;
 use crate::config::nearest;
 use crate::config::units::{parse_duration, parse_rate, show_duration};
 use crate::domain::endpoint::{Rate, TypePattern};
+use crate::domain::json::Json;
 
 /// The largest body of a request that is not an event, in bytes.
-const MAX_BODY: u64 = 64 * 1024;
+const MAX_BODY: u64 = 256 * 1024;
 /// How much of an unknown name is repeated, in characters.
 const SHOWN: usize = 64;
 
 /// The body of a request that holds a JSON object, or nothing.
 ///
 /// # Errors
-/// 413 over 64 KiB, 415 if it is something else.
+/// 413 over 256 KiB, 415 if it is something else.
 pub async fn body_of(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let limit = Limit {
         bytes: MAX_BODY,
@@ -233,6 +234,28 @@ impl<'a> Fields<'a> {
     ) -> Result<Given<Fields<'a>>, Problem> {
         self.members(name)?
             .try_map(|object| Fields::new(prefix, Object(object), known))
+    }
+
+    /// A field byte for byte, also `null`.
+    pub fn written(&self, name: &'static str) -> Option<&'a [u8]> {
+        let found = self.found.iter().find(|(found, _)| *found == name);
+        found.map(|(_, raw)| raw.get().as_bytes())
+    }
+
+    /// The fields of these names that are there, as they were written.
+    pub fn json(
+        &self,
+        names: &[&'static str],
+    ) -> Result<Vec<(&'static str, Given<Json>)>, Problem> {
+        let read = |name: &'static str| match self.raw(name) {
+            Given::Absent => None,
+            raw => Some(raw.try_map(|raw| {
+                let read = Json::parse(raw.get().as_bytes());
+                read.map_err(|bad| self.fault(name, bad.problem))
+            })),
+        };
+        let found = names.iter().filter_map(|name| Some((*name, read(name)?)));
+        found.map(|(name, json)| Ok((name, json?))).collect()
     }
 
     /// The members of an object whose names are free.

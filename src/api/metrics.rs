@@ -58,6 +58,7 @@ fn written(status: &Status) -> String {
     );
     ingest(&mut out, status);
     dispatch(&mut out, status);
+    endpoints(&mut out, status);
     stored(&mut out, status);
     holds(&mut out, status);
     out.0
@@ -113,6 +114,26 @@ fn dispatch(out: &mut Exposition, status: &Status) {
         "Endpoints whose circuit breaker is open.",
         dispatched.breakers_open,
     );
+}
+
+fn endpoints(out: &mut Exposition, status: &Status) {
+    let outbox = &status.outbox;
+    out.single(
+        "outboxd_endpoints_unrendered",
+        "gauge",
+        "Endpoints with deliveries that cannot be rendered.",
+        outbox.endpoints_unrendered,
+    );
+    let name = "outboxd_endpoint_client_cert_not_after_seconds";
+    out.family(
+        name,
+        "gauge",
+        "When the client certificate of an endpoint expires, in seconds since 1970.",
+    );
+    for (endpoint, not_after) in &outbox.certificates {
+        let labels = format!("{{endpoint=\"{endpoint}\"}}");
+        out.sample(name, &labels, not_after.as_secs());
+    }
 }
 
 fn stored(out: &mut Exposition, status: &Status) {

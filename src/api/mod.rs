@@ -6,6 +6,7 @@
 mod access;
 mod body;
 mod bulk;
+mod cloudevents_in;
 mod definition;
 mod deliveries;
 mod dto;
@@ -19,6 +20,7 @@ mod media;
 mod metrics;
 mod parse;
 mod path;
+mod preview;
 mod problem;
 mod query;
 mod reply;
@@ -27,6 +29,7 @@ mod secrets;
 pub mod serve;
 mod stall;
 mod status;
+mod trace;
 
 use std::sync::Arc;
 

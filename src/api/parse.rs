@@ -6,15 +6,20 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::config::request;
 use crate::domain::event::{EventType, Key, NewEvent, Payload, Tenant};
+use crate::domain::extras::{self, Channel, Extras};
 use crate::domain::time::Timestamp;
 
-const FIELDS: &str = "`type`, `data`, `tenant`, `key`, `idempotency_key`, `deliver_at`";
+const FIELDS: &str = "`type`, `data`, `tenant`, `key`, `idempotency_key`, `deliver_at`, \
+                      `channels`, `headers`";
 
 /// Why a request holds no event. `Display` names the field and the position.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +71,7 @@ pub fn event(bytes: &Bytes, header_key: Option<Key>) -> Result<NewEvent, Fault> 
         event_type: written.event_type,
         key: written.key,
         deliver_at: written.deliver_at,
+        extras: written.extras.map(Arc::new),
     })
 }
 
@@ -102,6 +108,7 @@ pub fn batch(bytes: &Bytes, limits: BatchLimits) -> Result<Batch, Fault> {
             key: written.key,
             idempotency_key: written.idempotency_key,
             deliver_at: written.deliver_at,
+            extras: written.extras.map(Arc::new),
         });
         batch.lines.push(line);
     }
@@ -151,6 +158,7 @@ struct Written<'a> {
     key: Option<Key>,
     idempotency_key: Option<Key>,
     deliver_at: Option<Timestamp>,
+    extras: Option<Extras>,
 }
 
 struct EventObject;
@@ -165,6 +173,7 @@ impl<'de> Visitor<'de> for EventObject {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Written<'de>, A::Error> {
         let (mut event_type, mut data, mut tenant) = (None, None, None);
         let (mut key, mut idempotency_key, mut deliver_at) = (None, None, None);
+        let (mut channels, mut headers) = (None, None);
         while let Some(name) = map.next_key_seed(FieldName)? {
             match name {
                 Name::Type => {
@@ -195,13 +204,21 @@ impl<'de> Visitor<'de> for EventObject {
                 }
                 Name::IdempotencyKey => {
                     once("idempotency_key", &idempotency_key)?;
-                    let read = Optional(Text("idempotency_key", read_key));
+                    let read = Optional(Text("idempotency_key", read_idempotency_key));
                     idempotency_key = Some(map.next_value_seed(read)?);
                 }
                 Name::DeliverAt => {
                     once("deliver_at", &deliver_at)?;
                     let read = |text: &str| text.parse::<Timestamp>().map_err(|e| e.to_string());
                     deliver_at = Some(map.next_value_seed(Optional(Text("deliver_at", read)))?);
+                }
+                Name::Channels => {
+                    once("channels", &channels)?;
+                    channels = Some(read_channels(map.next_value())?);
+                }
+                Name::Headers => {
+                    once("headers", &headers)?;
+                    headers = Some(read_headers(map.next_value())?);
                 }
             }
         }
@@ -212,7 +229,88 @@ impl<'de> Visitor<'de> for EventObject {
             key: key.flatten(),
             idempotency_key: idempotency_key.flatten(),
             deliver_at: deliver_at.flatten(),
+            extras: extras(channels.unwrap_or_default(), headers.unwrap_or_default()),
         })
+    }
+}
+
+fn extras(channels: Vec<Channel>, headers: Vec<(HeaderName, HeaderValue)>) -> Option<Extras> {
+    let extras = Extras {
+        channels,
+        headers,
+        ..Extras::default()
+    };
+    (!extras.is_empty()).then_some(extras)
+}
+
+fn read_channels<E: de::Error>(
+    names: Result<Option<Vec<Cow<'_, str>>>, E>,
+) -> Result<Vec<Channel>, E> {
+    let names = names.map_err(|e| in_field("channels", e))?;
+    let names = names.unwrap_or_default();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let channels = extras::read_channels(names.iter().map(|name| &**name));
+    channels.map_err(|e| in_field("channels", E::custom(e)))
+}
+
+fn read_headers<E: de::Error>(
+    pairs: Result<Option<Pairs>, E>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, E> {
+    let pairs = pairs.map_err(|e| in_field("headers", e))?;
+    let Pairs(pairs) = pairs.unwrap_or_default();
+    request::event_headers(&pairs).map_err(|(name, bad)| {
+        let at = if name.is_empty() {
+            String::new()
+        } else {
+            format!("`{}`: ", short(&name))
+        };
+        in_field("headers", E::custom(format_args!("{at}{bad}")))
+    })
+}
+
+/// An object of strings, in its order.
+#[derive(Default)]
+struct Pairs(Vec<(String, String)>);
+
+impl<'de> de::Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    if pairs.len() > extras::MAX_HEADERS {
+                        return Err(de::Error::custom(request::BadEventHeader::TooMany));
+                    }
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+fn short(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(64) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()).into(),
+        None => name.into(),
+    }
+}
+
+/// Reads an idempotency key that a client gave.
+pub fn read_idempotency_key(text: &str) -> Result<Key, String> {
+    match text.starts_with('\0') {
+        true => Err("an idempotency key does not begin with U+0000".to_owned()),
+        false => read_key(text),
     }
 }
 
@@ -240,6 +338,8 @@ enum Name {
     Key,
     IdempotencyKey,
     DeliverAt,
+    Channels,
+    Headers,
 }
 
 struct FieldName;
@@ -267,15 +367,12 @@ impl Visitor<'_> for FieldName {
             "key" => Ok(Name::Key),
             "idempotency_key" => Ok(Name::IdempotencyKey),
             "deliver_at" => Ok(Name::DeliverAt),
-            _ => {
-                let short: Cow<'_, str> = match name.char_indices().nth(64) {
-                    Some((end, _)) => format!("{}…", &name[..end]).into(),
-                    None => name.into(),
-                };
-                Err(E::custom(format_args!(
-                    "unknown field `{short}`, expected one of {FIELDS}"
-                )))
-            }
+            "channels" => Ok(Name::Channels),
+            "headers" => Ok(Name::Headers),
+            _ => Err(E::custom(format_args!(
+                "unknown field `{}`, expected one of {FIELDS}",
+                short(name)
+            ))),
         }
     }
 }

@@ -30,6 +30,7 @@ pub enum Kind {
     TooLarge,
     UnsupportedMediaType,
     KeyReused,
+    Unrendered,
     RateLimited,
     HeadersTooLarge,
     Internal,
@@ -72,6 +73,11 @@ impl Kind {
                 "key-reused",
                 S::UNPROCESSABLE_ENTITY,
                 "Idempotency key reused",
+            ),
+            Kind::Unrendered => (
+                "unrendered",
+                S::UNPROCESSABLE_ENTITY,
+                "Event cannot be rendered",
             ),
             Kind::RateLimited => ("rate-limited", S::TOO_MANY_REQUESTS, "Rate limited"),
             Kind::HeadersTooLarge => (
@@ -143,6 +149,9 @@ impl From<app::Error> for Problem {
                 ..Problem::new(Kind::RateLimited, error.to_string())
             },
             app::Error::Definition(bad) => Problem::bad_request(bad.to_string()),
+            app::Error::Unrendered(_) | app::Error::Unsigned(_) => {
+                Problem::new(Kind::Unrendered, error.to_string())
+            }
             app::Error::NoSecret => Problem::new(Kind::NotFound, error.to_string()),
             app::Error::Internal(detail) => Problem::new(Kind::Internal, detail),
         }
@@ -175,6 +184,7 @@ impl From<ActRefused> for Problem {
             ActRefused::Conflict(_)
             | ActRefused::DisabledInFile
             | ActRefused::EndpointExists
+            | ActRefused::ChangedMeanwhile
             | ActRefused::TooManyJobs => Kind::Conflict,
             ActRefused::ReadOnly => Kind::ReadOnly,
             ActRefused::NoRoom(_) => Kind::DiskLow,

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::{Api, bulk, deliveries, endpoints, events, explain, metrics, secrets, status};
+use super::{Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, status};
 
 /// Request line and headers, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
@@ -47,6 +47,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/endpoints/{id}/secret", get(secrets::show))
         .route("/v1/endpoints/{id}/rotate", post(secrets::rotate))
         .route("/v1/endpoints/{id}/test", post(endpoints::test))
+        .route("/v1/endpoints/{id}/render", post(preview::render))
+        .route("/v1/filters/test", post(preview::test_filter))
         .route("/v1/endpoints/{id}/replay", post(bulk::replay))
         .route("/v1/endpoints/{id}/purge", post(bulk::purge))
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))

@@ -20,9 +20,12 @@ use super::reply::{json, no_store};
 use crate::app::MAX_OVERLAP;
 use crate::domain::signature::Secret;
 
+/// A secret; of a key of Ed25519 its public part alone.
 #[derive(Serialize)]
-struct ShownSecret {
-    secret: String,
+#[serde(rename_all = "snake_case")]
+enum ShownSecret {
+    Secret(String),
+    PublicKey(String),
 }
 
 /// `GET /v1/endpoints/{id}/secret`: the newest one, also of an endpoint from the file.
@@ -52,6 +55,9 @@ pub async fn rotate(
 }
 
 fn respond(secret: &Secret) -> Result<Response, Problem> {
-    let secret = secret.reveal();
-    json(StatusCode::OK, &ShownSecret { secret }).map(no_store)
+    let shown = match secret.public_key() {
+        Some(key) => ShownSecret::PublicKey(key.to_string()),
+        None => ShownSecret::Secret(secret.reveal()),
+    };
+    json(StatusCode::OK, &shown).map(no_store)
 }

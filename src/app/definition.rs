@@ -5,6 +5,7 @@
 //! that it follows the configuration, also after that changes. Which addresses may be
 //! dialled is not a field here: only the operator grants them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -13,10 +14,16 @@ use url::Url;
 use crate::config::policy::{
     BadRetry, ENDPOINT_MAX_IN_FLIGHT, MAX_DESCRIPTION, MAX_TYPES, check_retry,
 };
-use crate::domain::endpoint::{EndpointChange, EndpointSpec, Ordering, Rate, TypePattern};
+use crate::config::request;
+use crate::domain::endpoint::{
+    Endpoint, EndpointChange, EndpointSpec, Ordering, Rate, TypePattern,
+};
 use crate::domain::event::Tenant;
+use crate::domain::json::Json;
 use crate::domain::retry::{RetryOverrides, RetryPolicy};
-use crate::domain::signature::Secret;
+use crate::domain::shaping::{self, Around, BadShaping, Shaping};
+use crate::domain::signature::{Secret, SecretKind, needs_signing_key};
+use crate::domain::time::Timestamp;
 
 /// What a request says about a field of a definition.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +66,7 @@ impl<T> Given<T> {
 }
 
 /// Why a definition is not one of an endpoint. Names the field as the APIs do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BadDefinition {
     #[error("field `url` is missing")]
     NoUrl,
@@ -69,10 +76,18 @@ pub enum BadDefinition {
     UrlRemoved,
     #[error("field `secret`: an endpoint always has one; POST …/rotate makes a new one")]
     SecretRemoved,
+    #[error("field `{}`: {}", .0.key, .0.problem)]
+    Shaping(Box<BadShaping>),
+}
+
+impl From<BadShaping> for BadDefinition {
+    fn from(bad: BadShaping) -> Self {
+        BadDefinition::Shaping(Box::new(bad))
+    }
 }
 
 /// What a request says about an endpoint. Whoever reads it has checked each field.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Definition {
     pub url: Given<Url>,
     pub tenant: Given<Tenant>,
@@ -86,25 +101,40 @@ pub struct Definition {
     pub http2: Given<Option<bool>>,
     pub retry: Given<RetryOverrides>,
     pub description: Given<String>,
+    /// Those of [`shaping::KEYS`] that are given.
+    pub shaping: Vec<(&'static str, Given<Json>)>,
     pub enabled: Given<bool>,
 }
 
+/// Keys for an endpoint that needs them and brings none.
+#[derive(Clone, Debug)]
+pub struct FreshKeys {
+    pub secret: Secret,
+    /// Of Ed25519.
+    pub signing_key: Secret,
+}
+
 impl Definition {
-    /// A new endpoint, and whether it takes deliveries. `secret` is for one that brings
-    /// none.
+    /// A new endpoint, and whether it takes deliveries.
     ///
     /// # Errors
-    /// Without a URL.
-    pub fn into_spec(self, secret: Secret) -> Result<(EndpointSpec, bool), BadDefinition> {
+    /// Without a URL, and with keys that do not fit each other.
+    pub fn into_spec(self, fresh: FreshKeys) -> Result<(EndpointSpec, bool), BadDefinition> {
         let Some(url) = self.url.value() else {
             return Err(BadDefinition::NoUrl);
         };
+        let secret = self.secret.value().unwrap_or(fresh.secret);
+        let headers = self.headers.value().unwrap_or_default();
+        let mut given = shaping::Given::new();
+        set_given(&mut given, self.shaping);
+        let kinds = [secret.kind()];
+        let shaping = shaped(given, &headers, &kinds, &fresh.signing_key)?;
         let spec = EndpointSpec {
             tenant: self.tenant.value().unwrap_or_default(),
             url,
             types: self.types.value().unwrap_or_else(|| vec![TypePattern::Any]),
-            secrets: vec![self.secret.value().unwrap_or(secret).into()],
-            headers: self.headers.value().unwrap_or_default(),
+            secrets: vec![secret.into()],
+            headers,
             max_in_flight: self.max_in_flight.value().unwrap_or(ENDPOINT_MAX_IN_FLIGHT),
             rate_limit: self.rate_limit.value().flatten(),
             ordering: self.ordering.value().unwrap_or_default(),
@@ -112,15 +142,21 @@ impl Definition {
             http2: self.http2.value().flatten(),
             retry: self.retry.value().unwrap_or_default(),
             description: self.description.value().unwrap_or_default(),
+            shaping,
         };
         Ok((spec, self.enabled.value().unwrap_or(true)))
     }
 
-    /// A change. `null` is a field's default; lists and objects are replaced whole.
+    /// A change of `endpoint`. `null` is a field's default; lists and objects are replaced whole.
     ///
     /// # Errors
-    /// With a tenant, and with `null` where there is no default.
-    pub fn into_change(self) -> Result<EndpointChange, BadDefinition> {
+    /// With a tenant, with `null` where there is no default, and if the keys would not fit each
+    /// other.
+    pub fn into_change(
+        self,
+        endpoint: &Endpoint,
+        fresh: &FreshKeys,
+    ) -> Result<EndpointChange, BadDefinition> {
         if self.tenant != Given::Absent {
             return Err(BadDefinition::TenantChanged);
         }
@@ -130,6 +166,7 @@ impl Definition {
         if self.secret.is_null() {
             return Err(BadDefinition::SecretRemoved);
         }
+        let shaping = self.reshaped(endpoint, fresh)?;
         Ok(EndpointChange {
             url: self.url.value(),
             types: self.types.change(vec![TypePattern::Any]),
@@ -142,9 +179,107 @@ impl Definition {
             http2: self.http2.change(None),
             retry: self.retry.change(RetryOverrides::default()),
             description: self.description.change(String::new()),
+            shaping,
             enabled: self.enabled.change(true),
         })
     }
+
+    /// What shapes the requests after the change, if it may be something else.
+    fn reshaped(
+        &self,
+        endpoint: &Endpoint,
+        fresh: &FreshKeys,
+    ) -> Result<Option<Option<Arc<Shaping>>>, BadDefinition> {
+        let touches = !self.shaping.is_empty()
+            || self.headers != Given::Absent
+            || self.secret != Given::Absent;
+        if !touches {
+            return Ok(None);
+        }
+        let now = endpoint.shaping.as_ref();
+        let mut given = now.map(|shaping| shaping.given().clone());
+        let given = given.get_or_insert_default();
+        set_given(given, self.shaping.clone());
+        let headers = match &self.headers {
+            Given::Absent => &endpoint.headers,
+            Given::Null => &HeaderMap::new(),
+            Given::Value(headers) => headers,
+        };
+        let kinds: Vec<_> = match &self.secret {
+            Given::Value(secret) => vec![secret.kind()],
+            _ => endpoint
+                .secrets
+                .iter()
+                .map(|kept| kept.secret.kind())
+                .collect(),
+        };
+        let mut shaping = shaped(std::mem::take(given), headers, &kinds, &fresh.signing_key)?;
+        // A consent is for a URL, and outlives other changes.
+        if let Some(shaping) = shaping.as_mut().map(Arc::make_mut)
+            && shaping.consents.is_some()
+            && let Some(known) = now.and_then(|now| now.consents.clone())
+        {
+            shaping.consents = Some(known);
+        }
+        Ok(Some(shaping))
+    }
+}
+
+fn set_given(given: &mut shaping::Given, fields: Vec<(&'static str, Given<Json>)>) {
+    for (key, value) in fields {
+        if key == "signing_key" {
+            given.shift_remove(shaping::EARLIER_KEYS);
+        }
+        match value {
+            Given::Absent => {}
+            Given::Null => drop(given.shift_remove(key)),
+            Given::Value(value) => drop(given.insert(key.into(), value)),
+        }
+    }
+}
+
+/// What shapes an endpoint's requests with a new signing key; `None` if it has none.
+///
+/// # Errors
+/// Never, unless the definition in force would be refused today.
+pub fn with_signing_key(
+    endpoint: &Endpoint,
+    key: &Secret,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<Arc<Shaping>>, BadDefinition> {
+    let shaping = endpoint.shaping.as_ref();
+    let Some(shaping) = shaping.filter(|shaping| shaping.signing_key.is_some()) else {
+        return Ok(None);
+    };
+    let given = shaping.with_signing_key(key, now, until);
+    let kinds = endpoint.secrets.iter().map(|kept| kept.secret.kind());
+    let kinds: Vec<_> = kinds.collect();
+    shaped(given, &endpoint.headers, &kinds, key)
+}
+
+/// Checks what shapes requests. A signing key that is needed and not given is `fresh_key`.
+fn shaped(
+    mut given: shaping::Given,
+    headers: &HeaderMap,
+    kinds: &[SecretKind],
+    fresh_key: &Secret,
+) -> Result<Option<Arc<Shaping>>, BadDefinition> {
+    let around = Around {
+        headers,
+        secrets: kinds,
+        is_reserved: request::is_reserved,
+    };
+    let shaping = shaping::read(&given, around)?;
+    let lacks_key = |shaping: &Shaping| {
+        let styles = &shaping.signatures;
+        shaping.signing_key.is_none() && needs_signing_key(styles, kinds.iter().copied())
+    };
+    if !shaping.as_ref().is_some_and(lacks_key) {
+        return Ok(shaping.map(Arc::new));
+    }
+    given.insert("signing_key".into(), fresh_key.reveal().as_str().into());
+    Ok(shaping::read(&given, around)?.map(Arc::new))
 }
 
 /// # Errors

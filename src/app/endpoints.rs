@@ -6,20 +6,23 @@ use std::time::Duration;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::definition::Definition;
+use super::definition::{self, Definition, FreshKeys};
 use super::error::Error;
 use super::reader::Reader;
 use crate::clock;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId};
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
-use crate::domain::signature::Secret;
-use crate::outbox::{Action, EndpointState, Outbox, Page, ReadError};
+use crate::domain::signature::{BadSecret, Secret};
+use crate::outbox::{ActRefused, Action, EndpointState, Outbox, Page, ReadError, TestEvent};
 
 /// How long the secrets before a new one sign too, when a rotation does not say.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 /// The longest that a rotation may say.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often a change is tried again because the definition changed meanwhile.
+const CHANGE_TRIES: usize = 8;
 
 /// An endpoint in force, and how it stands.
 pub type KnownEndpoint = (Arc<Endpoint>, EndpointState);
@@ -71,9 +74,9 @@ impl Endpoints {
 
     /// Makes an endpoint. Returns it with its secret, generated if `definition` has none.
     pub async fn create(&self, definition: Definition) -> Result<(KnownEndpoint, Secret), Error> {
-        let secret = definition.secret.clone().value();
-        let secret = secret.map_or_else(new_secret, Ok)?;
-        let (spec, enabled) = definition.into_spec(secret.clone())?;
+        let (spec, enabled) = definition.into_spec(fresh_keys()?)?;
+        let secret = spec.secrets.first().map(|kept| kept.secret.clone());
+        let secret = secret.ok_or(Error::NoSecret)?;
         let id = new_id()?;
         let action = Action::Create {
             endpoint: id.clone(),
@@ -90,12 +93,26 @@ impl Endpoints {
         id: EndpointId,
         definition: Definition,
     ) -> Result<KnownEndpoint, Error> {
-        let action = Action::Change {
-            endpoint: id.clone(),
-            change: Box::new(definition.into_change()?),
-        };
-        self.outbox.act(action).await?;
-        self.find(id).await
+        // What shapes requests is checked here and not by the writer, over the definition as it is
+        // now. Should that change meanwhile, it is checked again.
+        let fresh = fresh_keys()?;
+        for _ in 0..CHANGE_TRIES {
+            let (endpoint, _) = self.find(id.clone()).await?;
+            let change = definition.clone().into_change(&endpoint, &fresh)?;
+            let action = Action::Change {
+                endpoint: id.clone(),
+                change: Box::new(change),
+                over: endpoint,
+            };
+            match self.outbox.act(action).await {
+                Err(ActRefused::ChangedMeanwhile) => {}
+                answer => {
+                    answer?;
+                    return self.find(id).await;
+                }
+            }
+        }
+        Err(ActRefused::ChangedMeanwhile.into())
     }
 
     /// Deletes an endpoint; its open deliveries are dead from then on.
@@ -103,9 +120,9 @@ impl Endpoints {
         Ok(self.outbox.act(Action::Delete { endpoint }).await?)
     }
 
-    /// Sends one `outboxd.test` event to an endpoint.
-    pub async fn test(&self, endpoint: EndpointId) -> Result<(), Error> {
-        Ok(self.outbox.act(Action::Test { endpoint }).await?)
+    /// Sends one event to an endpoint, and to no other.
+    pub async fn test(&self, endpoint: EndpointId, event: TestEvent) -> Result<(), Error> {
+        Ok(self.outbox.act(Action::Test { endpoint, event }).await?)
     }
 
     /// Enabling an enabled endpoint changes nothing.
@@ -138,14 +155,30 @@ impl Endpoints {
         endpoint: EndpointId,
         overlap: Option<Duration>,
     ) -> Result<Secret, Error> {
-        let secret = new_secret()?;
-        let action = Action::Rotate {
-            endpoint,
-            secret: secret.clone(),
-            overlap: overlap.unwrap_or(OVERLAP),
-        };
-        self.outbox.act(action).await?;
-        Ok(secret)
+        let overlap = overlap.unwrap_or(OVERLAP);
+        for _ in 0..CHANGE_TRIES {
+            let (known, _) = self.find(endpoint.clone()).await?;
+            let random = random_bytes()?;
+            let secret = match known.secrets.first() {
+                Some(newest) => newest.secret.fresh_like(random).map_err(unusable_key)?,
+                None => Secret::generate(random),
+            };
+            let now = clock::now();
+            let key = Secret::generate_ed25519(random_bytes()?).map_err(unusable_key)?;
+            let shaping = definition::with_signing_key(&known, &key, now, now + overlap)?;
+            let action = Action::Rotate {
+                endpoint: endpoint.clone(),
+                secret: secret.clone(),
+                overlap,
+                shaping,
+                over: known,
+            };
+            match self.outbox.act(action).await {
+                Err(ActRefused::ChangedMeanwhile) => {}
+                answer => return Ok(answer.map(|()| secret)?),
+            }
+        }
+        Err(ActRefused::ChangedMeanwhile.into())
     }
 }
 
@@ -160,8 +193,16 @@ fn new_id() -> Result<EndpointId, Error> {
     })
 }
 
-fn new_secret() -> Result<Secret, Error> {
-    random_bytes().map(Secret::generate)
+fn fresh_keys() -> Result<FreshKeys, Error> {
+    Ok(FreshKeys {
+        secret: Secret::generate(random_bytes()?),
+        signing_key: Secret::generate_ed25519(random_bytes()?).map_err(unusable_key)?,
+    })
+}
+
+fn unusable_key(error: BadSecret) -> Error {
+    tracing::error!(%error, "a generated key is not valid");
+    Error::Internal("a key could not be generated; see the log")
 }
 
 /// Bytes from the operating system.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::definition::BadDefinition;
+use crate::domain::render::Unrendered;
 use crate::outbox::{ActRefused, ReadError, Refused};
+use crate::transport::Unsigned;
 
 /// `Display` is a sentence for the person who asked; it never holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,10 @@ pub enum Error {
     Read(#[from] ReadError),
     #[error(transparent)]
     Definition(#[from] BadDefinition),
+    #[error("the event cannot be rendered for this endpoint: {0}")]
+    Unrendered(#[from] Unrendered),
+    #[error("{0}")]
+    Unsigned(#[from] Unsigned),
     #[error("the endpoint has no secret; requests to it are not signed")]
     NoSecret,
     /// A fault of the daemon; the log says more.

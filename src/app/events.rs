@@ -9,7 +9,9 @@ use super::rate_limit::EventRateLimit;
 use super::reader::Reader;
 use crate::domain::endpoint::Rate;
 use crate::domain::event::{EventId, NewEvent};
-use crate::outbox::{Action, Cursor, EventFilter, EventSummary, EventView, Outbox, Page, Receipt};
+use crate::outbox::{
+    Action, Cursor, EventFilter, EventSummary, EventView, Filters, Judged, Outbox, Page, Receipt,
+};
 
 pub struct Events {
     outbox: Outbox,
@@ -39,7 +41,9 @@ impl Events {
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, Error> {
         let expected = events.len();
         self.take_from_rate_limit(expected)?;
-        let accepted = self.outbox.accept(events).await;
+        let filters = self.outbox.filters(&events);
+        let (events, filters) = judge(events, filters).await?;
+        let accepted = self.outbox.accept_judged(events, filters).await;
         let receipts = accepted.inspect_err(|refused| self.counters.count_refused(refused))?;
         if receipts.len() != expected {
             tracing::error!("the outbox gave another number of receipts than of events");
@@ -89,4 +93,23 @@ impl Events {
     pub async fn erase(&self, event: EventId) -> Result<(), Error> {
         Ok(self.outbox.act(Action::Erase { event }).await?)
     }
+}
+
+/// Asks the filters; beside the runtime's thread if that takes long.
+async fn judge(events: Vec<NewEvent>, filters: Filters) -> Result<(Vec<NewEvent>, Judged), Error> {
+    if filters.is_empty() {
+        return Ok((events, Judged::default()));
+    }
+    if !filters.is_heavy(&events) {
+        let judged = filters.judge(&events);
+        return Ok((events, judged));
+    }
+    let judging = tokio::task::spawn_blocking(move || {
+        let judged = filters.judge(&events);
+        (events, judged)
+    });
+    judging.await.map_err(|error| {
+        tracing::error!(%error, "judging filters broke down");
+        Error::Internal("judging filters broke down; see the log")
+    })
 }

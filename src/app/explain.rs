@@ -66,8 +66,13 @@ fn gather(outbox: &Outbox, event: EventId, id: &EndpointId) -> Result<Stored, Re
         Some(no) if delivery.is_some() => outbox.ahead_of(no, event)?,
         _ => None,
     };
+    let content = match delivery {
+        Some(_) => None,
+        None => outbox.content(event, 0).ok(),
+    };
     Ok(Stored {
         event: outbox.summary(event)?,
+        content,
         delivery,
         endpoint: outbox.endpoint(id),
         // It may be gone already.

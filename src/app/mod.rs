@@ -13,6 +13,7 @@ mod endpoints;
 mod error;
 mod events;
 mod explain;
+mod preview;
 mod rate_limit;
 mod reader;
 mod status;
@@ -30,12 +31,14 @@ use deliveries::Deliveries;
 use endpoints::Endpoints;
 use events::Events;
 use explain::Explainer;
+use preview::Previews;
 use reader::Reader;
 use status::Monitor;
 
 pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
 pub use error::Error;
 pub use explain::Explanation;
+pub use preview::{Preview, Sample};
 pub use status::Status;
 
 /// The front of the daemon.
@@ -45,6 +48,7 @@ pub struct App {
     pub endpoints: Endpoints,
     pub bulk: Bulk,
     pub explainer: Explainer,
+    pub previews: Previews,
     pub monitor: Monitor,
 }
 
@@ -71,6 +75,11 @@ impl App {
             endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
             explainer: Explainer::new(outbox, reader.clone(), questions),
+            previews: Previews::new(
+                reader.clone(),
+                config.delivery.longest_body,
+                config.delivery.user_agent.clone(),
+            ),
             monitor: Monitor::new(reader, gauges, counters, ready),
         }
     }

@@ -9,7 +9,12 @@ use super::error::Error;
 use super::reader::Reader;
 use crate::clock;
 use crate::dispatch::{DispatchGauges, Dispatched};
+use crate::domain::endpoint::EndpointId;
+use crate::domain::time::Timestamp;
 use crate::outbox::OutboxStatus;
+
+/// A certificate that expires in less is told.
+const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 pub struct Monitor {
     reader: Reader,
@@ -26,6 +31,8 @@ pub struct Status {
     pub uptime: Duration,
     /// The age of the oldest pending delivery.
     pub oldest_pending: Option<Duration>,
+    /// Client certificates that expire soon, or have.
+    pub expiring: Vec<(EndpointId, Timestamp)>,
     pub outbox: OutboxStatus,
     pub dispatched: Dispatched,
     pub ingested: Ingested,
@@ -55,7 +62,11 @@ impl Monitor {
     pub async fn status(&self) -> Result<Status, Error> {
         let outbox = self.reader.read(|outbox| Ok(outbox.status())).await?;
         let now = clock::now();
+        let certificates = outbox.certificates.iter();
+        let expiring = certificates.filter(|(_, not_after)| not_after.since(now) < SOON);
+        let expiring = expiring.cloned().collect();
         Ok(Status {
+            expiring,
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.started.elapsed(),
             oldest_pending: outbox.oldest_pending.map(|oldest| now.since(oldest)),

@@ -5,8 +5,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::dispatch::LaneView;
+use crate::domain::content::Content;
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId};
+use crate::domain::extras::Channel;
+use crate::domain::filter::Failed;
+use crate::domain::shaping::Root;
 use crate::domain::time::Timestamp;
 use crate::outbox::{DeliveryView, EndpointState, EventSummary};
 
@@ -16,6 +20,8 @@ pub struct Stored {
     pub event: EventSummary,
     /// `None`: the event does not go to the endpoint.
     pub delivery: Option<DeliveryView>,
+    /// The event's content, if it does not go there and can be read.
+    pub content: Option<Content>,
     /// `None`: the endpoint is not in force, but was once.
     pub endpoint: Option<(Arc<Endpoint>, EndpointState)>,
     /// The pending delivery that goes first, as the endpoint's order demands.
@@ -40,6 +46,10 @@ pub enum Answer {
     OtherTenant,
     /// The endpoint was made after the event was accepted.
     EndpointNewer,
+    /// Event and endpoint have no channel in common.
+    OtherChannel,
+    /// The endpoint's filter does not let the event through.
+    Filtered,
     /// The endpoint matches now; it did not when the event was accepted.
     NotMatchedThen,
     Held,
@@ -67,6 +77,8 @@ impl Answer {
             Answer::NotSubscribed => "not_subscribed",
             Answer::OtherTenant => "other_tenant",
             Answer::EndpointNewer => "endpoint_newer",
+            Answer::OtherChannel => "other_channel",
+            Answer::Filtered => "filtered",
             Answer::NotMatchedThen => "not_matched_then",
             Answer::Held => "held",
             Answer::Delivered => "delivered",
@@ -83,13 +95,15 @@ impl Answer {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Verdict {
     pub answer: Answer,
     /// The answer in a sentence.
     pub detail: String,
     /// When the next attempt may start, as far as that can be told.
     pub next_at: Option<Timestamp>,
+    /// The condition of the filter that does not hold.
+    pub failed: Option<Failed>,
 }
 
 impl Verdict {
@@ -98,6 +112,7 @@ impl Verdict {
             answer,
             detail: detail.into(),
             next_at: None,
+            failed: None,
         }
     }
 
@@ -164,17 +179,56 @@ impl Stored {
                     event.accepted_at
                 ),
             ),
-            _ => Verdict::new(
-                Answer::NotMatchedThen,
-                "the endpoint wants this type now, but has no delivery of the event: endpoints are matched once, at acceptance, and it was not there then, wanted other types, or the delivery was purged",
-            ),
+            _ => self.unshaped(endpoint).unwrap_or_else(|| {
+                let detail = "the endpoint wants this event now, but has no delivery of it: endpoints are matched once, at acceptance, and it was not there then, wanted other types, channels or values, or the delivery was purged";
+                Verdict::new(Answer::NotMatchedThen, detail)
+            }),
         }
+    }
+
+    /// What of the endpoint's channels and filter keeps the event from it, as they are now.
+    fn unshaped(&self, endpoint: &Endpoint) -> Option<Verdict> {
+        let (content, shaping) = (self.content.as_ref()?, endpoint.shaping.as_ref()?);
+        let extras = content.extras.as_deref();
+        if !endpoint.takes_channels(extras) {
+            let names = |channels: &[Channel]| {
+                let names: Vec<&str> = channels.iter().map(Channel::as_str).collect();
+                names.join(", ")
+            };
+            let of_event = match extras.map_or(&[][..], |extras| &extras.channels) {
+                [] => "none".to_owned(),
+                channels => names(channels),
+            };
+            let wanted = names(&shaping.channels);
+            let detail =
+                format!("the event's channels are {of_event}, the endpoint wants one of {wanted}");
+            return Some(Verdict::new(Answer::OtherChannel, detail));
+        }
+        let root = Root::of(self.event.id, content);
+        let failed = shaping.filter.as_ref()?.judge(root.json()).err()?;
+        let place = match failed.path.as_str() {
+            "" => "the event",
+            path => path,
+        };
+        let detail = format!(
+            "the endpoint's filter does not hold at {place}: {} {}, and what is there is {}",
+            failed.operator, failed.expected, failed.found
+        );
+        Some(Verdict {
+            failed: Some(failed),
+            ..Verdict::new(Answer::Filtered, detail)
+        })
     }
 
     fn held(&self, delivery: &DeliveryView) -> Verdict {
         let detail = match delivery.reason {
             _ if self.endpoint.is_none() => {
                 "the endpoint is gone from the configuration file; its deliveries wait until it is back".to_owned()
+            }
+            Some(Reason::Template) => {
+                let why = delivery.attempts.last().and_then(|last| last.error.as_ref());
+                let why = why.map_or("", |error| error.detail.as_str());
+                format!("its request cannot be rendered: {why}; changing the endpoint releases it")
             }
             Some(Reason::Backlog) => {
                 "the endpoint's backlog is over outbox.endpoint_share; it is released as that drains".to_owned()
@@ -221,6 +275,9 @@ fn dead(delivery: &DeliveryView) -> Verdict {
     let mut detail = match delivery.reason {
         Some(Reason::Exhausted) => "dead: the retry budget is used up",
         Some(Reason::Gone) => "dead: the endpoint answered 410",
+        Some(Reason::Rejected) => {
+            "dead: by the endpoint's answer rule another attempt is of no use"
+        }
         Some(Reason::Cancelled) => "dead: somebody cancelled it",
         Some(Reason::EndpointDeleted) => "dead: the endpoint was deleted",
         Some(Reason::HeldTooLong) => "dead: it was held for longer than retention.held",
@@ -380,6 +437,7 @@ mod tests {
                 counts: StatusCounts::default(),
             },
             delivery: Some(delivery),
+            content: None,
             endpoint: None,
             ahead: None,
         }

@@ -137,6 +137,8 @@ pub struct Status {
     pub oldest_pending_s: Option<u64>,
     pub disk: Disk,
     pub endpoints: Endpoints,
+    #[serde(default)]
+    pub expiring_certificates: Vec<Certificate>,
     pub damaged_records: u64,
     pub recovery: Recovery,
     pub totals: Totals,
@@ -162,6 +164,14 @@ pub struct Endpoints {
     pub total: u64,
     pub disabled: u64,
     pub breaker_open: u64,
+    #[serde(default)]
+    pub unrendered: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Certificate {
+    pub endpoint: String,
+    pub not_after: Timestamp,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::shape::Shape;
 use super::{Failure, read_body, shown};
 use crate::domain::signature::Secret;
 
@@ -15,7 +16,7 @@ pub struct Fields {
     /// Types that it wants, such as order.created, order.* or *; may be given again
     #[arg(long, alias = "type", value_name = "PATTERN", value_delimiter = ',')]
     types: Vec<String>,
-    /// The file with its whsec_ secret, `-` for stdin; else one is made
+    /// The file with its whsec_ secret or whsk_ key, `-` for stdin; else a secret is made
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
     /// A static header, such as "x-team: orders"; may be given again, all replace those before
@@ -43,6 +44,8 @@ pub struct Fields {
     /// Whatever helps to tell it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 impl Fields {
@@ -69,6 +72,7 @@ impl Fields {
         set("description", text(&self.description));
         let secret = self.secret_file.as_deref().map(secret).transpose()?;
         set("secret", secret.map(|secret| json!(secret.reveal())));
+        self.shape.add_to(&mut object)?;
         Ok(object)
     }
 }

@@ -103,6 +103,9 @@ fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint) ->
             known.total, known.disabled, known.breaker_open
         ),
     );
+    for (name, text) in warnings(status) {
+        fact(name, WARN, &text);
+    }
     let disk = &status.disk;
     fact(
         "disk",
@@ -125,6 +128,23 @@ fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint) ->
         n => fact("damage", BAD, &format!("{n} damaged records; see the log")),
     }
     out + &in_trouble(endpoints, paint)
+}
+
+/// What somebody has to see to: a name and a sentence.
+fn warnings(status: &Status) -> Vec<(&'static str, String)> {
+    let unrendered = status.endpoints.unrendered;
+    let unrendered = (unrendered > 0).then(|| {
+        let text = format!("{unrendered} with events that cannot be rendered: see explain");
+        ("templates", text)
+    });
+    let certificates = status.expiring_certificates.iter().map(|one| {
+        let at = when::moment(one.not_after);
+        (
+            "certificate",
+            format!("that of {} expires {at}", one.endpoint),
+        )
+    });
+    unrendered.into_iter().chain(certificates).collect()
 }
 
 fn in_trouble(endpoints: &[Endpoint], paint: Paint) -> String {

@@ -86,6 +86,7 @@ impl Default for DeliveryLimits {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(20),
             response_body_limit: 4 * KIB,
+            longest_body: MIB,
             allow_networks: Vec::new(),
             allow_http: false,
             proxy: None,

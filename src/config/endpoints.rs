@@ -9,9 +9,12 @@ use super::policy::{ENDPOINT_MAX_IN_FLIGHT, MAX_IN_FLIGHT, MAX_TIMEOUT, MAX_TYPE
 use super::reader::{Flaw, Reader, Section, Value};
 use super::request::{add_header, parse_url};
 use super::retry::read_retry;
+use super::shaping;
 use super::values::{SOME_DURATION, count, duration, network, rate, type_pattern, unless_empty};
 use super::{DeliveryLimits, Environment};
-use crate::domain::endpoint::{Endpoint, EndpointId, Ordering, SigningSecret, Source, TypePattern};
+use crate::domain::endpoint::{
+    Endpoint, EndpointId, EndpointSpec, Ordering, SigningSecret, Source, TypePattern, rate_of,
+};
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::signature::Secret;
@@ -110,6 +113,8 @@ fn read_one(
     let retry = read_retry(reader, section.section("retry"), retry);
     let allow_networks = section.each("allow_networks", network);
     let enabled = section.take("enabled", Value::flag);
+    let kinds: Vec<_> = secrets.iter().map(Secret::kind).collect();
+    let shaping = shaping::read(&mut section, &headers, &kinds, env);
     section.require("id", "give it a short name such as id = \"orders\"");
     section.require(
         "url",
@@ -124,7 +129,7 @@ fn read_one(
         secrets: secrets.into_iter().map(SigningSecret::from).collect(),
         headers: Arc::new(headers),
         max_in_flight: max_in_flight.unwrap_or(ENDPOINT_MAX_IN_FLIGHT),
-        rate_limit,
+        rate_limit: rate_limit.or(rate_of(shaping.as_ref())),
         ordering: ordering.unwrap_or_default(),
         timeout: timeout.unwrap_or(delivery.timeout),
         http2: http2.unwrap_or(delivery.http2),
@@ -133,6 +138,7 @@ fn read_one(
         enabled: enabled.unwrap_or(true),
         source: Source::Toml,
         description: String::new(),
+        shaping,
     })
 }
 
@@ -158,31 +164,40 @@ fn read_types(section: &mut Section<'_>) -> Vec<TypePattern> {
 }
 
 fn read_secrets(section: &mut Section<'_>, env: &Environment) -> Vec<Secret> {
-    let inline = section.take("secret", |value| {
+    let parse = |value: &Value<'_>| {
         Secret::parse(value.text()?).map_err(|bad| Flaw::new(bad.to_string(), files::SECRET_FIX))
-    });
-    let named = section.take("secret_file", |value| {
-        let name = value.text()?;
-        if !name.is_empty() {
-            files::file_name(name)?;
-        }
-        Ok(Some(name).filter(|name| !name.is_empty()))
-    });
-    let Some(name) = named.flatten() else {
-        return inline.into_iter().collect();
     };
-    if section.has("secret") {
-        let flaw = Flaw::new(
-            "secret and secret_file are both there",
-            "remove one of them",
-        );
-        section.fault("secret_file", &flaw);
-        return inline.into_iter().collect();
+    let read_file = |value: &Value<'_>| {
+        let name = files::file_name(value.text()?)?;
+        files::read_secret(&files::secret_path(name, env))
+    };
+    let is_set = |section: &Section<'_>, key: &str| section.is_filled(key);
+    let given: Vec<&str> = SECRET_KEYS
+        .into_iter()
+        .filter(|key| is_set(section, key))
+        .collect();
+    let one = section.take("secret", parse);
+    let one_file = section
+        .take("secret_file", unless_empty(read_file))
+        .flatten();
+    let several = section.each("secrets", parse).unwrap_or_default();
+    let several_files = section.each("secret_files", read_file).unwrap_or_default();
+    if let [first, second, ..] = given.as_slice() {
+        let problem = format!("{first} and {second} are both there");
+        section.fault(second, &Flaw::new(problem, "remove one of them"));
     }
-    let read = files::read_secret(&files::secret_path(name, env));
-    let read = read.map_err(|flaw| section.fault("secret_file", &flaw));
-    read.into_iter().collect()
+    let singles = one.into_iter().chain(one_file);
+    let secrets: Vec<Secret> = singles.chain(several).chain(several_files).collect();
+    if secrets.len() > EndpointSpec::MAX_SECRETS {
+        let problem = format!("more than {} secrets", EndpointSpec::MAX_SECRETS);
+        let key = given.first().copied().unwrap_or("secrets");
+        section.fault(key, &Flaw::new(problem, "leave out the oldest"));
+    }
+    secrets
 }
+
+/// Where secrets are given; one of them at most.
+const SECRET_KEYS: [&str; 4] = ["secret", "secret_file", "secrets", "secret_files"];
 
 fn read_headers(section: &mut Section<'_>) -> http::HeaderMap {
     let mut headers = http::HeaderMap::new();

@@ -53,7 +53,7 @@ fn read_named(path: &Path, limit: u64, fix: &str) -> Result<Vec<u8>, Flaw> {
 }
 
 /// The text of a secret file, without the white space around it.
-fn read_secret_text(path: &Path) -> Result<String, Flaw> {
+pub(super) fn read_secret_text(path: &Path) -> Result<String, Flaw> {
     let fix =
         "name a file that the daemon's user can read; under systemd, one from LoadCredential=";
     let content = read_named(path, MAX_SECRET_FILE, fix)?;
@@ -131,7 +131,7 @@ pub(super) fn check_roots(path: &Path) -> Result<(), Flaw> {
 
 /// A file name as it was written, unless it is not one.
 pub(super) fn file_name(text: &str) -> Result<&str, Flaw> {
-    if text.starts_with("whsec_") {
+    if text.starts_with("whsec_") || text.starts_with("whsk_") {
         let problem = "this is a secret, not the name of a file";
         return Err(Flaw::new(
             problem,

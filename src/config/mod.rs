@@ -15,6 +15,7 @@ mod reader;
 pub mod request;
 mod retry;
 mod sections;
+mod shaping;
 pub mod show;
 #[cfg(test)]
 mod tests;
@@ -121,6 +122,8 @@ pub struct DeliveryLimits {
     pub connect_timeout: Duration,
     pub timeout: Duration,
     pub response_body_limit: u64,
+    /// The longest body that a template may make: `ingest.max_event_size`.
+    pub longest_body: u64,
     pub allow_networks: Vec<IpNet>,
     pub allow_http: bool,
     pub proxy: Option<Url>,

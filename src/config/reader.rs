@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Lines, quoted};
 use super::units::BadUnit;
+use crate::domain::json::Json;
 pub use crate::domain::nearest::nearest;
 
 /// What is wrong with one value, and what to write instead.
@@ -260,6 +261,16 @@ impl<'t> Section<'t> {
             .is_some_and(|entries| entries.contains_key(key))
     }
 
+    /// Whether a key is there and neither `""` nor `[]`.
+    pub fn is_filled(&self, key: &str) -> bool {
+        let given = self.entries.and_then(|entries| entries.get(key));
+        given.is_some_and(|node| match node.get_ref() {
+            DeValue::String(text) => !text.is_empty(),
+            DeValue::Array(items) => !items.is_empty(),
+            _ => true,
+        })
+    }
+
     /// Notes each key that was not taken.
     pub fn finish(self) {
         for name in self.entries.into_iter().flat_map(|entries| entries.keys()) {
@@ -367,6 +378,11 @@ impl<'t> Value<'t> {
         })
     }
 
+    /// The value as JSON. Numbers keep their digits; dates and times are strings.
+    pub fn json(&self) -> Result<Json, Flaw> {
+        json(self.node)
+    }
+
     /// One of some words.
     pub fn one_of<T: Copy>(&self, words: &[(&'static str, T)]) -> Result<T, Flaw> {
         let text = self.text()?;
@@ -384,6 +400,38 @@ impl<'t> Value<'t> {
             fix,
         ))
     }
+}
+
+fn json(node: &DeValue<'_>) -> Result<Json, Flaw> {
+    Ok(match node {
+        DeValue::String(text) => Json::String((&**text).into()),
+        DeValue::Boolean(flag) => Json::Bool(*flag),
+        DeValue::Datetime(moment) => Json::String(moment.to_string().into()),
+        DeValue::Integer(digits) => {
+            let number = i64::from_str_radix(digits.as_str(), digits.radix());
+            let large = |_| Flaw::new("this number is too large", "write a smaller one");
+            Json::Number(number.map_err(large)?.to_string().into())
+        }
+        DeValue::Float(digits) => {
+            let text = digits.as_str().trim_start_matches('+');
+            if !text.parse().is_ok_and(f64::is_finite) {
+                let fix = "write a number such as 0.5";
+                return Err(Flaw::new("this is not a finite number", fix));
+            }
+            Json::Number(text.into())
+        }
+        DeValue::Array(items) => {
+            let items = items.iter().map(|item| json(item.get_ref()));
+            Json::Array(items.collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => {
+            let fields = table.iter().map(|(name, value)| {
+                let name: &str = name.get_ref();
+                Ok((name.into(), json(value.get_ref())?))
+            });
+            Json::Object(fields.collect::<Result<_, Flaw>>()?)
+        }
+    })
 }
 
 /// `path.key`; a key that is not a bare TOML key is quoted.

@@ -29,13 +29,14 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
         .unwrap_or(base.data_dir);
     let (auth, any_token) = read_auth(root.section("auth"), env);
     let listen = read_listen(reader, root.section("listen"), any_token, env);
-    let delivery = read_delivery(root.section("delivery"));
+    let ingest = read_ingest(root.section("ingest"));
+    let delivery = read_delivery(root.section("delivery"), ingest.max_event_size);
     let retry = read_retry(reader, root.section("retry"), &base.retry);
     let config = Config {
         data_dir,
         listen,
         auth,
-        ingest: read_ingest(root.section("ingest")),
+        ingest,
         outbox: read_outbox(root.section("outbox")),
         retention: read_retention(root.section("retention")),
         endpoints: endpoints::read(reader, &mut root, &delivery, &retry, env),
@@ -223,7 +224,7 @@ const MIN_CONNECTION_AGE: std::time::Duration = std::time::Duration::from_secs(1
 /// Threads that make attempts.
 const MAX_THREADS: usize = 64;
 
-fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
+fn read_delivery(mut delivery: Section<'_>, longest_body: u64) -> DeliveryLimits {
     let base = DeliveryLimits::default();
     let timeouts = *SOME_DURATION.start()..=MAX_TIMEOUT;
     let read = DeliveryLimits {
@@ -239,6 +240,7 @@ fn read_delivery(mut delivery: Section<'_>) -> DeliveryLimits {
         response_body_limit: delivery
             .take("response_body_limit", size(0..=MIB))
             .unwrap_or(base.response_body_limit),
+        longest_body,
         allow_networks: delivery.each("allow_networks", network).unwrap_or_default(),
         allow_http: delivery
             .take("allow_http", Value::flag)

@@ -3,6 +3,7 @@
 //! Secrets, tokens and the values of headers are never shown: in TOML a comment says
 //! that they are set, so that the rest can be read back as it stands.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,10 @@ use serde_json::{Map, Value, json};
 use super::units::{show_duration, show_rate, show_size};
 use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
+use crate::domain::json::Json;
 use crate::domain::retry::RetryPolicy;
+use crate::domain::shaping::KEYS;
+use crate::domain::signature::SecretKind;
 
 /// Replaces what is hidden.
 const MASK: &str = "…";
@@ -184,9 +188,77 @@ fn retry_keys(retry: &RetryPolicy) -> Keys {
 }
 
 fn endpoint_keys(endpoint: &Endpoint) -> Keys {
+    let mut keys = own_keys(endpoint);
+    for key in KEYS {
+        let shaping = endpoint.shaping.as_ref();
+        if let Some(json) = shaping.and_then(|shaping| shaping.shown(key)) {
+            keys.push((key, given(&json)));
+        }
+    }
+    keys
+}
+
+/// A value as it was given, secrets masked.
+fn given(json: &Json) -> Shown {
+    let text = json.to_string();
+    let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    match text.contains(MASK) {
+        true => hidden("(set, not shown)", value),
+        false => shown(toml_value(json), value),
+    }
+}
+
+/// As TOML, on one line. `null` has no form there, and a key with it was not given.
+fn toml_value(json: &Json) -> String {
+    match json {
+        Json::String(text) => toml_string(text),
+        Json::Array(items) => {
+            let items: Vec<String> = items.iter().map(toml_value).collect();
+            format!("[{}]", items.join(", "))
+        }
+        // A filter may hold `null`; JSON in a string is the same.
+        Json::Object(_) if holds_null(json) => toml_string(&json.to_string()),
+        Json::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{} = {}", toml_string(name), toml_value(value)))
+                .collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        // TOML's integers have 64 bits.
+        Json::Number(digits) if is_wide(digits) => toml_string(digits),
+        other => other.to_string(),
+    }
+}
+
+fn holds_null(json: &Json) -> bool {
+    match json {
+        Json::Null => true,
+        Json::Array(items) => items.iter().any(holds_null),
+        Json::Object(fields) => fields.values().any(holds_null),
+        Json::Number(digits) => is_wide(digits),
+        Json::Bool(_) | Json::String(_) => false,
+    }
+}
+
+/// Whether a number has no form in TOML that keeps its digits.
+fn is_wide(digits: &str) -> bool {
+    let is_integer = digits.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    is_integer && digits.parse::<i64>().is_err()
+}
+
+/// A URL that is a secret is not shown, so that the rest can be read back.
+fn shown_url(endpoint: &Endpoint) -> Shown {
+    match endpoint.shown_url() {
+        Cow::Borrowed(url) => text(url),
+        Cow::Owned(url) => hidden(&format!("(set, not shown) {url}"), json!(url)),
+    }
+}
+
+fn own_keys(endpoint: &Endpoint) -> Keys {
     vec![
         ("id", text(endpoint.id.as_str())),
-        ("url", text(endpoint.url.as_str())),
+        ("url", shown_url(endpoint)),
         ("tenant", text(endpoint.tenant.as_str())),
         ("types", list(&endpoint.types)),
         ("secret", secret(endpoint)),
@@ -205,7 +277,11 @@ fn secret(endpoint: &Endpoint) -> Shown {
     if endpoint.secrets.is_empty() {
         return hidden("(none: requests are not signed)", Value::Null);
     }
-    hidden("(set, not shown)", json!(format!("whsec_{MASK}")))
+    let prefix = match endpoint.secrets.first().map(|kept| kept.secret.kind()) {
+        Some(SecretKind::Ed25519) => "whsk_",
+        _ => "whsec_",
+    };
+    hidden("(set, not shown)", json!(format!("{prefix}{MASK}")))
 }
 
 fn headers(endpoint: &Endpoint) -> Shown {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::load::known_keys;
 use super::*;
 use crate::domain::endpoint::{Ordering, Source};
+use crate::domain::shaping::KEYS;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -205,8 +206,16 @@ fn the_example_names_every_key() {
         assert!(EXAMPLE.contains(&format!("{key} = ")), "{commented}");
         named.insert(commented.to_owned());
     }
-    assert!(EXAMPLE.contains("# secret = "));
-    named.insert("endpoint.secret".to_owned());
+    let files = [
+        "signing_key_file",
+        "client_cert_file",
+        "client_key_file",
+        "ca_file",
+    ];
+    for key in KEYS.into_iter().chain(files).chain(["secret"]) {
+        assert!(EXAMPLE.contains(&format!("# {key} = ")), "{key}");
+        named.insert(format!("endpoint.{key}"));
+    }
     for key in known_keys() {
         assert!(named.contains(&key), "{key} is not in config.example.toml");
     }

@@ -1,22 +1,31 @@
 //! Attempts under way: one task each, which always reports how it ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
+use crate::domain::content::Content;
 use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::domain::event::EventId;
-use crate::outbox::{Content, Outbox, ReadError};
+use crate::domain::render::Unrendered;
+use crate::domain::shaping::Shaping;
+use crate::outbox::{Outbox, ReadError};
 use crate::transport::{Outgoing, Transport};
+
+/// A larger event is not rendered by a template on the thread that makes attempts, in bytes.
+const SMALL: usize = 16 << 10;
 
 /// An attempt that is under way no more.
 pub(super) struct Ended {
     pub no: EndpointNo,
     pub event: EventId,
     pub end: End,
+    /// Its receiver has consented since, maybe to a rate of its own.
+    pub has_consent: bool,
 }
 
 pub(super) enum End {
@@ -24,6 +33,8 @@ pub(super) enum End {
     Made(Attempt),
     /// The event's body is damaged: what the last attempt ended with.
     Damaged(Attempt),
+    /// The request cannot be rendered by this definition: what the last attempt ended with.
+    Unrenderable(Attempt, Arc<Endpoint>),
     /// The event was erased: there is nothing to tell.
     Erased,
 }
@@ -47,17 +58,18 @@ impl Guard {
         }
     }
 
-    fn end(mut self, end: End) {
-        self.tell(end);
+    fn end(mut self, end: End, has_consent: bool) {
+        self.tell(end, has_consent);
     }
 
-    fn tell(&mut self, end: End) {
+    fn tell(&mut self, end: End, has_consent: bool) {
         if let Some(ended) = self.ended.take() {
             // Nobody listens any more only after a stop.
             let _ = ended.send(Ended {
                 no: self.no,
                 event: self.event,
                 end,
+                has_consent,
             });
         }
     }
@@ -66,7 +78,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let detail = "outboxd broke the attempt off before its outcome was known";
-        self.tell(End::Made(unsent(detail)));
+        self.tell(End::Made(unsent(detail)), false);
     }
 }
 
@@ -77,8 +89,9 @@ pub(super) async fn of_kept(
     endpoint: Arc<Endpoint>,
     content: Arc<Content>,
 ) {
-    let attempt = attempt(&transport, &endpoint, guard.event, &content).await;
-    guard.end(End::Made(attempt));
+    let has_news = news_of(&endpoint);
+    let end = attempt(&transport, endpoint, guard.event, content).await;
+    guard.end(end, has_news());
 }
 
 /// An attempt of an event whose body is in the log, at `lsn` when it was planned.
@@ -89,10 +102,10 @@ pub(super) async fn of_stored(
     outbox: Outbox,
     lsn: u64,
 ) {
-    let event = guard.event;
+    let (event, has_news) = (guard.event, news_of(&endpoint));
     let read = tokio::task::spawn_blocking(move || outbox.content(event, lsn));
     let end = match read.await {
-        Ok(Ok(content)) => End::Made(attempt(&transport, &endpoint, event, &content).await),
+        Ok(Ok(content)) => attempt(&transport, endpoint, event, Arc::new(content)).await,
         Ok(Err(ReadError::Erased | ReadError::NoSuchEvent)) => End::Erased,
         Ok(Err(error @ ReadError::Damaged(_))) => {
             tracing::error!(%event, endpoint = %endpoint.id, %error, "the event's body is damaged: it cannot be sent");
@@ -101,23 +114,70 @@ pub(super) async fn of_stored(
         Ok(Err(error)) => End::Made(unsent(&format!("outboxd cannot read the event: {error}"))),
         Err(error) => End::Made(unsent(&format!("outboxd cannot read the event: {error}"))),
     };
-    guard.end(end);
+    guard.end(end, has_news());
+}
+
+/// Whether the endpoint's receiver has consented since this was asked last.
+fn news_of(endpoint: &Endpoint) -> impl Fn() -> bool + use<> {
+    let shaping = endpoint.shaping.as_ref();
+    let consents = shaping.and_then(|shaping| shaping.consents.clone());
+    move || {
+        consents
+            .as_ref()
+            .is_some_and(|consents| consents.take_news())
+    }
 }
 
 async fn attempt(
     transport: &Transport,
+    endpoint: Arc<Endpoint>,
+    id: EventId,
+    content: Arc<Content>,
+) -> End {
+    let outgoing = match &endpoint.shaping {
+        None => Outgoing::plain(id, &content),
+        Some(shaping) => match rendered(transport, &endpoint, shaping, id, &content).await {
+            Ok(Ok(outgoing)) => outgoing,
+            Ok(Err(unrendered)) => {
+                let attempt = unsent(&unrendered.to_string());
+                return End::Unrenderable(attempt, endpoint);
+            }
+            Err(error) => return End::Made(unsent(&format!("rendering broke down: {error}"))),
+        },
+    };
+    End::Made(transport.attempt(&endpoint, &outgoing).await)
+}
+
+/// Renders the request. A template that has been fast is rendered here; others, and those of large
+/// events, on a thread that may take its time.
+async fn rendered(
+    transport: &Transport,
+    endpoint: &Arc<Endpoint>,
+    shaping: &Arc<Shaping>,
+    id: EventId,
+    content: &Arc<Content>,
+) -> Result<Result<Outgoing, Unrendered>, JoinError> {
+    let longest = transport.longest_body();
+    let is_fast = content.body.len() <= SMALL && shaping.pace.is_fast();
+    if !shaping.has_templates() || is_fast {
+        return Ok(timed(endpoint, shaping, id, content, longest));
+    }
+    let (endpoint, shaping, content) = (endpoint.clone(), shaping.clone(), content.clone());
+    let render = move || timed(&endpoint, &shaping, id, &content, longest);
+    tokio::task::spawn_blocking(render).await
+}
+
+fn timed(
     endpoint: &Endpoint,
+    shaping: &Shaping,
     id: EventId,
     content: &Content,
-) -> Attempt {
-    let outgoing = Outgoing {
-        id,
-        event_type: content.event_type.clone(),
-        content_type: content.content_type.clone(),
-        opaque: content.opaque,
-        body: content.body.clone(),
-    };
-    transport.attempt(endpoint, &outgoing).await
+    longest: usize,
+) -> Result<Outgoing, Unrendered> {
+    let began = Instant::now();
+    let outgoing = Outgoing::new(endpoint, id, content, longest);
+    shaping.pace.took(began.elapsed());
+    outgoing
 }
 
 /// An attempt for which the daemon sent no request, through a fault of its own.
@@ -133,5 +193,6 @@ fn unsent(detail: &str) -> Attempt {
         response_body: Default::default(),
         address: None,
         retry_after: None,
+        permanent: false,
     }
 }

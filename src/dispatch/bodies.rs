@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::content::Content;
 use crate::domain::event::EventId;
-use crate::outbox::Content;
 
 /// What a kept body costs besides itself, in bytes.
 const COST: usize = 256;
@@ -86,11 +86,17 @@ impl Bodies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::EventType;
+    use crate::domain::event::{EventType, Tenant};
+    use crate::domain::time::Timestamp;
 
     fn content(size: usize) -> Arc<Content> {
         Arc::new(Content {
+            tenant: Tenant::default(),
             event_type: EventType::new("a").unwrap(),
+            key: None,
+            accepted_at: Timestamp::default(),
+            data_at: 0,
+            extras: None,
             content_type: "text/plain".into(),
             opaque: true,
             body: vec![0; size].into(),

@@ -7,6 +7,7 @@
 mod attempts;
 mod bodies;
 mod gauges;
+mod policy;
 mod questions;
 mod readings;
 mod workers;
@@ -22,7 +23,7 @@ use crate::clock;
 use crate::domain::attempt::{Attempt, ErrorKind};
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
-use crate::domain::engine::{Command, Engine, Entry, Input, LanePolicy, Lost, Now};
+use crate::domain::engine::{Command, Engine, Entry, Input, Lost, Now};
 use crate::domain::event::EventId;
 use crate::domain::repeats::Repeats;
 use crate::outbox::{Commit, Commits, EndpointStart, Notice, Outbox, Outcome};
@@ -30,6 +31,7 @@ pub use attempts::Attempts;
 use attempts::{End, Ended, Guard};
 use bodies::Bodies;
 pub use gauges::{DispatchGauges, Dispatched};
+use policy::policy;
 use questions::Question;
 pub use questions::{LaneView, Questions};
 use readings::{Reading, Readings};
@@ -56,6 +58,15 @@ pub enum Stop {
     Hurry,
 }
 
+/// An attempt that ended.
+struct Judged {
+    no: EndpointNo,
+    event: EventId,
+    attempt: Attempt,
+    /// As in [`Outcome`].
+    unrendered_by: Option<Arc<Endpoint>>,
+}
+
 /// The dispatcher, before and while it runs.
 pub struct Dispatch {
     engine: Engine,
@@ -67,7 +78,7 @@ pub struct Dispatch {
     started: Instant,
     ended: mpsc::UnboundedSender<Ended>,
     /// An attempt that ended and whose outcome the engine is deciding.
-    judged: Option<(EndpointNo, EventId, Attempt)>,
+    judged: Option<Judged>,
     /// Attempts that failed through the daemon's own fault.
     local_faults: Repeats,
     asking: Questions,
@@ -326,26 +337,42 @@ impl Dispatch {
         let now = self.now();
         while let Some(ended) = next.take() {
             let (no, event) = (ended.no, ended.event);
+            if ended.has_consent {
+                self.configure(no);
+            }
+            let lost = |why| Input::Lost { no, event, why };
+            let mut unrendered_by = None;
             let (input, attempt) = match ended.end {
                 End::Made(attempt) => {
                     let outcome = (&attempt).into();
                     (Input::Ended { no, event, outcome }, Some(attempt))
                 }
-                End::Damaged(attempt) => {
-                    let why = Lost::Damaged;
-                    (Input::Lost { no, event, why }, Some(attempt))
+                End::Damaged(attempt) => (lost(Lost::Damaged), Some(attempt)),
+                End::Unrenderable(attempt, endpoint) => {
+                    unrendered_by = Some(endpoint);
+                    (lost(Lost::Unrenderable), Some(attempt))
                 }
-                End::Erased => {
-                    let why = Lost::Erased;
-                    (Input::Lost { no, event, why }, None)
-                }
+                End::Erased => (lost(Lost::Erased), None),
             };
             if let Some(attempt) = &attempt {
                 self.gauges.count(attempt);
             }
-            self.judged = attempt.map(|attempt| (no, event, attempt));
+            self.judged = attempt.map(|attempt| Judged {
+                no,
+                event,
+                attempt,
+                unrendered_by,
+            });
             self.tell_at(now, input);
             next = attempts.0.try_recv().ok();
+        }
+    }
+
+    /// Tells the engine the endpoint's policy as it is now.
+    fn configure(&mut self, no: EndpointNo) {
+        if let Some(endpoint) = self.outbox.in_force(no) {
+            let policy = policy(&endpoint);
+            self.tell(Input::Configure { no, policy });
         }
     }
 
@@ -358,10 +385,14 @@ impl Dispatch {
         awaited: bool,
     ) {
         let judged = self.judged.take();
-        let Some((.., attempt)) = judged.filter(|judged| (judged.0, judged.1) == (no, event))
-        else {
+        let Some(judged) = judged.filter(|judged| (judged.no, judged.event) == (no, event)) else {
             return;
         };
+        let Judged {
+            attempt,
+            unrendered_by,
+            ..
+        } = judged;
         self.report(no, event, &attempt, next);
         if !matches!(next, Next::Retry { .. }) {
             self.bodies.release(event);
@@ -377,19 +408,21 @@ impl Dispatch {
             exact,
             disable,
             awaited,
+            unrendered_by,
         });
     }
 
     fn report(&mut self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
         let error = attempt.error.as_ref();
-        if let Some(error) = error.filter(|error| error.kind == ErrorKind::Local)
+        let is_held = matches!(next, Next::Held { .. });
+        if let Some(error) = error.filter(|error| error.kind == ErrorKind::Local && !is_held)
             && let Some(attempts) = self.local_faults.happened(self.started.elapsed())
         {
             let detail = error.detail.as_str();
             tracing::warn!(%event, attempts, error = detail, "attempts could not be made, through no fault of their endpoints; they are tried again");
         }
-        let dead = matches!(next, Next::Dead { .. });
-        if !dead && !tracing::enabled!(tracing::Level::DEBUG) {
+        let is_news = matches!(next, Next::Dead { .. } | Next::Held { .. });
+        if !is_news && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
         let known = self.outbox.in_force(no);
@@ -406,6 +439,9 @@ impl Dispatch {
             }
             Next::Retry { due, tries, .. } => {
                 tracing::debug!(%event, endpoint, attempt = tries, reason = detail, next = %due, "attempt failed");
+            }
+            Next::Held { reason } => {
+                tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is held; changing the endpoint releases it");
             }
             Next::Dead { reason } => {
                 tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is dead; it is kept and can be retried");
@@ -450,16 +486,6 @@ impl Dispatch {
             Notice::Released { no, at } => self.tell_at(now, Input::Release { no, at }),
             Notice::Wanted { no } => self.tell_at(now, Input::Probe { no }),
         }
-    }
-}
-
-fn policy(endpoint: &Endpoint) -> LanePolicy {
-    LanePolicy {
-        tenant: endpoint.tenant.clone(),
-        max_in_flight: endpoint.max_in_flight,
-        retry: endpoint.retry.clone(),
-        ordering: endpoint.ordering,
-        rate_limit: endpoint.rate_limit,
     }
 }
 

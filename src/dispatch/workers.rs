@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 
 use super::attempts::{self, Guard};
 use crate::config::DeliveryLimits;
+use crate::domain::content::Content;
 use crate::domain::endpoint::{Endpoint, EndpointNo};
-use crate::outbox::{Content, Outbox, forbid_reads_here};
+use crate::outbox::{Outbox, forbid_reads_here};
 use crate::transport::{Transport, TransportError};
 
 /// An attempt leaves its endpoint's thread for one that has so many fewer attempts under way.

@@ -22,10 +22,12 @@ pub enum ErrorKind {
     Status,
     /// The fault is the daemon's own and says nothing about the endpoint.
     Local,
+    /// There is no token for the receiver: the fault is the token server's, or the credentials'.
+    Auth,
 }
 
 impl ErrorKind {
-    pub const ALL: [ErrorKind; 8] = [
+    pub const ALL: [ErrorKind; 9] = [
         ErrorKind::Dns,
         ErrorKind::Connect,
         ErrorKind::Tls,
@@ -34,6 +36,7 @@ impl ErrorKind {
         ErrorKind::Protocol,
         ErrorKind::Status,
         ErrorKind::Local,
+        ErrorKind::Auth,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -46,6 +49,7 @@ impl ErrorKind {
             ErrorKind::Protocol => "protocol",
             ErrorKind::Status => "status",
             ErrorKind::Local => "local",
+            ErrorKind::Auth => "auth",
         }
     }
 }
@@ -71,6 +75,9 @@ pub struct Attempt {
     pub response_body: Bytes,
     /// The address that was dialled.
     pub address: Option<SocketAddr>,
-    /// `Retry-After` of the answer, as a time to wait from the end of the attempt.
+    /// What the answer asks to wait from the end of the attempt: `Retry-After`, or what the
+    /// endpoint's answer rule reads.
     pub retry_after: Option<Duration>,
+    /// By the endpoint's answer rule another attempt is of no use.
+    pub permanent: bool,
 }

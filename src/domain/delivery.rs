@@ -38,10 +38,14 @@ pub enum Reason {
     EndpointMissing,
     /// Held: its endpoint's backlog is over `outbox.endpoint_share`.
     Backlog,
+    /// Held: its request cannot be rendered until the endpoint is changed.
+    Template,
     /// Dead: the retry budget is used up.
     Exhausted,
     /// Dead: the endpoint answered 410.
     Gone,
+    /// Dead: the endpoint's answer rule says that trying again is of no use.
+    Rejected,
     Cancelled,
     EndpointDeleted,
     HeldTooLong,
@@ -52,12 +56,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 12] = [
         Reason::Disabled,
         Reason::EndpointMissing,
         Reason::Backlog,
+        Reason::Template,
         Reason::Exhausted,
         Reason::Gone,
+        Reason::Rejected,
         Reason::Cancelled,
         Reason::EndpointDeleted,
         Reason::HeldTooLong,
@@ -70,8 +76,10 @@ impl Reason {
             Reason::Disabled => "disabled",
             Reason::EndpointMissing => "endpoint_missing",
             Reason::Backlog => "backlog",
+            Reason::Template => "template",
             Reason::Exhausted => "exhausted",
             Reason::Gone => "gone",
+            Reason::Rejected => "rejected",
             Reason::Cancelled => "cancelled",
             Reason::EndpointDeleted => "endpoint_deleted",
             Reason::HeldTooLong => "held_too_long",
@@ -126,6 +134,10 @@ pub enum Next {
         tries: u32,
     },
     Dead {
+        reason: Reason,
+    },
+    /// Set aside: there was nothing that could be sent.
+    Held {
         reason: Reason,
     },
 }
@@ -206,6 +218,11 @@ impl Delivery {
                 ..counted
             },
             (Status::Pending, Next::Dead { reason }) => counted.dead(at, reason),
+            (Status::Pending, Next::Held { reason }) => Delivery {
+                status: Status::Held,
+                reason: Some(reason),
+                ..counted
+            },
             (Status::Held | Status::Dead, _) => counted,
         }
     }

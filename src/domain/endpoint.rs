@@ -1,5 +1,6 @@
 //! An endpoint: a URL that wants events, with its subscription, secrets and policy.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,12 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::event::{EventType, RESERVED_PREFIX, Tenant};
+use super::extras::Extras;
+use super::identity::Identity;
 use super::name::{BadName, checked_name, is_plain};
 pub use super::rate::Rate;
 use super::retry::{RetryOverrides, RetryPolicy};
+use super::shaping::Shaping;
 use super::signature::Secret;
 use super::time::Timestamp;
 
@@ -172,6 +176,43 @@ pub struct Endpoint {
     pub enabled: bool,
     pub source: Source,
     pub description: String,
+    /// `None`: the envelope, signed by Standard Webhooks; a 2xx is a success.
+    pub shaping: Option<Arc<Shaping>>,
+}
+
+impl Endpoint {
+    /// Its URL, to be shown: that of a chat service is a secret but for its host.
+    pub fn shown_url(&self) -> Cow<'_, str> {
+        let has_preset = self
+            .shaping
+            .as_ref()
+            .is_some_and(|shaping| shaping.preset.is_some());
+        match has_preset {
+            false => self.url.as_str().into(),
+            true => format!("{}/…", self.url.origin().ascii_serialization()).into(),
+        }
+    }
+
+    /// Whether an event with these extras reaches it by its channels.
+    pub fn takes_channels(&self, extras: Option<&Extras>) -> bool {
+        match &self.shaping {
+            Some(shaping) if !shaping.channels.is_empty() => {
+                extras.is_some_and(|extras| extras.shares_channel(&shaping.channels))
+            }
+            _ => true,
+        }
+    }
+
+    /// The client certificate that it shows.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.shaping.as_ref()?.identity.as_ref()
+    }
+
+    pub fn has_filter(&self) -> bool {
+        self.shaping
+            .as_ref()
+            .is_some_and(|shaping| shaping.filter.is_some())
+    }
 }
 
 /// An endpoint as its owner defined it through the API: what was not said follows the
@@ -191,6 +232,7 @@ pub struct EndpointSpec {
     pub http2: Option<bool>,
     pub retry: RetryOverrides,
     pub description: String,
+    pub shaping: Option<Arc<Shaping>>,
 }
 
 impl EndpointSpec {
@@ -214,7 +256,7 @@ impl EndpointSpec {
             secrets: self.secrets.clone(),
             headers: shared(&self.headers),
             max_in_flight: self.max_in_flight.max(1),
-            rate_limit: self.rate_limit,
+            rate_limit: self.rate_limit.or(rate_of(self.shaping.as_ref())),
             ordering: self.ordering,
             timeout: self.timeout.unwrap_or(timeout),
             http2: self.http2.unwrap_or(http2),
@@ -223,6 +265,7 @@ impl EndpointSpec {
             enabled: true,
             source: Source::Api,
             description: self.description.clone(),
+            shaping: self.shaping.clone(),
         }
     }
 
@@ -237,6 +280,12 @@ impl EndpointSpec {
         self.secrets.insert(0, secret.into());
         self.secrets.truncate(Self::MAX_SECRETS);
     }
+}
+
+/// The rate of a preset, which holds unless the endpoint has its own.
+pub fn rate_of(shaping: Option<&Arc<Shaping>>) -> Option<Rate> {
+    let preset = shaping?.preset?;
+    Some(preset.rate)
 }
 
 fn shared(headers: &http::HeaderMap) -> Arc<http::HeaderMap> {
@@ -264,6 +313,7 @@ pub struct EndpointChange {
     pub http2: Option<Option<bool>>,
     pub retry: Option<RetryOverrides>,
     pub description: Option<String>,
+    pub shaping: Option<Option<Arc<Shaping>>>,
     pub enabled: Option<bool>,
 }
 
@@ -288,6 +338,7 @@ impl EndpointChange {
         set(&mut spec.http2, &self.http2);
         set(&mut spec.retry, &self.retry);
         set(&mut spec.description, &self.description);
+        set(&mut spec.shaping, &self.shaping);
     }
 }
 
@@ -350,6 +401,7 @@ mod tests {
             http2: None,
             retry: RetryOverrides::default(),
             description: String::new(),
+            shaping: None,
         }
     }
 

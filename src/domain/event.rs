@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::extras::Extras;
 use super::name::{BadName, checked_name, is_plain};
 use super::time::Timestamp;
 
@@ -70,6 +71,10 @@ checked_name!(
     |text| !text.is_empty() && text.len() <= 256
 );
 
+/// Idempotency keys that begin so stand for the source and id of a CloudEvent. No client can hand in
+/// such a key.
+pub const CLOUDEVENT_KEY: &str = "\u{0}cloudevent:";
+
 /// Types that begin so are the daemon's own.
 pub const RESERVED_PREFIX: &str = "outboxd.";
 
@@ -122,6 +127,8 @@ pub struct NewEvent {
     pub idempotency_key: Option<Key>,
     /// First attempts are due then; now if `None`.
     pub deliver_at: Option<Timestamp>,
+    /// Most have none.
+    pub extras: Option<Arc<Extras>>,
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod json;
 pub mod name;
 pub mod nearest;
 pub mod rate;
+pub mod render;
 pub mod repeats;
 pub mod retry;
 pub mod schedule;

@@ -23,8 +23,10 @@ pub struct Outcome {
     pub status: Option<u16>,
     /// `None` is success.
     pub error: Option<ErrorKind>,
-    /// `Retry-After` of the answer, from the end of the attempt.
+    /// What the answer asks to wait, from the end of the attempt.
     pub retry_after: Option<Duration>,
+    /// By the endpoint's answer rule another attempt is of no use.
+    pub permanent: bool,
 }
 
 impl Outcome {
@@ -33,6 +35,7 @@ impl Outcome {
         status: None,
         error: Some(ErrorKind::Local),
         retry_after: None,
+        permanent: false,
     };
 
     pub fn is_success(&self) -> bool {
@@ -51,6 +54,7 @@ impl From<&Attempt> for Outcome {
             status: attempt.status,
             error: attempt.error.as_ref().map(|error| error.kind),
             retry_after: attempt.retry_after,
+            permanent: attempt.permanent,
         }
     }
 }
@@ -101,6 +105,9 @@ pub fn judge(
     } else if outcome.status == Some(410) {
         let reason = Reason::Gone;
         (Next::Dead { reason }, Some(DisabledReason::Gone))
+    } else if outcome.permanent {
+        let reason = Reason::Rejected;
+        (Next::Dead { reason }, None)
     } else {
         (retry(policy, budget, pause, wall, rng), None)
     };
@@ -112,12 +119,11 @@ pub fn judge(
 }
 
 fn pause(outcome: Outcome, policy: &RetryPolicy) -> Option<Duration> {
-    match outcome.status {
-        Some(429 | 503) if !outcome.is_success() => {
-            outcome.retry_after.map(|wait| wait.min(policy.max))
-        }
-        _ => None,
-    }
+    let is_gone = outcome.status == Some(410);
+    let asked = outcome
+        .retry_after
+        .filter(|_| !outcome.is_success() && !is_gone);
+    asked.map(|wait| wait.min(policy.max))
 }
 
 fn retry(
@@ -166,6 +172,7 @@ mod tests {
             status: Some(status),
             error: (!(200..300).contains(&status)).then_some(ErrorKind::Status),
             retry_after: None,
+            permanent: false,
         }
     }
 
@@ -231,13 +238,28 @@ mod tests {
     }
 
     #[test]
+    fn what_an_answer_rule_calls_permanent_is_dead_at_once() {
+        let rejected = Outcome {
+            permanent: true,
+            ..status(400)
+        };
+        let verdict = judged(rejected, &policy(), Duration::ZERO, 0);
+        let reason = Reason::Rejected;
+        assert_eq!(
+            (verdict.next, verdict.disable),
+            (Next::Dead { reason }, None)
+        );
+    }
+
+    #[test]
     fn all_else_is_retried_by_the_rule() {
         let foreign = |kind: &ErrorKind| *kind != ErrorKind::Local;
         for kind in ErrorKind::ALL.into_iter().filter(foreign) {
             let outcome = Outcome {
                 status: None,
                 error: Some(kind),
-                retry_after: Some(Duration::from_secs(900)),
+                retry_after: None,
+                permanent: false,
             };
             let verdict = judged(outcome, &policy(), Duration::ZERO, 0);
             assert_eq!(wait(verdict), Duration::from_secs(5), "{kind:?}");
@@ -253,9 +275,11 @@ mod tests {
     fn retry_after_is_a_least_wait_and_pauses_capped_at_max() {
         let after = |code, seconds| Outcome {
             retry_after: Some(Duration::from_secs(seconds)),
+            permanent: false,
             ..status(code)
         };
-        for code in [429, 503] {
+        // That a 500 asks to wait an answer rule says.
+        for code in [429, 503, 500] {
             let verdict = judged(after(code, 900), &policy(), Duration::ZERO, 0);
             assert_eq!(wait(verdict), Duration::from_secs(900));
             assert_eq!(verdict.pause, Some(Duration::from_secs(900)));
@@ -269,7 +293,7 @@ mod tests {
                 (EXHAUSTED, Some(Duration::from_secs(60)))
             );
         }
-        for code in [200, 500, 410] {
+        for code in [200, 410] {
             assert_eq!(
                 judged(after(code, 900), &policy(), Duration::ZERO, 0).pause,
                 None
@@ -277,6 +301,7 @@ mod tests {
         }
         let part = Outcome {
             retry_after: Some(Duration::from_nanos(5_000_000_001)),
+            permanent: false,
             ..status(503)
         };
         assert_eq!(
@@ -298,6 +323,7 @@ mod tests {
     fn the_daemons_own_fault_costs_nothing_and_is_tried_again_soon() {
         let outcome = Outcome {
             retry_after: Some(Duration::from_secs(900)),
+            permanent: false,
             ..Outcome::LOCAL
         };
         let day = Duration::from_secs(86_400);

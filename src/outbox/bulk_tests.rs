@@ -12,7 +12,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::delivery::{Next, Reason, Status};
 use crate::domain::endpoint::{
-    DisabledReason, EndpointId, EndpointNo, EndpointSpec, Ordering, Rate, TypePattern,
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, Ordering, Rate,
+    TypePattern,
 };
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
 use crate::domain::retry::RetryOverrides;
@@ -124,6 +125,7 @@ impl Store {
             http2: None,
             retry: RetryOverrides::default(),
             description: String::new(),
+            shaping: None,
         });
         let create = Action::Create {
             endpoint: endpoint.clone(),
@@ -155,6 +157,38 @@ impl Store {
     }
 
     fn settle(&self, event: EventId, endpoint: &EndpointId, next: Next, answer: &str) {
+        self.settle_by(event, endpoint, next, answer, None);
+    }
+
+    /// An attempt found that the event cannot be rendered by that definition.
+    fn hold(&self, event: EventId, endpoint: &EndpointId, definition: &Arc<Endpoint>) {
+        let reason = Reason::Template;
+        let definition = Some(definition.clone());
+        self.settle_by(event, endpoint, Next::Held { reason }, "", definition);
+    }
+
+    fn change(&self, endpoint: &EndpointId, description: &str) {
+        let change = EndpointChange {
+            description: Some(description.into()),
+            ..EndpointChange::default()
+        };
+        let over = self.outbox.in_force(self.no(endpoint)).unwrap();
+        let action = Action::Change {
+            endpoint: endpoint.clone(),
+            change: Box::new(change),
+            over,
+        };
+        self.act(action).unwrap();
+    }
+
+    fn settle_by(
+        &self,
+        event: EventId,
+        endpoint: &EndpointId,
+        next: Next,
+        answer: &str,
+        unrendered_by: Option<Arc<Endpoint>>,
+    ) {
         let now = crate::clock::now();
         self.outbox.settle(Outcome {
             event,
@@ -170,12 +204,14 @@ impl Store {
                 response_body: answer.as_bytes().to_vec().into(),
                 address: None,
                 retry_after: None,
+                permanent: false,
             },
             ended_at: now,
             next,
             exact: false,
             disable: None,
             awaited: false,
+            unrendered_by,
         });
     }
 
@@ -263,6 +299,7 @@ fn event(name: &str, body: &str) -> NewEvent {
         key: None,
         idempotency_key: None,
         deliver_at: None,
+        extras: None,
     }
 }
 
@@ -475,6 +512,7 @@ fn what_is_held_for_too_long_is_dead() {
     let early = store.accept("a.x", "1");
     let later = NewEvent {
         deliver_at: Some(crate::clock::now() + HOUR),
+        extras: None,
         ..event("a.x", "2")
     };
     let later = store.try_accept(later).unwrap().id;
@@ -876,7 +914,7 @@ proptest! {
                 deliver_at: None, content_type: None, data_at: 0, body_len: 1,
             };
             let endpoints = vec![1, 2];
-            state.apply(9, &Record::Accepted(Accepted { event, due: 1, endpoints })).unwrap();
+            state.apply(9, &Record::Accepted(Accepted { event, due: 1, endpoints, extras_len: 0 })).unwrap();
             let step = match step {
                 0 => StepRow::Hold { reason: 3 },
                 1 => StepRow::Die { at: 5, reason: 6 },
@@ -956,6 +994,7 @@ fn a_410_to_an_event_that_was_erased_meanwhile_disables_all_the_same() {
             response_body: Default::default(),
             address: None,
             retry_after: None,
+            permanent: false,
         },
         ended_at: now,
         next: Next::Dead {
@@ -964,6 +1003,7 @@ fn a_410_to_an_event_that_was_erased_meanwhile_disables_all_the_same() {
         exact: false,
         disable: Some(DisabledReason::Gone),
         awaited: false,
+        unrendered_by: None,
     });
     store.wait("disabled", |store| {
         let (_, state) = store.outbox.endpoint(&a).unwrap();
@@ -1044,5 +1084,47 @@ fn a_key_used_again_outlives_the_erasing_of_its_first_event() {
         lost += usize::from(!again.duplicate || again.id != first.id);
     }
     assert_eq!(lost, 0, "of 20 keys stored twice within the window");
+    store.stop();
+}
+
+#[test]
+fn what_cannot_be_rendered_is_held_until_the_endpoint_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let definition = store.outbox.in_force(store.no(&a)).unwrap();
+    let held: Vec<EventId> = (0..3)
+        .map(|n| store.accept("a.x", &n.to_string()))
+        .collect();
+    for id in &held {
+        store.hold(*id, &a, &definition);
+    }
+    let template = (Status::Held, Some(Reason::Template));
+    store.wait("they are held", |store| {
+        held.iter().all(|id| store.status(*id, &a) == template)
+    });
+    // It is not its backlog: what comes later is not held behind them, and nothing releases them.
+    let later = store.accept("a.x", "3");
+    assert_eq!(store.status(later, &a), (Status::Pending, None));
+    store.settle(later, &a, Next::Delivered, "");
+    store.wait("it is delivered", |store| {
+        store.status(later, &a).0 == Status::Delivered
+    });
+    assert_eq!(store.status(held[0], &a), template);
+    let before = store.queued().len();
+    store.change(&a, "another");
+    store.wait("they are released", |store| {
+        store.queued().len() == before + held.len()
+    });
+    assert_eq!(store.queued()[before..], held);
+    // An attempt that began before the change says nothing of the definition of now.
+    store.hold(held[0], &a, &definition);
+    store.wait("it is pending again", |store| {
+        store.queued().len() == before + held.len() + 1
+    });
+    assert_eq!(store.status(held[0], &a), (Status::Pending, None));
+    let index = store.outbox.shared.index.read();
+    index.check().unwrap();
+    drop(index);
     store.stop();
 }

@@ -12,6 +12,7 @@ use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::NewEvent;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
+use crate::outbox::judged::{Filters, Judged};
 use crate::outbox::log::LogReader;
 use crate::outbox::request::{Outcome, Request};
 use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused};
@@ -147,12 +148,32 @@ impl Outbox {
 
     /// Makes `events` durable, all in one step or none, and gives a receipt for each, in order.
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, Refused> {
+        self.accept_judged(events, Judged::default()).await
+    }
+
+    /// [`accept`](Self::accept) with what filters said of the events, so that the writer need not
+    /// ask.
+    pub async fn accept_judged(
+        &self,
+        events: Vec<NewEvent>,
+        filters: Judged,
+    ) -> Result<Vec<Receipt>, Refused> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.requests.send(Request::Accept { events, reply });
+        let request = Request::Accept {
+            events,
+            filters,
+            reply,
+        };
+        let sent = self.requests.send(request);
         match sent.ok() {
             Some(()) => answer.await.unwrap_or_else(|_| Err(self.gone())),
             None => Err(self.gone()),
         }
+    }
+
+    /// The filters that these events have to pass. Costs next to nothing for tenants without any.
+    pub fn filters(&self, events: &[NewEvent]) -> Filters {
+        Filters::of(&self.shared.endpoints(), events)
     }
 
     pub(in crate::outbox) fn gone(&self) -> Refused {

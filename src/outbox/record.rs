@@ -12,30 +12,27 @@
 
 mod bulk;
 mod endpoint;
+mod extras;
+mod spelling;
 mod states;
 mod step;
 
 use std::net::SocketAddr;
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint, standard};
 use bincode::{BorrowDecode, Encode};
+use spelling::put_unless_zero;
 
 pub use bulk::{ErasedRow, JobRow, JobWork, Moved, MovedStep};
 pub use endpoint::{
     EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, KeyBytes, RetryRow, SpecRow,
 };
+pub use extras::{ExtrasRow, read_extras, spell_extras};
+pub use spelling::{BadRecord, put, take};
 pub use states::{
     disabled_number, disabled_of, error_number, error_of, reason_number, reason_of, status_number,
     status_of,
 };
 pub use step::StepRow;
-
-/// The bytes are no record of this kind, or the kind is unknown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("record kind {kind} cannot be read")]
-pub struct BadRecord {
-    pub kind: u8,
-}
 
 /// An event, without the body that stands beside this head.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -52,7 +49,7 @@ pub struct EventHead<'a> {
     /// `None`: the body is the JSON envelope, with `data` from `data_at` to its last byte but one.
     pub content_type: Option<&'a str>,
     pub data_at: u32,
-    /// The body's length in bytes; 0 if it was lost.
+    /// The length in bytes of what attempts send and the extras after it; 0 if it was lost.
     pub body_len: u32,
     /// The body failed its checksum when the event was moved, and is gone.
     pub body_lost: bool,
@@ -73,6 +70,8 @@ pub struct Accepted<'a> {
     pub due: u64,
     /// The endpoints it goes to, by number.
     pub endpoints: Vec<u32>,
+    /// How many bytes at the end of the event's body are its extras, see [`ExtrasRow`].
+    pub extras_len: u32,
 }
 
 /// One attempt, as it is kept.
@@ -112,6 +111,9 @@ pub enum NextRow {
     Dead {
         reason: u8,
     },
+    Held {
+        reason: u8,
+    },
 }
 
 /// Something was done to a delivery by other means than an attempt.
@@ -128,6 +130,8 @@ pub struct Acted {
 pub struct Rewritten<'a> {
     pub event: EventHead<'a>,
     pub deliveries: Vec<RewrittenDelivery<'a>>,
+    /// As in [`Accepted`].
+    pub extras_len: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -206,25 +210,26 @@ const JOB: u8 = 14;
 const ERASED: u8 = 15;
 const ATTEMPTED: u8 = 16;
 const REWRITTEN: u8 = 17;
-
-/// The most memory that one record's head may ask for: far over what any needs, so that
-/// bytes which are no record cannot ask for more.
-const HEAD_MAX: usize = 256 << 20;
-const SPELLING: Configuration<LittleEndian, Varint, Limit<HEAD_MAX>> =
-    standard().with_limit::<HEAD_MAX>();
+/// `ACCEPTED`, `REWRITTEN` and `ENDPOINT_SPEC` with a last field, which most have no use for.
+const ACCEPTED_WITH_EXTRAS: u8 = 18;
+const REWRITTEN_WITH_EXTRAS: u8 = 19;
+const ENDPOINT_SPEC_SHAPED: u8 = 20;
 
 impl<'a> Record<'a> {
     pub fn kind(&self) -> u8 {
         match self {
+            Record::Accepted(accepted) if accepted.extras_len > 0 => ACCEPTED_WITH_EXTRAS,
             Record::Accepted(_) => ACCEPTED,
             Record::Attempted(_) => ATTEMPTED,
             Record::Acted(_) => ACTED,
             Record::Endpoint(_) => ENDPOINT,
+            Record::Rewritten(rewritten) if rewritten.extras_len > 0 => REWRITTEN_WITH_EXTRAS,
             Record::Rewritten(_) => REWRITTEN,
             Record::KeyKept(_) => KEY_KEPT,
             Record::Forgotten(_) => FORGOTTEN,
             Record::KeysForgotten(_) => KEYS_FORGOTTEN,
             Record::LastId(_) => LAST_ID,
+            Record::EndpointSpec(row) if row.spec.is_shaped() => ENDPOINT_SPEC_SHAPED,
             Record::EndpointSpec(_) => ENDPOINT_SPEC,
             Record::EndpointDeleted(_) => ENDPOINT_DELETED,
             Record::EndpointForgotten(_) => ENDPOINT_FORGOTTEN,
@@ -237,16 +242,22 @@ impl<'a> Record<'a> {
     /// Appends the head's bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Record::Accepted(accepted) => put(accepted, out),
+            Record::Accepted(accepted) => {
+                put(&(&accepted.event, accepted.due, &accepted.endpoints), out);
+                put_unless_zero(accepted.extras_len, out);
+            }
             Record::Attempted(attempted) => put(attempted, out),
             Record::Acted(acted) => put(acted, out),
             Record::Endpoint(row) => put(row, out),
-            Record::Rewritten(rewritten) => put(rewritten, out),
+            Record::Rewritten(rewritten) => {
+                put(&(&rewritten.event, &rewritten.deliveries), out);
+                put_unless_zero(rewritten.extras_len, out);
+            }
             Record::KeyKept(kept) => put(kept, out),
             Record::Forgotten(ids) => put(ids, out),
             Record::KeysForgotten(keys) => put(keys, out),
             Record::LastId(id) => put(id, out),
-            Record::EndpointSpec(row) => put(row, out),
+            Record::EndpointSpec(row) => row.encode(out),
             Record::EndpointDeleted(deleted) => put(deleted, out),
             Record::EndpointForgotten(no) => put(no, out),
             Record::Moved(moved) => put(moved, out),
@@ -258,16 +269,34 @@ impl<'a> Record<'a> {
     /// Reads what [`encode`](Self::encode) wrote; bytes left over are an error.
     pub fn decode(kind: u8, head: &'a [u8]) -> Result<Record<'a>, BadRecord> {
         Ok(match kind {
-            ACCEPTED => Record::Accepted(take(kind, head)?),
+            ACCEPTED => {
+                let (event, due, endpoints) = take(kind, head)?;
+                Record::Accepted(Accepted {
+                    event,
+                    due,
+                    endpoints,
+                    extras_len: 0,
+                })
+            }
+            ACCEPTED_WITH_EXTRAS => Record::Accepted(take(kind, head)?),
             ATTEMPTED => Record::Attempted(take(kind, head)?),
             ACTED => Record::Acted(take(kind, head)?),
             ENDPOINT => Record::Endpoint(take(kind, head)?),
-            REWRITTEN => Record::Rewritten(take(kind, head)?),
+            REWRITTEN => {
+                let (event, deliveries) = take(kind, head)?;
+                Record::Rewritten(Rewritten {
+                    event,
+                    deliveries,
+                    extras_len: 0,
+                })
+            }
+            REWRITTEN_WITH_EXTRAS => Record::Rewritten(take(kind, head)?),
             KEY_KEPT => Record::KeyKept(take(kind, head)?),
             FORGOTTEN => Record::Forgotten(take(kind, head)?),
             KEYS_FORGOTTEN => Record::KeysForgotten(take(kind, head)?),
             LAST_ID => Record::LastId(take(kind, head)?),
-            ENDPOINT_SPEC => Record::EndpointSpec(take(kind, head)?),
+            ENDPOINT_SPEC => Record::EndpointSpec(EndpointSpecRow::plain(kind, head)?),
+            ENDPOINT_SPEC_SHAPED => Record::EndpointSpec(take(kind, head)?),
             ENDPOINT_DELETED => Record::EndpointDeleted(take(kind, head)?),
             ENDPOINT_FORGOTTEN => Record::EndpointForgotten(take(kind, head)?),
             MOVED => Record::Moved(take(kind, head)?),
@@ -275,20 +304,6 @@ impl<'a> Record<'a> {
             ERASED => Record::Erased(take(kind, head)?),
             _ => return Err(BadRecord { kind }),
         })
-    }
-}
-
-/// Appends `value` in the frozen spelling.
-pub fn put<T: Encode>(value: &T, out: &mut Vec<u8>) {
-    // Encoding these plain structures into memory has no way to fail.
-    let _ = bincode::encode_into_std_write(value, out, SPELLING);
-}
-
-/// Reads a value that fills `bytes`. `kind` is only told on.
-pub fn take<'a, T: BorrowDecode<'a, ()>>(kind: u8, bytes: &'a [u8]) -> Result<T, BadRecord> {
-    match bincode::borrow_decode_from_slice(bytes, SPELLING) {
-        Ok((value, used)) if used == bytes.len() => Ok(value),
-        _ => Err(BadRecord { kind }),
     }
 }
 

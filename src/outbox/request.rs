@@ -6,15 +6,17 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::domain::attempt::Attempt;
+use crate::domain::content::Content;
 use crate::domain::delivery::{Next, Reason};
-use crate::domain::endpoint::{DisabledReason, EndpointNo};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::Entry;
 use crate::domain::event::{EventId, NewEvent};
 use crate::domain::time::Timestamp;
 use crate::outbox::index::choice::Choice;
+use crate::outbox::judged::Judged;
 use crate::outbox::log::Lsn;
 use crate::outbox::record::JobWork;
-use crate::outbox::views::{ActRefused, Action, Content, Receipt, Refused};
+use crate::outbox::views::{ActRefused, Action, Receipt, Refused};
 
 /// The outcome of an attempt, to be stored.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Outcome {
     pub disable: Option<DisabledReason>,
     /// Other attempts wait until it is stored.
     pub awaited: bool,
+    /// The definition by which it could not be rendered, if it could not.
+    pub unrendered_by: Option<Arc<Endpoint>>,
 }
 
 /// Something for the writer to do.
@@ -37,6 +41,7 @@ pub struct Outcome {
 pub enum Request {
     Accept {
         events: Vec<NewEvent>,
+        filters: Judged,
         reply: oneshot::Sender<Result<Vec<Receipt>, Refused>>,
     },
     Outcome(Box<Outcome>),

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::{
-    DisabledReason, EndpointChange, EndpointId, EndpointSpec, TypePattern,
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointSpec, TypePattern,
 };
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
+use crate::domain::extras::Extras;
+use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 use crate::outbox::index::HoldsView;
@@ -58,7 +62,7 @@ pub enum Refused {
 }
 
 /// A change of what is stored, as a client asks for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Action {
     /// Pending: now; delivered or dead: again with a fresh retry budget.
     Retry {
@@ -83,10 +87,11 @@ pub enum Action {
         spec: Box<EndpointSpec>,
         enabled: bool,
     },
-    /// Judged over the newest definition.
+    /// A change that was made over this definition; refused if it is no longer that.
     Change {
         endpoint: EndpointId,
         change: Box<EndpointChange>,
+        over: Arc<Endpoint>,
     },
     /// Its open deliveries are dead from then on, reason `endpoint_deleted`.
     Delete {
@@ -97,15 +102,29 @@ pub enum Action {
         endpoint: EndpointId,
         secret: Secret,
         overlap: Duration,
+        /// What shapes its requests from then on, if a signing key there is new too.
+        shaping: Option<Arc<Shaping>>,
+        /// The definition that this was made over; refused if it is no longer that.
+        over: Arc<Endpoint>,
     },
     /// From then on no answer shows the event's body or attempts; what is open is cancelled.
     Erase {
         event: EventId,
     },
-    /// One `outboxd.test` event to this endpoint alone, whatever it subscribes to.
+    /// One event to this endpoint alone, whatever it subscribes to and filters.
     Test {
         endpoint: EndpointId,
+        event: TestEvent,
     },
+}
+
+/// What a test of an endpoint sends.
+#[derive(Clone, Debug, Default)]
+pub struct TestEvent {
+    /// `None`: `outboxd.test`.
+    pub event_type: Option<EventType>,
+    /// `None`: a sample.
+    pub data: Option<Bytes>,
 }
 
 /// Which deliveries of an endpoint a replay or purge is about. `since` is inclusive,
@@ -138,6 +157,8 @@ pub enum ActRefused {
     ReadOnly,
     #[error("there is an endpoint with this id already")]
     EndpointExists,
+    #[error("the endpoint was changed by others at the same time; try again")]
+    ChangedMeanwhile,
     #[error("too many replays and purges are under way; try again when some have ended")]
     TooManyJobs,
     /// `enabled = false` in the TOML file wins.
@@ -180,6 +201,7 @@ pub struct StatusCounts {
 pub struct EventView {
     pub summary: EventSummary,
     pub payload: Payload,
+    pub extras: Option<Arc<Extras>>,
     pub deliveries: Vec<DeliveryView>,
 }
 
@@ -314,16 +336,10 @@ pub struct OutboxStatus {
     pub accounting_faults: u64,
     pub recovery: RecoveryKind,
     pub recovery_took: Duration,
+    /// Endpoints with deliveries that cannot be rendered.
+    pub endpoints_unrendered: u64,
+    /// Until when client certificates are valid; of the first endpoints.
+    pub certificates: Vec<(EndpointId, Timestamp)>,
     /// How reads have held the index.
     pub holds: HoldsView,
-}
-
-/// What goes out in an attempt: fixed at acceptance, the same every time.
-#[derive(Clone, Debug)]
-pub struct Content {
-    pub event_type: EventType,
-    pub content_type: Arc<str>,
-    /// Handed in with a content type of its own, and delivered without the envelope.
-    pub opaque: bool,
-    pub body: bytes::Bytes,
 }

@@ -282,14 +282,22 @@ impl Writer {
             && let Some(request) = self.waiting.next_request()
         {
             match request {
-                Request::Accept { events, reply } => {
+                Request::Accept {
+                    events,
+                    filters,
+                    reply,
+                } => {
                     let decide = |basis: &Basis<'_>, draft: &mut Draft| {
-                        accept::accept(basis, &events, draft)
+                        accept::accept(basis, &events, &filters, draft)
                     };
                     match self.committer.decide(draft, decide) {
                         Ok(answer) => draft.commit.answers.push(Answer::Accept(reply, answer)),
                         Err(error) => {
-                            let again = Request::Accept { events, reply };
+                            let again = Request::Accept {
+                                events,
+                                filters,
+                                reply,
+                            };
                             self.waiting.put_back_request(again);
                             return Err(error);
                         }

@@ -4,10 +4,8 @@
 //! Never more than `response_body_limit` is read. A longer body is dropped together with its
 //! connection; the status still counts.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -15,10 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::clock;
-use crate::domain::time::Timestamp;
-
-/// The longest wait that an answer may ask for; `retry.max` caps it further.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
+use crate::domain::answer_rule::{Judged, header_delay};
 
 /// How the reading of a body ended.
 #[derive(Debug)]
@@ -96,6 +91,20 @@ async fn fill(
     Ok(body.is_end_stream().then_some(came))
 }
 
+/// What an answer means by its status and headers, where no rule says otherwise.
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> Judged {
+    let asks_to_wait =
+        status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
+    Judged {
+        success: status.is_success(),
+        gone: status == StatusCode::GONE,
+        retry_after: asks_to_wait
+            .then(|| header_delay(headers, clock::now()))
+            .flatten(),
+        ..Judged::default()
+    }
+}
+
 /// A segment of a path that is longer may be a token.
 const MAY_BE_TOKEN: usize = 8;
 
@@ -119,63 +128,9 @@ pub(super) fn location(headers: &HeaderMap, from: &Url) -> Option<String> {
     Some(to.into())
 }
 
-/// `Retry-After` (RFC 9110, 10.2.3): seconds or a date. `None` if there is none that can
-/// be read; zero for a date that has passed.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    parse_retry_after(text.trim(), clock::now())
-}
-
-fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
-    let wait = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Only too many digits fail now.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        let date = httpdate::parse_http_date(text).ok()?;
-        let date = date.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let millis = u64::try_from(date.as_millis()).unwrap_or(u64::MAX);
-        Timestamp::from_millis(millis).since(now)
-    };
-    Some(wait.min(LONGEST_WAIT))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        // Sun, 06 Nov 1994 08:49:37 GMT
-        let now = Timestamp::from_millis(784_111_777_000);
-        let wait = |text| parse_retry_after(text, now).map(|wait| wait.as_secs());
-        assert_eq!(wait("0"), Some(0));
-        assert_eq!(wait("120"), Some(120));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:51:37 GMT"), Some(120));
-        assert_eq!(wait("Sunday, 06-Nov-94 08:51:37 GMT"), Some(120));
-        assert_eq!(wait("Sun Nov  6 08:51:37 1994"), Some(120));
-        assert_eq!(wait("Sun, 06 Nov 1994 08:49:36 GMT"), Some(0));
-        assert_eq!(
-            wait("99999999999999999999999"),
-            Some(LONGEST_WAIT.as_secs())
-        );
-        assert_eq!(
-            wait("Fri, 31 Dec 9999 23:59:59 GMT"),
-            Some(LONGEST_WAIT.as_secs())
-        );
-        for garbage in [
-            "",
-            "-1",
-            "+1",
-            "1.5",
-            "1s",
-            "soon",
-            "Sun, 06 Nov 1994",
-            "1994-11-06T08:51:37Z",
-        ] {
-            assert_eq!(wait(garbage), None, "{garbage}");
-        }
-    }
 
     #[test]
     fn a_location_shows_no_query_and_no_path_that_is_secret() {
@@ -214,13 +169,5 @@ mod tests {
             None
         );
         assert_eq!(location(&HeaderMap::new(), &from), None);
-    }
-
-    proptest! {
-        #[test]
-        fn no_retry_after_makes_it_panic_or_wait_for_ever(text in ".{0,60}", now: u64) {
-            let wait = parse_retry_after(&text, Timestamp::from_millis(now));
-            prop_assert!(wait.is_none_or(|wait| wait <= LONGEST_WAIT));
-        }
     }
 }

@@ -16,10 +16,8 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::sync::Notify;
-use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::connection::Connection;
@@ -31,7 +29,8 @@ use super::http1::Http1;
 use super::http2::Http2;
 use super::progress::Progress;
 use super::resolve::{Lookups, Resolver};
-use super::tls;
+use super::secured::{Ended, Secured};
+use super::tls_clients::TlsClients;
 use crate::config::DeliveryLimits;
 use crate::domain::address::DialRule;
 use crate::domain::attempt::ErrorKind;
@@ -46,9 +45,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 pub(super) struct Connector(Arc<Inner>);
 
 struct Inner {
-    /// Offers HTTP/2 and HTTP/1.1.
-    both: TlsConnector,
-    http1: TlsConnector,
+    tls: TlsClients,
     lookups: Arc<Lookups>,
     connect_timeout: Duration,
     proxy: Option<Uri>,
@@ -58,15 +55,9 @@ impl Connector {
     /// Reads the root certificates. TLS sessions of up to `sessions` hosts are kept, so that a new
     /// connection to a known host resumes.
     pub(super) fn new(limits: &DeliveryLimits, sessions: usize) -> Result<Self, TransportError> {
-        let mut both = tls::client_config(limits.ca_file.as_deref())?;
-        both.resumption = rustls::client::Resumption::in_memory_sessions(sessions);
-        let mut http1 = both.clone();
-        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let connector = |config: ClientConfig| TlsConnector::from(Arc::new(config));
         let proxy = limits.proxy.as_ref().map(|url| url.as_str().parse());
         Ok(Connector(Arc::new(Inner {
-            both: connector(both),
-            http1: connector(http1),
+            tls: TlsClients::new(limits.ca_file.as_deref(), sessions)?,
             lookups: Arc::new(Lookups::new()),
             connect_timeout: limits.connect_timeout,
             proxy: proxy.transpose().map_err(TransportError::Proxy)?,
@@ -142,23 +133,30 @@ impl Inner {
             }
         };
         let Some(name) = name else {
-            let opened = Http1::open(stream, address).await;
+            let opened = Http1::open(stream, address, Ended::default()).await;
             let opened = opened.map_err(|error| fault(Stage::Exchange)(&error))?;
             return Ok(Connection::Http1(opened));
         };
+        let client = self.tls.of(destination.policy()).map_err(|error| {
+            let detail = format!("outboxd cannot set up TLS for this endpoint: {error}");
+            Fault::new(ErrorKind::Local, &detail)
+        })?;
         let connector = match destination.http1 {
-            true => &self.http1,
-            false => &self.both,
+            true => client.http1,
+            false => client.both,
         };
         let stream = connector.connect(name, stream.into_inner()).await;
         let stream = stream.map_err(|error| fault(Stage::Handshake)(&error))?;
-        let opened = match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => {
-                let opened = Http2::open(boxed(stream), address, changed.clone()).await;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = Secured::new(stream);
+        let ended = stream.ended();
+        let opened = match is_http2 {
+            true => {
+                let opened = Http2::open(boxed(stream), address, ended, changed.clone()).await;
                 opened.map(|http2| Connection::Http2(Arc::new(http2)))
             }
-            _ => {
-                let opened = Http1::open(boxed(stream), address).await;
+            false => {
+                let opened = Http1::open(boxed(stream), address, ended).await;
                 opened.map(Connection::Http1)
             }
         };
@@ -222,7 +220,12 @@ impl Inner {
                     "the host of delivery.proxy is not a DNS name",
                 )
             })?;
-            let secured = self.http1.connect(name, stream.into_inner()).await;
+            let secured = self
+                .tls
+                .plain()
+                .http1
+                .connect(name, stream.into_inner())
+                .await;
             stream =
                 boxed(secured.map_err(|error| {
                     fault::read(&error, Stage::Handshake, "the proxy", address)

@@ -10,6 +10,7 @@ use url::{Host, Position, Url};
 
 use crate::config::DeliveryLimits;
 use crate::domain::address::DialRule;
+use crate::domain::identity::{Authorities, Identity};
 
 /// Host and port. `Display` never shows path or query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,9 @@ impl fmt::Display for Target {
 
 /// An origin as endpoints with the same policy dial it. A connection was judged by the rule
 /// it was dialled under, so endpoints with different grants never share one: an endpoint with a
-/// grant of its own must not leave behind a connection that another one could use.
+/// grant of its own must not leave behind a connection that another one could use. The same holds
+/// for endpoints with different client certificates or authorities: the receiver takes what comes on
+/// a connection for its identity's.
 #[derive(Debug)]
 pub(super) struct Destination {
     pub(super) is_https: bool,
@@ -54,6 +57,8 @@ pub(super) struct Destination {
     pub(super) http1: bool,
     pub(super) rule: Arc<DialRule>,
     grants: Vec<IpNet>,
+    identity: Option<Arc<Identity>>,
+    authorities: Option<Arc<Authorities>>,
     /// `scheme://host:port/`.
     pub(super) root: Uri,
 }
@@ -65,6 +70,8 @@ pub(super) struct DialPolicy<'a> {
     pub(super) grants: &'a [IpNet],
     /// HTTP/1.1 only.
     pub(super) http1: bool,
+    pub(super) identity: Option<&'a Arc<Identity>>,
+    pub(super) authorities: Option<&'a Arc<Authorities>>,
 }
 
 impl Destination {
@@ -109,6 +116,8 @@ impl Destination {
             http1: policy.http1,
             rule: Arc::new(rule),
             grants: policy.grants.to_vec(),
+            identity: policy.identity.cloned(),
+            authorities: policy.authorities.cloned(),
             root: root.map_err(|error| format!("the URL cannot be dialled: {error}"))?,
         })
     }
@@ -117,6 +126,8 @@ impl Destination {
         DialPolicy {
             grants: &self.grants,
             http1: self.http1,
+            identity: self.identity.as_ref(),
+            authorities: self.authorities.as_ref(),
         }
     }
 }

@@ -209,8 +209,36 @@ impl<'a> Found<'a> {
     }
 }
 
+/// Whether the peer refused the client's certificate, or that there was none (RFC 8446, 6.2).
+pub(super) fn refuses_client(fault: &rustls::Error) -> bool {
+    use rustls::AlertDescription::*;
+    matches!(
+        fault,
+        rustls::Error::AlertReceived(
+            CertificateRequired
+                | BadCertificate
+                | UnsupportedCertificate
+                | CertificateRevoked
+                | CertificateExpired
+                | CertificateUnknown
+                | UnknownCA
+                | AccessDenied
+        )
+    )
+}
+
 /// A fault of TLS, with what is not clear from rustls's own words.
 fn tls_fault(fault: &rustls::Error) -> String {
+    if let rustls::Error::AlertReceived(alert) = fault
+        && refuses_client(fault)
+    {
+        return match alert {
+            rustls::AlertDescription::CertificateRequired => {
+                "the server wants a client certificate (alert CertificateRequired)".to_owned()
+            }
+            alert => format!("the server refused the client certificate (alert {alert:?})"),
+        };
+    }
     let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = fault else {
         return fault.to_string();
     };

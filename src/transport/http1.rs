@@ -8,6 +8,7 @@ use hyper::client::conn::http1;
 use tokio::time::Instant;
 
 use super::exchange::{OutboundRequest, RequestBody, SendFault, Stream};
+use super::secured::Ended;
 
 /// Headers of a response, within hyper's buffer of about 400 KiB.
 const MAX_HEADERS: usize = 256;
@@ -15,6 +16,7 @@ const MAX_HEADERS: usize = 256;
 pub(super) struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     pub(super) address: Option<SocketAddr>,
+    pub(super) ended: Ended,
     pub(super) opened: Instant,
 }
 
@@ -23,6 +25,7 @@ impl Http1 {
     pub(super) async fn open(
         stream: Stream,
         address: Option<SocketAddr>,
+        ended: Ended,
     ) -> Result<Http1, hyper::Error> {
         // A response that cannot be parsed repeats the delivery, and its headers hardly matter. So
         // outboxd accepts what RFC 9112 lets a client accept.
@@ -40,6 +43,7 @@ impl Http1 {
         Ok(Http1 {
             sender,
             address,
+            ended,
             opened: Instant::now(),
         })
     }

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use super::exchange::{OutboundRequest, RequestBody, SendFault, Stream};
 use super::lock::lock;
+use super::secured::Ended;
 
 /// After so long without a response a connection with requests under way takes no new one.
 pub(super) const QUIET: Duration = Duration::from_secs(2);
@@ -46,6 +47,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Http2 {
     sender: http2::SendRequest<RequestBody>,
     pub(super) address: Option<SocketAddr>,
+    pub(super) ended: Ended,
     opened: Instant,
     limit: Arc<StreamLimit>,
     is_trusted: AtomicBool,
@@ -66,6 +68,7 @@ impl Http2 {
     pub(super) async fn open(
         stream: Stream,
         address: Option<SocketAddr>,
+        ended: Ended,
         changed: Arc<Notify>,
     ) -> Result<Http2, hyper::Error> {
         let limit = Arc::new(StreamLimit::new(changed));
@@ -96,6 +99,7 @@ impl Http2 {
         Ok(Http2 {
             sender,
             address,
+            ended,
             opened: now,
             limit,
             is_trusted: AtomicBool::new(true),

@@ -12,12 +12,14 @@
 //! its body does.
 
 mod answer;
+mod call;
 mod connect;
 mod connection;
 mod destination;
 mod error;
 mod exchange;
 mod fault;
+mod handshake;
 mod host;
 mod http1;
 mod http2;
@@ -27,51 +29,52 @@ mod pool;
 mod progress;
 mod request;
 mod resolve;
+mod secured;
 pub mod tls;
+mod tls_clients;
+mod token;
 
 #[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
-use url::Url;
 
 use self::answer::End;
+use self::call::{Answer, Call, Caller};
 use self::connect::Connector;
-use self::destination::Target;
 pub use self::error::TransportError;
-use self::exchange::{OutboundRequest, SendFault};
 use self::fault::{Fault, Stage};
-use self::host::Host;
-use self::pool::{Lease, Pool};
-use self::request::Form;
-pub use self::request::Outgoing;
+use self::pool::Pool;
+pub use self::request::{Outgoing, Unsigned, described};
+use self::token::{Asking, Tokens};
 use crate::clock;
 use crate::config::DeliveryLimits;
+use crate::domain::answer_rule::{self, AnswerRule};
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
+use crate::domain::auth::{Auth, OAuth2};
+use crate::domain::cloudevents::{self, RequestOrigin};
 use crate::domain::endpoint::Endpoint;
 use crate::domain::time::Timestamp;
-
-/// How often an attempt sends a request again that the peer has not processed.
-const MAX_RESENDS: usize = 3;
 
 /// Makes attempts. Cheap to clone; clones share connections.
 #[derive(Clone)]
 pub struct Transport(Arc<Inner>);
 
 struct Inner {
-    connector: Connector,
-    pool: Pool,
+    caller: Caller,
+    tokens: Arc<Tokens>,
     user_agent: HeaderValue,
+    /// The name of this sender, for receivers of CloudEvents that are asked for consent.
+    origin: RequestOrigin,
     response_body_limit: usize,
+    longest_body: usize,
 }
 
 /// What an attempt came to, without its times.
@@ -82,6 +85,7 @@ struct Outcome {
     response_body: Bytes,
     address: Option<SocketAddr>,
     retry_after: Option<Duration>,
+    permanent: bool,
 }
 
 impl From<Fault> for Outcome {
@@ -94,11 +98,12 @@ impl From<Fault> for Outcome {
     }
 }
 
-/// What came of a request.
-enum Sent {
-    Outcome(Outcome),
-    /// The peer has not processed it, and the attempt may send it again.
-    Unprocessed(Fault),
+/// What an attempt sends, and until when.
+struct Order<'a> {
+    endpoint: &'a Endpoint,
+    outgoing: &'a Outgoing,
+    at: Timestamp,
+    deadline: Instant,
 }
 
 impl Transport {
@@ -107,8 +112,8 @@ impl Transport {
         Ok(Self::several(limits, 0)?.0)
     }
 
-    /// A transport for this thread, and one for each of `others` threads. They share TLS sessions
-    /// and look-ups of names, and no connections. Reads the root certificates. A quarter of the file
+    /// A transport for this thread, and one for each of `others` threads. They share TLS sessions,
+    /// look-ups of names and tokens, and no connections. Reads the root certificates. A quarter of the file
     /// descriptors that the process may open now is what idle connections may hold, so raise that
     /// limit before.
     pub fn several(
@@ -122,16 +127,28 @@ impl Transport {
         let user_agent = HeaderValue::from_str(&limits.user_agent);
         let user_agent = user_agent.map_err(TransportError::UserAgent)?;
         let kept_each = kept.div_ceil(others.saturating_add(1));
+        let tokens = Arc::<Tokens>::default();
+        let origin = handshake::origin();
         let make = || {
             Transport(Arc::new(Inner {
-                pool: Pool::new(connector.clone(), limits, kept_each),
-                connector: connector.clone(),
+                caller: Caller {
+                    pool: Pool::new(connector.clone(), limits, kept_each),
+                    connector: connector.clone(),
+                },
+                tokens: tokens.clone(),
                 user_agent: user_agent.clone(),
+                origin: origin.clone(),
                 response_body_limit: usize::try_from(limits.response_body_limit)
                     .unwrap_or(usize::MAX),
+                longest_body: usize::try_from(limits.longest_body).unwrap_or(usize::MAX),
             }))
         };
         Ok((make(), (0..others).map(|_| make()).collect()))
+    }
+
+    /// The longest body that a template may make, in bytes.
+    pub fn longest_body(&self) -> usize {
+        self.0.longest_body
     }
 
     /// Makes one attempt within the endpoint's timeout. Never fails: whatever happens is
@@ -148,6 +165,7 @@ impl Transport {
             response_body: outcome.response_body,
             address: outcome.address,
             retry_after: outcome.retry_after,
+            permanent: outcome.permanent,
         }
     }
 }
@@ -160,135 +178,175 @@ impl Inner {
         at: Timestamp,
         deadline: Instant,
     ) -> Outcome {
-        let mut resends = 0;
-        loop {
-            let grants = &endpoint.allow_networks;
-            let host = match self.pool.host(&endpoint.url, grants, endpoint.http2) {
-                Ok(host) => host,
-                Err(reason) => return Fault::new(ErrorKind::Blocked, &reason).into(),
-            };
-            let mut leasing = pin!(self.pool.lease(&host));
-            let lease = match tokio::time::timeout_at(deadline, &mut leasing).await {
-                Ok(Ok(lease)) => lease,
-                Ok(Err(fault)) => return fault.into(),
-                Err(_) => return self.no_connection(&host, endpoint),
-            };
-            let form = match lease.is_http2() {
-                true => Form::Http2,
-                false if self.connector.is_proxied() && !host.destination.is_https => {
-                    Form::Absolute
-                }
-                false => Form::Origin,
-            };
-            let request = request::build(endpoint, outgoing, at, form, &self.user_agent);
-            let Some(request) = request else {
-                let detail = "the URL cannot be written into a request";
-                return Fault::new(ErrorKind::Local, detail).into();
-            };
-            let target = &host.destination.target;
-            match self.send(lease, request, target, endpoint, deadline).await {
-                Sent::Outcome(outcome) => return outcome,
-                Sent::Unprocessed(fault) if resends == MAX_RESENDS => return fault.into(),
-                Sent::Unprocessed(_) => resends += 1,
-            }
-        }
-    }
-
-    async fn send(
-        &self,
-        mut lease: Lease,
-        request: OutboundRequest,
-        target: &Target,
-        endpoint: &Endpoint,
-        deadline: Instant,
-    ) -> Sent {
-        let address = lease.address();
-        let shown = || target.describe(address);
-        let sent = tokio::time::timeout_at(deadline, lease.send(request)).await;
-        match sent {
-            Ok(Ok(response)) => {
-                let answered = self.answered(response, lease, target, endpoint, deadline);
-                Sent::Outcome(answered.await)
-            }
-            Ok(Err(SendFault { error, is_unsent })) => {
-                lease.distrust();
-                let wants_http1 = fault::wants_http1(&error) && self.pool.use_http1(&endpoint.url);
-                let fault = fault::read(&error, Stage::Exchange, &shown(), address);
-                match wants_http1 || is_unsent || fault::is_unprocessed(&error) {
-                    true => Sent::Unprocessed(fault),
-                    false => Sent::Outcome(fault.into()),
-                }
-            }
-            Err(_) => {
-                lease.distrust();
-                let (shown, within) = (shown(), endpoint.timeout);
-                let detail = format!(
-                    "no answer from {shown} within {within:?} (waiting for response headers)"
-                );
-                let fault = Fault::new(ErrorKind::Timeout, &detail);
-                Sent::Outcome(Fault { address, ..fault }.into())
-            }
-        }
-    }
-
-    async fn answered(
-        &self,
-        response: Response<Incoming>,
-        lease: Lease,
-        target: &Target,
-        endpoint: &Endpoint,
-        deadline: Instant,
-    ) -> Outcome {
-        let (status, address) = (response.status(), lease.address());
-        let asks_to_wait =
-            status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE;
-        let retry_after = match asks_to_wait {
-            true => answer::retry_after(response.headers()),
-            false => None,
+        let order = Order {
+            endpoint,
+            outgoing,
+            at,
+            deadline,
         };
-        let (head, body) = response.into_parts();
-        let headers = head.headers;
-        let (limit, declared) = (self.response_body_limit, answer::declared(status, &headers));
-        let (response_body, end) = answer::read(body, declared, limit, deadline).await;
-        match &end {
-            End::Read => lease.give_back(),
-            End::Cut => drop(lease),
-            End::TimedOut | End::Short { .. } | End::Broken(_) => lease.distrust(),
+        if let Err(refused) = self.consented(&order).await {
+            return refused;
         }
-        let error = if status.is_success() {
-            body_fault(end, endpoint.timeout, target, address)
-        } else {
-            let detail = no_success(status, &headers, &endpoint.url);
-            Some(fault::attempt_error(ErrorKind::Status, &detail))
-        };
-        Outcome {
-            status: Some(status.as_u16()),
-            error,
-            response_body,
-            address,
-            retry_after,
+        let auth = endpoint.shaping.as_ref().and_then(|it| it.auth.as_ref());
+        match auth.map(|auth| &**auth) {
+            None => self.send(&order, None).await,
+            // Boxed, since it is rare and its state is large.
+            Some(Auth::OAuth2(oauth2)) => Box::pin(self.send_with_token(&order, oauth2)).await,
+            Some(auth) => self.send(&order, auth.header().as_ref()).await,
         }
     }
 
-    /// The time was up before there was a connection.
-    fn no_connection(&self, host: &Host, endpoint: &Endpoint) -> Outcome {
-        let (target, progress) = (&host.destination.target, host.progress());
-        let address = self.connector.dialled(target, &progress);
-        let doing = progress.phase().describe(&target.describe(address));
-        let detail = format!("no answer within {:?} ({doing})", endpoint.timeout);
-        let fault = Fault::new(ErrorKind::Timeout, &detail);
-        Fault { address, ..fault }.into()
+    /// Has the receiver consent first, if it is to be asked and has not.
+    async fn consented(&self, order: &Order<'_>) -> Result<(), Outcome> {
+        let endpoint = order.endpoint;
+        let shaping = endpoint.shaping.as_ref();
+        let consents = shaping.and_then(|shaping| shaping.consents.as_ref());
+        let Some(consents) = consents.filter(|consents| !consents.is_given(&endpoint.url)) else {
+            return Ok(());
+        };
+        let (caller, deadline) = (&self.caller, order.deadline);
+        let asking = handshake::ask(
+            caller,
+            endpoint,
+            consents,
+            &self.origin,
+            &self.user_agent,
+            deadline,
+        );
+        // Boxed, since it is rare and its state is large.
+        let asked = Box::pin(asking).await;
+        asked.map_err(|(fault, status)| Outcome {
+            status,
+            ..fault.into()
+        })
+    }
+
+    /// Sends with a token, and once more with a new one if the receiver refuses a token that was
+    /// there before this attempt.
+    async fn send_with_token(&self, order: &Order<'_>, oauth2: &OAuth2) -> Outcome {
+        let began = Instant::now();
+        let slot = self.tokens.slot(order.endpoint);
+        let asking = Asking {
+            caller: &self.caller,
+            oauth2,
+            endpoint: order.endpoint,
+            user_agent: &self.user_agent,
+            deadline: order.deadline,
+        };
+        let token = match token::get(&slot, asking).await {
+            Ok(token) => token,
+            Err(fault) => return fault.into(),
+        };
+        let outcome = self.send(order, Some(&token.header)).await;
+        if outcome.status != Some(StatusCode::UNAUTHORIZED.as_u16()) {
+            return outcome;
+        }
+        slot.drop_token(&token);
+        if token.fetched >= began {
+            return outcome;
+        }
+        match token::get(&slot, asking).await {
+            Ok(token) => {
+                let outcome = self.send(order, Some(&token.header)).await;
+                if outcome.status == Some(StatusCode::UNAUTHORIZED.as_u16()) {
+                    slot.drop_token(&token);
+                }
+                outcome
+            }
+            Err(fault) => {
+                let detail = format!("answered 401 Unauthorized; {}", fault.detail);
+                Outcome {
+                    error: Some(fault::attempt_error(fault.kind, &detail)),
+                    ..outcome
+                }
+            }
+        }
+    }
+
+    async fn send(&self, order: &Order<'_>, authorization: Option<&HeaderValue>) -> Outcome {
+        let Order {
+            endpoint, deadline, ..
+        } = *order;
+        let call = Call {
+            url: &endpoint.url,
+            endpoint,
+            deadline,
+        };
+        let signatures = match request::sign(endpoint, order.outgoing, order.at) {
+            Ok(signatures) => signatures,
+            Err(unsigned) => {
+                return Fault::new(ErrorKind::Local, &unsigned.to_string()).into();
+            }
+        };
+        let build = |form| {
+            let outgoing = order.outgoing;
+            let mut request = request::build(
+                endpoint,
+                outgoing,
+                (order.at, &signatures),
+                form,
+                &self.user_agent,
+                authorization,
+            )?;
+            let shaping = endpoint.shaping.as_ref();
+            if shaping.is_some_and(|shaping| shaping.consents.is_some()) {
+                let headers = request.headers_mut();
+                headers.insert(cloudevents::REQUEST_ORIGIN, self.origin.header());
+            }
+            Some(request)
+        };
+        match self.caller.call(call, build).await {
+            Ok(called) => {
+                let kept = self.response_body_limit;
+                let read = match rule_of(endpoint).is_some_and(AnswerRule::reads_body) {
+                    true => kept.max(answer_rule::BODY_LIMIT),
+                    false => kept,
+                };
+                let answer = called.read(read, deadline).await;
+                outcome(answer, endpoint, kept)
+            }
+            Err(fault) => fault.into(),
+        }
     }
 }
 
+/// What a response says about its attempt. At most `kept` bytes of its body are kept.
+fn outcome(answer: Answer, endpoint: &Endpoint, kept: usize) -> Outcome {
+    let (status, headers) = (answer.status, &answer.headers);
+    let judged = match rule_of(endpoint) {
+        Some(rule) => rule.judge(status.as_u16(), headers, &answer.body, clock::now()),
+        None => answer::judge(status, headers),
+    };
+    let error = if judged.success {
+        body_fault(&answer, endpoint.timeout)
+    } else {
+        let shown = || no_success(status, headers, endpoint);
+        let detail = judged.why.unwrap_or_else(shown);
+        Some(fault::attempt_error(ErrorKind::Status, &detail))
+    };
+    let response_body = match answer.body.get(..kept) {
+        // A copy: the rest is not worth keeping.
+        Some(first) if first.len() < answer.body.len() => Bytes::copy_from_slice(first),
+        _ => answer.body,
+    };
+    Outcome {
+        status: Some(status.as_u16()),
+        error,
+        response_body,
+        address: answer.address,
+        retry_after: judged.retry_after,
+        permanent: judged.permanent,
+    }
+}
+
+fn rule_of(endpoint: &Endpoint) -> Option<&AnswerRule> {
+    endpoint.shaping.as_ref()?.answer.as_ref()
+}
+
 /// Why the body of a 2xx makes the attempt fail.
-fn body_fault(
-    end: End,
-    timeout: Duration,
-    target: &Target,
-    address: Option<SocketAddr>,
-) -> Option<AttemptError> {
-    let fault = match end {
+fn body_fault(answer: &Answer, timeout: Duration) -> Option<AttemptError> {
+    let (target, address) = (answer.target(), answer.address);
+    let fault = match &answer.end {
         End::Read | End::Cut => return None,
         End::TimedOut => {
             let detail = format!("the response body did not end within {timeout:?}");
@@ -300,19 +358,19 @@ fn body_fault(
             Fault::new(ErrorKind::Protocol, &detail)
         }
         End::Broken(error) => {
-            fault::read(&error, Stage::Exchange, &target.describe(address), address)
+            fault::read(error, Stage::Exchange, &target.describe(address), address)
         }
     };
     Some(fault::attempt_error(fault.kind, &fault.detail))
 }
 
-fn no_success(status: StatusCode, headers: &HeaderMap, url: &Url) -> String {
+fn no_success(status: StatusCode, headers: &HeaderMap, endpoint: &Endpoint) -> String {
     let reason = status.canonical_reason().unwrap_or("no standard status");
     let answered = format!("answered {} {reason}", status.as_u16());
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return answered;
     }
-    match answer::location(headers, url) {
+    match answer::location(headers, &endpoint.url) {
         Some(place) => format!("{answered}, to {place}; redirects are not followed"),
         None => format!("{answered}; redirects are not followed"),
     }

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use http::Response;
 use hyper::body::Incoming;
-use ipnet::IpNet;
 use tokio::time::Instant;
 use url::Url;
 
@@ -33,7 +32,9 @@ use super::host::{Host, Kept, Opening, Speaks, Waiting};
 use super::http1::Http1;
 use super::http2::{Http2, QUIET};
 use super::lock::lock;
+use super::secured::Ended;
 use crate::config::DeliveryLimits;
+use crate::domain::endpoint::Endpoint;
 
 /// How often the pool looks for connections that were idle for too long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -78,19 +79,17 @@ impl Pool {
         }))
     }
 
-    /// The host of `url` for an endpoint with these grants. The error says why outboxd never sends
-    /// anything there.
-    pub(super) fn host(
-        &self,
-        url: &Url,
-        grants: &[IpNet],
-        http2: bool,
-    ) -> Result<Arc<Host>, String> {
+    /// The host of `url` for requests of `endpoint`. The error says why outboxd never sends anything
+    /// there.
+    pub(super) fn host(&self, url: &Url, endpoint: &Endpoint) -> Result<Arc<Host>, String> {
         let origin = origin(url);
+        let shaping = endpoint.shaping.as_deref();
         let policy = DialPolicy {
-            grants,
+            grants: &endpoint.allow_networks,
             // Without TLS outboxd speaks nothing else anyway.
-            http1: url.scheme() == "https" && (!http2 || self.asked_for_http1(origin)),
+            http1: url.scheme() == "https" && (!endpoint.http2 || self.asked_for_http1(origin)),
+            identity: shaping.and_then(|shaping| shaping.identity.as_ref()),
+            authorities: shaping.and_then(|shaping| shaping.authorities.as_ref()),
         };
         let mut hosts = lock(&self.0.hosts);
         let mut known = hosts.get(origin).into_iter().flatten();
@@ -294,6 +293,14 @@ impl Lease {
         match self {
             Lease::Own { connection, .. } => connection.address,
             Lease::Stream(stream) => stream.connection.address,
+        }
+    }
+
+    /// The fault of TLS that ended the connection, once there is one.
+    pub(super) fn ended(&self) -> Ended {
+        match self {
+            Lease::Own { connection, .. } => connection.ended.clone(),
+            Lease::Stream(stream) => stream.connection.ended.clone(),
         }
     }
 

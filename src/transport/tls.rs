@@ -32,6 +32,11 @@ pub enum TlsFault {
 /// TLS 1.2 and 1.3 on ring, HTTP/2 or HTTP/1.1 by ALPN, the system's roots (Mozilla's if
 /// the system has none) and those of `ca_file`. Reads files; call it once.
 pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsFault> {
+    Ok(config(roots(ca_file)?)?)
+}
+
+/// The system's roots (Mozilla's if the system has none) and those of `ca_file`.
+pub(super) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsFault> {
     let mut roots = RootCertStore::empty();
     // The system's store may hold certificates that are no use; the rest counts.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -41,6 +46,11 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, TlsFault> {
     if let Some(path) = ca_file {
         add_file(&mut roots, path)?;
     }
+    Ok(roots)
+}
+
+/// Trusts these roots.
+pub(super) fn config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -86,6 +86,7 @@ fn an_event_is_shown_with_body_and_deliveries() {
         rest,
         json!({
             "id": id, "type": "a.b", "tenant": "default", "key": "k", "idempotency_key": "i",
+            "channels": [], "headers": {},
             "accepted_at": sent["accepted_at"], "deliver_at": "2031-02-03T03:05:06.007Z",
             "data": {"x": [1, 2]},
         })
@@ -402,7 +403,7 @@ fn status_counts_what_there_is() {
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
         status["endpoints"],
-        json!({"total": 3, "disabled": 1, "breaker_open": 0})
+        json!({"total": 3, "disabled": 1, "breaker_open": 0, "unrendered": 0})
     );
     assert_eq!(status["damaged_records"], 0);
     assert!(status["uptime_s"].is_number());

@@ -389,7 +389,7 @@ fn a_content_type_that_does_not_fit_is_415() {
         &[][..],
         &[("content-type", "text/json")],
         &[("content-type", "application/xml")],
-        &[("content-type", "application/cloudevents+json")],
+        &[("content-type", "application/cloudevents+xml")],
         &[("content-type", "")],
         &[
             ("content-type", "application/json"),

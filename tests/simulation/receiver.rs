@@ -64,6 +64,7 @@ fn status(status: u16, retry_after: Option<Duration>) -> Outcome {
         status: Some(status),
         error: (!(200..300).contains(&status)).then_some(ErrorKind::Status),
         retry_after,
+        permanent: false,
     }
 }
 
@@ -72,6 +73,7 @@ fn failed(kind: ErrorKind) -> Outcome {
         status: None,
         error: Some(kind),
         retry_after: None,
+        permanent: false,
     }
 }
 

@@ -85,6 +85,11 @@ fn is_damaged(event: EventId) -> bool {
     event.0.is_multiple_of(97)
 }
 
+/// A few cannot be rendered.
+fn is_unrenderable(event: EventId) -> bool {
+    event.0.is_multiple_of(89)
+}
+
 struct Open {
     k: u32,
     /// The next probe may come then, and must come by then.
@@ -327,6 +332,9 @@ impl World {
         if is_damaged(id.1) {
             return self.lose(id, Lost::Damaged);
         }
+        if is_unrenderable(id.1) {
+            return self.lose(id, Lost::Unrenderable);
+        }
         let outcome = self.busy[&id].outcome;
         self.note_end(id, outcome);
         self.handle(Input::Ended {
@@ -356,8 +364,8 @@ impl World {
             event: id.1,
             why,
         });
-        if why == Lost::Damaged {
-            assert!(self.busy[&id].settling, "{id:?}: its death is not stored");
+        if why != Lost::Erased {
+            assert!(self.busy[&id].settling, "{id:?}: its end is not stored");
         }
     }
 
@@ -912,14 +920,16 @@ impl World {
         assert!(!busy.settling && busy.ends == time, "{id:?} ends once");
         busy.settling = true;
         let damaged = is_damaged(id.1);
-        let success = busy.outcome.is_success() && !damaged;
-        let local = busy.outcome.is_local() || damaged;
+        let unrenderable = is_unrenderable(id.1) && !damaged;
+        let unsent = damaged || unrenderable;
+        let success = busy.outcome.is_success() && !unsent;
+        let local = busy.outcome.is_local() || unsent;
         assert_eq!(success, next == Next::Delivered);
         if local {
             self.local_faults += 1;
             assert!(!disable, "{id:?} disables for what was our own fault");
         }
-        let gone = busy.outcome.status == Some(410) && !damaged;
+        let gone = busy.outcome.status == Some(410) && !unsent;
         match next {
             Next::Delivered => {}
             Next::Retry {
@@ -931,7 +941,7 @@ impl World {
                 if let Some(retried) = busy.retried {
                     assert_eq!((due, tries), (retried.due, retried.tries), "{id:?}");
                 } else if local {
-                    assert!(!damaged, "{id:?} has nothing to be sent");
+                    assert!(!unsent, "{id:?} has nothing to be sent");
                     let released = self.outbox.endpoints.get(&id.0);
                     let released = released.is_some_and(|state| state.released_at.is_some());
                     let kept = tries == busy.entry.tries || released && tries == 0;
@@ -947,7 +957,12 @@ impl World {
                     ..busy.entry
                 });
             }
+            Next::Held { reason } => {
+                assert!(unrenderable, "{id:?} is held");
+                assert_eq!(reason, Reason::Template);
+            }
             Next::Dead { reason } => {
+                assert!(!unrenderable, "{id:?} dies instead of being held");
                 let policy = &self.lanes[&id.0].policy.retry;
                 assert_eq!(reason == Reason::Damaged, damaged);
                 assert!(damaged || !local, "{id:?} dies of what was our own fault");

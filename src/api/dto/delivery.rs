@@ -107,6 +107,7 @@ mod tests {
                 response_body: Bytes::from_static(b"no\xff"),
                 address: Some("192.0.2.1:443".parse().unwrap()),
                 retry_after: None,
+                permanent: false,
             }],
             attempts_omitted: false,
             attempt_count: 51,

@@ -1,5 +1,8 @@
 //! Events: accepted, in a list, and whole.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -7,7 +10,9 @@ use serde_json::value::RawValue;
 
 use super::delivery::Delivery;
 use crate::api::problem::{Kind, Problem};
-use crate::domain::event::{self, EventId, EventType, Key, Tenant};
+use crate::domain::cloudevents;
+use crate::domain::event::{self, CLOUDEVENT_KEY, EventId, EventType, Key, Tenant};
+use crate::domain::extras::Channel;
 use crate::domain::time::Timestamp;
 use crate::outbox::{EventSummary, EventView, Receipt, StatusCounts};
 
@@ -78,7 +83,10 @@ impl<'a> From<&'a EventSummary> for Summary<'a> {
             r#type: &event.event_type,
             tenant: &event.tenant,
             key: event.key.as_ref(),
-            idempotency_key: event.idempotency_key.as_ref(),
+            idempotency_key: event.idempotency_key.as_ref().filter(|key| {
+                // The source and id of a CloudEvent are shown as such.
+                !key.as_str().starts_with(CLOUDEVENT_KEY)
+            }),
             accepted_at: event.accepted_at,
             deliver_at: event.deliver_at,
             delivery_counts: event.counts.into(),
@@ -91,6 +99,11 @@ impl<'a> From<&'a EventSummary> for Summary<'a> {
 pub struct Event<'a> {
     #[serde(flatten)]
     summary: Summary<'a>,
+    channels: &'a [Channel],
+    headers: BTreeMap<&'a str, Cow<'a, str>>,
+    /// The attributes of the CloudEvent that it came in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloudevent: Option<Box<RawValue>>,
     #[serde(flatten)]
     payload: Payload<'a>,
     deliveries: Vec<Delivery<'a>>,
@@ -122,8 +135,18 @@ impl<'a> Event<'a> {
                 body_base64: STANDARD.encode(body),
             },
         };
+        let extras = event.extras.as_deref();
+        let headers = extras.map_or(&[][..], |extras| &extras.headers);
+        let cloudevent = extras.and_then(|extras| extras.cloudevent.as_ref());
+        let cloudevent = cloudevent.map(cloudevents::structured);
         Ok(Event {
             summary: Summary::from(&event.summary),
+            channels: extras.map_or(&[], |extras| &extras.channels),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+                .collect(),
+            cloudevent: cloudevent.and_then(|text| serde_json::from_slice(&text).ok()),
             payload,
             deliveries: event.deliveries.iter().map(Delivery::from).collect(),
         })
@@ -155,6 +178,7 @@ mod tests {
         let event = EventView {
             summary: summary(),
             payload,
+            extras: None,
             deliveries: Vec::new(),
         };
         serde_json::to_string(&Event::new(&event).ok().unwrap()).unwrap()
@@ -169,7 +193,9 @@ mod tests {
         )));
         assert_eq!(
             text,
-            format!(r#"{HEAD}"data":{{"a" : 1.0e0, "a":[ ]}},"deliveries":[]}}"#)
+            format!(
+                r#"{HEAD}"channels":[],"headers":{{}},"data":{{"a" : 1.0e0, "a":[ ]}},"deliveries":[]}}"#
+            )
         );
     }
 
@@ -181,7 +207,9 @@ mod tests {
         });
         assert_eq!(
             text,
-            format!(r#"{HEAD}"content_type":"text/plain","body_base64":"aGn/","deliveries":[]}}"#)
+            format!(
+                r#"{HEAD}"channels":[],"headers":{{}},"content_type":"text/plain","body_base64":"aGn/","deliveries":[]}}"#
+            )
         );
     }
 

@@ -1,6 +1,9 @@
 //! Why an event did or did not reach an endpoint.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::delivery::Delivery;
 use super::endpoint::Retry;
@@ -9,6 +12,7 @@ use crate::config::units::{show_duration, show_rate};
 use crate::dispatch::LaneView;
 use crate::domain::endpoint::{Endpoint, EndpointId};
 use crate::domain::event::{EventId, EventType, Tenant};
+use crate::domain::filter::Failed;
 use crate::domain::time::Timestamp;
 
 #[derive(Serialize)]
@@ -22,6 +26,8 @@ pub struct Explanation<'a> {
     answer: &'static str,
     detail: &'a str,
     next_at: Option<Timestamp>,
+    /// The condition of the filter that does not hold.
+    failed: Option<FailedCondition<'a>>,
     /// The event that goes first.
     behind: Option<EventId>,
     policy: Option<Policy<'a>>,
@@ -29,10 +35,31 @@ pub struct Explanation<'a> {
     delivery: Option<Delivery<'a>>,
 }
 
+/// A condition of a filter that does not hold.
+#[derive(Serialize)]
+pub struct FailedCondition<'a> {
+    path: &'a str,
+    operator: &'a str,
+    expected: Option<Box<RawValue>>,
+    /// The type of what is there, or `missing`.
+    found: &'static str,
+}
+
+impl<'a> From<&'a Failed> for FailedCondition<'a> {
+    fn from(failed: &'a Failed) -> Self {
+        FailedCondition {
+            path: &failed.path,
+            operator: &failed.operator,
+            expected: RawValue::from_string(failed.expected.to_string()).ok(),
+            found: failed.found,
+        }
+    }
+}
+
 /// What is decisive for the endpoint's deliveries, as it is now.
 #[derive(Serialize)]
 struct Policy<'a> {
-    url: &'a str,
+    url: Cow<'a, str>,
     tenant: &'a Tenant,
     types: Vec<String>,
     max_in_flight: usize,
@@ -46,7 +73,7 @@ struct Policy<'a> {
 #[derive(Serialize)]
 struct Lane {
     in_flight: usize,
-    allowance: usize,
+    concurrency_limit: usize,
     breaker_open: bool,
     probe_at: Option<Timestamp>,
     paused_until: Option<Timestamp>,
@@ -69,6 +96,7 @@ impl<'a> Explanation<'a> {
             answer: verdict.answer.as_str(),
             detail: &verdict.detail,
             next_at: verdict.next_at,
+            failed: verdict.failed.as_ref().map(FailedCondition::from),
             behind: stored.ahead.as_ref().map(|head| head.event),
             policy: stored
                 .endpoint
@@ -83,7 +111,7 @@ impl<'a> Explanation<'a> {
 impl<'a> From<&'a Endpoint> for Policy<'a> {
     fn from(endpoint: &'a Endpoint) -> Self {
         Policy {
-            url: endpoint.url.as_str(),
+            url: endpoint.shown_url(),
             tenant: &endpoint.tenant,
             types: endpoint.types.iter().map(ToString::to_string).collect(),
             max_in_flight: endpoint.max_in_flight,
@@ -99,7 +127,7 @@ impl From<LaneView> for Lane {
     fn from(lane: LaneView) -> Self {
         Lane {
             in_flight: lane.in_flight,
-            allowance: lane.concurrency_limit,
+            concurrency_limit: lane.concurrency_limit,
             breaker_open: lane.breaker_open,
             probe_at: lane.probe_at,
             paused_until: lane.paused_until,

@@ -4,4 +4,5 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod explanation;
+pub mod preview;
 pub mod status;

@@ -3,15 +3,18 @@
 use serde::Serialize;
 
 use crate::app;
+use crate::domain::endpoint::EndpointId;
+use crate::domain::time::Timestamp;
 
 #[derive(Serialize)]
-pub struct Status {
+pub struct Status<'a> {
     version: &'static str,
     uptime_s: u64,
     backlog: Backlog,
     oldest_pending_s: Option<u64>,
     disk: Disk,
     endpoints: Endpoints,
+    expiring_certificates: Vec<Certificate<'a>>,
     damaged_records: u64,
     recovery: Recovery,
     totals: Totals,
@@ -37,6 +40,15 @@ struct Endpoints {
     total: u64,
     disabled: u64,
     breaker_open: u64,
+    /// With deliveries that cannot be rendered.
+    unrendered: u64,
+}
+
+/// A client certificate that expires within 30 days, or has.
+#[derive(Serialize)]
+struct Certificate<'a> {
+    endpoint: &'a EndpointId,
+    not_after: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -53,8 +65,17 @@ struct Totals {
     attempts_failed: u64,
 }
 
-impl From<&app::Status> for Status {
-    fn from(status: &app::Status) -> Self {
+impl<'a> From<&'a (EndpointId, Timestamp)> for Certificate<'a> {
+    fn from((endpoint, not_after): &'a (EndpointId, Timestamp)) -> Self {
+        Certificate {
+            endpoint,
+            not_after: *not_after,
+        }
+    }
+}
+
+impl<'a> From<&'a app::Status> for Status<'a> {
+    fn from(status: &'a app::Status) -> Self {
         let (outbox, dispatched) = (&status.outbox, &status.dispatched);
         Status {
             version: status.version,
@@ -75,7 +96,9 @@ impl From<&app::Status> for Status {
                 total: outbox.endpoints,
                 disabled: outbox.endpoints_disabled,
                 breaker_open: dispatched.breakers_open,
+                unrendered: outbox.endpoints_unrendered,
             },
+            expiring_certificates: status.expiring.iter().map(Certificate::from).collect(),
             damaged_records: outbox.damaged_records,
             recovery: Recovery {
                 kind: outbox.recovery.as_str(),

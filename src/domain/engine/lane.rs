@@ -17,7 +17,7 @@ use super::queue::Queue;
 use super::share::{Pace, Turn};
 use crate::domain::account::Total as _;
 use crate::domain::attempt::ErrorKind;
-use crate::domain::delivery::{Next, Reason};
+use crate::domain::delivery::Next;
 use crate::domain::endpoint::DisabledReason;
 use crate::domain::rate::Bucket;
 use crate::domain::schedule::{Now, WallClock};
@@ -307,7 +307,7 @@ impl Lane {
         };
         let wanted = ended.retried.filter(|_| verdict.disable.is_none());
         match (ruling.next, wanted) {
-            (Next::Delivered, _) | (Next::Dead { .. }, None) => {}
+            (Next::Delivered, _) | (Next::Dead { .. } | Next::Held { .. }, None) => {}
             (_, Some(retried)) => ruling.retry(retried),
             (
                 Next::Retry {
@@ -327,20 +327,20 @@ impl Lane {
         ruling
     }
 
-    /// A delivery has nothing to be sent: it is dead, unless it is tried again on demand.
-    pub fn lost(&mut self, ended: &Ended, mono: Duration) -> Ruling {
+    /// A delivery has nothing to be sent: `next` is what becomes of it, unless it is tried again
+    /// on demand. `None`: it is gone.
+    pub fn lost(&mut self, ended: &Ended, next: Option<Next>, mono: Duration) -> Option<Ruling> {
         self.left(ended);
         self.breaker.unjudged(ended.entry.event, mono);
-        let reason = Reason::Damaged;
         let mut ruling = Ruling {
-            next: Next::Dead { reason },
+            next: next?,
             disable: None,
             again: None,
         };
         if let Some(retried) = ended.retried {
             ruling.retry(retried);
         }
-        ruling
+        Some(ruling)
     }
 
     /// An attempt is no longer under way.

@@ -16,6 +16,8 @@ pub enum Lost {
     Erased,
     /// The body fails its checksum, now and for ever.
     Damaged,
+    /// Its request cannot be rendered, as long as the endpoint is what it is.
+    Unrenderable,
 }
 
 /// What the engine needs to know of an endpoint.
@@ -113,7 +115,7 @@ pub enum Input {
         event: EventId,
         outcome: Outcome,
     },
-    /// An attempt could not begin, and never can. A damaged delivery is dead
+    /// An attempt could not begin. A damaged delivery is dead, one that cannot be rendered is held
     /// ([`Command::Store`] follows); of one that was erased nothing is stored.
     Lost {
         no: EndpointNo,

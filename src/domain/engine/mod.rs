@@ -41,6 +41,7 @@ use self::lane::{Ended, Lane, Remembered, Ruling};
 use self::number_map::NumberMap;
 use self::scheduler::Scheduler;
 use self::share::Pace;
+use crate::domain::delivery::{Next, Reason};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::schedule::WallClock;
@@ -358,8 +359,16 @@ impl Engine {
     ) {
         let ended = self.under_way(no, event, Outcome::LOCAL, now);
         if let (Some(ended), Some(lane)) = (ended, self.lanes.get_mut(&no)) {
-            let ruling = lane.lost(&ended, now.mono);
-            let ruling = (why == Lost::Damaged).then_some(ruling);
+            let next = match why {
+                Lost::Erased => None,
+                Lost::Damaged => Some(Next::Dead {
+                    reason: Reason::Damaged,
+                }),
+                Lost::Unrenderable => Some(Next::Held {
+                    reason: Reason::Template,
+                }),
+            };
+            let ruling = lane.lost(&ended, next, now.mono);
             let is_stored = ruling.is_none();
             self.settle(no, event, ruling, now, out);
             if is_stored {

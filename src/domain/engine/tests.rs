@@ -25,6 +25,7 @@ pub(super) fn status(code: u16) -> Outcome {
         status: Some(code),
         error: (!(200..300).contains(&code)).then_some(ErrorKind::Status),
         retry_after: None,
+        permanent: false,
     }
 }
 
@@ -33,6 +34,7 @@ pub(super) fn timeout() -> Outcome {
         status: None,
         error: Some(ErrorKind::Timeout),
         retry_after: None,
+        permanent: false,
     }
 }
 
@@ -453,6 +455,7 @@ fn retry_after_pauses_the_whole_endpoint() {
     harness.configure(0..1, &policy("t", 16));
     let busy = Outcome {
         retry_after: Some(Duration::from_secs(60)),
+        permanent: false,
         ..status(429)
     };
     harness.answer(0..1, MS, busy);

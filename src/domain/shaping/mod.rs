@@ -11,6 +11,7 @@ mod format;
 mod pace;
 mod preset;
 mod problem;
+mod root;
 mod shown;
 
 pub use checked::{EARLIER_KEYS, Given, Shaping};
@@ -21,3 +22,4 @@ pub use format::{Format, Verb};
 pub use pace::Pace;
 pub use preset::Preset;
 pub use problem::{BadShaping, Problem};
+pub use root::Root;

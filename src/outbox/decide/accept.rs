@@ -7,14 +7,16 @@ use std::sync::Arc;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::{EventId, EventType, NewEvent};
+use crate::domain::extras::Extras;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::ids::next_id;
 use crate::outbox::decide::kept_keys::is_past;
 use crate::outbox::decide::{Basis, DecideError, Draft, envelope, moved};
 use crate::outbox::index::rows::{self, KeyRow};
 use crate::outbox::index::{PagesError, keys};
+use crate::outbox::judged::{self, Judged, Verdicts};
 use crate::outbox::log::MAX_BATCH;
-use crate::outbox::record::{Accepted, Record};
+use crate::outbox::record::{Accepted, Record, spell_extras};
 use crate::outbox::request::Notice;
 use crate::outbox::views::{Receipt, Refused};
 
@@ -39,20 +41,23 @@ enum Known {
 }
 
 /// An event of a request, judged.
-struct Judged<'a> {
+struct Candidate<'a> {
     event: &'a NewEvent,
     known: Known,
     /// Who wants it, if it is new.
     endpoints: Vec<EndpointNo>,
+    /// Its id if it is stored.
+    id: EventId,
 }
 
-/// Adds all of `events` to the draft, or none.
+/// Adds all of `events` to the draft, or none. `filters` is what filters said of them before.
 pub fn accept(
     basis: &Basis<'_>,
     events: &[NewEvent],
+    filters: &Judged,
     draft: &mut Draft,
 ) -> Result<Result<Vec<Receipt>, Refused>, DecideError> {
-    let judged = match judge(basis, events, draft)? {
+    let judged = match judge(basis, events, filters, draft)? {
         Ok(judged) => judged,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -60,21 +65,22 @@ pub fn accept(
         return Ok(Err(refused));
     }
     let mut receipts = Vec::with_capacity(events.len());
-    for Judged {
+    for Candidate {
         event,
         known,
         endpoints,
+        id,
     } in judged
     {
         receipts.push(match known {
             Known::Same(receipt) => receipt,
-            Known::New(fingerprint) => store(basis, event, fingerprint, endpoints, draft)?,
+            Known::New(fingerprint) => store(basis, event, id, fingerprint, endpoints, draft)?,
             Known::Repeated | Known::Reused => match drafted(event, draft) {
                 Some((_, receipt)) => Receipt {
                     duplicate: true,
                     ..receipt.clone()
                 },
-                None => store(basis, event, None, endpoints, draft)?,
+                None => store(basis, event, id, None, endpoints, draft)?,
             },
         });
     }
@@ -85,16 +91,20 @@ pub fn accept(
 fn judge<'a>(
     basis: &Basis<'_>,
     events: &'a [NewEvent],
+    filters: &Judged,
     draft: &Draft,
-) -> Result<Result<Vec<Judged<'a>>, Refused>, DecideError> {
+) -> Result<Result<Vec<Candidate<'a>>, Refused>, DecideError> {
     let mut judged = Vec::with_capacity(events.len());
     let mut here = HashMap::new();
     let (mut bytes, mut deliveries) = (0, 0);
+    let mut last_id = draft.last_id;
     for (index, event) in events.iter().enumerate() {
         let known = known(basis, event, &mut here, draft)?;
+        let id = next_id(last_id, basis.now, draft.random);
+        last_id = id.0;
         let endpoints = match known {
             Known::Reused => return Ok(Err(Refused::KeyReused { index })),
-            Known::New(_) => basis.endpoints.matching(&event.tenant, &event.event_type),
+            Known::New(_) => wanting(basis, event, filters.of(index), id),
             Known::Same(_) | Known::Repeated => Vec::new(),
         };
         bytes += size_of(event) + 8 * endpoints.len() as u64;
@@ -103,13 +113,31 @@ fn judge<'a>(
         if bytes > REQUEST_BYTES || too_wide {
             return Ok(Err(Refused::TooLarge { most: index }));
         }
-        judged.push(Judged {
+        judged.push(Candidate {
             event,
             known,
             endpoints,
+            id,
         });
     }
     Ok(Ok(judged))
+}
+
+/// The endpoints that the event goes to, in order of their numbers.
+pub fn wanting(
+    basis: &Basis<'_>,
+    event: &NewEvent,
+    filters: Option<&Verdicts>,
+    id: EventId,
+) -> Vec<EndpointNo> {
+    let mut endpoints = basis.endpoints.matching(event);
+    if basis.endpoints.has_filters(&event.tenant) {
+        endpoints.retain(|no| {
+            let endpoint = basis.endpoints.get(*no);
+            endpoint.is_some_and(|one| judged::wants(one, *no, event, filters, id, basis.now))
+        });
+    }
+    endpoints
 }
 
 fn size_of(event: &NewEvent) -> u64 {
@@ -117,17 +145,18 @@ fn size_of(event: &NewEvent) -> u64 {
         |key: &Option<crate::domain::event::Key>| key.as_ref().map_or(0, |key| key.as_str().len());
     let names = event.tenant.as_str().len() + event.event_type.as_str().len();
     let keys = key(&event.key) + key(&event.idempotency_key);
+    let extras = event.extras.as_deref().map_or(0, Extras::size);
     // The type stands in the envelope, too.
-    (event.payload.len() + 2 * names + keys) as u64 + FRAMING
+    (event.payload.len() + 2 * names + keys + extras) as u64 + FRAMING
 }
 
 /// Whether there is room for those that are new.
-fn admit(basis: &Basis<'_>, judged: &[Judged<'_>], draft: &Draft) -> Result<(), Refused> {
+fn admit(basis: &Basis<'_>, candidates: &[Candidate<'_>], draft: &Draft) -> Result<(), Refused> {
     let new = || {
-        let new = judged.iter();
-        new.filter(|judged| matches!(judged.known, Known::New(_)))
+        let new = candidates.iter();
+        new.filter(|candidate| matches!(candidate.known, Known::New(_)))
     };
-    let len = |judged: &Judged<'_>| judged.event.payload.len() as u64;
+    let len = |candidate: &Candidate<'_>| candidate.event.payload.len() as u64;
     if new().next().is_none() {
         return Ok(());
     }
@@ -135,9 +164,9 @@ fn admit(basis: &Basis<'_>, judged: &[Judged<'_>], draft: &Draft) -> Result<(), 
     match basis.limits.admit(open, new().map(len).sum()) {
         // What would be held takes no room from what is pending.
         Err(Refused::Full) => {
-            let pending = new().filter(|judged| {
-                let held = beyond_share(basis, &judged.endpoints, len(judged), draft);
-                held.len() < judged.endpoints.len()
+            let pending = new().filter(|candidate| {
+                let held = beyond_share(basis, &candidate.endpoints, len(candidate), draft);
+                held.len() < candidate.endpoints.len()
             });
             match pending.map(len).sum() {
                 0 => Ok(()),
@@ -207,29 +236,51 @@ fn stored(
     Ok(Some((row.content, receipt)))
 }
 
-/// Adds an event and its deliveries to these endpoints.
-pub fn store(
+/// Adds an event of the daemon's own and its deliveries to these endpoints.
+pub fn store_own(
     basis: &Basis<'_>,
     event: &NewEvent,
+    endpoints: impl FnOnce(EventId) -> Vec<EndpointNo>,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let id = next_id(draft.last_id, basis.now, draft.random);
+    store(basis, event, id, None, endpoints(id), draft)?;
+    Ok(())
+}
+
+/// Adds an event and its deliveries to these endpoints.
+fn store(
+    basis: &Basis<'_>,
+    event: &NewEvent,
+    id: EventId,
     fingerprint: Option<[u8; 32]>,
     endpoints: Vec<EndpointNo>,
     draft: &mut Draft,
 ) -> Result<Receipt, DecideError> {
     let now = basis.now;
-    let id = next_id(draft.last_id, now, draft.random);
     draft.last_id = id.0;
-    let (content, data_at) = envelope::content(event, now);
+    let content = envelope::content(event, now);
+    let extras = content.extras.as_deref().map(spell_extras);
+    let extras = extras.unwrap_or_default();
+    // Bounded where events are read.
+    let extras_len = u32::try_from(extras.len()).unwrap_or(u32::MAX);
     let due = event.deliver_at.map_or(now, |at| at.max(now));
-    let head = envelope::head(id, now, event, &content, data_at, fingerprint);
+    let head = envelope::head(id, now, event, &content, extras_len, fingerprint);
     let numbers = endpoints.iter().map(|no| no.0).collect();
     let accepted = Accepted {
         event: head,
         due: due.as_millis(),
         endpoints: numbers,
+        extras_len,
     };
     draft.expect_deliveries(endpoints.len());
-    let offset = draft.push(&Record::Accepted(accepted), &content.body)?;
-    let held = beyond_share(basis, &endpoints, content.body.len() as u64, draft);
+    let len = (content.body.len() + extras.len()) as u64;
+    let accepted = Record::Accepted(accepted);
+    let offset = match extras.is_empty() {
+        true => draft.push(&accepted, &content.body)?,
+        false => draft.push(&accepted, &[&content.body[..], &extras].concat())?,
+    };
+    let held = beyond_share(basis, &endpoints, len, draft);
     let receipt = Receipt {
         id,
         event_type: event.event_type.clone(),
@@ -242,7 +293,7 @@ pub fn store(
         draft.keys.insert(place, (fingerprint, receipt.clone()));
     }
     if held.len() < endpoints.len() {
-        draft.open_bytes += content.body.len() as u64;
+        draft.open_bytes += len;
     }
     let entry = Entry {
         event: id,
@@ -262,7 +313,7 @@ pub fn store(
         .into_iter()
         .filter(|no| held.binary_search(no).is_err());
     for no in pending {
-        *draft.pending.entry(no).or_default() += content.body.len() as u64;
+        *draft.pending.entry(no).or_default() += len;
         let content = Some(content.clone());
         let notice = Notice::Queued { no, entry, content };
         draft.queued.push((offset, notice));

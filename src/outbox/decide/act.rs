@@ -36,15 +36,24 @@ pub fn act(basis: &Basis<'_>, action: &Action, draft: &mut Draft) -> Acts {
             spec,
             enabled,
         } => endpoint::create(basis, endpoint, spec, *enabled, draft),
-        Action::Change { endpoint, change } => endpoint::change(basis, endpoint, change, draft),
+        Action::Change {
+            endpoint,
+            change,
+            over,
+        } => endpoint::change(basis, endpoint, change, over, draft),
         Action::Delete { endpoint } => endpoint::delete(basis, endpoint, draft),
         Action::Rotate {
             endpoint,
             secret,
             overlap,
-        } => endpoint::rotate(basis, endpoint, secret, *overlap, draft),
+            shaping,
+            over,
+        } => {
+            let fresh = (secret, shaping.as_ref());
+            endpoint::rotate(basis, endpoint, fresh, *overlap, over, draft)
+        }
         Action::Erase { event } => erase::erase(basis, *event, draft),
-        Action::Test { endpoint } => endpoint::test(basis, endpoint, draft),
+        Action::Test { endpoint, event } => endpoint::test(basis, endpoint, event, draft),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::delivery::{Delivery, Move, Reason, Status};
-use crate::domain::endpoint::EndpointNo;
+use crate::domain::endpoint::{EndpointNo, Rate};
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
@@ -19,6 +19,8 @@ use crate::outbox::record::{self, JobRow, JobWork, MovedStep, Record, StepRow, r
 use crate::outbox::request::{NewJob, Notice};
 use crate::outbox::views::ActRefused;
 
+/// How many deliveries a change of their endpoint lets go in a second, if it has no rate limit.
+const RELEASE_RATE: f64 = 100.0;
 /// How many jobs may be under way.
 const JOBS_MAX: usize = 100;
 
@@ -77,10 +79,55 @@ pub fn begin_job(
     Ok(Ok(number))
 }
 
+/// Adds a job that lets go of what could not be rendered at an endpoint, if there is any. One that
+/// is under way begins anew.
+pub fn begin_release(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    rate_limit: Option<Rate>,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let rate = rate_limit.map_or(RELEASE_RATE, |rate| rate.per_second);
+    let known = basis.state.endpoints.get(&no);
+    if known.is_none_or(|stored| stored.totals.unrendered == 0) {
+        return Ok(());
+    }
+    let (mut highest, mut own) = (0, None);
+    let end = keys::end_of(keys::JOBS);
+    for entry in basis.state.entries.scan(keys::JOBS, &end, false) {
+        let (_, bytes) = entry?;
+        let row: JobRow<'_> = rows::decode(&bytes)?;
+        highest = highest.max(row.no);
+        if row.work == JobWork::Release && row.endpoint == no.0 {
+            own = Some(row.no);
+        }
+    }
+    let number = own.unwrap_or_else(|| {
+        draft.jobs += 1;
+        highest.saturating_add(draft.jobs)
+    });
+    let row = JobRow {
+        no: number,
+        endpoint: no.0,
+        work: JobWork::Release,
+        statuses: vec![record::status_number(Status::Held)],
+        types: Vec::new(),
+        since: None,
+        until: None,
+        position: 0,
+        last: draft.last_id,
+        rate: rate.to_bits(),
+        done: false,
+    };
+    draft.push(&Record::Job(row), &[])?;
+    Ok(())
+}
+
 /// What a batch of a job does, by what becomes of the deliveries.
 #[derive(Default)]
 struct JobBatch {
     retried: Vec<u128>,
+    released: Vec<u128>,
     cancelled: Vec<u128>,
     removed: Vec<u128>,
     deaths: Vec<Death>,
@@ -110,6 +157,7 @@ pub fn job(
         match row.work {
             JobWork::Replay => replay(basis, no, *id, &found, &mut batch, draft),
             JobWork::Purge => purge(no, *id, &found, &mut batch, draft),
+            JobWork::Release => release_unrendered(no, *id, &found, &mut batch, basis.now, draft),
         }
     }
     let at = basis.now.as_millis();
@@ -118,6 +166,12 @@ pub fn job(
         no,
         MovedStep::Take(StepRow::Retry { at }),
         batch.retried,
+        draft,
+    )?;
+    push_moved(
+        no,
+        MovedStep::Take(StepRow::Release { at }),
+        batch.released,
         draft,
     )?;
     let die = MovedStep::Take(StepRow::Die { at, reason });
@@ -151,6 +205,21 @@ fn replay(
     }
 }
 
+fn release_unrendered(
+    no: EndpointNo,
+    id: EventId,
+    found: &Found,
+    batch: &mut JobBatch,
+    now: Timestamp,
+    draft: &mut Draft,
+) {
+    let is_unrendered = found.delivery.reason == Some(Reason::Template);
+    if is_unrendered && found.delivery.after(Move::Release { at: now }).is_ok() {
+        batch.released.push(id.0);
+        draft.tell(found.queued(no, id, now, false));
+    }
+}
+
 fn purge(no: EndpointNo, id: EventId, found: &Found, batch: &mut JobBatch, draft: &mut Draft) {
     match found.delivery.status {
         Status::Pending | Status::Held => {
@@ -174,6 +243,7 @@ fn log_job_ended(basis: &Basis<'_>, no: EndpointNo, job: u32, work: JobWork, dra
     let work = match work {
         JobWork::Replay => "replay",
         JobWork::Purge => "purge",
+        JobWork::Release => "release",
     };
     draft.log(move || {
         let endpoint = endpoint.as_ref().map(|id| id.as_str());
@@ -181,7 +251,7 @@ fn log_job_ended(basis: &Basis<'_>, no: EndpointNo, job: u32, work: JobWork, dra
     });
 }
 
-/// These held deliveries are pending from now on.
+/// These deliveries, held for the backlog, are pending from now on.
 pub fn release(
     basis: &Basis<'_>,
     no: EndpointNo,
@@ -198,7 +268,8 @@ pub fn release(
         let Some(found) = find(basis, no, *id)? else {
             continue;
         };
-        if found.delivery.after(Move::Release { at: now }).is_ok() {
+        let is_backlog = found.delivery.reason == Some(Reason::Backlog);
+        if is_backlog && found.delivery.after(Move::Release { at: now }).is_ok() {
             released.push(id.0);
             let due = found.deliver_at.map_or(now, |asked| asked.max(now));
             draft.tell(found.queued(no, *id, due, due > now));
@@ -211,6 +282,23 @@ pub fn release(
         released,
         draft,
     )
+}
+
+/// A delivery that is held once the records before this one are applied is pending again.
+pub fn release_one(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    id: EventId,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let now = basis.now;
+    let Some(found) = find(basis, no, id)? else {
+        return Ok(());
+    };
+    draft.tell(found.queued(no, id, now, false));
+    let at = now.as_millis();
+    let step = MovedStep::Take(StepRow::Release { at });
+    push_moved(no, step, vec![id.0], draft)
 }
 
 /// These open deliveries are dead from now on, if they are still shown as they have to be.

@@ -114,9 +114,9 @@ pub fn rewrite(basis: &Basis<'_>, moving: &Moving, draft: &mut Draft) -> Result<
         MovingRecord::Erased => erase::again(basis, id, draft),
         MovingRecord::Damaged => lost(basis, moving, &row, rows, draft),
         MovingRecord::Whole { kind, head, body } => {
-            let head = match Record::decode(*kind, head)? {
-                Record::Accepted(accepted) => accepted.event,
-                Record::Rewritten(rewritten) => rewritten.event,
+            let (head, extras_len) = match Record::decode(*kind, head)? {
+                Record::Accepted(accepted) => (accepted.event, accepted.extras_len),
+                Record::Rewritten(rewritten) => (rewritten.event, rewritten.extras_len),
                 _ => return Err(PagesError::Damaged.into()),
             };
             let idempotency = still_owned(basis, &head)?;
@@ -124,7 +124,7 @@ pub fn rewrite(basis: &Basis<'_>, moving: &Moving, draft: &mut Draft) -> Result<
                 idempotency,
                 ..head
             };
-            push_rewritten(basis, head, body, moving, rows, draft)
+            push_rewritten(basis, head, (body, extras_len), moving, rows, draft)
         }
     }
 }
@@ -187,13 +187,13 @@ fn lost(
         ..head
     };
     draft.damaged.push((event, moving.lsn));
-    push_rewritten(basis, head, &[], moving, left, draft)
+    push_rewritten(basis, head, (&[], 0), moving, left, draft)
 }
 
 fn push_rewritten(
     basis: &Basis<'_>,
     head: EventHead<'_>,
-    body: &[u8],
+    (body, extras_len): (&[u8], u32),
     moving: &Moving,
     rows: Vec<(EndpointNo, DeliveryRow)>,
     draft: &mut Draft,
@@ -228,6 +228,7 @@ fn push_rewritten(
     let rewritten = Rewritten {
         event: head,
         deliveries,
+        extras_len,
     };
     draft.push(&Record::Rewritten(rewritten), &body)?;
     // The record counts the deliveries that are left; the answer that was given for the

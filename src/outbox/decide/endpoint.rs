@@ -7,13 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::domain::endpoint::{
-    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec,
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, rate_of,
 };
 use crate::domain::event::{EventType, NewEvent, Payload};
+use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::outbox::decide::spec::BadSpec;
-use crate::outbox::decide::{Acts, Basis, DecideError, Defaults, Draft, accept, report};
+use crate::outbox::decide::{Acts, Basis, DecideError, Defaults, Draft, accept, bulk, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{PagesError, State, StoredEndpoint, keys};
 use crate::outbox::record::{
@@ -21,7 +24,10 @@ use crate::outbox::record::{
     disabled_number,
 };
 use crate::outbox::request::Notice;
-use crate::outbox::views::ActRefused;
+use crate::outbox::views::{ActRefused, TestEvent};
+
+/// The type of a test event that brings none.
+const TEST_EVENT: &str = "outboxd.test";
 
 pub fn enable(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
     let Some((no, stored)) = in_force(basis, id) else {
@@ -152,6 +158,7 @@ pub fn change(
     basis: &Basis<'_>,
     id: &EndpointId,
     change: &EndpointChange,
+    over: &Arc<Endpoint>,
     draft: &mut Draft,
 ) -> Acts {
     let (no, stored, mut spec) = match own(basis, id)? {
@@ -161,8 +168,14 @@ pub fn change(
     if !draft.touched_endpoints.insert(no) {
         return Ok(None);
     }
+    let now = basis.endpoints.get(no);
+    if !now.is_some_and(|now| Arc::ptr_eq(now, over)) {
+        return Ok(Some(Err(ActRefused::ChangedMeanwhile)));
+    }
     change.apply(&mut spec);
     push_spec(basis, no, &spec, draft)?;
+    let rate = spec.rate_limit.or(rate_of(spec.shaping.as_ref()));
+    bulk::begin_release(basis, no, rate, draft)?;
     put_in_force(basis, no, id, &spec, draft);
     match change.enabled {
         Some(true) => switch_on(basis, no, stored, draft)?,
@@ -177,8 +190,9 @@ pub fn change(
 pub fn rotate(
     basis: &Basis<'_>,
     id: &EndpointId,
-    secret: &Secret,
+    (secret, shaping): (&Secret, Option<&Arc<Shaping>>),
     overlap: Duration,
+    over: &Arc<Endpoint>,
     draft: &mut Draft,
 ) -> Acts {
     let (no, _, mut spec) = match own(basis, id)? {
@@ -188,7 +202,14 @@ pub fn rotate(
     if !draft.touched_endpoints.insert(no) {
         return Ok(None);
     }
+    let now = basis.endpoints.get(no);
+    if !now.is_some_and(|now| Arc::ptr_eq(now, over)) {
+        return Ok(Some(Err(ActRefused::ChangedMeanwhile)));
+    }
     spec.rotate(secret.clone(), basis.now, overlap);
+    if shaping.is_some() {
+        spec.shaping = shaping.cloned();
+    }
     push_spec(basis, no, &spec, draft)?;
     put_in_force(basis, no, id, &spec, draft);
     let (id, overlap_s) = (id.clone(), overlap.as_secs());
@@ -219,22 +240,37 @@ pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
 }
 
 /// One event for this endpoint alone.
-pub fn test(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
+pub fn test(basis: &Basis<'_>, id: &EndpointId, test: &TestEvent, draft: &mut Draft) -> Acts {
     let Some((no, stored)) = in_force(basis, id) else {
         return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
     };
-    let data = serde_json::json!({"endpoint": id, "message": "a test of this endpoint"});
+    let own_type = EventType::new(TEST_EVENT).map_err(|_| PagesError::Damaged)?;
+    let data = test.data.clone().unwrap_or_else(|| sample(basis, no, id));
     let event = NewEvent {
         tenant: stored.tenant.clone(),
-        event_type: EventType::new("outboxd.test").map_err(|_| PagesError::Damaged)?,
-        payload: Payload::Json(data.to_string().into()),
+        event_type: test.event_type.clone().unwrap_or(own_type),
+        payload: Payload::Json(data),
         key: None,
         idempotency_key: None,
         deliver_at: None,
+        extras: None,
     };
-    accept::store(basis, &event, None, vec![no], draft)?;
+    accept::store_own(basis, &event, |_| vec![no], draft)?;
     draft.tell(Notice::Wanted { no });
     Ok(Some(Ok(())))
+}
+
+/// The data of a test event that brings none.
+fn sample(basis: &Basis<'_>, no: EndpointNo, id: &EndpointId) -> Bytes {
+    let endpoint = basis.endpoints.get(no);
+    let shaping = endpoint.and_then(|endpoint| endpoint.shaping.as_ref());
+    match shaping.and_then(|shaping| shaping.preset) {
+        Some(preset) => preset.sample.clone().into(),
+        None => {
+            let sample = serde_json::json!({"endpoint": id, "message": "a test of this endpoint"});
+            sample.to_string().into()
+        }
+    }
 }
 
 /// An endpoint that is in force: neither deleted nor gone from the file.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::domain::cloudevents;
+use crate::domain::content::Content;
 use crate::domain::event::{EventId, NewEvent, Payload};
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{EventHead, Idempotency};
-use crate::outbox::views::Content;
 
 /// The content type of the envelope.
 pub const JSON: &str = "application/json";
@@ -19,34 +20,25 @@ pub fn json_type() -> Arc<str> {
     JSON_TYPE.get_or_init(|| JSON.into()).clone()
 }
 
-/// What every attempt of the event sends, and where in it `data` begins.
-pub fn content(event: &NewEvent, accepted_at: Timestamp) -> (Content, u32) {
-    match &event.payload {
+/// What every attempt of the event is made from.
+pub fn content(event: &NewEvent, accepted_at: Timestamp) -> Content {
+    let (content_type, opaque, body, data_at) = match &event.payload {
         Payload::Json(data) => {
             let (body, data_at) = envelope(event.event_type.as_str(), accepted_at, data);
-            let content_type = json_type();
-            (
-                Content {
-                    event_type: event.event_type.clone(),
-                    content_type,
-                    opaque: false,
-                    body,
-                },
-                data_at,
-            )
+            (json_type(), false, body, data_at)
         }
-        Payload::Opaque { content_type, body } => {
-            let (content_type, body) = (content_type.clone(), body.clone());
-            (
-                Content {
-                    event_type: event.event_type.clone(),
-                    content_type,
-                    opaque: true,
-                    body,
-                },
-                0,
-            )
-        }
+        Payload::Opaque { content_type, body } => (content_type.clone(), true, body.clone(), 0),
+    };
+    Content {
+        tenant: event.tenant.clone(),
+        event_type: event.event_type.clone(),
+        key: event.key.clone(),
+        accepted_at,
+        content_type,
+        opaque,
+        body,
+        data_at,
+        extras: event.extras.clone(),
     }
 }
 
@@ -60,15 +52,9 @@ fn envelope(event_type: &str, accepted_at: Timestamp, data: &[u8]) -> (Bytes, u3
     (body.into(), head.len() as u32)
 }
 
-/// `data` inside an envelope's body.
-pub fn data_of(body: &Bytes, data_at: u32) -> Option<Bytes> {
-    let end = body.len().checked_sub(1)?;
-    let start = data_at as usize;
-    (start <= end).then(|| body.slice(start..end))
-}
-
 /// SHA-256 over all that makes content "the same" for an idempotency key: type, `data`
-/// byte for byte or the opaque body and its content type, ordering key, `deliver_at`.
+/// byte for byte or the opaque body and its content type, ordering key, `deliver_at`, channels,
+/// headers.
 pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -95,6 +81,25 @@ pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
     );
     let deliver_at = event.deliver_at.map_or(u64::MAX, Timestamp::as_millis);
     part(&deliver_at.to_le_bytes());
+    if let Some(extras) = &event.extras {
+        let mut channels: Vec<_> = extras.channels.iter().collect();
+        channels.sort_unstable();
+        for channel in channels {
+            part(b"channel");
+            part(channel.as_str().as_bytes());
+        }
+        let mut headers: Vec<_> = extras.headers.iter().collect();
+        headers.sort_by_key(|(name, _)| name.as_str());
+        for (name, value) in headers {
+            part(b"header");
+            part(name.as_str().as_bytes());
+            part(value.as_bytes());
+        }
+        if let Some(event) = &extras.cloudevent {
+            part(b"cloudevent");
+            part(&cloudevents::structured(event));
+        }
+    }
     hash.finalize().into()
 }
 
@@ -104,7 +109,7 @@ pub fn head<'a>(
     accepted_at: Timestamp,
     event: &'a NewEvent,
     content: &'a Content,
-    data_at: u32,
+    extras_len: u32,
     fingerprint: Option<[u8; 32]>,
 ) -> EventHead<'a> {
     let key = event.idempotency_key.as_ref();
@@ -120,8 +125,8 @@ pub fn head<'a>(
         }),
         deliver_at: event.deliver_at.map(Timestamp::as_millis),
         content_type: content.opaque.then_some(&*content.content_type),
-        data_at,
-        body_len: content.body.len() as u32,
+        data_at: content.data_at,
+        body_len: (content.body.len() as u32).saturating_add(extras_len),
         body_lost: false,
     }
 }
@@ -139,18 +144,18 @@ mod tests {
             key: None,
             idempotency_key: None,
             deliver_at: None,
+            extras: None,
         }
     }
 
     #[test]
     fn the_envelope_is_the_contracts_and_data_comes_back_byte_for_byte() {
         let at = Timestamp::from_millis(1_767_225_600_000);
-        let (content, data_at) = content(&event(br#"{"id": 7}"#), at);
+        let content = content(&event(br#"{"id": 7}"#), at);
         let expected =
             r#"{"type":"order.created","timestamp":"2026-01-01T00:00:00.000Z","data":{"id": 7}}"#;
         assert_eq!(content.body, expected);
-        assert_eq!(data_of(&content.body, data_at).unwrap(), r#"{"id": 7}"#);
-        assert_eq!(data_of(&Bytes::new(), 3), None);
+        assert_eq!(content.data().unwrap(), r#"{"id": 7}"#);
     }
 
     #[test]

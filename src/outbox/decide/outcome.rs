@@ -1,8 +1,11 @@
 //! Outcomes of attempts.
 
+use std::sync::Arc;
+
 use crate::domain::delivery::{Next, Status};
+use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::outbox::decide::report::{self, Death};
-use crate::outbox::decide::{Basis, DecideError, Draft, endpoint};
+use crate::outbox::decide::{Basis, DecideError, Draft, bulk, endpoint};
 use crate::outbox::index::StoredEndpoint;
 use crate::outbox::record::{self, AttemptRow, Attempted, EndpointStateRow, NextRow, Record};
 use crate::outbox::request::{Notice, Outcome};
@@ -12,8 +15,9 @@ const SHORT_TEXT: usize = 100;
 
 /// Whether the outcome has to wait for the next batch: this one changes the same.
 pub fn must_wait(outcome: &Outcome, draft: &Draft) -> bool {
+    let changes_endpoint = outcome.disable.is_some() || outcome.unrendered_by.is_some();
     draft.touched.contains(&(outcome.event, outcome.no))
-        || (outcome.disable.is_some() && draft.touched_endpoints.contains(&outcome.no))
+        || (changes_endpoint && draft.touched_endpoints.contains(&outcome.no))
 }
 
 /// Adds an outcome to the draft.
@@ -32,6 +36,11 @@ pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<
     };
     push_attempt(basis, outcome, row.last_attempt, draft)?;
     draft.touched.insert((event, no));
+    if let Some(endpoint) = &outcome.unrendered_by
+        && !is_in_force(basis, no, endpoint)
+    {
+        bulk::release_one(basis, no, event, draft)?;
+    }
     disable(basis, outcome, stored, draft)?;
     let pending = row.status == record::status_number(Status::Pending);
     if let Next::Dead { reason } = outcome.next
@@ -47,6 +56,13 @@ pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<
         report::dead(basis, death, draft)?;
     }
     Ok(())
+}
+
+/// Whether the endpoint is still what it was when the delivery could not be rendered. Whoever
+/// changed it meanwhile let go of what was held before.
+fn is_in_force(basis: &Basis<'_>, no: EndpointNo, endpoint: &Arc<Endpoint>) -> bool {
+    let now = basis.endpoints.get(no);
+    now.is_none_or(|now| Arc::ptr_eq(now, endpoint))
 }
 
 /// Adds the attempt's record. While room is short the response body is left out and a long

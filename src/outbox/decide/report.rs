@@ -112,21 +112,29 @@ fn report(
     let (Ok(event_type), Ok(data)) = (EventType::new(name), serde_json::to_vec(data)) else {
         return Ok(());
     };
-    let endpoints = basis.endpoints.matching(tenant, &event_type);
-    let event = NewEvent {
+    let event = own_event(tenant, event_type, data);
+    let endpoints = |id| accept::wanting(basis, &event, None, id);
+    accept::store_own(basis, &event, endpoints, draft)
+}
+
+fn own_event(tenant: &Tenant, event_type: EventType, data: Vec<u8>) -> NewEvent {
+    NewEvent {
         tenant: tenant.clone(),
         event_type,
         payload: Payload::Json(data.into()),
         key: None,
         idempotency_key: None,
         deliver_at: None,
-    };
-    accept::store(basis, &event, None, endpoints, draft)?;
-    Ok(())
+        extras: None,
+    }
 }
 
 fn is_wanted(basis: &Basis<'_>, name: &str, tenant: &Tenant) -> bool {
-    EventType::new(name).is_ok_and(|name| !basis.endpoints.matching(tenant, &name).is_empty())
+    let event_type = EventType::new(name);
+    event_type.is_ok_and(|event_type| {
+        let event = own_event(tenant, event_type, Vec::new());
+        !basis.endpoints.matching(&event).is_empty()
+    })
 }
 
 fn type_of(basis: &Basis<'_>, event: EventId) -> Result<Option<String>, DecideError> {

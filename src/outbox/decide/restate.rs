@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
-use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, report};
+use crate::outbox::decide::{Basis, DecideError, Draft, bulk, endpoint, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{State, StoredEndpoint, keys};
 use crate::outbox::record::{
@@ -116,6 +116,7 @@ pub fn configure(
         };
         draft.push(&Record::Endpoint(row), &[])?;
     }
+    bulk::begin_release(basis, no, configured.rate_limit, draft)?;
     let is_switched = |stored: &&StoredEndpoint| {
         stored.state.off_in_file.is_some() != state.off_in_file.is_some()
     };

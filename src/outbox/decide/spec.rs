@@ -1,12 +1,15 @@
 //! Definitions of endpoints made through the API, between the domain's form and the one that
 //! is stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::request;
 use crate::domain::endpoint::{EndpointSpec, Ordering, Rate, SigningSecret, TypePattern};
 use crate::domain::event::Tenant;
+use crate::domain::json::Json;
 use crate::domain::retry::RetryOverrides;
+use crate::domain::shaping::{self, Around, Shaping};
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{KeyBytes, RetryRow, SpecRow};
@@ -56,6 +59,7 @@ impl SpecRow {
             },
             description: spec.description.clone(),
             http2: spec.http2,
+            shaping: KeyBytes(spec.shaping.as_deref().map_or_else(Vec::new, spelled)),
         }
     }
 
@@ -73,11 +77,13 @@ impl SpecRow {
             request::add_header(&mut headers, name, value).map_err(|_| BadSpec)?;
         }
         let retry = &self.retry;
+        let secrets = secrets.collect::<Result<Vec<_>, BadSpec>>()?;
+        let shaping = read_shaping(&self.shaping.0, &headers, &secrets)?;
         Ok(EndpointSpec {
             tenant,
             url: request::parse_url(&self.url).map_err(|_| BadSpec)?,
             types: types.collect::<Result<_, _>>().map_err(|_| BadSpec)?,
-            secrets: secrets.collect::<Result<_, BadSpec>>()?,
+            secrets,
             headers,
             max_in_flight: self.max_in_flight as usize,
             rate_limit: self.rate_limit.map(|bits| Rate {
@@ -103,8 +109,41 @@ impl SpecRow {
             },
             description: self.description.clone(),
             http2: self.http2,
+            shaping,
         })
     }
+}
+
+/// What shapes requests, as JSON. Nothing if that is in the headers alone.
+fn spelled(shaping: &Shaping) -> Vec<u8> {
+    match shaping.given().is_empty() {
+        true => Vec::new(),
+        false => Json::Object(shaping.given().clone())
+            .to_string()
+            .into_bytes(),
+    }
+}
+
+fn read_shaping(
+    text: &[u8],
+    headers: &http::HeaderMap,
+    secrets: &[SigningSecret],
+) -> Result<Option<Arc<Shaping>>, BadSpec> {
+    let given = match text {
+        [] => shaping::Given::new(),
+        text => match Json::parse(text) {
+            Ok(Json::Object(given)) => given,
+            _ => return Err(BadSpec),
+        },
+    };
+    let kinds: Vec<_> = secrets.iter().map(|kept| kept.secret.kind()).collect();
+    let around = Around {
+        headers,
+        secrets: &kinds,
+        is_reserved: request::is_reserved,
+    };
+    let shaping = shaping::read(&given, around).map_err(|_| BadSpec)?;
+    Ok(shaping.map(Arc::new))
 }
 
 #[cfg(test)]
@@ -154,7 +193,7 @@ mod tests {
             path in "[a-z0-9/]{0,20}",
             types in proptest::collection::vec("\\*|[a-z]{1,5}(\\.[a-z]{1,5}){0,2}(\\.\\*)?", 1..4),
             secrets in proptest::collection::vec(secret(), 1..4),
-            headers in proptest::collection::btree_map("x-[a-z]{1,8}", "[!-~]{0,20}", 0..4),
+            headers in proptest::collection::btree_map("x-[a-z]{1,8}", "[!-z~]{0,20}", 0..4),
             max_in_flight in 1..65_536usize,
             rate in proptest::option::of(0.001..1e6),
             ordering in prop::sample::select(vec![Ordering::None, Ordering::Key, Ordering::Strict]),
@@ -180,6 +219,7 @@ mod tests {
                 http2,
                 retry,
                 description,
+                shaping: None,
             }
         }
     }
@@ -225,6 +265,7 @@ mod tests {
                 http2: None,
                 retry: RetryOverrides::default(),
                 description: String::new(),
+                shaping: None,
             })
         };
         let shown = format!("{row:?}");

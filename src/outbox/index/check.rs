@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::account;
-use crate::domain::delivery::Status;
+use crate::domain::delivery::{Delivery, Reason, Status};
 use crate::domain::endpoint::EndpointNo;
 
 use super::keys;
@@ -104,7 +104,7 @@ impl State {
             for (no, delivery) in self.delivery_rows(id)? {
                 count.attempt_bytes += DELIVERY_COST + u64::from(delivery.attempt_bytes);
                 let delivery = delivery.delivery().ok_or(PagesError::Damaged)?;
-                is_open |= count.add(no, delivery.status, &row);
+                is_open |= count.add(no, &delivery, &row);
             }
             match is_open {
                 true => count.open_bytes += u64::from(row.body_len),
@@ -148,7 +148,7 @@ impl State {
             let found = self.endpoints.iter().filter(|(_, stored)| wanted(stored));
             found.map(|(no, _)| *no).collect()
         };
-        let backlogged = numbers(|stored| stored.totals.held > 0);
+        let backlogged = numbers(StoredEndpoint::is_backlogged);
         same("backlogged", &self.sums.backlogged, &backlogged)?;
         let deleted = numbers(|stored| stored.deleted.is_some());
         same("deleted", &self.sums.deleted, &deleted)?;
@@ -160,7 +160,8 @@ impl State {
 
 impl Recount {
     /// Counts a delivery; whether it is open.
-    fn add(&mut self, no: EndpointNo, status: Status, event: &EventRow<'_>) -> bool {
+    fn add(&mut self, no: EndpointNo, delivery: &Delivery, event: &EventRow<'_>) -> bool {
+        let status = delivery.status;
         let bytes = u64::from(event.body_len);
         let sole = if event.deliveries < 2 { bytes } else { 0 };
         let totals = self.totals.entry(no).or_default();
@@ -173,6 +174,7 @@ impl Recount {
             }
             Status::Held => {
                 totals.held += 1;
+                totals.unrendered += u64::from(delivery.reason == Some(Reason::Template));
                 totals.sole_held_bytes += sole;
                 self.held += 1;
             }

@@ -10,6 +10,7 @@ use super::keys::{self, List};
 use super::pages::PagesError;
 use super::rows;
 use super::rows_read::count_row;
+use super::state::State;
 use super::stored_endpoint::StoredEndpoint;
 
 impl Readers {
@@ -44,6 +45,17 @@ impl Readers {
         no: EndpointNo,
         most: usize,
     ) -> Result<Vec<EventId>, PagesError> {
+        self.oldest_where(list, no, most, |_, _| Ok(true))
+    }
+
+    /// Those of them that are `wanted`.
+    pub fn oldest_where(
+        &self,
+        list: List,
+        no: EndpointNo,
+        most: usize,
+        wanted: impl Fn(&State, EventId) -> Result<bool, PagesError>,
+    ) -> Result<Vec<EventId>, PagesError> {
         let mut found = Vec::new();
         let mut from = keys::list_of(list, no);
         let end = keys::end_of(&from);
@@ -55,7 +67,10 @@ impl Readers {
             {
                 let (key, value) = entry?;
                 if value.is_some() {
-                    found.push(keys::event_of(&key).ok_or(PagesError::Damaged)?);
+                    let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+                    if wanted(&hold, id)? {
+                        found.push(id);
+                    }
                 }
                 if hold.is_spent() {
                     from = key.into_owned();

@@ -6,7 +6,7 @@ use bincode::{BorrowDecode, Encode};
 use crate::outbox::record::{self, BadRecord, EndpointStateRow, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -72,6 +72,8 @@ pub struct SpecEntry {
 pub struct EndpointTotals {
     pub pending: u64,
     pub held: u64,
+    /// Of these the ones that cannot be rendered.
+    pub unrendered: u64,
     pub delivered: u64,
     pub dead: u64,
     /// The bodies of pending deliveries, in bytes.

@@ -30,7 +30,7 @@ impl State {
         self.sums.taking_bytes += bytes;
         self.sums.taking += count;
         self.sums.aside_bytes += aside;
-        if stored.totals.held > 0 {
+        if stored.is_backlogged() {
             self.sums.backlogged.insert(no);
             self.sums.may_have_bulk_work = true;
         } else {

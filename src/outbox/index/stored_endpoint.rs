@@ -23,6 +23,11 @@ impl StoredEndpoint {
         !self.state.is_holding() && self.deleted.is_none()
     }
 
+    /// Whether deliveries are held for its backlog.
+    pub fn is_backlogged(&self) -> bool {
+        self.totals.held > self.totals.unrendered
+    }
+
     /// An endpoint whose record was rewritten further on in the log, or lost: the number is
     /// all that is known of it yet.
     pub(super) fn nameless(no: EndpointNo) -> StoredEndpoint {

@@ -11,7 +11,7 @@ use super::stored_endpoint::StoredEndpoint;
 /// Sums over all endpoints, and the endpoints and events that wait for something.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sums {
-    /// Endpoints with deliveries that are held for themselves.
+    /// Endpoints with deliveries that are held for the backlog.
     pub backlogged: BTreeSet<EndpointNo>,
     /// Endpoints that are deleted and not forgotten yet.
     pub deleted: BTreeSet<EndpointNo>,

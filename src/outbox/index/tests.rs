@@ -248,6 +248,7 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                 event,
                 due: now,
                 endpoints,
+                extras_len: 0,
             }));
         }
         Step::Attempt {
@@ -380,7 +381,11 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
                     idempotency: None,
                     ..event
                 };
-                world.add(&Record::Rewritten(Rewritten { event, deliveries }));
+                world.add(&Record::Rewritten(Rewritten {
+                    event,
+                    deliveries,
+                    extras_len: 0,
+                }));
             }
         }
         Step::Forget { event } => {

@@ -1,7 +1,7 @@
 //! How many deliveries each endpoint has, by status, and the bytes that are open.
 
 use crate::domain::account::Total as _;
-use crate::domain::delivery::Status;
+use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::record::DeliveryRow;
@@ -52,6 +52,8 @@ impl State {
                 }
                 Status::Held => {
                     step(&mut totals.held, 1);
+                    let is_unrendered = delivery.reason == Some(Reason::Template);
+                    step(&mut totals.unrendered, u64::from(is_unrendered));
                     step(&mut totals.sole_held_bytes, sole);
                 }
                 Status::Delivered => step(&mut totals.delivered, 1),

@@ -216,11 +216,11 @@ impl Bulk {
         let wanted = match row.work {
             JobWork::Purge => BATCH,
             // What is replayed is pending, and must leave room for what is handed in.
-            JobWork::Replay if self.is_over_share(no) || self.is_full() => {
+            JobWork::Replay | JobWork::Release if self.is_over_share(no) || self.is_full() => {
                 return Ok(Some(PAUSE));
             }
             // Between 1 and 256, also for a rate that is no number.
-            JobWork::Replay => {
+            JobWork::Replay | JobWork::Release => {
                 let wanted = (rate * TICK.as_secs_f64()).ceil() as usize;
                 wanted.clamp(1, BATCH)
             }
@@ -260,7 +260,7 @@ impl Bulk {
             self.paces.remove(&row.no);
             return Ok(None);
         }
-        if row.work == JobWork::Replay && rate > 0.0 {
+        if row.work != JobWork::Purge && rate > 0.0 {
             let due = now.checked_sub(TICK).map_or(now, |by| pace.next.max(by));
             pace.next = due + Duration::from_secs_f64((taken as f64 / rate).min(REST_MAX));
         }
@@ -304,7 +304,11 @@ fn releasable(
     most: u64,
     idle: bool,
 ) -> Result<(Vec<EventId>, u64), PagesError> {
-    let mut ids = index.oldest_of(List::Held, no, BATCH)?;
+    let mut ids = index.oldest_where(List::Held, no, BATCH, |state, id| {
+        let row = state.delivery_row(id, no)?;
+        let delivery = row.and_then(|row| row.delivery());
+        Ok(delivery.is_some_and(|delivery| delivery.reason == Some(Reason::Backlog)))
+    })?;
     let state = index.read();
     let (mut bytes, mut fits) = (0, 0);
     for id in &ids {

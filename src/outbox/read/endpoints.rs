@@ -18,12 +18,16 @@ use super::range::{Piece, Range, Row};
 
 /// How many endpoints are looked at under one lock of those in force.
 const AT_ONCE: usize = 256;
+/// How many client certificates are told.
+const MAX_CERTIFICATES: usize = 1000;
 
 /// What all endpoints come to.
 #[derive(Default)]
 struct Totals {
     deliveries: StatusCounts,
     disabled: u64,
+    /// Endpoints with deliveries that cannot be rendered.
+    unrendered: u64,
     /// Those with something pending.
     waiting: Vec<EndpointNo>,
 }
@@ -33,6 +37,7 @@ impl Totals {
         let (deliveries, totals) = (&mut self.deliveries, &stored.totals);
         deliveries.delivered += totals.delivered;
         deliveries.dead += totals.dead;
+        self.unrendered += u64::from(totals.unrendered > 0 && stored.deleted.is_none());
         if stored.deleted.is_some() {
             deliveries.dead += totals.held + totals.pending;
         } else if stored.state.is_holding() {
@@ -64,6 +69,8 @@ impl Outbox {
             free_bytes: gauges.free_bytes.load(Relaxed),
             endpoints: self.shared.endpoints().len() as u64,
             endpoints_disabled: totals.disabled,
+            endpoints_unrendered: totals.unrendered,
+            certificates: self.certificates(),
             damaged_records: gauges.damaged_records.load(Relaxed),
             held_dropped: gauges.space_deaths.load(Relaxed),
             cleaning_passes: gauges.cleaning_passes.load(Relaxed),
@@ -75,6 +82,11 @@ impl Outbox {
             recovery_took: self.shared.recovery.1,
             holds: self.shared.index.holds(),
         }
+    }
+
+    fn certificates(&self) -> Vec<(EndpointId, Timestamp)> {
+        let endpoints = self.shared.endpoints();
+        endpoints.certificates().take(MAX_CERTIFICATES).collect()
     }
 
     fn totals(&self) -> Totals {

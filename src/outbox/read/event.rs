@@ -1,6 +1,7 @@
 //! Reading one event or delivery: what the index knows of it, and its record and attempts
 //! from the log.
 
+use crate::domain::content::Content;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
@@ -11,9 +12,7 @@ use crate::outbox::index::shown::shown;
 use crate::outbox::index::{Hold, PagesError, State, StoredEndpoint, keys};
 use crate::outbox::log::{self, LogReader};
 use crate::outbox::record::DeliveryRow;
-use crate::outbox::views::{
-    Content, DeliveryView, EventSummary, EventView, ReadError, StatusCounts,
-};
+use crate::outbox::views::{DeliveryView, EventSummary, EventView, ReadError, StatusCounts};
 
 use super::range::{Piece, Range, Row};
 use super::records::{Attempts, attempts, content};
@@ -257,7 +256,7 @@ impl Outbox {
     pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
         self.judged(twice(|wanted| {
             let (summary, found) = self.indexed_deliveries(id)?;
-            let (_, payload) = self.payload(id, &summary, wanted)?;
+            let (content, payload) = self.payload(id, &summary, wanted)?;
             let mut counts = StatusCounts::default();
             let mut deliveries = Vec::with_capacity(found.len());
             let mut bytes = 0;
@@ -274,6 +273,7 @@ impl Outbox {
             Ok(EventView {
                 summary: summary.with(id, counts),
                 payload,
+                extras: content.extras,
                 deliveries,
             })
         }))

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::domain::attempt::Attempt;
+use crate::domain::content::Content;
 use crate::domain::endpoint::EndpointNo;
-use crate::domain::event::{EventId, EventType, Payload};
+use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
+use crate::domain::time::Timestamp;
 use crate::outbox::decide::envelope;
 use crate::outbox::log::{self, Body, LogReader, Lsn};
-use crate::outbox::record::{EventHead, Record, Rewritten};
-use crate::outbox::views::{Content, ReadError};
+use crate::outbox::record::{EventHead, Record, Rewritten, read_extras};
+use crate::outbox::views::ReadError;
 
 /// How many attempts of a delivery are kept.
 pub const ATTEMPTS_KEPT: usize = crate::outbox::index::ATTEMPTS_KEPT as usize;
@@ -99,21 +101,26 @@ fn rewritten_attempts(rewritten: &Rewritten<'_>, no: EndpointNo, body: &[u8]) ->
     found
 }
 
-/// What an event's record says will be sent, and what was handed in.
-fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), ReadError> {
+/// What attempts of an event are made from, and what was handed in, as its record has it.
+fn opened(
+    head: &EventHead<'_>,
+    extras_len: u32,
+    body: Body<'_>,
+) -> Result<(Content, Payload), ReadError> {
     let unlike = || ReadError::Damaged("the event's record is not what was written".into());
     if head.body_lost {
         return Err(ReadError::Damaged(
             "the event's body was lost to damage of the disk".into(),
         ));
     }
-    let event_type = EventType::new(head.event_type).map_err(|_| unlike())?;
-    let body = match body {
+    let (body, extras) = match body {
         // Response bodies may follow it.
-        Body::Intact(body) => body
-            .get(..head.body_len as usize)
-            .map(Bytes::copy_from_slice)
-            .ok_or_else(unlike)?,
+        Body::Intact(body) => {
+            let content = head.body_len.checked_sub(extras_len);
+            let own = body.get(..head.body_len as usize).ok_or_else(unlike)?;
+            own.split_at_checked(content.ok_or_else(unlike)? as usize)
+                .ok_or_else(unlike)?
+        }
         Body::Erased => return Err(ReadError::Erased),
         Body::Damaged => {
             return Err(ReadError::Damaged(
@@ -121,36 +128,32 @@ fn opened(head: &EventHead<'_>, body: Body<'_>) -> Result<(Content, Payload), Re
             ));
         }
     };
-    Ok(match head.content_type {
-        Some(content_type) => {
-            let content_type: Arc<str> = content_type.into();
-            let payload = Payload::Opaque {
-                content_type: content_type.clone(),
-                body: body.clone(),
-            };
-            (
-                Content {
-                    event_type,
-                    content_type,
-                    opaque: true,
-                    body,
-                },
-                payload,
-            )
-        }
-        None => {
-            let data = envelope::data_of(&body, head.data_at).ok_or_else(unlike)?;
-            (
-                Content {
-                    event_type,
-                    content_type: envelope::json_type(),
-                    opaque: false,
-                    body,
-                },
-                Payload::Json(data),
-            )
-        }
-    })
+    let extras = match extras.is_empty() {
+        true => None,
+        false => Some(Arc::new(read_extras(extras).map_err(|_| unlike())?)),
+    };
+    let key = head.key.map(Key::new).transpose();
+    let content = Content {
+        tenant: Tenant::new(head.tenant).map_err(|_| unlike())?,
+        event_type: EventType::new(head.event_type).map_err(|_| unlike())?,
+        key: key.map_err(|_| unlike())?,
+        accepted_at: Timestamp::from_millis(head.accepted_at),
+        content_type: head
+            .content_type
+            .map_or_else(envelope::json_type, Into::into),
+        opaque: head.content_type.is_some(),
+        body: Bytes::copy_from_slice(body),
+        data_at: head.data_at,
+        extras,
+    };
+    let payload = match content.opaque {
+        true => Payload::Opaque {
+            content_type: content.content_type.clone(),
+            body: content.body.clone(),
+        },
+        false => Payload::Json(content.data().ok_or_else(unlike)?),
+    };
+    Ok((content, payload))
 }
 
 /// The event whose record is at `lsn`.
@@ -163,10 +166,10 @@ pub(super) fn content(
     let record = log.read(Lsn(lsn), &mut buf)?;
     match Record::decode(record.kind, record.head) {
         Ok(Record::Accepted(accepted)) if accepted.event.id == id.0 => {
-            opened(&accepted.event, record.body)
+            opened(&accepted.event, accepted.extras_len, record.body)
         }
         Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
-            opened(&rewritten.event, record.body)
+            opened(&rewritten.event, rewritten.extras_len, record.body)
         }
         _ => Err(ReadError::Damaged(format!("no record of {id} is at {lsn}"))),
     }

@@ -99,6 +99,7 @@ fn take(state: &mut State, step: Step, touched: &mut BTreeSet<(EventId, Endpoint
                 event,
                 due,
                 endpoints,
+                extras_len: 0,
             })
         }
         Step::Act {

@@ -49,6 +49,8 @@ pub enum JobWork {
     Replay,
     /// What is open dies, what is dead goes.
     Purge,
+    /// What could not be rendered is pending again.
+    Release,
 }
 
 /// An event was erased: no answer shows its body or its attempts from now on.

@@ -31,13 +31,13 @@ numbered!(status_number, status_of, Status, [
 numbered!(reason_number, reason_of, Reason, [
     1 => Reason::Disabled, 2 => Reason::EndpointMissing, 3 => Reason::Backlog, 4 => Reason::Exhausted,
     5 => Reason::Gone, 6 => Reason::Cancelled, 7 => Reason::EndpointDeleted, 8 => Reason::HeldTooLong,
-    9 => Reason::Space, 10 => Reason::Damaged,
+    9 => Reason::Space, 10 => Reason::Damaged, 11 => Reason::Template, 12 => Reason::Rejected,
 ]);
 
 numbered!(error_number, error_of, ErrorKind, [
     1 => ErrorKind::Dns, 2 => ErrorKind::Connect, 3 => ErrorKind::Tls, 4 => ErrorKind::Timeout,
     5 => ErrorKind::Blocked, 6 => ErrorKind::Protocol, 7 => ErrorKind::Status,
-    8 => ErrorKind::Local,
+    8 => ErrorKind::Local, 9 => ErrorKind::Auth,
 ]);
 
 numbered!(disabled_number, disabled_of, DisabledReason, [
@@ -100,6 +100,9 @@ impl NextRow {
             Next::Dead { reason } => NextRow::Dead {
                 reason: reason_number(reason),
             },
+            Next::Held { reason } => NextRow::Held {
+                reason: reason_number(reason),
+            },
         }
     }
 
@@ -117,6 +120,9 @@ impl NextRow {
                 tries,
             },
             NextRow::Dead { reason } => Next::Dead {
+                reason: reason_of(reason)?,
+            },
+            NextRow::Held { reason } => Next::Held {
                 reason: reason_of(reason)?,
             },
         })
@@ -193,6 +199,7 @@ impl AttemptRow<'_> {
             response_body: Bytes::copy_from_slice(response_body),
             address: self.address,
             retry_after: None,
+            permanent: false,
         }
     }
 }

@@ -97,8 +97,10 @@ async fn an_opaque_event_keeps_its_bytes_and_an_endpoint_its_headers() {
     headers.append("x-team", "green".parse().unwrap());
     headers.insert("authorization", "Bearer T".parse().unwrap());
     let opaque = Outgoing {
-        content_type: "text/xml; charset=iso-8859-1".into(),
-        opaque: true,
+        content_type: Some(http::HeaderValue::from_static(
+            "text/xml; charset=iso-8859-1",
+        )),
+        event_type: Some(EventType::new("order.created").unwrap()),
         body: Bytes::from_static(b"<a>\xe4\0</a>"),
         ..event()
     };
@@ -486,7 +488,8 @@ async fn a_name_that_does_not_resolve_is_a_dns_fault() {
 async fn attempts_beyond_the_budget_use_connections_that_close() {
     let server = Server::answering(OK).await;
     let mut inner = Arc::into_inner(transport().0).unwrap();
-    inner.pool = super::super::pool::Pool::new(inner.connector.clone(), &limits(), 0);
+    let connector = inner.caller.connector.clone();
+    inner.caller.pool = super::super::pool::Pool::new(connector, &limits(), 0);
     let transport = Transport(Arc::new(inner));
     for n in 1..=3 {
         let attempt = transport.attempt(&endpoint(server.url()), &event()).await;
@@ -507,7 +510,7 @@ async fn a_kept_connection_that_the_server_closed_is_not_used() {
         let attempt = transport.attempt(&endpoint(server.url()), &event()).await;
         assert_eq!((attempt.status, attempt.error), (Some(200), None));
         assert_eq!(server.connections(), n);
-        while transport.0.pool.has_idle() {
+        while transport.0.caller.pool.has_idle() {
             tokio::task::yield_now().await;
         }
     }
@@ -535,7 +538,7 @@ async fn idle_connections_are_closed() {
     tokio::time::advance(Duration::from_secs(10)).await;
     tokio::time::resume();
     ends.recv().await.unwrap();
-    assert!(!transport.0.pool.has_hosts(), "and forgotten");
+    assert!(!transport.0.caller.pool.has_hosts(), "and forgotten");
 }
 
 #[tokio::test]

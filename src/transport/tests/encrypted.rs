@@ -11,6 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::domain::identity::Identity;
 
 pub(super) const BOTH: &[&str] = &["h2", "http/1.1"];
 
@@ -40,12 +41,37 @@ impl Authority {
 
     /// A server's side for `name`, valid until that year.
     pub(super) fn acceptor(&self, name: &str, until: i32, alpn: &[&str]) -> TlsAcceptor {
+        let (certificate, key) = self.issue(name, until);
+        server_side(&certificate, &key, alpn)
+    }
+
+    /// A chain of one certificate for `name`, and its key.
+    pub(super) fn signed(
+        &self,
+        name: &str,
+        until: i32,
+    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let (certificate, key) = self.issue(name, until);
+        (
+            vec![CertificateDer::from(certificate.der().to_vec())],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+    }
+
+    /// A client's certificate.
+    pub(super) fn client(&self, name: &str) -> Identity {
+        let (certificate, key) = self.issue(name, 2100);
+        let (chain, key) = (certificate.pem(), key.serialize_pem());
+        Identity::parse(chain.as_bytes(), key.as_bytes()).unwrap()
+    }
+
+    fn issue(&self, name: &str, until: i32) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(until, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        server_side(&certificate, &key, alpn)
+        (certificate, key)
     }
 
     pub(super) fn transport(&self) -> Transport {

@@ -3,7 +3,9 @@
 mod addresses;
 mod answers;
 mod encrypted;
+mod identities;
 mod shared;
+mod tokens;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -31,6 +33,7 @@ fn limits() -> DeliveryLimits {
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(20),
         response_body_limit: 4096,
+        longest_body: 1 << 20,
         allow_networks: vec![LOOPBACK.parse().unwrap()],
         allow_http: false,
         proxy: None,
@@ -64,6 +67,7 @@ fn endpoint(url: impl AsRef<str>) -> Endpoint {
         enabled: true,
         source: Source::Toml,
         description: String::new(),
+        shaping: None,
     }
 }
 
@@ -78,9 +82,10 @@ fn impatient(url: impl AsRef<str>) -> Endpoint {
 fn event() -> Outgoing {
     Outgoing {
         id: EventId(1 << 80),
-        event_type: EventType::new("order.created").unwrap(),
-        content_type: "application/json".into(),
-        opaque: false,
+        event_type: None,
+        content_type: Some(http::HeaderValue::from_static("application/json")),
+        rendered: Vec::new(),
+        event_headers: Vec::new(),
         body: Bytes::from_static(b"{\"type\":\"order.created\"}"),
     }
 }

@@ -275,7 +275,8 @@ async fn shared_connections_beyond_the_bound_are_closed() {
         ca_file: Some(authority.file.path().to_owned()),
         ..limits()
     };
-    inner.pool = super::super::pool::Pool::new(inner.connector.clone(), &limits, 0);
+    let connector = inner.caller.connector.clone();
+    inner.caller.pool = super::super::pool::Pool::new(connector, &limits, 0);
     let transport = Transport(Arc::new(inner));
     for n in 1..=3 {
         let attempt = transport

@@ -33,9 +33,14 @@ impl World {
             key: None,
             idempotency_key: None,
             deliver_at: None,
+            extras: None,
         };
         let events = (0..CROWD).map(event).collect();
-        let request = Request::Accept { events, reply };
+        let request = Request::Accept {
+            events,
+            filters: Default::default(),
+            reply,
+        };
         process.store.writer.enqueue(request);
         self.crowd = Crowd::Asked(answer);
         self.counts.crowds += 1;

@@ -106,6 +106,7 @@ impl World {
             exact: false,
             disable,
             awaited,
+            unrendered_by: None,
         };
         let request = Request::Outcome(Box::new(outcome));
         process.store.writer.enqueue(request);
@@ -244,6 +245,7 @@ fn attempt(at: Timestamp, status: Option<u16>) -> Attempt {
         response_body: Bytes::from_static(b"answer"),
         address: None,
         retry_after: None,
+        permanent: false,
     }
 }
 

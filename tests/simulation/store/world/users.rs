@@ -53,6 +53,7 @@ impl World {
                     .then(|| Key::new(&format!("order-{}", b % 5)).unwrap()),
                 idempotency_key: key.map(|key| Key::new(&key).unwrap()),
                 deliver_at: None,
+                extras: None,
             };
             self.submitted.insert(number, body.clone());
             events.push((number, event, body));
@@ -64,6 +65,7 @@ impl World {
         let handed = events.iter().map(|(_, event, _)| event.clone()).collect();
         process.store.writer.enqueue(Request::Accept {
             events: handed,
+            filters: Default::default(),
             reply,
         });
         process.asked.push(Asked {
@@ -298,5 +300,6 @@ fn spec(b: u32) -> EndpointSpec {
             ..RetryOverrides::default()
         },
         description: String::new(),
+        shaping: None,
     }
 }
