@@ -114,3 +114,56 @@ fn an_overlap_that_makes_no_sense_is_refused() {
     assert_eq!(daemon.tcp.get(&path).expect(200), before);
     rotate(&daemon, "ep_01ARZ3NDEKTSV4RRFFQ69G5FAV", &json!({})).problem(404);
 }
+
+#[test]
+fn a_signing_key_is_replaced_with_the_secret_and_overlaps_like_it() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let daemon = home.start("");
+    let before = made(
+        &daemon,
+        json!({"url": receiver.url("/"), "signatures": ["v1", "v1a"]}),
+    );
+    let id = id_of(&before);
+    let versions = |seen: &Seen| -> Vec<String> {
+        let signatures = seen.header("webhook-signature").split(' ');
+        let version = |one: &str| one.split(',').next().unwrap().to_owned();
+        signatures.map(version).collect()
+    };
+    daemon.send("order", "1");
+    assert_eq!(versions(&receiver.wait(1)[0]), ["v1", "v1a"]);
+    let rotate = |overlap: &str| {
+        let path = format!("/v1/endpoints/{id}/rotate");
+        let body = json!({"overlap": overlap}).to_string();
+        daemon.tcp.post_json(&path, body).expect(200)
+    };
+    rotate("1h");
+    daemon.send("order", "2");
+    let seen = &receiver.wait(2)[1];
+    assert_eq!(versions(seen), ["v1", "v1", "v1a", "v1a"]);
+    let after = daemon.endpoint(&id);
+    assert_ne!(after["public_key"], before["public_key"]);
+    // Both keys verify, the new and the old one.
+    for key in [&after["public_key"], &before["public_key"]] {
+        let timestamp = seen.header("webhook-timestamp");
+        let signature = seen.header("webhook-signature");
+        let ran = home.run_with(
+            &[
+                "verify",
+                "--public-key",
+                key.as_str().unwrap(),
+                "--id",
+                seen.id(),
+                "--timestamp",
+                timestamp,
+                "--signature",
+                signature,
+            ],
+            &seen.body,
+        );
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    }
+    rotate("0s");
+    daemon.send("order", "3");
+    assert_eq!(versions(&receiver.wait(3)[2]), ["v1", "v1a"]);
+}
