@@ -28,6 +28,7 @@ impl<'s, 't, 'e> Meter<'s, 't, 'e> {
     ///
     /// # Errors
     /// The steps are used up. They stay so.
+    #[inline]
     pub(super) fn charge(&mut self, units: u64) -> Result<(), Error> {
         self.units = self.units.saturating_add(units);
         if self.units < UNITS_PER_FUEL {

@@ -13,6 +13,9 @@ use super::meter::{ITEM, Meter};
 use super::number::Number;
 use super::value::{Piece, Shape, fault, undefined};
 
+/// What a node of a document costs, in units: a mebibyte of any can be printed.
+const NODE: u64 = 2;
+
 /// Appends a piece as JSON. `indent` is the number of spaces for each level, if it is spread over
 /// lines.
 ///
@@ -83,6 +86,11 @@ fn write_level(
 
 /// A part of a document, which is printed most: its nodes cost less than those of other values.
 fn write_document(json: &Json, out: &mut String, meter: &mut Meter) -> Result<(), Error> {
+    let length = match json {
+        Json::Number(text) | Json::String(text) => text.len() as u64,
+        _ => 0,
+    };
+    meter.charge(NODE + length / 2)?;
     match json {
         Json::Array(items) => {
             out.push('[');
@@ -107,17 +115,11 @@ fn write_document(json: &Json, out: &mut String, meter: &mut Meter) -> Result<()
             }
             out.push('}');
         }
-        Json::Number(text) => {
-            meter.charge(text.len() as u64 / 2)?;
-            out.push_str(text);
-        }
-        Json::String(text) => {
-            meter.charge(text.len() as u64 / 2)?;
-            write_string(text, out);
-        }
+        Json::Number(text) => out.push_str(text),
+        Json::String(text) => write_string(text, out),
         Json::Bool(_) | Json::Null => json.write(out),
     }
-    meter.charge(2)
+    Ok(())
 }
 
 fn separate(

@@ -434,6 +434,8 @@ pub(super) fn item(value: &Value, n: usize, meter: &mut Meter) -> Result<Option<
 fn charge_piece(piece: Piece, meter: &mut Meter) -> Result<(), Error> {
     match piece {
         Piece::Json(Json::String(text)) => meter.charge_copy(text.len()),
+        // It will be walked to be compared.
+        Piece::Json(Json::Array(_) | Json::Object(_)) => meter.charge(ITEM / 2),
         _ => Ok(()),
     }
 }
