@@ -74,7 +74,7 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     let (known, secret) = endpoints.create(definition).await?;
     let revealed = secret.reveal();
     let mut shown = Endpoint::from(&known);
-    // A key of Ed25519 is known to whoever gave it, and is not shown again.
+    // Whoever gave an Ed25519 key has it: the answer does not repeat it.
     if secret.public_key().is_none() {
         shown.secret = Some(&revealed);
     }

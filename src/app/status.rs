@@ -13,7 +13,7 @@ use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::outbox::OutboxStatus;
 
-/// A certificate that expires in less is told.
+/// `status` lists client certificates that expire within this time.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
 
 pub struct Monitor {

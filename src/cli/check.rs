@@ -14,7 +14,7 @@ use crate::config::{self, Environment, Loaded, show};
 
 /// Check the configuration and print what is in effect, secrets masked.
 ///
-/// Exit status: 0 it is good, 2 it has faults; all of them are told at once.
+/// Exit status: 0 if it is good, 2 if it has faults; `check` reports all of them at once.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct CheckArgs {
     /// The file; else $OUTBOXD_CONFIG, else /etc/outboxd/outboxd.toml if it is there.

@@ -53,7 +53,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
         false => args.endpoint,
     };
     if endpoints.len() > 1 && !args.all {
-        // A name that is wrong is told before anything was done.
+        // An endpoint that does not exist is reported before anything is replayed.
         for endpoint in &endpoints {
             client.get(&format!("/v1/endpoints/{endpoint}")).await?;
         }

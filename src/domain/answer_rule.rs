@@ -314,8 +314,8 @@ fn named(status: u16) -> String {
     }
 }
 
-/// Which condition of `success` failed. It is the endpoint's own; of the answer only the type
-/// of what was found is told.
+/// Names the condition of `success` that failed. It shows the endpoint's own operand, and only
+/// the type of the value that the response had.
 fn refused(status: u16, failed: &Failed) -> String {
     let status = named(status);
     let (path, operator, found) = (&failed.path, &*failed.operator, failed.found);

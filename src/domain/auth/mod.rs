@@ -38,7 +38,7 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Reads the `auth` of an endpoint, in which no file is named any more.
+    /// Reads the `auth` of an endpoint, with the contents of files in place of their names.
     ///
     /// # Errors
     /// The path of what is wrong, what is wrong with it, and how to fix it.

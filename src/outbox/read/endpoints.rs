@@ -18,7 +18,7 @@ use super::range::{Piece, Range, Row};
 
 /// How many endpoints are looked at under one lock of those in force.
 const AT_ONCE: usize = 256;
-/// How many client certificates are told.
+/// `status` and the metrics list at most so many client certificates.
 const MAX_CERTIFICATES: usize = 1000;
 
 /// What all endpoints come to.
