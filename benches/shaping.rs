@@ -1,9 +1,8 @@
 //! What shaping costs: a rendering, a delivery with a template, ten thousand filters over one
-//! event, and templates and filters of hostile authors.
+//! event, and the templates and filters of hostile authors that `hostile/` has.
 //!
 //! Beside it, in the same run: serde_json reading and writing the same event, a delivery without a
-//! template, bare requests, handing in for a tenant without filters. `tests/templates/hostile.rs`
-//! has many more hostile templates, and measures each of them alone.
+//! template, bare requests, handing in for a tenant without filters.
 
 #[path = "rig/bare.rs"]
 mod bare;
@@ -11,6 +10,10 @@ mod bare;
 mod cpu;
 #[path = "rig/daemon.rs"]
 mod daemon;
+#[path = "hostile/filters.rs"]
+mod hostile_filters;
+#[path = "hostile/templates.rs"]
+mod hostile_templates;
 #[path = "rig/load.rs"]
 mod load;
 #[path = "rig/pipeline.rs"]
@@ -61,6 +64,7 @@ fn main() {
     let asked = Asked::read();
     let report = Report::new("shaping", asked);
     rendering(&report, if asked.smoke { 1_000 } else { 100_000 });
+    keeping(&report);
     matching(&report, if asked.smoke { 100 } else { 10_000 });
     hostile(&report, if asked.smoke { TRIES / 10 } else { TRIES });
     handing_in(&report, if asked.smoke { (50, 50) } else { (10_000, 500) });
@@ -171,6 +175,23 @@ fn rendering(report: &Report, count: u32) {
     });
 }
 
+/// What a template of 1 KiB keeps, beside the bytes of its source.
+fn keeping(report: &Report) {
+    const COUNT: usize = 1_000;
+    let source = template();
+    let before = MEMORY.current_usage();
+    let kept: Vec<Template> = (0..COUNT)
+        .map(|_| Template::parse(&source, Output::Json).expect("it is a template"))
+        .collect();
+    let bytes = MEMORY.current_usage().saturating_sub(before) / kept.len();
+    report.row(&Row {
+        measure: "memory of a template of 1 KiB".to_owned(),
+        value: bytes as f64 / 1024.0,
+        unit: "KiB",
+        limit: Some(("its source", source.len() as f64 / 1024.0)),
+    });
+}
+
 /// CPU time of this thread, so that others on the machine do not count.
 fn timed<T>(count: u32, mut run: impl FnMut() -> T) -> Duration {
     let start = cpu_time();
@@ -239,116 +260,34 @@ fn percentile(values: &mut [Duration], percent: usize) -> Duration {
     values[(values.len() * percent / 100).min(values.len() - 1)]
 }
 
-/// Documents of almost a mebibyte, and a small one.
-fn documents() -> Vec<Arc<Json>> {
-    let numbers = format!("[{}1]", "1,".repeat(500_000));
-    let objects = format!("[{}{{}}]", r#"{"a":1.50,"b":["x"]},"#.repeat(45_000));
-    let digits = format!(
-        r#"{{"a":{},"b":0.{},"l":[{}]}}"#,
-        "9".repeat(350_000),
-        "37".repeat(175_000),
-        "8".repeat(300_000)
-    );
-    let words = format!(r#""{}""#, "ab ".repeat(330_000));
-    let small = r#"{"a":"hello","b":1.5,"l":[1,2,3]}"#;
-    [&*numbers, &objects, &digits, &words, small]
-        .iter()
-        .map(|text| Json::parse(text.as_bytes()).expect("it is JSON").into())
-        .collect()
-}
-
-fn looped(body: &str) -> String {
-    format!(
-        "{{% for i in range(1000) %}}{{% for j in range(1000) %}}{body}{{% endfor %}}{{% endfor %}}"
-    )
-}
-
-fn hostile_templates() -> Vec<String> {
-    let doubled =
-        |what: &str| format!("{{% set x = {what} %}}{}", "{% set x = x + x %}".repeat(40));
-    vec![
-        looped(""),
-        looped("{{ i }}"),
-        looped("{{ d }}"),
-        looped("{% set x = d|string|upper %}"),
-        looped("{% set x = d|string|split(' ') %}"),
-        looped("{% if d == data %}{% endif %}"),
-        looped("{% if 'zzz' in d|string %}{% endif %}"),
-        looped("{% if d.b == 1.5 or d.b < d.a %}{% endif %}"),
-        looped("{% if d.a is integer %}{% endif %}"),
-        looped("{% if d.a %}{% endif %}"),
-        looped("{{ d|sort }}"),
-        looped("{{ d|unique|length }}"),
-        looped("{{ d|groupby('a')|length }}"),
-        looped("{{ d|map('tojson')|join }}"),
-        looped("{{ range(1000)|join('xxxxxxxxxxxxxxxx') }}"),
-        looped("{{ 1e300|round(30) }}"),
-        looped("{{ 'x'|indent(100, true) }}"),
-        doubled("[d]") + "{{ x }}",
-        doubled("'x'") + "{{ x }}",
-        doubled("[d.l]") + "{{ x|tojson }}",
-        "{{ d|string|replace('a', 'b' * 100000) }}".to_owned(),
-        "{{ range(99999999999) }}{{ 'x' * 99999999999 }}".to_owned(),
-        format!("{{{{ {} }}}}", vec!["1"; 30_000].join("+")),
-        format!("{{{{ {}1{} }}}}", "[".repeat(15), "]".repeat(15)),
-        "{% if 1 %}".repeat(6_000),
-    ]
-}
-
-fn hostile_filters() -> Vec<String> {
-    let many = |entry: &str| vec![entry; 250].join(",");
-    vec![
-        r#"{"d": {"$gt": 1e999999999}}"#.to_owned(),
-        r#"{"d": {"$nin": [1e-999999999, 1e999999999]}}"#.to_owned(),
-        format!(
-            r#"{{"d": {{"$in": [{}]}}}}"#,
-            vec!["\"zz\""; 1000].join(",")
-        ),
-        format!(r#"{{"d": {{"$nin": [{}]}}}}"#, vec!["2.50"; 1000].join(",")),
-        format!(
-            r#"{{"d": {{"$endsWith": [{}]}}}}"#,
-            vec!["\"zz\""; 1000].join(",")
-        ),
-        format!(r#"{{"d": {{"$or": [{}]}}}}"#, many("{\"$eq\": 7}")),
-        format!(r#"{{"d": {{"$and": [{}]}}}}"#, many("{\"$neq\": \"x\"}")),
-        format!(r#"{{"d": [{}]}}"#, many("2")),
-        format!(r#"{{"{}": 1}}"#, vec!["d"; 30].join(".")),
-        format!("{}1{}", r#"{"d":{"$not":"#.repeat(15), "}}".repeat(15)),
-        format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000)),
-        format!(r#"{{"d": {{"a": {{"$gt": 0.{}}}}}}}"#, "3".repeat(15_000)),
-        r#"{"d": {"l": {"$eq": 8}, "a": {"$lt": 9}, "b": {"$gte": 0.37}}}"#.to_owned(),
-    ]
-}
-
 /// Reading and, if it is not refused, running: what each try took, and the most memory of one.
 fn hostile(report: &Report, tries: usize) {
-    let documents = documents();
-    let contexts = documents.iter().map(|data| {
-        let context = Names::of_event(EventFields::default(), Some(data.clone()));
-        context.with_json("d", data.clone())
+    let names = hostile_templates::documents().iter().map(|data| {
+        let names = Names::of_event(EventFields::default(), Some(data.clone()));
+        names.with_json("d", data.clone())
     });
-    let contexts: Vec<Names> = contexts.collect();
-    let templates = hostile_templates();
+    let names: Vec<Names> = names.collect();
+    let sources = hostile_templates::sources();
     let limits = Limits {
         steps: Limits::STEPS,
         output: LONGEST,
     };
     show(report, "templates", tries, |n| {
-        let source = &templates[n % templates.len()];
-        let context = &contexts[n / templates.len() % contexts.len()];
+        let (_, source) = &sources[n % sources.len()];
+        let names = &names[n / sources.len() % names.len()];
         let template = Template::parse(source, Output::Json);
-        let _ = black_box(template.map(|template| template.render(context, limits)));
+        let _ = black_box(template.map(|template| template.render(names, limits)));
     });
-    let roots = documents.iter().map(|data| {
-        let fields = [("d".into(), Json::clone(data))];
-        Json::Object(fields.into_iter().collect())
-    });
-    let roots: Vec<Json> = roots.collect();
-    let filters = hostile_filters();
+    let pairs = hostile_filters::pairs()
+        .into_iter()
+        .map(|(condition, value)| {
+            let root = Json::parse(format!(r#"{{"a":{value}}}"#).as_bytes());
+            (format!(r#"{{"a":{condition}}}"#), root.expect("it is JSON"))
+        });
+    let pairs: Vec<(String, Json)> = pairs.collect();
     show(report, "filters", tries, |n| {
-        let text = &filters[n % filters.len()];
-        let root = &roots[n / filters.len() % roots.len()];
-        let _ = black_box(Filter::parse_text(text).map(|filter| filter.judge(root)));
+        let (filter, root) = &pairs[n % pairs.len()];
+        let _ = black_box(Filter::parse_text(filter).map(|filter| filter.judge(root)));
     });
 }
 

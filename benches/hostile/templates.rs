@@ -1,26 +1,12 @@
-//! Templates that try to use up memory, time or the stack, each over a small and a large event.
+//! Templates that try to use up memory, time or the stack, and events for them: most have almost a
+//! mebibyte. A test holds each pair to its bounds, and a bench measures each.
 
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
 
 use outboxd::domain::json::Json;
-use outboxd::domain::template::{EventFields, Limits, Names, Output, Template};
-use peak_alloc::PeakAlloc;
 
-#[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
-
-/// Tests measure memory, so they run one by one.
-static ALONE: Mutex<()> = Mutex::new(());
-
-const LIMITS: Limits = Limits {
-    steps: Limits::STEPS,
-    output: 1 << 20,
-};
-const STACK: usize = 512 * 1024;
-const MEMORY_LIMIT: usize = 16 << 20;
-
-fn documents() -> &'static [Arc<Json>] {
+/// The data of events; the last one is small.
+pub fn documents() -> &'static [Arc<Json>] {
     static DOCUMENTS: OnceLock<Vec<Arc<Json>>> = OnceLock::new();
     DOCUMENTS.get_or_init(|| {
         let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
@@ -47,13 +33,9 @@ fn documents() -> &'static [Arc<Json>] {
             small,
         ]
         .iter()
-        .map(|text| Arc::new(Json::parse(text.as_bytes()).unwrap()))
+        .map(|text| Arc::new(Json::parse(text.as_bytes()).expect("it is JSON")))
         .collect()
     })
-}
-
-fn names(data: &Arc<Json>) -> Names {
-    Names::of_event(EventFields::default(), Some(data.clone())).with_json("d", data.clone())
 }
 
 fn looped(body: &str) -> String {
@@ -62,15 +44,8 @@ fn looped(body: &str) -> String {
     )
 }
 
-fn escape(text: &str, out: &mut String) {
-    for c in text.chars() {
-        out.push('\\');
-        out.push(c);
-    }
-}
-
-/// The table: at the least 60.
-fn hostile() -> Vec<(&'static str, String)> {
+/// Sources with their names. `d` and `data` are the event's data.
+pub fn sources() -> Vec<(&'static str, String)> {
     let sets = |n: usize, body: &str| body.repeat(n);
     let n = 30_000;
     vec![
@@ -499,160 +474,4 @@ fn hostile() -> Vec<(&'static str, String)> {
             "{{ d }}{{ [[[d]]] }}{{ d|tojson(indent=8) }}{{ d == data }}{{ d < data }}".to_owned(),
         ),
     ]
-}
-
-/// What came out, how long it took and the memory over the start.
-fn run(source: &str, output: Output, data: &Arc<Json>) -> (&'static str, Duration, usize) {
-    let start = MEMORY.current_usage();
-    MEMORY.reset_peak_usage();
-    let (source, data) = (source.to_owned(), data.clone());
-    let thread = std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(move || {
-            let names = names(&data);
-            let begun = Instant::now();
-            let ended = match Template::parse(&source, output) {
-                Err(_) => "refused",
-                Ok(template) => match template.render(&names, LIMITS) {
-                    Err(fault) => {
-                        assert!(fault.message.len() <= 300);
-                        "stopped"
-                    }
-                    Ok(text) => {
-                        assert!(text.len() <= LIMITS.output);
-                        "rendered"
-                    }
-                },
-            };
-            (ended, begun.elapsed())
-        });
-    let (ended, time) = thread.unwrap().join().unwrap();
-    (ended, time, MEMORY.peak_usage().saturating_sub(start))
-}
-
-#[test]
-fn hostile_templates_end_within_memory_on_a_small_stack() {
-    let _alone = ALONE.lock().unwrap_or_else(|held| held.into_inner());
-    let table = hostile();
-    assert!(table.len() >= 60);
-    let documents = documents();
-    let mut most = (0, String::new());
-    let mut too_much = Vec::new();
-    let mut ends = std::collections::BTreeMap::new();
-    for (name, source) in &table {
-        for (n, data) in documents.iter().enumerate() {
-            let outputs = [Output::Text, Output::Json, Output::Escaped(escape)];
-            // All outputs over one large and the small event; the engine's part is the same.
-            let count = if n == 2 || n + 1 == documents.len() {
-                outputs.len()
-            } else {
-                1
-            };
-            for output in outputs.into_iter().take(count) {
-                let (ended, time, memory) = run(source, output, data);
-                *ends.entry(ended).or_insert(0) += 1;
-                if memory > most.0 {
-                    most = (memory, format!("{name} over document {n} {output:?}"));
-                }
-                if memory > MEMORY_LIMIT {
-                    too_much.push(format!("{name} over document {n}: {memory} bytes"));
-                }
-                assert!(
-                    time < Duration::from_secs(5),
-                    "{name} over document {n}: {time:?}"
-                );
-            }
-        }
-    }
-    assert!(too_much.is_empty(), "{too_much:#?}");
-    println!("{ends:?}; most memory: {} bytes, {}", most.0, most.1);
-}
-
-#[test]
-#[ignore = "measures; run with --release"]
-fn hostile_templates_end_quickly() {
-    let _alone = ALONE.lock().unwrap_or_else(|held| held.into_inner());
-    let tries: usize = std::env::var("TRIES").map_or(1000, |tries| tries.parse().unwrap());
-    let mut slow = Vec::new();
-    for (name, source) in hostile() {
-        for (n, data) in documents().iter().enumerate() {
-            let names = names(data);
-            let mut parse = Vec::new();
-            let mut render = Vec::new();
-            let template = Template::parse(&source, Output::Text);
-            for _ in 0..tries {
-                let begun = Instant::now();
-                let _ = Template::parse(&source, Output::Text);
-                parse.push(begun.elapsed());
-                if let Ok(template) = &template {
-                    let begun = Instant::now();
-                    let _ = template.render(&names, LIMITS);
-                    render.push(begun.elapsed());
-                }
-            }
-            for (what, mut times) in [("parse", parse), ("render", render)] {
-                times.sort();
-                if let Some(p99) = times.get(times.len() * 99 / 100) {
-                    let median = times[times.len() / 2];
-                    let what = format!("{what} {name} over document {n}, median {median:?}");
-                    slow.push((*p99, what));
-                }
-            }
-        }
-    }
-    slow.sort();
-    for (p99, what) in slow.iter().rev().take(25) {
-        println!("p99 {p99:?} {what}");
-    }
-}
-
-#[test]
-#[ignore = "measures; run with --release"]
-fn a_usual_template_is_quick_and_small() {
-    let _alone = ALONE.lock().unwrap_or_else(|held| held.into_inner());
-    let source = format!(
-        r#"{{"text": {{{{ data.customer.name }}}}, "amount": {{{{ data.amount }}}}, "id": {{{{ event.id }}}},
-"blocks": [{{% for item in data['items'] %}}{{"type": "section", "text": {{{{ item.sku ~ " x " ~ item.qty }}}}}}{{% if not loop.last %}},{{% endif %}}{{% endfor %}}],
-"note": {{% if data.amount > 10 %}}{{{{ data.note|truncate(60)|upper }}}}{{% else %}}null{{% endif %}}, "pad": "{}"}}"#,
-        "p".repeat(620)
-    );
-    let data = format!(
-        r#"{{"customer":{{"name":"Ada \"L\""}},"amount":12.50,"note":"{}","items":[{{"sku":"a","qty":1}},{{"sku":"b","qty":2}},{{"sku":"c","qty":3.0}}]}}"#,
-        "n ".repeat(420)
-    );
-    let data = Arc::new(Json::parse(data.as_bytes()).unwrap());
-    let channels = ["a"];
-    let event = EventFields {
-        id: "evt_1",
-        r#type: "t",
-        channels: &channels,
-        ..Default::default()
-    };
-    let template = Template::parse(&source, Output::Json).unwrap();
-    let make = || {
-        let names =
-            Names::of_event(event, Some(data.clone())).with_endpoint("ep", "acme", None, &[]);
-        template.render(&names, LIMITS).unwrap()
-    };
-    Json::parse(make().as_bytes()).unwrap();
-    let rounds = 20_000;
-    let begun = Instant::now();
-    for _ in 0..rounds {
-        std::hint::black_box(make());
-    }
-    println!(
-        "source {} bytes, render {:?}",
-        source.len(),
-        begun.elapsed() / rounds
-    );
-    let begun = Instant::now();
-    let start = MEMORY.current_usage();
-    let many: Vec<Template> = (0..10_000)
-        .map(|_| Template::parse(&source, Output::Json).unwrap())
-        .collect();
-    println!(
-        "parse {:?}, {} bytes per template",
-        begun.elapsed() / 10_000,
-        (MEMORY.current_usage() - start) / many.len()
-    );
 }
