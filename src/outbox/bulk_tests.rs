@@ -1128,3 +1128,38 @@ fn what_cannot_be_rendered_is_held_until_the_endpoint_is_changed() {
     drop(index);
     store.stop();
 }
+
+#[test]
+fn a_change_during_a_release_releases_what_was_held_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    let first = store.outbox.in_force(store.no(&a)).unwrap();
+    // At 100 a second their release takes a second.
+    let held: Vec<EventId> = (0..100)
+        .map(|n| store.accept("a.x", &n.to_string()))
+        .collect();
+    for id in &held {
+        store.hold(*id, &a, &first);
+    }
+    let template = (Status::Held, Some(Reason::Template));
+    store.wait("they are held", |store| {
+        held.iter().all(|id| store.status(*id, &a) == template)
+    });
+    store.change(&a, "second");
+    store.wait("the first is released", |store| {
+        store.status(held[0], &a).0 == Status::Pending
+    });
+    let second = store.outbox.in_force(store.no(&a)).unwrap();
+    store.hold(held[0], &a, &second);
+    store.wait("it is held again", |store| {
+        store.status(held[0], &a) == template
+    });
+    store.change(&a, "third");
+    store.wait("all are released", |store| {
+        held.iter()
+            .all(|id| store.status(*id, &a).0 == Status::Pending)
+    });
+    store.outbox.shared.index.read().check().unwrap();
+    store.stop();
+}

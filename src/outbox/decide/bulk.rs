@@ -79,8 +79,9 @@ pub fn begin_job(
     Ok(Ok(number))
 }
 
-/// Adds a job that lets go of what could not be rendered at an endpoint, if there is any. One that
-/// is under way begins anew.
+/// Adds a job that lets go of what could not be rendered at an endpoint, if there is any. It
+/// replaces one that is under way, under a number of its own: a step that was planned for the old
+/// one finds none, and cannot move the new one on.
 pub fn begin_release(
     basis: &Basis<'_>,
     no: EndpointNo,
@@ -99,13 +100,18 @@ pub fn begin_release(
         let row: JobRow<'_> = rows::decode(&bytes)?;
         highest = highest.max(row.no);
         if row.work == JobWork::Release && row.endpoint == no.0 {
-            own = Some(row.no);
+            own = Some(bytes.into_owned());
         }
     }
-    let number = own.unwrap_or_else(|| {
-        draft.jobs += 1;
-        highest.saturating_add(draft.jobs)
-    });
+    if let Some(bytes) = own {
+        let row = JobRow {
+            done: true,
+            ..rows::decode(&bytes)?
+        };
+        draft.push(&Record::Job(row), &[])?;
+    }
+    draft.jobs += 1;
+    let number = highest.saturating_add(draft.jobs);
     let row = JobRow {
         no: number,
         endpoint: no.0,
