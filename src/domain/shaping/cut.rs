@@ -39,19 +39,35 @@ pub fn cut(message: &mut String, chars: usize, bytes: usize, escape: Escape) {
     }
 }
 
-/// Drops half a tag or entity from the end.
+/// The longest entity is `&quot;` or a number such as `&#128512;`, in bytes.
+const MAX_ENTITY: usize = 10;
+
+/// Drops half a tag or entity from the end. A `<` or `&` of the endpoint's own text that begins
+/// neither stays.
 fn drop_half(message: &mut String) {
-    for (begins, ends) in [('<', '>'), ('&', ';')] {
-        let begin = message.rfind(begins);
-        let whole = |begin: &usize| {
-            message
-                .get(*begin..)
-                .is_some_and(|rest| rest.contains(ends))
-        };
-        if let Some(begin) = begin.filter(|begin| !whole(begin)) {
+    let is_tag = |rest: &str| !rest.contains('>') && begins_tag(rest);
+    let is_entity = |rest: &str| {
+        rest.len() < MAX_ENTITY
+            && rest
+                .bytes()
+                .skip(1)
+                .all(|b| b.is_ascii_alphanumeric() || b == b'#')
+    };
+    for (begins, is_half) in [('<', &is_tag as &dyn Fn(&str) -> bool), ('&', &is_entity)] {
+        if let Some((begin, _)) = message
+            .rmatch_indices(begins)
+            .next()
+            .filter(|(begin, _)| message.get(*begin..).is_some_and(is_half))
+        {
             message.truncate(begin);
         }
     }
+}
+
+/// Whether `<` and what follows may open a tag, or a link or mention of Slack.
+fn begins_tag(rest: &str) -> bool {
+    let next = rest.chars().nth(1);
+    next.is_none_or(|next| next.is_ascii_alphabetic() || "/!@#".contains(next))
 }
 
 /// The tags that close what is open.
@@ -92,6 +108,18 @@ mod tests {
             cut(&mut message, 100, bytes, Escape::None);
             let expected = if bytes == 6 { "é…" } else { expected };
             assert_eq!(message, expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn signs_of_the_own_text_do_not_cut_it_short() {
+        let long = "x".repeat(50);
+        for escape in [Escape::Entities, Escape::Html] {
+            for start in ["R&D: ", "a < b: ", "a & b, c < 1: "] {
+                let cut = cut_to(40, escape, &format!("{start}{long}"));
+                assert_eq!(cut.chars().count(), 40, "{cut}");
+                assert!(cut.starts_with(start), "{cut}");
+            }
         }
     }
 
