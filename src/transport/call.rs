@@ -65,7 +65,7 @@ impl Caller {
     pub(super) async fn call(
         &self,
         call: Call<'_>,
-        build: impl Fn(Form) -> Option<OutboundRequest>,
+        mut build: impl FnMut(Form) -> Result<OutboundRequest, Fault>,
     ) -> Result<Called, Fault> {
         let mut resends = 0;
         loop {
@@ -79,10 +79,7 @@ impl Caller {
                 }
                 false => Form::Origin,
             };
-            let Some(request) = build(form) else {
-                let detail = "the URL cannot be written into a request";
-                return Err(Fault::new(ErrorKind::Local, detail));
-            };
+            let request = build(form)?;
             let target = &host.destination.target;
             match self.send(lease, request, target, call).await {
                 Ok((response, lease)) => {

@@ -62,7 +62,7 @@ fn request(
     form: Form,
     origin: &RequestOrigin,
     user_agent: &HeaderValue,
-) -> Option<OutboundRequest> {
+) -> Result<OutboundRequest, Fault> {
     let mut request = Request::new(RequestBody::new(Bytes::new()));
     *request.method_mut() = Method::OPTIONS;
     *request.uri_mut() = uri(url, form)?;
@@ -75,5 +75,5 @@ fn request(
     for (name, value) in request_headers(origin, None) {
         headers.insert(name, value);
     }
-    Some(request)
+    Ok(request)
 }

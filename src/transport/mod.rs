@@ -272,18 +272,20 @@ impl Inner {
             endpoint,
             deadline,
         };
-        let signatures = match request::sign(endpoint, order.outgoing, order.at) {
-            Ok(signatures) => signatures,
-            Err(unsigned) => {
-                return Fault::new(ErrorKind::Local, &unsigned.to_string()).into();
-            }
-        };
+        // Signed once there is a connection: many attempts fail before that.
+        let mut signed = None;
         let build = |form| {
             let outgoing = order.outgoing;
+            let signatures = match signed.take() {
+                Some(signatures) => signatures,
+                None => request::sign(endpoint, outgoing, order.at)
+                    .map_err(|unsigned| Fault::new(ErrorKind::Local, &unsigned.to_string()))?,
+            };
+            let signatures = signed.insert(signatures);
             let mut request = request::build(
                 endpoint,
                 outgoing,
-                (order.at, &signatures),
+                (order.at, signatures),
                 form,
                 &self.user_agent,
                 authorization,
@@ -293,7 +295,7 @@ impl Inner {
                 let headers = request.headers_mut();
                 headers.insert(cloudevents::REQUEST_ORIGIN, self.origin.header());
             }
-            Some(request)
+            Ok(request)
         };
         match self.caller.call(call, build).await {
             Ok(called) => {

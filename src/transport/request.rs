@@ -9,6 +9,8 @@ use http::{Method, Request, Uri};
 use url::{Position, Url};
 
 use super::exchange::{OutboundRequest, RequestBody};
+use super::fault::Fault;
+use crate::domain::attempt::ErrorKind;
 use crate::domain::content::Content;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::{EventId, EventType};
@@ -118,7 +120,10 @@ pub(super) enum Form {
 /// The signatures of an attempt, in their headers.
 pub type Signatures = Vec<(HeaderName, HeaderValue)>;
 
-/// The request of one attempt that begins `at`. `None` if the URL cannot be written as one.
+/// The request of one attempt that begins `at`.
+///
+/// # Errors
+/// The URL cannot be written into a request.
 pub(super) fn build(
     endpoint: &Endpoint,
     outgoing: &Outgoing,
@@ -126,7 +131,7 @@ pub(super) fn build(
     form: Form,
     user_agent: &HeaderValue,
     authorization: Option<&HeaderValue>,
-) -> Option<OutboundRequest> {
+) -> Result<OutboundRequest, Fault> {
     let mut request = Request::new(RequestBody::new(outgoing.body.clone()));
     *request.method_mut() = match &endpoint.shaping {
         Some(shaping) => shaping.method.method(),
@@ -144,7 +149,7 @@ pub(super) fn build(
     if let Some(authorization) = authorization {
         headers.insert(AUTHORIZATION, authorization.clone());
     }
-    Some(request)
+    Ok(request)
 }
 
 /// The headers of a request that begins `at`, but for those of the connection.
@@ -165,17 +170,21 @@ pub fn described(
     Ok(headers)
 }
 
-pub(super) fn uri(url: &Url, form: Form) -> Option<Uri> {
+pub(super) fn uri(url: &Url, form: Form) -> Result<Uri, Fault> {
     let text = match form {
         Form::Origin => &url[Position::BeforePath..Position::AfterQuery],
         Form::Absolute | Form::Http2 => &url[..Position::AfterQuery],
     };
-    text.parse().ok()
+    text.parse().map_err(|_| unwritten())
 }
 
 /// Host and port, without the scheme's own port.
-pub(super) fn host(url: &Url) -> Option<HeaderValue> {
-    HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).ok()
+pub(super) fn host(url: &Url) -> Result<HeaderValue, Fault> {
+    HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| unwritten())
+}
+
+fn unwritten() -> Fault {
+    Fault::new(ErrorKind::Local, "the URL cannot be written into a request")
 }
 
 fn headers(
@@ -186,7 +195,7 @@ fn headers(
 ) -> HeaderMap {
     let (id, seconds) = (outgoing.id.to_string(), at.as_secs());
     // Room for the ones that are added.
-    let added = outgoing.event_headers.len() + 12;
+    let added = outgoing.event_headers.len() + 10;
     let mut headers = HeaderMap::with_capacity(endpoint.headers.len() + added);
     let is_own = |name: &HeaderName| endpoint.headers.contains_key(name);
     for (name, value) in outgoing

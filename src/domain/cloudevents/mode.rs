@@ -1,10 +1,14 @@
 //! Which mode a request uses.
 
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 
 use super::fault::shown;
 use super::media;
+
+/// How the content types of events in an event format begin.
+const FAMILY: &str = "application/cloudevents";
+const SPECVERSION: HeaderName = HeaderName::from_static("ce-specversion");
 
 /// How a request carries CloudEvents (HTTP protocol binding, 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +40,16 @@ impl Mode {
             .get(CONTENT_TYPE)
             .map(|value| String::from_utf8_lossy(value.as_bytes()));
         let essence = content_type.as_deref().map_or("", media::essence);
-        let essence = essence.to_ascii_lowercase();
-        match essence.as_str() {
+        let begins = essence.get(..FAMILY.len());
+        if !begins.is_some_and(|begins| begins.eq_ignore_ascii_case(FAMILY)) {
+            return Ok(headers.contains_key(&SPECVERSION).then_some(Mode::Binary));
+        }
+        match essence.to_ascii_lowercase().as_str() {
             "application/cloudevents+json" => Ok(Some(Mode::Structured)),
             "application/cloudevents-batch+json" => Ok(Some(Mode::Batch)),
-            other if other.starts_with("application/cloudevents") => Err(UnknownFormat {
+            other => Err(UnknownFormat {
                 found: shown(other).into_owned(),
             }),
-            _ => Ok(headers
-                .contains_key("ce-specversion")
-                .then_some(Mode::Binary)),
         }
     }
 }

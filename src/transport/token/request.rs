@@ -7,6 +7,7 @@ use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::super::exchange::{OutboundRequest, RequestBody};
+use super::super::fault::Fault;
 use super::super::request::{Form, host, uri};
 use super::assertion;
 use crate::domain::auth::{ClientAuth, OAuth2, basic_header};
@@ -57,13 +58,14 @@ impl TokenRequest {
         })
     }
 
-    /// `None` if the URL cannot be written into a request.
+    /// # Errors
+    /// The URL cannot be written into a request.
     pub(super) fn build(
         &self,
         url: &Url,
         form: Form,
         user_agent: &HeaderValue,
-    ) -> Option<OutboundRequest> {
+    ) -> Result<OutboundRequest, Fault> {
         let mut request = Request::new(RequestBody::new(self.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri(url, form)?;
@@ -79,6 +81,6 @@ impl TokenRequest {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        Some(request)
+        Ok(request)
     }
 }
