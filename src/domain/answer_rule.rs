@@ -190,6 +190,12 @@ impl AnswerRule {
     /// The header `Retry-After` counts for 429 and 503 (contract, section 6), the delay in the
     /// body for every answer that is not a success. If both ask, the longer one holds.
     pub fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Judged {
+        if self.success.is_none() && (200..300).contains(&status) {
+            return Judged {
+                success: true,
+                ..Judged::default()
+            };
+        }
         let body = match self.reads_body() {
             true => read_body(body),
             false => Json::Null,
@@ -199,15 +205,14 @@ impl AnswerRule {
             .as_deref()
             .and_then(|path| delay::body_delay(&body, path));
         let mut judged = Judged::default();
-        match &self.success {
-            None => judged.success = (200..300).contains(&status),
-            Some(filter) => match filter.judge(&document(status, headers, body)) {
-                Ok(()) => judged.success = true,
+        if let Some(filter) = &self.success {
+            match filter.judge(&document(status, headers, body)) {
+                Ok(()) => {
+                    judged.success = true;
+                    return judged;
+                }
                 Err(failed) => judged.why = Some(refused(status, &failed)),
-            },
-        }
-        if judged.success {
-            return judged;
+            }
         }
         judged.gone = status == 410;
         if judged.gone {

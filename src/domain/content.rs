@@ -33,15 +33,19 @@ pub fn is_json_type(content_type: &str) -> bool {
     matches!(&*essence, "application/json" | "text/json") || essence.ends_with("+json")
 }
 
+/// Whether filters and templates read an opaque body as `data`: if it came as JSON, or from a
+/// source, whose senders are careless about types. It may not be JSON all the same.
+pub fn is_read_as_json(content_type: &str, extras: Option<&Extras>) -> bool {
+    let has_source = extras.is_some_and(|extras| extras.source.is_some());
+    has_source || is_json_type(content_type)
+}
+
 impl Content {
-    /// What filters and templates read as `data`: of an opaque body all of it, if it came as JSON,
-    /// or from a source, whose senders are careless about types. It may not be JSON all the same.
+    /// What filters and templates read as `data`; of an opaque body it is all or nothing.
     pub fn document(&self) -> Option<Bytes> {
-        let extras = self.extras.as_ref();
-        let has_source = extras.is_some_and(|extras| extras.source.is_some());
         match self.opaque {
-            true if has_source || is_json_type(&self.content_type) => Some(self.body.clone()),
-            true => None,
+            true => is_read_as_json(&self.content_type, self.extras.as_deref())
+                .then(|| self.body.clone()),
             false => self.data(),
         }
     }

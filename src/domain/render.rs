@@ -75,15 +75,14 @@ pub fn render(
         },
     };
     if shaping.has_templates() {
-        let facts = Facts::new(endpoint, shaping, id, content);
+        let names = names(endpoint, shaping, id, content);
         let limits = Limits {
             steps: Limits::STEPS,
             output: longest,
         };
         if let Some(template) = &shaping.template {
-            rendered.body = body(&facts, shaping, template, limits)?;
+            rendered.body = body(&names, shaping, template, limits)?;
         }
-        let names = facts.names(None);
         for (name, template) in &shaping.header_templates {
             let value = header(template, &names).map_err(|fault| Unrendered {
                 part: format!("headers.{name}"),
@@ -143,7 +142,7 @@ fn binary(event: &CloudEvent) -> Result<Rendered, Unrendered> {
 }
 
 fn body(
-    facts: &Facts<'_>,
+    names: &Names,
     shaping: &Shaping,
     template: &Template,
     limits: Limits,
@@ -156,12 +155,14 @@ fn body(
     };
     let message = match (&shaping.text, shaping.preset) {
         (Some(text), Some(preset)) => {
-            Some(message(facts, text, preset, limits).map_err(at("text"))?)
+            Some(message(names, text, preset, limits).map_err(at("text"))?)
         }
         _ => None,
     };
-    let names = facts.names(message);
-    let rendered = template.render(&names, limits);
+    let rendered = match message {
+        Some(message) => template.render(&names.clone().with_text("text", &message), limits),
+        None => template.render(names, limits),
+    };
     let rendered = rendered.map_err(Fault::from).map_err(at("template"))?;
     if is_json(shaping.content_type.as_ref()) {
         check_json(&rendered).map_err(|bad| at("template")(Fault::NotJson(bad)))?;
@@ -171,12 +172,12 @@ fn body(
 
 /// The message of a preset, within what its service takes.
 fn message(
-    facts: &Facts<'_>,
+    names: &Names,
     text: &Template,
     preset: &Preset,
     limits: Limits,
 ) -> Result<String, Fault> {
-    let mut message = text.render(&facts.names(None), limits)?;
+    let mut message = text.render(names, limits)?;
     let (chars, bytes) = (preset.longest_text, preset.longest_bytes);
     cut(&mut message, chars, bytes, preset.escape);
     Ok(message)
@@ -196,71 +197,35 @@ fn header(template: &Template, names: &Names) -> Result<HeaderValue, Fault> {
     Ok(value)
 }
 
-/// What templates can name, read once for all templates of a request.
-struct Facts<'a> {
-    endpoint: &'a Endpoint,
-    shaping: &'a Shaping,
-    id: String,
-    content: &'a Content,
-    data: Option<Arc<Json>>,
-}
-
-impl<'a> Facts<'a> {
-    fn new(
-        endpoint: &'a Endpoint,
-        shaping: &'a Shaping,
-        id: EventId,
-        content: &'a Content,
-    ) -> Self {
-        let data = content.document();
-        Facts {
-            endpoint,
-            shaping,
-            id: id.to_string(),
-            content,
-            data: data.and_then(|data| Json::parse(&data).ok()).map(Arc::new),
-        }
-    }
-
-    /// `text` is the message of a preset.
-    fn names(&self, text: Option<String>) -> Names {
-        let content = self.content;
-        let extras = content.extras.as_deref();
-        let channels = extras.map_or(&[][..], |extras| &extras.channels);
-        let channels: Vec<&str> = channels.iter().map(|one| one.as_str()).collect();
-        let event = EventFields {
-            id: &self.id,
-            r#type: content.event_type.as_str(),
-            tenant: content.tenant.as_str(),
-            key: content.key.as_ref().map(|key| key.as_str()),
-            timestamp: &content.accepted_at.to_string(),
-            channels: &channels,
-            source: extras.and_then(|extras| extras.source.as_deref()),
-        };
-        let endpoint = self.endpoint;
-        let params = self.params();
-        let params: Vec<(&str, &str)> = params
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect();
-        let names = Names::of_event(event, self.data.clone()).with_endpoint(
-            endpoint.id.as_str(),
-            endpoint.tenant.as_str(),
-            Some(&endpoint.description),
-            &params,
-        );
-        match text {
-            Some(text) => names.with_text("text", &text),
-            None => names,
-        }
-    }
-
-    fn params(&self) -> Vec<(String, String)> {
-        let wanted = self.shaping.preset.map_or(&[][..], |preset| &preset.params);
-        let given = self.endpoint.url.query_pairs();
-        let named = given.filter(|(name, _)| wanted.iter().any(|one| one == name));
-        named
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect()
-    }
+/// What all templates of a request can name.
+fn names(endpoint: &Endpoint, shaping: &Shaping, id: EventId, content: &Content) -> Names {
+    let data = content.document();
+    let data = data.and_then(|data| Json::parse(&data).ok());
+    let extras = content.extras.as_deref();
+    let channels = extras.map_or(&[][..], |extras| &extras.channels);
+    let channels: Vec<&str> = channels.iter().map(|one| one.as_str()).collect();
+    let event = EventFields {
+        id: &id.to_string(),
+        r#type: content.event_type.as_str(),
+        tenant: content.tenant.as_str(),
+        key: content.key.as_ref().map(|key| key.as_str()),
+        timestamp: &content.accepted_at.to_string(),
+        channels: &channels,
+        source: extras.and_then(|extras| extras.source.as_deref()),
+    };
+    let wanted = shaping.preset.map_or(&[][..], |preset| &preset.params);
+    let given = endpoint.url.query_pairs();
+    let params: Vec<_> = given
+        .filter(|(name, _)| wanted.iter().any(|one| one == name))
+        .collect();
+    let params: Vec<(&str, &str)> = params
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    Names::of_event(event, data.map(Arc::new)).with_endpoint(
+        endpoint.id.as_str(),
+        endpoint.tenant.as_str(),
+        Some(&endpoint.description),
+        &params,
+    )
 }

@@ -115,9 +115,4 @@ impl Filter {
     pub fn looks_at(&self, field: &str) -> bool {
         self.root.looks_at(field)
     }
-
-    /// Whether it has a condition on `data`; if not, the event's body need not be parsed.
-    pub fn looks_at_data(&self) -> bool {
-        self.looks_at("data")
-    }
 }

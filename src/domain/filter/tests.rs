@@ -278,7 +278,7 @@ fn a_filter_tells_which_fields_it_looks_at() {
         ),
     ] {
         assert_eq!(
-            Filter::parse_text(text).unwrap().looks_at_data(),
+            Filter::parse_text(text).unwrap().looks_at("data"),
             data,
             "{text}"
         );

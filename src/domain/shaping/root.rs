@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use crate::domain::content::{Content, is_json_type};
+use crate::domain::content::{Content, is_read_as_json};
 use crate::domain::event::{EventId, NewEvent, Payload, Tenant};
 use crate::domain::event::{EventType, Key};
 use crate::domain::extras::Extras;
@@ -33,15 +33,14 @@ impl Root {
             key: event.key.as_ref(),
             extras: event.extras.as_deref(),
         };
-        let has_source = parts.extras.is_some_and(|extras| extras.source.is_some());
-        let is_read = |content_type: &str| has_source || is_json_type(content_type);
         let data = match &event.payload {
-            Payload::Json(data) if with_data => Json::parse(data).ok(),
-            Payload::Opaque { content_type, body } if with_data && is_read(content_type) => {
-                Json::parse(body).ok()
+            Payload::Json(data) => Some(data),
+            Payload::Opaque { content_type, body } => {
+                is_read_as_json(content_type, parts.extras).then_some(body)
             }
-            _ => None,
         };
+        let data = data.filter(|_| with_data);
+        let data = data.and_then(|data| Json::parse(data).ok());
         Root(Json::Object(parts.fields(data)))
     }
 

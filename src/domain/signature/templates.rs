@@ -7,8 +7,6 @@
 //! mark, and sign something that no receiver expects; so `body` can be printed and nothing else.
 //! [`check`] refuses other uses when a style is saved, [`fill`] what it cannot see.
 
-use crate::domain::json::Json;
-
 /// The longest template, in bytes.
 pub(super) const MAX_TEMPLATE: usize = 4096;
 /// How often one template may print the body: a loop could make gigabytes of it.
@@ -65,24 +63,6 @@ impl<'a> Variables<'a> {
             body: MARK,
             signatures,
         }
-    }
-
-    /// The same as an object.
-    pub fn to_json(&self) -> Json {
-        let mut fields = vec![
-            ("id", Json::from(self.id)),
-            (
-                "timestamp",
-                Json::Number(self.timestamp.to_string().as_str().into()),
-            ),
-            ("body", Json::from(self.body)),
-        ];
-        if let Some(signatures) = self.signatures {
-            let signatures = signatures.iter().map(|one| Json::from(one.as_str()));
-            fields.push(("signatures", Json::Array(signatures.collect())));
-        }
-        let fields = fields.into_iter();
-        Json::Object(fields.map(|(name, value)| (name.into(), value)).collect())
     }
 }
 

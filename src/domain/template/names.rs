@@ -9,7 +9,7 @@ use crate::domain::json::Json;
 
 use super::value;
 
-/// What templates read of an event, built once for all of its endpoints.
+/// What the templates of a request can name.
 #[derive(Clone, Default)]
 pub struct Names {
     names: IndexMap<Box<str>, Value>,
@@ -103,13 +103,6 @@ impl Names {
     #[must_use]
     pub fn with_json(mut self, name: &str, json: Arc<Json>) -> Names {
         self.set(name, value::document(json));
-        self
-    }
-
-    /// Says why a name does not exist, for the message of a fault.
-    #[must_use]
-    pub fn without(mut self, name: &'static str, why: &'static str) -> Names {
-        self.absent.push((name, why));
         self
     }
 
