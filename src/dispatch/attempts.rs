@@ -159,7 +159,10 @@ async fn rendered(
 ) -> Result<Result<Outgoing, Unrendered>, JoinError> {
     let longest = transport.longest_body();
     let is_fast = content.body.len() <= SMALL && shaping.pace.is_fast();
-    if !shaping.has_templates() || is_fast {
+    if !shaping.has_templates() {
+        return Ok(Outgoing::new(endpoint, id, content, longest));
+    }
+    if is_fast {
         return Ok(timed(endpoint, shaping, id, content, longest));
     }
     let (endpoint, shaping, content) = (endpoint.clone(), shaping.clone(), content.clone());
@@ -176,7 +179,10 @@ fn timed(
 ) -> Result<Outgoing, Unrendered> {
     let began = Instant::now();
     let outgoing = Outgoing::new(endpoint, id, content, longest);
-    shaping.pace.took(began.elapsed());
+    if content.body.len() <= SMALL {
+        // Larger events are rendered apart anyway.
+        shaping.pace.took(began.elapsed());
+    }
     outgoing
 }
 
