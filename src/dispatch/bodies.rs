@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::domain::content::Content;
 use crate::domain::event::EventId;
+use crate::domain::extras::Extras;
 
 /// What a kept body costs besides itself, in bytes.
 const COST: usize = 256;
@@ -27,6 +28,8 @@ pub struct Bodies {
 #[derive(Debug)]
 struct Kept {
     content: Arc<Content>,
+    /// What it costs, in bytes.
+    size: usize,
     /// On the monotonic clock.
     since: Duration,
     /// Deliveries that may still want it.
@@ -48,7 +51,8 @@ impl Bodies {
             kept.wanted += 1;
             return;
         }
-        let size = COST + content.body.len();
+        let extras = content.extras.as_deref().map_or(0, Extras::size);
+        let size = COST + content.body.len() + extras;
         while self.bytes + size > self.budget {
             let oldest = self.kept.first_entry();
             let Some(oldest) =
@@ -56,11 +60,12 @@ impl Bodies {
             else {
                 return;
             };
-            self.bytes -= COST + oldest.remove().content.body.len();
+            self.bytes -= oldest.remove().size;
         }
         self.bytes += size;
         let kept = Kept {
             content,
+            size,
             since: now,
             wanted: 1,
         };
@@ -76,7 +81,7 @@ impl Bodies {
         if let Some(kept) = self.kept.get_mut(&id) {
             kept.wanted -= 1;
             if kept.wanted == 0 {
-                self.bytes -= COST + kept.content.body.len();
+                self.bytes -= kept.size;
                 self.kept.remove(&id);
             }
         }
@@ -128,5 +133,24 @@ mod tests {
             bodies.release(id);
         }
         assert_eq!((bodies.bytes, bodies.kept.len()), (0, 0));
+    }
+
+    #[test]
+    fn headers_of_an_event_count() {
+        let header = |n: usize| {
+            let name = format!("x-{n}").parse().unwrap();
+            (name, "v".repeat(250).parse().unwrap())
+        };
+        let extras = Extras {
+            headers: (0..16).map(header).collect(),
+            ..Extras::default()
+        };
+        let large = Arc::new(Content {
+            extras: Some(Arc::new(extras)),
+            ..Content::clone(&content(10))
+        });
+        let mut bodies = Bodies::new(2 * (COST + 1000));
+        bodies.keep(EventId(1), large, Duration::ZERO);
+        assert!(bodies.get(EventId(1)).is_none());
     }
 }
