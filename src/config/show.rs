@@ -15,7 +15,7 @@ use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::json::Json;
 use crate::domain::retry::RetryPolicy;
-use crate::domain::shaping::KEYS;
+use crate::domain::shaping::{KEYS, Shaping};
 use crate::domain::signature::SecretKind;
 
 /// Replaces what is hidden.
@@ -192,17 +192,16 @@ fn endpoint_keys(endpoint: &Endpoint) -> Keys {
     for key in KEYS {
         let shaping = endpoint.shaping.as_ref();
         if let Some(json) = shaping.and_then(|shaping| shaping.shown(key)) {
-            keys.push((key, given(&json)));
+            keys.push((key, given(key, &json)));
         }
     }
     keys
 }
 
 /// A value as it was given, secrets masked.
-fn given(json: &Json) -> Shown {
-    let text = json.to_string();
-    let value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    match text.contains(MASK) {
+fn given(key: &str, json: &Json) -> Shown {
+    let value = serde_json::from_str(&json.to_string()).unwrap_or(Value::Null);
+    match Shaping::is_masked(key) {
         true => hidden("(set, not shown)", value),
         false => shown(toml_value(json), value),
     }
@@ -216,8 +215,8 @@ fn toml_value(json: &Json) -> String {
             let items: Vec<String> = items.iter().map(toml_value).collect();
             format!("[{}]", items.join(", "))
         }
-        // A filter may hold `null`; JSON in a string is the same.
-        Json::Object(_) if holds_null(json) => toml_string(&json.to_string()),
+        // JSON in a string is the same.
+        Json::Object(_) if has_no_toml_form(json) => toml_string(&json.to_string()),
         Json::Object(fields) => {
             let fields: Vec<String> = fields
                 .iter()
@@ -231,11 +230,12 @@ fn toml_value(json: &Json) -> String {
     }
 }
 
-fn holds_null(json: &Json) -> bool {
+/// Whether it holds `null` or an integer of more than 64 bits.
+fn has_no_toml_form(json: &Json) -> bool {
     match json {
         Json::Null => true,
-        Json::Array(items) => items.iter().any(holds_null),
-        Json::Object(fields) => fields.values().any(holds_null),
+        Json::Array(items) => items.iter().any(has_no_toml_form),
+        Json::Object(fields) => fields.values().any(has_no_toml_form),
         Json::Number(digits) => is_wide(digits),
         Json::Bool(_) | Json::String(_) => false,
     }

@@ -1311,7 +1311,12 @@ fn what_is_shown_reads_back_as_the_same() {
         + &endpoint(
             "types = [\"a.*\", \"b\"]\nrate_limit = \"1/m\"\nordering = \"strict\"\nenabled = false",
         );
-    for text in ["", &full, &uncommented_example()] {
+    let shaped = endpoint(
+        r#"filter = '{"data": {"note": "…", "none": null, "n": 18446744073709551617}}'
+template = '{"text": "{{ data.note }} …"}'
+answer = { permanent = [400, "5xx"] }"#,
+    );
+    for text in ["", &full, &uncommented_example(), &shaped] {
         let config = good(text).config;
         let shown = show::to_toml(&config);
         let again = good(&shown).config;

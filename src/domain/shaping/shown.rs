@@ -9,6 +9,11 @@ const MASK: &str = "…";
 const HIDDEN: [&str; 4] = ["signing_key", "client_cert", "client_key", "ca"];
 
 impl Shaping {
+    /// Whether the value of a key is not shown, or not all of it.
+    pub fn is_masked(key: &str) -> bool {
+        key == "auth" || HIDDEN.contains(&key)
+    }
+
     /// The value of a key as it was given; secrets are masked.
     pub fn shown(&self, key: &str) -> Option<Json> {
         let given = self.given.get(key)?;
