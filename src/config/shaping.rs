@@ -130,10 +130,6 @@ fn fault(section: &Section<'_>, bad: &BadShaping) {
         "" => String::new(),
         place => format!("at {place}: "),
     };
-    // Every one says what is wrong, then how to mend it.
-    let text = bad.problem.to_string();
-    let (what, fix) = text
-        .split_once("; ")
-        .unwrap_or((&text, "see docs/shaping.md"));
+    let (what, fix) = bad.problem.what_and_fix();
     section.fault(key, &Flaw::new(format!("{problem}{what}"), fix));
 }

@@ -1424,3 +1424,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_semicolon_in_what_was_written_does_not_split_the_message() {
+    let text = endpoint("preset = \"sla; ck\"");
+    let faults = faults(&text);
+    let [fault] = faults.as_slice() else {
+        panic!("{faults:?}");
+    };
+    assert_eq!(fault.problem, "\"sla; ck\" is not known here");
+    assert_eq!(fault.fix, "did you mean \"slack\"?");
+}

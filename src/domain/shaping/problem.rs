@@ -60,3 +60,25 @@ pub enum Problem {
     #[error("the header {0} is set by `signatures`; remove it")]
     Header(HeaderName),
 }
+
+impl Problem {
+    /// What is wrong, and how to fix it. Where others' text could hold a semicolon, the two are known
+    /// apart; the other messages have one between them.
+    pub fn what_and_fix(&self) -> (String, String) {
+        match self {
+            Problem::Unknown { given, hint } => {
+                (format!("{given:?} is not known here"), hint.clone())
+            }
+            Problem::Auth(what, fix) => (what.clone(), fix.clone()),
+            Problem::Identity(what, fix) => (what.to_string(), (*fix).to_owned()),
+            Problem::Authorities(what, fix) => (what.to_string(), (*fix).to_owned()),
+            Problem::Template(bad) => (bad.what(), bad.fix.clone()),
+            other => {
+                let text = other.to_string();
+                let halves = text.split_once("; ");
+                let (what, fix) = halves.unwrap_or((&text, "see docs/shaping.md"));
+                (what.to_owned(), fix.to_owned())
+            }
+        }
+    }
+}

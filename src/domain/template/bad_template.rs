@@ -2,7 +2,7 @@
 
 /// A source that is no template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem} at line {line}{}; {fix}", column_text(.column))]
+#[error("{}; {fix}", self.what())]
 pub struct BadTemplate {
     /// From 1.
     pub line: usize,
@@ -10,6 +10,14 @@ pub struct BadTemplate {
     pub column: Option<usize>,
     pub problem: String,
     pub fix: String,
+}
+
+impl BadTemplate {
+    /// What is wrong and where, without the fix.
+    pub fn what(&self) -> String {
+        let BadTemplate { problem, line, .. } = self;
+        format!("{problem} at line {line}{}", column_text(&self.column))
+    }
 }
 
 fn column_text(column: &Option<usize>) -> String {
