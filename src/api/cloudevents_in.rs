@@ -62,7 +62,7 @@ impl Fields {
 /// 400 that names the attribute and its place, 413 for too many or too large ones.
 pub fn read(
     mode: Mode,
-    parts: &http::request::Parts,
+    headers: &HeaderMap,
     body: &Bytes,
     limits: BatchLimits,
     fields: &Fields,
@@ -71,7 +71,7 @@ pub fn read(
     let found = match mode {
         Mode::Structured => vec![parse_structured(body).map_err(|fault| bad(&fault))?],
         Mode::Batch => parse_batch(body, limits.events).map_err(|fault| bad(&fault))?,
-        Mode::Binary => vec![parse_binary(&parts.headers, body).map_err(|fault| bad(&fault))?],
+        Mode::Binary => vec![parse_binary(headers, body).map_err(|fault| bad(&fault))?],
     };
     if found.is_empty() {
         return Err(Problem::bad_request("the body holds no event"));

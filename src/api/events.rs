@@ -95,7 +95,9 @@ async fn post_cloudevents(
         events: api.ingest.max_batch_events,
         event_size: api.ingest.max_event_size,
     };
-    let mut events = cloudevents_in::read(mode, parts, &received.bytes, limits, &fields)?;
+    let (headers, bytes) = (parts.headers.clone(), received.bytes.clone());
+    let read = move || cloudevents_in::read(mode, &headers, &bytes, limits, &fields);
+    let mut events = apart_if_large(received.bytes.len(), read).await?;
     let trace = trace::context(&parts.headers);
     for event in &mut events {
         trace::attach(event, &trace);
@@ -106,8 +108,22 @@ async fn post_cloudevents(
             None => Err(Problem::bad_request("the body holds no event")),
         };
     }
-    let receipts = accept(api, events, |index| index.checked_add(1)).await?;
+    let receipts = accept(api, events, |index| Some(format!("event [{index}]"))).await?;
     batch_answer(&receipts)
+}
+
+/// Parses here, or on a thread of its own if there is so much that others would wait.
+async fn apart_if_large<T: Send + 'static>(
+    bytes: usize,
+    parse: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if bytes < LARGE {
+        return parse();
+    }
+    tokio::task::spawn_blocking(parse).await.map_err(|error| {
+        tracing::error!(%error, "parsing a batch broke down");
+        Problem::new(Kind::Internal, "parsing the batch broke down; see the log")
+    })?
 }
 
 fn batch_answer(receipts: &[Receipt]) -> Result<Response, Problem> {
@@ -213,31 +229,25 @@ async fn accept_batch(
         event_size: api.ingest.max_event_size,
     };
     let bytes = received.bytes.clone();
-    let Batch { mut events, lines } = if bytes.len() >= LARGE {
-        let parse = tokio::task::spawn_blocking(move || parse::batch(&bytes, limits));
-        parse.await.map_err(|error| {
-            tracing::error!(%error, "parsing a batch broke down");
-            Problem::new(Kind::Internal, "parsing the batch broke down; see the log")
-        })??
-    } else {
-        parse::batch(&bytes, limits)?
-    };
+    let read = move || Ok(parse::batch(&bytes, limits)?);
+    let Batch { mut events, lines } = apart_if_large(received.bytes.len(), read).await?;
     for event in &mut events {
         trace::attach(event, trace);
     }
-    let receipts = accept(api, events, |index| lines.get(index).copied()).await?;
+    let line_of = |index| lines.get(index).map(|line| format!("line {line}"));
+    let receipts = accept(api, events, line_of).await?;
     batch_answer(&receipts)
 }
 
 async fn accept(
     api: &Api,
     events: Vec<NewEvent>,
-    line_of: impl Fn(usize) -> Option<usize>,
+    place_of: impl Fn(usize) -> Option<String>,
 ) -> Result<Vec<Receipt>, Problem> {
     let accepted = api.app.events.accept(events).await;
     accepted.map_err(|error| match error {
-        app::Error::Refused(Refused::KeyReused { index }) => match line_of(index) {
-            Some(line) => Problem::new(Kind::KeyReused, format!("line {line}: {error}")),
+        app::Error::Refused(Refused::KeyReused { index }) => match place_of(index) {
+            Some(place) => Problem::new(Kind::KeyReused, format!("{place}: {error}")),
             None => error.into(),
         },
         error => error.into(),

@@ -125,11 +125,27 @@ fn source_and_id_are_the_idempotency_key_in_a_space_of_their_own() {
     );
     changed.problem(422);
     let batch = [("content-type", "application/cloudevents-batch+json")];
+    let body = format!("[{},{}]", event("8", "1"), event("1", "2"));
+    let changed = daemon
+        .tcp
+        .request("POST", "/v1/events", &batch, body.as_bytes());
+    let detail = changed.problem(422);
+    assert!(detail.starts_with("event [1]: "), "{detail}");
     let body = format!("[{},{}]", event("1", "1"), event("3", "1"));
     let answer = post(&daemon, "/v1/events", &batch, &body);
     assert_eq!(answer["accepted"], 2);
     assert_eq!(answer["events"][0]["id"], first["id"]);
     assert_eq!(answer["events"][1]["duplicate"], false);
+    // Over 256 KiB: parsed apart.
+    let wide = format!("\"{}\"", "x".repeat(4096));
+    let many: Vec<String> = (0..100).map(|n| event(&format!("w{n}"), &wide)).collect();
+    let answer = post(
+        &daemon,
+        "/v1/events",
+        &batch,
+        &format!("[{}]", many.join(",")),
+    );
+    assert_eq!(answer["accepted"], 100);
     for (headers, body, part) in [
         (&STRUCTURED, event("", "1"), "`id`"),
         (
