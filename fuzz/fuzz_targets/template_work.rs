@@ -8,57 +8,11 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use outboxd::domain::json::Json;
-use outboxd::domain::template::{EventFields, Limits, Names, Output, Template};
-use outboxd_fuzz::Bound;
+use outboxd::domain::template::{EventFields, FILTERS, Names, Output};
+use outboxd_fuzz::{escape, render_within_bounds};
 
 const BINARY: [&str; 16] = [
     "+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", ">=", "in", "not in", "and", "or",
-];
-const FILTERS: [&str; 44] = [
-    "lower",
-    "upper",
-    "title",
-    "capitalize",
-    "trim",
-    "replace",
-    "truncate",
-    "indent",
-    "format",
-    "string",
-    "urlencode",
-    "safe",
-    "escape",
-    "tojson",
-    "default",
-    "abs",
-    "round",
-    "int",
-    "float",
-    "length",
-    "join",
-    "split",
-    "lines",
-    "list",
-    "items",
-    "dictsort",
-    "first",
-    "last",
-    "min",
-    "max",
-    "sum",
-    "sort",
-    "unique",
-    "reverse",
-    "map",
-    "select",
-    "reject",
-    "selectattr",
-    "rejectattr",
-    "groupby",
-    "batch",
-    "slice",
-    "attr",
-    "count",
 ];
 const TESTS: [&str; 26] = [
     "defined",
@@ -149,10 +103,6 @@ static LARGE: LazyLock<Names> = LazyLock::new(|| {
     let data = Json::parse(data.as_bytes()).expect("it is JSON");
     Names::of_event(EventFields::default(), Some(Arc::new(data)))
 });
-
-fn escape(text: &str, out: &mut String) {
-    out.push_str(&text.replace('*', "\\*"));
-}
 
 struct Writer<'a> {
     from: Unstructured<'a>,
@@ -325,18 +275,5 @@ fuzz_target!(|bytes: &[u8]| {
     if std::env::var_os("OUTBOXD_FUZZ_SHOW").is_some() {
         eprintln!("{source}");
     }
-    let bound = Bound::new();
-    for output in [Output::Text, Output::Escaped(escape)] {
-        let Ok(template) = bound.hold("reading", || Template::parse(&source, output)) else {
-            continue;
-        };
-        let limits = Limits {
-            steps: Limits::STEPS,
-            output: 1 << 20,
-        };
-        match bound.hold(&source, || template.render(large, limits)) {
-            Ok(text) => assert!(text.len() <= limits.output),
-            Err(fault) => assert!(fault.message.len() <= 300),
-        }
-    }
+    render_within_bounds(&source, large, &[Output::Text, Output::Escaped(escape)]);
 });

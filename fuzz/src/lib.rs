@@ -1,41 +1,13 @@
 //! What a target may use: an allocator that counts, and a bound on the time and memory of a call.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use outboxd::domain::template::{Limits, Names, Output, Template};
+use peak_alloc::PeakAlloc;
 use rustix::time::{ClockId, clock_gettime};
 
-struct Counting;
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        taken(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        taken(size);
-        NOW.fetch_sub(layout.size(), Relaxed);
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
-fn taken(bytes: usize) {
-    PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
-}
+static MEMORY: PeakAlloc = PeakAlloc;
 
 /// The most that a call may take. Code that is instrumented is several times slower than a release
 /// build, so `OUTBOXD_FUZZ_MS` sets another time.
@@ -58,12 +30,12 @@ impl Bound {
 
     /// Runs `call`, and panics if it takes more. The time is that of this thread's CPU.
     pub fn hold<T>(self, what: &str, call: impl FnOnce() -> T) -> T {
-        let before = NOW.load(Relaxed);
-        PEAK.store(before, Relaxed);
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
         let start = cpu();
         let found = call();
         let took = cpu().saturating_sub(start);
-        let peak = PEAK.load(Relaxed).saturating_sub(before);
+        let peak = MEMORY.peak_usage().saturating_sub(before);
         assert!(took <= self.cpu, "{what} took {took:?}");
         assert!(peak <= self.bytes, "{what} took {peak} bytes");
         found
@@ -82,4 +54,27 @@ fn cpu() -> Duration {
         u64::try_from(time.tv_sec).unwrap_or_default(),
         u32::try_from(time.tv_nsec).unwrap_or_default(),
     )
+}
+
+/// Reads a template and renders it, each within its bounds.
+pub fn render_within_bounds(source: &str, names: &Names, outputs: &[Output]) {
+    let bound = Bound::new();
+    let limits = Limits {
+        steps: Limits::STEPS,
+        output: 1 << 20,
+    };
+    for output in outputs {
+        let Ok(template) = bound.hold("reading", || Template::parse(source, *output)) else {
+            continue;
+        };
+        match bound.hold(source, || template.render(names, limits)) {
+            Ok(text) => assert!(text.len() <= limits.output),
+            Err(fault) => assert!(fault.message.len() <= 300),
+        }
+    }
+}
+
+/// As a service might want it.
+pub fn escape(text: &str, out: &mut String) {
+    out.push_str(&text.replace('*', "\\*"));
 }

@@ -2,7 +2,7 @@
 //! its name, and is one itself.
 
 /// All filters, in the order of the tables of `filters_text` and `filters_list`.
-pub(super) const FILTERS: [&str; 46] = [
+pub const FILTERS: [&str; 46] = [
     "lower",
     "upper",
     "title",

@@ -47,6 +47,7 @@ use yoke::{Yoke, Yokeable};
 
 pub use bad_template::BadTemplate;
 pub use faults::{FaultKind, RenderFault};
+pub use filter_names::FILTERS;
 pub use limits::Limits;
 pub use names::{EventFields, Names};
 pub use output::Output;
