@@ -14,12 +14,12 @@ use http::HeaderMap;
 
 use super::parse::{BatchLimits, RESERVED};
 use super::problem::{Kind, Problem};
-use super::query::{Query, malformed};
+use super::query::Query;
 use crate::domain::cloudevents::{
     CloudEvent, Data, Mode, Value, parse_batch, parse_binary, parse_structured,
 };
 use crate::domain::event::{CLOUDEVENT_KEY, EventType, Key, NewEvent, Payload, Tenant};
-use crate::domain::extras::{self, Channel, Extras};
+use crate::domain::extras::{Channel, Extras};
 use crate::domain::time::Timestamp;
 
 /// How the request carries CloudEvents, if it does.
@@ -43,15 +43,11 @@ impl Fields {
     pub fn of(parts: &http::request::Parts) -> Result<Fields, Problem> {
         let known = ["tenant", "key", "deliver_at", "channels"];
         let query = Query::parse(&parts.uri, &known)?;
-        let channels = query.text("channels").map(|names| {
-            let read = extras::read_channels(names.split(','));
-            read.map_err(|bad| malformed("channels", bad))
-        });
         Ok(Fields {
             tenant: query.read("tenant")?.unwrap_or_default(),
             key: query.read("key")?,
             deliver_at: query.time("deliver_at")?,
-            channels: channels.transpose()?.unwrap_or_default(),
+            channels: query.channels()?.unwrap_or_default(),
         })
     }
 }

@@ -22,7 +22,7 @@ use super::trace::{self, TraceContext};
 use crate::app;
 use crate::domain::cloudevents::Mode;
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload};
-use crate::domain::extras::{self, Extras};
+use crate::domain::extras::Extras;
 use crate::outbox::{Receipt, Refused};
 
 /// From here on a batch is parsed beside the runtime's thread, in bytes.
@@ -185,10 +185,6 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
         }
         (header, parameter) => header.or(parameter),
     };
-    let channels = query.text("channels").map(|names| {
-        extras::read_channels(names.split(',')).map_err(|bad| malformed("channels", bad))
-    });
-    let channels = channels.transpose()?;
     let mut event = NewEvent {
         tenant: query.read("tenant")?.unwrap_or_default(),
         event_type,
@@ -199,7 +195,7 @@ fn opaque_event(name: &str, parts: &http::request::Parts) -> Result<NewEvent, Pr
         key: query.read("key")?,
         idempotency_key,
         deliver_at: query.time("deliver_at")?,
-        extras: channels.map(|channels| {
+        extras: query.channels()?.map(|channels| {
             Arc::new(Extras {
                 channels,
                 ..Extras::default()

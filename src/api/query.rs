@@ -7,6 +7,7 @@ use http::Uri;
 
 use super::problem::Problem;
 use crate::domain::event::{EventType, Tenant};
+use crate::domain::extras::{self, Channel};
 use crate::domain::time::Timestamp;
 use crate::outbox::{Cursor, EventFilter};
 
@@ -71,6 +72,13 @@ impl Query {
             .or_else(|error| text.replace(' ', "+").parse().map_err(|_| error))
             .map(Some)
             .map_err(|error| malformed(name, error))
+    }
+
+    /// Channels, joined by commas.
+    pub fn channels(&self) -> Result<Option<Vec<Channel>>, Problem> {
+        let read = |names: &str| extras::read_channels(names.split(','));
+        let channels = self.text("channels").map(read).transpose();
+        channels.map_err(|bad| malformed("channels", bad))
     }
 
     /// How long a list may be: `limit`, 1 to 1000, 100 if not given.

@@ -181,6 +181,17 @@ fn rendering_shows_what_would_be_sent_and_no_secret() {
     assert_eq!(slack["url"], "http://127.0.0.1:1/…");
     assert_eq!(slack["body"], r#"{"text": "Order A &lt;1&gt;"}"#);
     assert!(!slack.to_string().contains("secret"), "{slack}");
+    // What a preset takes from its URL stands in the body, and is masked there.
+    let key = "0123456789abcdef0123456789abcdef";
+    let pager = made(
+        &daemon,
+        json!({"url": format!("http://127.0.0.1:1/?routing_key={key}"), "enabled": false,
+            "preset": "pagerduty"}),
+    );
+    let pager = render(&id_of(&pager), json!({"event": event})).expect(200);
+    assert!(!pager.to_string().contains(key), "{pager}");
+    let body: Value = serde_json::from_str(pager["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["routing_key"], "…");
     let shown = render(&id_of(&own), json!({"event": event})).expect(200);
     assert_eq!(
         (&shown["method"], &shown["body"]),
