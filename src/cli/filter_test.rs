@@ -5,7 +5,8 @@ use serde_json::value::RawValue;
 
 use super::client::{Configured, Reach};
 use super::paint::{BAD, GOOD, Paint, plain};
-use super::sample::{Asked, Sample, json_of, raw};
+use super::sample::{Asked, Sample, raw};
+use super::shape::json_of;
 use super::{Failure, print};
 
 /// Try a filter on an event

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::Failure;
-use super::shape::text_or_file;
+use super::shape::json_of;
 
 /// An event.
 #[derive(Clone, Debug, clap::Args)]
@@ -51,14 +51,4 @@ fn quoted(text: &str) -> Result<String, Failure> {
 /// A request's body that is JSON already.
 pub fn raw(json: String) -> Result<Box<RawValue>, Failure> {
     RawValue::from_string(json).map_err(|error| Failure::Failed(error.to_string()))
-}
-
-/// JSON as it was written, checked; of a file after `@`.
-pub fn json_of(flag: &str, text: &str) -> Result<String, Failure> {
-    let text = text_or_file(flag, text)?;
-    let checked: Result<&RawValue, _> = serde_json::from_str(&text);
-    match checked {
-        Ok(_) => Ok(text),
-        Err(error) => Err(Failure::Usage(format!("{flag}: not JSON: {error}"))),
-    }
 }

@@ -72,7 +72,7 @@ impl Shape {
                 object.insert(name.to_owned(), value);
             }
         };
-        set("filter", document("--filter", &self.filter)?);
+        set("filter", checked("--filter", &self.filter)?);
         let channels = &self.channels;
         set("channels", (!channels.is_empty()).then(|| json!(channels)));
         for (name, text) in [
@@ -86,7 +86,7 @@ impl Shape {
         }
         set("template", written("--template", &self.template)?);
         set("text", written("--text", &self.text)?);
-        set("answer", document("--answer", &self.answer)?);
+        set("answer", parsed("--answer", &self.answer)?);
         set("signatures", styles(&self.signatures)?);
         for (name, flag, file) in [
             ("signing_key", "--signing-key-file", &self.signing_key_file),
@@ -127,19 +127,29 @@ fn written(flag: &str, text: &Option<String>) -> Result<Option<Value>, Failure> 
     Ok(text.transpose()?.map(|text| json!(text)))
 }
 
-/// JSON, as a string that the daemon reads: numbers stay as they were written.
-fn document(flag: &str, text: &Option<String>) -> Result<Option<Value>, Failure> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
+/// JSON as it was written, checked; of a file after `@`.
+pub fn json_of(flag: &str, text: &str) -> Result<String, Failure> {
     let text = text_or_file(flag, text)?;
     let checked: Result<&RawValue, _> = serde_json::from_str(&text);
-    let bad = |error: serde_json::Error| Failure::Usage(format!("{flag}: not JSON: {error}"));
-    checked.map_err(bad)?;
-    if flag == "--filter" {
-        return Ok(Some(json!(text)));
+    match checked {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Failure::Usage(format!("{flag}: not JSON: {error}"))),
     }
-    serde_json::from_str(&text).map(Some).map_err(bad)
+}
+
+/// JSON, as a string that the daemon reads: numbers stay as they were written.
+fn checked(flag: &str, text: &Option<String>) -> Result<Option<Value>, Failure> {
+    let text = text.as_deref().map(|text| json_of(flag, text));
+    Ok(text.transpose()?.map(|text| json!(text)))
+}
+
+/// JSON, as what it is: it is shown so when the definition is read back.
+fn parsed(flag: &str, text: &Option<String>) -> Result<Option<Value>, Failure> {
+    let text = text.as_deref().map(|text| json_of(flag, text));
+    let bad = |error| Failure::Usage(format!("{flag}: not JSON: {error}"));
+    let text = text.transpose()?;
+    text.map(|text| serde_json::from_str(&text).map_err(bad))
+        .transpose()
 }
 
 fn styles(given: &[String]) -> Result<Option<Value>, Failure> {

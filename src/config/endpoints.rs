@@ -13,7 +13,7 @@ use super::shaping;
 use super::values::{SOME_DURATION, count, duration, network, rate, type_pattern, unless_empty};
 use super::{DeliveryLimits, Environment};
 use crate::domain::endpoint::{
-    Endpoint, EndpointId, EndpointSpec, Ordering, SigningSecret, Source, TypePattern, rate_of,
+    Endpoint, EndpointId, EndpointSpec, Ordering, SigningSecret, Source, TypePattern, preset_rate,
 };
 use crate::domain::event::Tenant;
 use crate::domain::retry::RetryPolicy;
@@ -129,7 +129,7 @@ fn read_one(
         secrets: secrets.into_iter().map(SigningSecret::from).collect(),
         headers: Arc::new(headers),
         max_in_flight: max_in_flight.unwrap_or(ENDPOINT_MAX_IN_FLIGHT),
-        rate_limit: rate_limit.or(rate_of(shaping.as_ref())),
+        rate_limit: rate_limit.or(preset_rate(shaping.as_ref())),
         ordering: ordering.unwrap_or_default(),
         timeout: timeout.unwrap_or(delivery.timeout),
         http2: http2.unwrap_or(delivery.http2),

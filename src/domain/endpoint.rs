@@ -236,6 +236,11 @@ pub struct EndpointSpec {
 }
 
 impl EndpointSpec {
+    /// Its own rate, or else that of its preset.
+    pub fn rate_limit(&self) -> Option<Rate> {
+        self.rate_limit.or(preset_rate(self.shaping.as_ref()))
+    }
+
     /// The most secrets that sign at once.
     pub const MAX_SECRETS: usize = 5;
 
@@ -256,7 +261,7 @@ impl EndpointSpec {
             secrets: self.secrets.clone(),
             headers: shared(&self.headers),
             max_in_flight: self.max_in_flight.max(1),
-            rate_limit: self.rate_limit.or(rate_of(self.shaping.as_ref())),
+            rate_limit: self.rate_limit(),
             ordering: self.ordering,
             timeout: self.timeout.unwrap_or(timeout),
             http2: self.http2.unwrap_or(http2),
@@ -283,7 +288,7 @@ impl EndpointSpec {
 }
 
 /// The rate of a preset, which holds unless the endpoint has its own.
-pub fn rate_of(shaping: Option<&Arc<Shaping>>) -> Option<Rate> {
+pub fn preset_rate(shaping: Option<&Arc<Shaping>>) -> Option<Rate> {
     let preset = shaping?.preset?;
     Some(preset.rate)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::domain::endpoint::{
-    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, rate_of,
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec,
 };
 use crate::domain::event::{EventType, NewEvent, Payload};
 use crate::domain::shaping::Shaping;
@@ -168,14 +168,12 @@ pub fn change(
     if !draft.touched_endpoints.insert(no) {
         return Ok(None);
     }
-    let now = basis.endpoints.get(no);
-    if !now.is_some_and(|now| Arc::ptr_eq(now, over)) {
+    if !is_still(basis, no, over) {
         return Ok(Some(Err(ActRefused::ChangedMeanwhile)));
     }
     change.apply(&mut spec);
     push_spec(basis, no, &spec, draft)?;
-    let rate = spec.rate_limit.or(rate_of(spec.shaping.as_ref()));
-    bulk::begin_release(basis, no, rate, draft)?;
+    bulk::begin_release(basis, no, spec.rate_limit(), draft)?;
     put_in_force(basis, no, id, &spec, draft);
     match change.enabled {
         Some(true) => switch_on(basis, no, stored, draft)?,
@@ -185,6 +183,12 @@ pub fn change(
     let id = id.clone();
     draft.log(move || tracing::info!(endpoint = %id, "endpoint changed through the API"));
     Ok(Some(Ok(())))
+}
+
+/// Whether the definition in force is the very one that a change was decided over.
+fn is_still(basis: &Basis<'_>, no: EndpointNo, over: &Arc<Endpoint>) -> bool {
+    let now = basis.endpoints.get(no);
+    now.is_some_and(|now| Arc::ptr_eq(now, over))
 }
 
 pub fn rotate(
@@ -202,8 +206,7 @@ pub fn rotate(
     if !draft.touched_endpoints.insert(no) {
         return Ok(None);
     }
-    let now = basis.endpoints.get(no);
-    if !now.is_some_and(|now| Arc::ptr_eq(now, over)) {
+    if !is_still(basis, no, over) {
         return Ok(Some(Err(ActRefused::ChangedMeanwhile)));
     }
     spec.rotate(secret.clone(), basis.now, overlap);
