@@ -19,7 +19,6 @@ mod shaping;
 pub mod show;
 #[cfg(test)]
 mod tests;
-pub mod units;
 mod values;
 
 pub use environment::Environment;
@@ -27,6 +26,8 @@ pub use fault::{Fault, Faults};
 pub use files::plain_text;
 pub use load::{Loaded, load, load_listen, parse};
 pub use reader::nearest;
+
+pub use crate::domain::units;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

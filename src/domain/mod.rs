@@ -32,4 +32,5 @@ pub mod signature;
 pub mod subscription;
 pub mod template;
 pub mod time;
+pub mod units;
 pub mod verdict;

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::domain::endpoint::Rate;
+use crate::domain::rate::Rate;
 
 /// The longest duration that is taken: ten years of 365 days. Sums of a few of them
 /// stay far inside what clocks can count.
