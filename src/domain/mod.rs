@@ -19,6 +19,7 @@ pub mod extras;
 pub mod filter;
 pub mod http_url;
 pub mod identity;
+pub mod inbound;
 pub mod json;
 pub mod name;
 pub mod nearest;

@@ -11,6 +11,8 @@ pub enum BadName {
     Tenant,
     #[error("an endpoint id is 1 to 64 of A-Z a-z 0-9 _ -")]
     EndpointId,
+    #[error("a source id is 1 to 64 of A-Z a-z 0-9 _ -")]
+    SourceId,
     #[error("a key is 1 to 256 bytes")]
     Key,
     #[error("a channel is 1 to 128 of A-Z a-z 0-9 _ - . :")]

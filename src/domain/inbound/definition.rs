@@ -1,0 +1,500 @@
+//! Reads the definition of a source. The configuration file, the API and the store give the same JSON,
+//! so that there is one reader and one set of faults.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::fault::BadSource;
+use super::forward::may_be_sent;
+use super::keys::{Key, SchemeKey, SourceSecret, of_public_key, of_secret};
+use super::pointer::Pointer;
+use super::preset::{self, Preset};
+use super::read::recipe;
+use super::recipe::{Algorithm, KeyForm, Piece, Recipe};
+use super::source::{CUSTOM, EARLIER_SECRETS, MAX_SECRETS, Source, SourceId};
+use super::table::{Given, Table};
+use crate::domain::event::Tenant;
+use crate::domain::json::Json;
+use crate::domain::rate::Rate;
+use crate::domain::template::{Output, Template};
+use crate::domain::time::Timestamp;
+use crate::domain::units::parse_rate;
+
+/// The keys of a definition besides its id.
+pub const KEYS: [&str; 19] = [
+    "preset",
+    "secrets",
+    "tenant",
+    "type",
+    "forward_headers",
+    "tolerance",
+    "allow_from",
+    "verify_token",
+    "app_id",
+    "public_key",
+    "account",
+    "token",
+    "split",
+    "rate_limit",
+    "max_event_size",
+    "idempotency_window",
+    "enabled",
+    "description",
+    "verify",
+];
+
+const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 86_400);
+/// The longest secret or token, in bytes.
+const MAX_SECRET: usize = 4096;
+/// The longest description, in bytes.
+const MAX_DESCRIPTION: usize = 1024;
+
+/// Checks a definition as it was written in the configuration or for the API.
+///
+/// # Errors
+/// The first key that is wrong, and how to fix it.
+pub fn read(id: SourceId, given: &Given) -> Result<Source, BadSource> {
+    make(id, &Table::new("", given, &KEYS)?, given, Vec::new())
+}
+
+/// Reads what [`Source::definition`] gave.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_stored(id: SourceId, given: &Given) -> Result<Source, BadSource> {
+    let mut given = given.clone();
+    let earlier = given.shift_remove(EARLIER_SECRETS);
+    let pair = |item: &Json| {
+        let Json::Array(pair) = item else {
+            return None;
+        };
+        let [Json::String(text), Json::Number(until)] = pair.as_slice() else {
+            return None;
+        };
+        Some(SourceSecret {
+            text: text.clone(),
+            until: Some(Timestamp::from_millis(until.parse().ok()?)),
+        })
+    };
+    let earlier = match &earlier {
+        Some(Json::Array(items)) => items.iter().filter_map(pair).collect(),
+        _ => Vec::new(),
+    };
+    make(id, &Table::new("", &given, &KEYS)?, &given, earlier)
+}
+
+impl Source {
+    /// The source with another newest secret; the earlier ones count for `overlap` longer.
+    ///
+    /// # Errors
+    /// The secret does not have the form of one here.
+    pub fn rotated(
+        &self,
+        secret: &str,
+        now: Timestamp,
+        overlap: Duration,
+    ) -> Result<Source, BadSource> {
+        let until = now + overlap;
+        let mut secrets = vec![SourceSecret {
+            text: secret.into(),
+            until: None,
+        }];
+        for earlier in &self.secrets {
+            let until = earlier.until.map_or(until, |before| before.min(until));
+            let counts = until > now && *earlier.text != *secret;
+            if counts && secrets.len() < MAX_SECRETS {
+                secrets.push(SourceSecret {
+                    text: earlier.text.clone(),
+                    until: Some(until),
+                });
+            }
+        }
+        let mut rotated = self.clone();
+        rotated.secrets = secrets;
+        read_stored(self.id.clone(), &rotated.definition())
+    }
+}
+
+/// What verifies, and the preset that says so.
+struct Basis {
+    preset: &'static str,
+    recipe: Arc<Recipe>,
+    verifies_nothing: bool,
+}
+
+fn make(
+    id: SourceId,
+    table: &Table<'_>,
+    given: &Given,
+    earlier: Vec<SourceSecret>,
+) -> Result<Source, BadSource> {
+    let basis = basis(table)?;
+    let recipe = &basis.recipe;
+    check_relevance(table, recipe)?;
+    let mut secrets = secrets(table, "secrets")?;
+    secrets.extend(earlier);
+    secrets.truncate(MAX_SECRETS);
+    let account = account(table)?;
+    let keys = keys(table, recipe, &secrets, account)?;
+    let token = bounded(table, "token", MAX_SECRET)?;
+    if !basis.verifies_nothing {
+        check_verified(table, &basis, &keys, token.is_some())?;
+    }
+    let mut given = given.clone();
+    given.shift_remove("secrets");
+    Ok(Source {
+        id,
+        tenant: tenant(table)?,
+        preset: basis.preset,
+        enabled: table.flag("enabled")?.unwrap_or(true),
+        description: bounded(table, "description", MAX_DESCRIPTION)?.unwrap_or_default(),
+        rate_limit: rate_limit(table)?,
+        max_event_size: max_event_size(table)?.or(recipe.max_event_size),
+        idempotency_window: duration(table, "idempotency_window")?.unwrap_or(DEFAULT_WINDOW),
+        allow_from: networks(table)?,
+        secrets,
+        event_type: event_type(table)?,
+        forward: forward(table, recipe)?,
+        tolerance: duration(table, "tolerance")?.unwrap_or(recipe.tolerance),
+        verify_token: bounded(table, "verify_token", MAX_SECRET)?,
+        app_id: app_id(table, recipe, basis.verifies_nothing)?,
+        account: account.map(Box::from),
+        token,
+        split: split(table)?,
+        verifies_nothing: basis.verifies_nothing,
+        keys,
+        recipe: basis.recipe,
+        given,
+    })
+}
+
+fn basis(table: &Table<'_>) -> Result<Basis, BadSource> {
+    let words: Vec<(&'static str, &'static Preset)> =
+        preset::all().iter().map(|one| (one.name, one)).collect();
+    let preset = match table.filled("preset")? {
+        None => None,
+        Some(_) => table.word("preset", &words)?,
+    };
+    let own = match table.get("verify") {
+        None => None,
+        Some(Json::Object(fields)) if fields.is_empty() => None,
+        Some(Json::Object(fields)) => Some(recipe("verify.", fields)?),
+        Some(Json::String(text)) if &**text == "none" => {
+            return Ok(Basis {
+                preset: preset.map_or(CUSTOM, |preset| preset.name),
+                recipe: match preset {
+                    Some(preset) => preset.recipe.clone(),
+                    None => Arc::new(recipe("verify.", &Given::new())?),
+                },
+                verifies_nothing: true,
+            });
+        }
+        Some(_) => {
+            let problem = "this is neither a recipe nor \"none\"";
+            let fix = "write a table such as { signature = \"header:x-signature\" }, or \"none\"";
+            return Err(table.fault("verify", problem, fix));
+        }
+    };
+    let (name, recipe) = match (preset, own) {
+        (Some(_), Some(_)) => {
+            let problem = "a preset has a recipe of its own";
+            return Err(table.fault("verify", problem, "remove preset or verify"));
+        }
+        (Some(preset), None) => (preset.name, preset.recipe.clone()),
+        (None, Some(own)) => (CUSTOM, Arc::new(own)),
+        (None, None) => {
+            let problem = "nothing says how its calls are verified";
+            let fix = "name a preset such as \"github\", write a recipe in verify, or \
+                       verify = \"none\"";
+            return Err(table.fault("preset", problem, fix));
+        }
+    };
+    Ok(Basis {
+        preset: name,
+        recipe,
+        verifies_nothing: false,
+    })
+}
+
+/// A key without effect is a mistake that nobody would notice.
+fn check_relevance(table: &Table<'_>, recipe: &Recipe) -> Result<(), BadSource> {
+    let is_account = |algorithm| algorithm == Algorithm::SalesforceAccount;
+    let timed = recipe.schemes.iter().any(|one| !one.timestamps.is_empty());
+    let checks = [
+        ("secrets", recipe.has_algorithm(Algorithm::is_secret)),
+        ("public_key", recipe.has_algorithm(Algorithm::is_asymmetric)),
+        ("account", recipe.has_algorithm(is_account)),
+        ("verify_token", recipe.has_verify_token()),
+        (
+            "app_id",
+            recipe.app_id.is_some() || recipe.has_piece(&Piece::AppId),
+        ),
+        ("tolerance", timed),
+    ];
+    for (key, has_effect) in checks {
+        let is_filled = match table.get(key) {
+            None => false,
+            Some(Json::String(text)) => !text.is_empty(),
+            Some(Json::Array(items)) => !items.is_empty(),
+            Some(_) => true,
+        };
+        if is_filled && !has_effect {
+            let problem = "this has no effect here: the provider does not use it";
+            return Err(table.fault(key, problem, "remove it, or name the right preset"));
+        }
+    }
+    Ok(())
+}
+
+fn check_verified(
+    table: &Table<'_>,
+    basis: &Basis,
+    keys: &[Vec<SchemeKey>],
+    has_token: bool,
+) -> Result<(), BadSource> {
+    let recipe = &basis.recipe;
+    let has_key = keys.iter().any(|keys| !keys.is_empty());
+    let token_will_do = recipe.schemes.is_empty() || recipe.optional_secrets;
+    if has_key || (has_token && token_will_do) {
+        return Ok(());
+    }
+    let (key, what) = if recipe.has_algorithm(Algorithm::is_secret) {
+        ("secrets", "give the secret that the provider signs with")
+    } else if recipe.has_algorithm(Algorithm::is_asymmetric) {
+        ("public_key", "give the key that the provider shows")
+    } else if recipe.schemes.is_empty() {
+        ("token", "give a token and add ?token=… to the URL")
+    } else {
+        ("account", "give the OrganizationId")
+    };
+    let or_token = match token_will_do && key != "token" {
+        true => ", or a token for the URL",
+        false => "",
+    };
+    let fix = format!("{what}{or_token}, or write verify = \"none\"");
+    Err(table.fault(key, "nothing verifies its calls", fix))
+}
+
+fn secrets(table: &Table<'_>, key: &str) -> Result<Vec<SourceSecret>, BadSource> {
+    let texts = table.texts(key)?.unwrap_or_default();
+    if texts.len() > MAX_SECRETS {
+        let problem = format!("more than {MAX_SECRETS} secrets");
+        return Err(table.fault(key, problem, "leave out the oldest"));
+    }
+    let read = |(n, text): (usize, &str)| match text.len() {
+        1..=MAX_SECRET => Ok(SourceSecret {
+            text: text.into(),
+            until: None,
+        }),
+        0 => Err(table.fault(&format!("{key}[{n}]"), "this secret is empty", "remove it")),
+        _ => {
+            let fix = format!("write at most {MAX_SECRET} bytes");
+            Err(table.fault(&format!("{key}[{n}]"), "this secret is too long", fix))
+        }
+    };
+    texts.into_iter().enumerate().map(read).collect()
+}
+
+/// The keys of each scheme. A secret has to be a key of one scheme at least.
+fn keys(
+    table: &Table<'_>,
+    recipe: &Recipe,
+    secrets: &[SourceSecret],
+    account: Option<&str>,
+) -> Result<Vec<Vec<SchemeKey>>, BadSource> {
+    let public = table.filled("public_key")?;
+    let mut all = Vec::with_capacity(recipe.schemes.len());
+    let mut is_used = vec![false; secrets.len()];
+    for scheme in &recipe.schemes {
+        let mut keys = Vec::new();
+        for (number, (secret, used)) in (1..).zip(secrets.iter().zip(&mut is_used)) {
+            if let Some(key) = of_secret(scheme, &secret.text) {
+                *used = true;
+                keys.push(SchemeKey {
+                    key,
+                    number,
+                    until: secret.until,
+                });
+            }
+        }
+        let lasting = |key| SchemeKey {
+            key,
+            number: 0,
+            until: None,
+        };
+        if let Some(text) = public.filter(|_| scheme.algorithm.is_asymmetric()) {
+            let key = of_public_key(scheme.algorithm, text).ok_or_else(|| {
+                let fix = "write it as the provider shows it, in hex or base64";
+                table.fault("public_key", "this is not a public key", fix)
+            })?;
+            keys.push(lasting(key));
+        }
+        if scheme.algorithm == Algorithm::SalesforceAccount {
+            keys.extend(account.map(|account| lasting(Key::Account(account.into()))));
+        }
+        all.push(keys);
+    }
+    match is_used.iter().position(|used| !used) {
+        None => Ok(all),
+        Some(n) => {
+            let forms = recipe.schemes.iter().map(|scheme| scheme.key);
+            let fix = match forms.into_iter().find(|form| *form != KeyForm::Text) {
+                Some(KeyForm::Whsec) => "write it as the provider shows it: whsec_ and base64",
+                Some(KeyForm::Hex) => "write it in hex",
+                _ => "write it in base64, as the provider shows it",
+            };
+            let key = format!("secrets[{n}]");
+            Err(table.fault(&key, "this secret does not have the form of one", fix))
+        }
+    }
+}
+
+fn account<'a>(table: &Table<'a>) -> Result<Option<&'a str>, BadSource> {
+    let Some(text) = table.filled("account")? else {
+        return Ok(None);
+    };
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    match plain && matches!(text.len(), 15 | 18) {
+        true => Ok(Some(text)),
+        false => {
+            let fix = "write its 15 or 18 letters and digits, such as \"00D000000000062EAA\"";
+            Err(table.fault("account", "this is not an OrganizationId", fix))
+        }
+    }
+}
+
+fn bounded(table: &Table<'_>, key: &str, most: usize) -> Result<Option<Box<str>>, BadSource> {
+    match table.filled(key)? {
+        Some(text) if text.len() > most => {
+            let fix = format!("write at most {most} bytes");
+            Err(table.fault(key, "this text is too long", fix))
+        }
+        text => Ok(text.map(Box::from)),
+    }
+}
+
+fn tenant(table: &Table<'_>) -> Result<Tenant, BadSource> {
+    let Some(text) = table.filled("tenant")? else {
+        return Ok(Tenant::default());
+    };
+    let fix = "write a name such as \"default\"";
+    Tenant::new(text).map_err(|bad| table.fault("tenant", bad.to_string(), fix))
+}
+
+fn rate_limit(table: &Table<'_>) -> Result<Option<Rate>, BadSource> {
+    let read = table.filled("rate_limit")?.map(parse_rate).transpose();
+    read.map_err(|bad| table.unit("rate_limit", &bad))
+}
+
+fn max_event_size(table: &Table<'_>) -> Result<Option<u64>, BadSource> {
+    match table.size("max_event_size")? {
+        Some(0) => {
+            let fix = "write such as \"1MiB\"";
+            Err(table.fault("max_event_size", "a size of 0 lets nothing through", fix))
+        }
+        size => Ok(size),
+    }
+}
+
+fn duration(table: &Table<'_>, key: &str) -> Result<Option<Duration>, BadSource> {
+    match table.duration(key)? {
+        Some(span) if span < Duration::from_secs(1) => {
+            Err(table.fault(key, "this is too short", "write at least \"1s\""))
+        }
+        span => Ok(span),
+    }
+}
+
+fn networks(table: &Table<'_>) -> Result<Vec<IpNet>, BadSource> {
+    let texts = table.texts("allow_from")?.unwrap_or_default();
+    let read = |(n, text): (usize, &str)| {
+        let fault = |problem: &str, fix: String| {
+            let key = format!("allow_from[{n}]");
+            Err(table.fault(&key, problem, fix))
+        };
+        match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+            (Ok(network), _) => Ok(network.trunc()),
+            (Err(_), Ok(address)) => {
+                let bits = if address.is_ipv4() { 32 } else { 128 };
+                let fix = format!("write \"{address}/{bits}\" for this one address");
+                fault("this address lacks its prefix length", fix)
+            }
+            (Err(_), Err(_)) => {
+                let fix = "write one such as \"192.0.2.0/24\" or \"2001:db8::/32\"".to_owned();
+                fault("this is not a network", fix)
+            }
+        }
+    };
+    texts.into_iter().enumerate().map(read).collect()
+}
+
+fn event_type(table: &Table<'_>) -> Result<Option<Template>, BadSource> {
+    let Some(text) = table.filled("type")? else {
+        return Ok(None);
+    };
+    let read = Template::parse(text, Output::Text).map(Some);
+    read.map_err(|bad| table.fault("type", bad.what(), bad.fix.clone()))
+}
+
+fn forward(table: &Table<'_>, recipe: &Recipe) -> Result<Vec<Box<str>>, BadSource> {
+    let Some(texts) = table.texts("forward_headers")? else {
+        return Ok(recipe.forward.clone());
+    };
+    let secret = |name: &str| {
+        let tokens = recipe.schemes.iter();
+        let mut tokens = tokens.filter(|scheme| scheme.algorithm == Algorithm::Token);
+        tokens.any(|scheme| {
+            let header = scheme.signature.header();
+            header.is_some_and(|own| own.as_str() == name)
+        })
+    };
+    let read = |(n, text): (usize, &str)| {
+        let name = text.to_ascii_lowercase();
+        let fault = |problem: &str, fix: &str| {
+            let key = format!("forward_headers[{n}]");
+            Err(table.fault(&key, problem, fix))
+        };
+        let bare = name.trim_end_matches('*');
+        let is_name = bare.is_empty() || http::HeaderName::from_bytes(bare.as_bytes()).is_ok();
+        if !is_name || name.is_empty() {
+            let fix = "write letters, digits and hyphens, such as \"x-team\", or \"*\"";
+            fault("this is not a header name", fix)
+        } else if bare == name && (!may_be_sent(&name) || secret(&name)) {
+            fault("this header is never sent on", "remove it")
+        } else {
+            Ok(name.into())
+        }
+    };
+    texts.into_iter().enumerate().map(read).collect()
+}
+
+fn app_id(
+    table: &Table<'_>,
+    recipe: &Recipe,
+    verifies_nothing: bool,
+) -> Result<Option<Box<str>>, BadSource> {
+    let given = bounded(table, "app_id", 256)?;
+    if given.is_none() && recipe.has_piece(&Piece::AppId) && !verifies_nothing {
+        let fix = "give the id of the app, which the provider signs";
+        return Err(table.fault("app_id", "this key is missing", fix));
+    }
+    Ok(given)
+}
+
+/// `/` is the whole body.
+fn split(table: &Table<'_>) -> Result<Option<Pointer>, BadSource> {
+    let Some(text) = table.filled("split")? else {
+        return Ok(None);
+    };
+    let pointer = match text {
+        "/" => Pointer::parse(""),
+        text => Pointer::parse(text),
+    };
+    pointer.map(Some).ok_or_else(|| {
+        let fix = "write one such as \"/entry\", or \"/\" if the body itself is the array";
+        table.fault("split", "this is not a JSON pointer", fix)
+    })
+}

@@ -1,0 +1,182 @@
+//! The events of a verified call.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use serde_json::value::RawValue;
+
+use super::call::View;
+use super::keys::{hash, to_hex};
+use super::naming::Naming;
+use super::place::Item;
+use super::pointer::{MAX_FOUND, Pointer};
+use super::source::Source;
+use super::verdict::{Incoming, MAX_DELIVERY_ID, Rejection};
+use crate::domain::cloudevents::{Mode, parse_batch, parse_binary, parse_structured};
+
+/// How long a number after a delivery id may be, with its sign.
+const MAX_NUMBER: usize = 8;
+/// The longest content type that is sent on, in bytes.
+const MAX_CONTENT_TYPE: usize = 256;
+
+/// The events of a call. `signed_id` is a delivery id that the signature covers.
+///
+/// # Errors
+/// It holds none, where its kind has to.
+pub(super) fn events(
+    source: &Source,
+    view: &View<'_>,
+    signed_id: Option<String>,
+) -> Result<Vec<Incoming>, Rejection> {
+    if source.recipe.cloudevents {
+        return cloudevents(source, view);
+    }
+    let recipe = &source.recipe;
+    let items = source.split.as_ref().and_then(|split| items(split, view));
+    let Some(items) = items else {
+        let id = signed_id.or_else(|| recipe.id.unique(view, None));
+        let event_type = recipe.event_type.dotted(view, None);
+        let parts = Parts {
+            event_type,
+            id: id.unwrap_or_else(|| hashed(view.call.body)),
+            body: view.call.body.clone(),
+            content_type: content_type(view),
+        };
+        return Ok(vec![incoming(source, view, None, parts)]);
+    };
+    let mut events = Vec::with_capacity(items.len());
+    for raw in items {
+        let item = raw.get().as_bytes();
+        let id = recipe.split_id.unique(view, Some(item));
+        let event_type = recipe.split_type.dotted(view, Some(item));
+        let parts = Parts {
+            event_type: event_type.or_else(|| recipe.event_type.dotted(view, None)),
+            id: id.unwrap_or_else(|| hashed(item)),
+            body: within(view.call.body, item),
+            content_type: Some("application/json".into()),
+        };
+        events.push(incoming(source, view, Some(item), parts));
+    }
+    number(&mut events);
+    Ok(events)
+}
+
+/// The elements of the array; `None` if there is none, or more than one call can be.
+fn items<'v>(split: &Pointer, view: &'v View<'_>) -> Option<Vec<&'v RawValue>> {
+    let array = split.find_one(view.document())?.get();
+    if !array.starts_with('[') {
+        return None;
+    }
+    let mut items = Vec::new();
+    let every = Pointer::parse("/*")?;
+    let count = every.find(array.as_bytes());
+    items.extend(count);
+    let is_empty = array
+        .trim_matches(['[', ']', ' ', '\t', '\r', '\n'])
+        .is_empty();
+    (is_empty || !items.is_empty() && items.len() <= MAX_FOUND).then_some(items)
+}
+
+/// The part of the body, sharing its memory where it is one.
+fn within(body: &Bytes, part: &[u8]) -> Bytes {
+    let start = (part.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
+    let end = start.wrapping_add(part.len());
+    match start <= end && end <= body.len() {
+        true => body.slice(start..end),
+        false => Bytes::copy_from_slice(part),
+    }
+}
+
+/// Different events of one call have different ids, whatever the provider writes: none is lost.
+fn number(events: &mut [Incoming]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for event in events {
+        let count = seen.entry(event.delivery_id.clone()).or_default();
+        if *count > 0 {
+            event.delivery_id = format!("{}#{count}", event.delivery_id);
+        }
+        *count = count.saturating_add(1);
+    }
+}
+
+struct Parts {
+    event_type: Option<String>,
+    id: String,
+    body: Bytes,
+    content_type: Option<Box<str>>,
+}
+
+fn incoming(source: &Source, view: &View<'_>, item: Item<'_>, parts: Parts) -> Incoming {
+    let delivery_id = short(parts.id);
+    let naming = Naming {
+        preset: source.preset,
+        template: source.event_type.as_ref(),
+        hides: &|name| source.hides(name),
+    };
+    Incoming {
+        event_type: naming.event_type(parts.event_type.as_deref(), &delivery_id, view, item),
+        delivery_id,
+        content_type: parts.content_type,
+        body: parts.body,
+        headers: source.forwarded(view),
+    }
+}
+
+fn hashed(bytes: &[u8]) -> String {
+    format!("sha256:{}", to_hex(&hash(bytes)))
+}
+
+/// A delivery id as it is, or its hash if that is too long or not one line of text.
+fn short(id: String) -> String {
+    let fits = id.len() <= MAX_DELIVERY_ID - MAX_NUMBER && !id.contains(char::is_control);
+    match fits {
+        true => id,
+        false => hashed(id.as_bytes()),
+    }
+}
+
+fn content_type(view: &View<'_>) -> Option<Box<str>> {
+    let text = view.header(&CONTENT_TYPE)?.trim();
+    let visible = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    let fits = visible && (1..=MAX_CONTENT_TYPE).contains(&text.len());
+    fits.then(|| text.into())
+}
+
+/// One event of each CloudEvent, of a batch too. `source` and `id` together are its delivery id.
+fn cloudevents(source: &Source, view: &View<'_>) -> Result<Vec<Incoming>, Rejection> {
+    let bad = |error: &dyn std::fmt::Display| Rejection::BadRequest(error.to_string());
+    let body = view.call.body;
+    let mode = Mode::of(view.call.headers).map_err(|error| bad(&error))?;
+    let found = match mode {
+        Some(Mode::Structured) => vec![parse_structured(body).map_err(|error| bad(&error))?],
+        Some(Mode::Binary) => {
+            vec![parse_binary(view.call.headers, body).map_err(|error| bad(&error))?]
+        }
+        Some(Mode::Batch) => parse_batch(body, MAX_FOUND).map_err(|error| bad(&error))?,
+        None => return Err(bad(&"this is not a CloudEvent")),
+    };
+    let whole = Pointer::parse("");
+    let items = match mode {
+        Some(Mode::Batch) => whole
+            .and_then(|whole| items(&whole, view))
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let mut events = Vec::with_capacity(found.len());
+    for (n, event) in found.iter().enumerate() {
+        let item = items.get(n).map(|raw| raw.get().as_bytes());
+        let parts = Parts {
+            event_type: Some(event.event_type.to_string()),
+            id: to_hex(&event.identity()),
+            body: item.map_or_else(|| body.clone(), |item| within(body, item)),
+            content_type: match item {
+                Some(_) => Some("application/cloudevents+json".into()),
+                None => content_type(view),
+            },
+        };
+        events.push(incoming(source, view, item, parts));
+    }
+    number(&mut events);
+    Ok(events)
+}

@@ -1,0 +1,355 @@
+//! A recipe: all that is known of how a provider calls, as data. Presets are recipes under a name,
+//! and a source may have one of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::call::View;
+use super::place::{Item, Place, escaped};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    /// The first whose signature is there decides, with those that read the same header.
+    pub schemes: Vec<Scheme>,
+    pub url_form: UrlForm,
+    /// Where the URL holds the hash of a body that is not a form.
+    pub body_sha256: Option<Place>,
+    /// The field of a form that holds the JSON.
+    pub form_json: Option<Box<str>>,
+    /// Has to be the source's `app_id`, where it is there.
+    pub app_id: Option<Place>,
+    pub id: Expression,
+    pub event_type: Expression,
+    /// The same of one element, when a call is split.
+    pub split_id: Expression,
+    pub split_type: Expression,
+    pub handshakes: Vec<Handshake>,
+    /// The first that fits; 200 without a body if none does.
+    pub answers: Vec<AnswerRule>,
+    /// Headers that are sent on unless the source names others.
+    pub forward: Vec<Box<str>>,
+    pub tolerance: Duration,
+    /// In bytes.
+    pub max_event_size: Option<u64>,
+    /// `token` alone may verify a source.
+    pub optional_secrets: bool,
+    /// Its calls carry CloudEvents.
+    pub cloudevents: bool,
+}
+
+/// One way in which calls are verified.
+#[derive(Clone, Debug)]
+pub(super) struct Scheme {
+    pub algorithm: Algorithm,
+    pub key: KeyForm,
+    /// What is signed. Empty for tokens.
+    pub content: Vec<Piece>,
+    pub signature: Place,
+    pub layout: Layout,
+    pub encoding: Encoding,
+    /// Each that is there is tried.
+    pub timestamps: Vec<Place>,
+    pub unit: TimeUnit,
+    /// `{id}` of the content.
+    pub message_id: Option<Place>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    HmacSha1,
+    HmacSha256,
+    HmacSha512,
+    /// A hash without a key; the secret is part of the content.
+    Sha256,
+    Ed25519,
+    /// ECDSA over P-256 with SHA-256, signatures in ASN.1.
+    EcdsaP256,
+    /// The secret itself is sent.
+    Token,
+    /// The OrganizationId of a Salesforce message is the source's `account`.
+    SalesforceAccount,
+}
+
+impl Algorithm {
+    pub(super) const NAMES: [(&str, Algorithm); 8] = [
+        ("hmac-sha256", Algorithm::HmacSha256),
+        ("hmac-sha1", Algorithm::HmacSha1),
+        ("hmac-sha512", Algorithm::HmacSha512),
+        ("sha256", Algorithm::Sha256),
+        ("ed25519", Algorithm::Ed25519),
+        ("ecdsa-p256", Algorithm::EcdsaP256),
+        ("token", Algorithm::Token),
+        ("salesforce-account", Algorithm::SalesforceAccount),
+    ];
+
+    /// Whether `public_key` verifies, and no secret.
+    pub(super) fn is_asymmetric(self) -> bool {
+        matches!(self, Algorithm::Ed25519 | Algorithm::EcdsaP256)
+    }
+
+    /// Whether a secret verifies.
+    pub(super) fn is_secret(self) -> bool {
+        !self.is_asymmetric() && self != Algorithm::SalesforceAccount
+    }
+
+    /// Whether something is signed.
+    pub(super) fn has_content(self) -> bool {
+        !matches!(self, Algorithm::Token | Algorithm::SalesforceAccount)
+    }
+}
+
+/// How a secret becomes a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyForm {
+    /// The bytes of the text.
+    Text,
+    /// Base64, after `whsec_` if that is there.
+    Whsec,
+    Base64,
+    Hex,
+}
+
+impl KeyForm {
+    pub(super) const NAMES: [(&str, KeyForm); 4] = [
+        ("text", KeyForm::Text),
+        ("whsec", KeyForm::Whsec),
+        ("base64", KeyForm::Base64),
+        ("hex", KeyForm::Hex),
+    ];
+}
+
+/// A piece of what is signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Literal(Box<str>),
+    Body,
+    Timestamp,
+    Id,
+    Method,
+    Url,
+    /// The fields of a form by name, names and values one after another.
+    FormSorted,
+    AppId,
+    Secret,
+}
+
+impl Piece {
+    pub(super) const NAMES: [(&str, Piece); 8] = [
+        ("body", Piece::Body),
+        ("timestamp", Piece::Timestamp),
+        ("id", Piece::Id),
+        ("method", Piece::Method),
+        ("url", Piece::Url),
+        ("form_sorted", Piece::FormSorted),
+        ("app_id", Piece::AppId),
+        ("secret", Piece::Secret),
+    ];
+}
+
+/// How signatures stand in their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// One, after the first of these that fits; `""` always does.
+    Prefixed(Vec<Box<str>>),
+    /// `name=signature` in a list with commas, as often as it likes.
+    Part(Box<str>),
+    /// `name,signature` in a list with spaces, as often as it likes.
+    Version(Box<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// In either case.
+    Hex,
+    Base64,
+    Base64Url,
+    /// As it is, for tokens.
+    Text,
+}
+
+impl Encoding {
+    pub(super) const NAMES: [(&str, Encoding); 4] = [
+        ("hex", Encoding::Hex),
+        ("base64", Encoding::Base64),
+        ("base64url", Encoding::Base64Url),
+        ("text", Encoding::Text),
+    ];
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimeUnit {
+    Seconds,
+    Milliseconds,
+    Rfc3339,
+}
+
+impl TimeUnit {
+    pub(super) const NAMES: [(&str, TimeUnit); 3] = [
+        ("s", TimeUnit::Seconds),
+        ("ms", TimeUnit::Milliseconds),
+        ("rfc3339", TimeUnit::Rfc3339),
+    ];
+}
+
+/// How the provider writes the URL that it signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UrlForm {
+    Whole,
+    /// With the port of its scheme or without it: both are tried.
+    AnyPort,
+    /// With some percent-codes decoded, as HubSpot has it.
+    HubSpot,
+}
+
+impl UrlForm {
+    pub(super) const NAMES: [(&str, UrlForm); 3] = [
+        ("whole", UrlForm::Whole),
+        ("any-port", UrlForm::AnyPort),
+        ("hubspot", UrlForm::HubSpot),
+    ];
+}
+
+/// Alternatives, each of texts that are joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Expression(pub Vec<Vec<Place>>);
+
+impl Expression {
+    /// Of the first alternative whose first text is there, constant ones aside: the texts that are
+    /// there, with dots between them.
+    pub(super) fn dotted(&self, view: &View<'_>, item: Item<'_>) -> Option<String> {
+        self.0.iter().find_map(|places| {
+            let mut texts = Vec::with_capacity(places.len());
+            let mut decided = false;
+            for place in places {
+                let text = place.read(view, item);
+                if !place.is_constant() && !decided {
+                    decided = true;
+                    text.as_ref()?;
+                }
+                texts.extend(text);
+            }
+            Some(texts.join("."))
+        })
+    }
+
+    /// Of the first alternative whose texts are all there, so that different ones stay different.
+    pub(super) fn unique(&self, view: &View<'_>, item: Item<'_>) -> Option<String> {
+        self.0.iter().find_map(|places| {
+            let [place] = places.as_slice() else {
+                let texts = places.iter().map(|place| place.read(view, item));
+                let texts: Option<Vec<String>> = texts.collect();
+                let escaped: Vec<String> = texts?.iter().map(|text| escaped(text)).collect();
+                return Some(escaped.join(" "));
+            };
+            place.read(view, item)
+        })
+    }
+}
+
+/// Whether a call is of a kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Condition {
+    /// There has to be a text, and
+    pub when: Option<Place>,
+    /// it has to be this one, if there is one here.
+    pub is: Option<Box<str>>,
+    /// There must be none.
+    pub unless: Option<Place>,
+    /// The body has to be empty.
+    pub empty: bool,
+}
+
+impl Condition {
+    pub(super) fn holds(&self, view: &View<'_>) -> bool {
+        let when = self.when.as_ref().is_none_or(|place| {
+            let found = place.read(view, None);
+            match &self.is {
+                None => found.is_some(),
+                Some(text) => found.as_deref() == Some(text),
+            }
+        });
+        let unless = self.unless.as_ref();
+        let absent = unless.is_none_or(|place| place.read(view, None).is_none());
+        when && absent && (!self.empty || view.call.body.is_empty())
+    }
+}
+
+/// A call that is answered and not stored.
+#[derive(Clone, Debug)]
+pub(super) struct Handshake {
+    pub methods: Vec<Method>,
+    pub condition: Condition,
+    /// The provider signs it, and it is verified first.
+    pub signed: bool,
+    pub kind: HandshakeKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum HandshakeKind {
+    /// Sends a text back.
+    Echo {
+        from: Place,
+        reply: Reply,
+        /// Where the source's `verify_token` has to be.
+        verify: Option<Place>,
+    },
+    /// `{"field": "prefix" + base64(HMAC-SHA256(secret, text))}`, as X asks for.
+    Crc {
+        from: Place,
+        field: Box<str>,
+        prefix: Box<str>,
+    },
+    /// `{"plainToken": text, "encryptedToken": hex(HMAC-SHA256(secret, text))}`, as Zoom asks for.
+    PlainToken { from: Place },
+    /// Always the same.
+    Fixed(AnswerRule),
+    /// Consent to deliveries (CloudEvents HTTP webhook specification, 4).
+    CloudEvents,
+}
+
+/// How a text is sent back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Text,
+    /// As this field of a JSON object.
+    Json(Box<str>),
+    /// In this header.
+    Header(HeaderName),
+}
+
+/// What a call is answered with.
+#[derive(Clone, Debug)]
+pub(super) struct AnswerRule {
+    pub condition: Condition,
+    pub status: StatusCode,
+    pub content_type: Option<HeaderValue>,
+    pub body: Bytes,
+}
+
+impl Recipe {
+    /// Whether the scheme signs the URL.
+    pub(super) fn needs_url(&self) -> bool {
+        self.has_piece(&Piece::Url)
+    }
+
+    pub(super) fn has_piece(&self, piece: &Piece) -> bool {
+        self.schemes
+            .iter()
+            .any(|scheme| scheme.content.contains(piece))
+    }
+
+    pub(super) fn has_algorithm(&self, fits: fn(Algorithm) -> bool) -> bool {
+        self.schemes.iter().any(|scheme| fits(scheme.algorithm))
+    }
+
+    /// Whether a handshake asks for the source's `verify_token`.
+    pub(super) fn has_verify_token(&self) -> bool {
+        self.handshakes.iter().any(|handshake| {
+            matches!(&handshake.kind, HandshakeKind::Echo { verify, .. } if verify.is_some())
+        })
+    }
+}

@@ -1,0 +1,4 @@
+//! Calls of each provider, as it makes them.
+
+mod support;
+mod vectors;
