@@ -14,6 +14,7 @@ use super::pointer::{MAX_FOUND, Pointer};
 use super::source::Source;
 use super::verdict::{Incoming, MAX_DELIVERY_ID, Rejection};
 use crate::domain::cloudevents::{Mode, parse_batch, parse_binary, parse_structured};
+use crate::domain::time::Timestamp;
 
 /// How long a number after a delivery id may be, with its sign.
 const MAX_NUMBER: usize = 8;
@@ -28,11 +29,16 @@ pub(super) fn events(
     source: &Source,
     view: &View<'_>,
     signed_id: Option<String>,
+    now: Timestamp,
 ) -> Result<Vec<Incoming>, Rejection> {
     if source.recipe.cloudevents {
         return cloudevents(source, view);
     }
     let recipe = &source.recipe;
+    let hashed = |bytes: &[u8]| match recipe.repeats {
+        true => format!("{}@{}", hashed(bytes), now.as_millis()),
+        false => hashed(bytes),
+    };
     let items = source.split.as_ref().and_then(|split| items(split, view));
     let Some(items) = items else {
         let id = signed_id.or_else(|| recipe.id.unique(view, None));

@@ -133,6 +133,8 @@ impl Place {
             Place::Query(name) => first(view.query(), name).is_some(),
             Place::Form(name) => view.form().is_some_and(|form| first(form, name).is_some()),
             Place::Body(pointer) => !pointer.find(view.document()).is_empty(),
+            // A message without its organization is one of another.
+            Place::Soap(_) => true,
             other => other.read(view, None).is_some(),
         }
     }

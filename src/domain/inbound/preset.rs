@@ -19,7 +19,51 @@ macro_rules! files {
     };
 }
 
-files!("github", "stripe", "slack", "meta", "standard_webhooks",);
+files!(
+    "github",
+    "gitlab",
+    "stripe",
+    "shopify",
+    "slack",
+    "meta",
+    "zalo",
+    "standard_webhooks",
+    "hubspot",
+    "salesforce",
+    "twilio",
+    "zendesk",
+    "square",
+    "linear",
+    "discord",
+    "telegram",
+    "cloudevents",
+    "zoom",
+    "twitter",
+    "twitch",
+    "line",
+    "gitea",
+    "bitbucket",
+    "woocommerce",
+    "haravan",
+    "pagerduty",
+    "intercom",
+    "xero",
+    "sentry",
+    "okta",
+    "asana",
+    "dropbox",
+    "monday",
+    "ms_graph",
+    "sendgrid",
+    "trello",
+    "strava",
+    "nylas",
+    "sepay",
+    "basic",
+    "bearer",
+    "api_key",
+    "query_token",
+);
 
 /// One provider.
 #[derive(Clone, Debug)]
@@ -38,7 +82,7 @@ pub struct Preset {
 }
 
 /// What a sample of a provider's calls is made of. `%NONCE%`, `%SECONDS%`, `%MILLIS%`, `%TIME%`,
-/// `%APP_ID%` and `%ACCOUNT%` stand for what is of the moment or the source.
+/// `%NUMBER%`, `%APP_ID%`, `%ACCOUNT%` and `"%SECRET%"` stand for what is of the moment or the source.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SampleParts {
     pub body: Box<str>,

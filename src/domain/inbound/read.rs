@@ -33,7 +33,7 @@ const SCHEME_KEYS: [&str; 11] = [
 ];
 
 /// The keys of a recipe. Those of a scheme stand among them if there is one scheme alone.
-const RECIPE_KEYS: [&str; 16] = [
+const RECIPE_KEYS: [&str; 17] = [
     "schemes",
     "url_form",
     "body_sha256",
@@ -50,6 +50,7 @@ const RECIPE_KEYS: [&str; 16] = [
     "max_event_size",
     "optional_secrets",
     "cloudevents",
+    "repeats",
 ];
 
 /// Reads a recipe whose faults begin with `prefix`, such as `verify.`.
@@ -83,6 +84,7 @@ pub(super) fn recipe(prefix: &str, given: &Given) -> Result<Recipe, BadSource> {
         max_event_size: table.size("max_event_size")?,
         optional_secrets: table.flag("optional_secrets")?.unwrap_or(false),
         cloudevents: table.flag("cloudevents")?.unwrap_or(false),
+        repeats: table.flag("repeats")?.unwrap_or(false),
     };
     check_coverage(&table, &recipe)?;
     Ok(recipe)
@@ -143,7 +145,7 @@ fn check_coverage(table: &Table<'_>, recipe: &Recipe) -> Result<(), BadSource> {
 
 fn schemes(table: &Table<'_>) -> Result<Vec<Scheme>, BadSource> {
     if !table.has("schemes") {
-        let has_scheme = table.has("signature") || table.has("content");
+        let has_scheme = SCHEME_KEYS.into_iter().any(|key| table.has(key));
         return match has_scheme {
             true => Ok(vec![scheme(table)?]),
             false => Ok(Vec::new()),

@@ -45,7 +45,7 @@ fn judge(source: &Source, call: &Call<'_>, now: Timestamp) -> Result<Received, R
         return answer.map(Received::Handshake);
     }
     check_app(source, &view)?;
-    let events = events(source, &view, verified.id)?;
+    let events = events(source, &view, verified.id, now)?;
     let mut rules = source.recipe.answers.iter();
     let rule = rules.find(|rule| rule.condition.holds(&view));
     Ok(Received::Events {

@@ -39,6 +39,8 @@ pub(super) struct Recipe {
     pub optional_secrets: bool,
     /// Its calls carry CloudEvents.
     pub cloudevents: bool,
+    /// Calls that look the same may be different events: without an id none is a duplicate.
+    pub repeats: bool,
 }
 
 /// One way in which calls are verified.

@@ -14,7 +14,7 @@ use super::preset::{self, SampleParts};
 use super::recipe::{Algorithm, Encoding, Layout, Piece, Scheme};
 use super::source::{Source, TOKEN_PARAM};
 use super::verify::{Verifier, sign};
-use crate::domain::json;
+use crate::domain::json::{self, Json};
 use crate::domain::time::Timestamp;
 
 /// A request that the source takes.
@@ -134,6 +134,10 @@ impl Source {
             let number = usize::try_from(key.number).unwrap_or_default();
             let secret = self.secrets.get(number.wrapping_sub(1));
             let secret = secret.ok_or(NoSample::NoSecret)?;
+            if let Place::Body(pointer) = &scheme.signature {
+                let has_place = !pointer.find(&sample.body).is_empty();
+                return has_place.then_some(sample).ok_or(NoSample::Body);
+            }
             return put(sample, scheme, secret.text.as_bytes());
         }
         for place in scheme.message_id.iter() {
@@ -207,6 +211,9 @@ impl Fill<'_> {
     fn text(&self, text: &str) -> String {
         let number = u128::from_be_bytes(self.nonce) >> 84;
         let source = self.source;
+        let mut secrets = source.secrets.iter().filter(|one| one.counts(self.now));
+        let secret = secrets.next().map_or("", |one| &one.text);
+        let secret = Json::from(secret).to_string();
         text.replace("%NONCE%", &to_hex(&self.nonce))
             .replace("%NUMBER%", &number.to_string())
             .replace("%SECONDS%", &self.now.as_secs().to_string())
@@ -214,6 +221,7 @@ impl Fill<'_> {
             .replace("%TIME%", &self.now.to_string())
             .replace("%APP_ID%", source.app_id.as_deref().unwrap_or_default())
             .replace("%ACCOUNT%", source.account.as_deref().unwrap_or_default())
+            .replace("\"%SECRET%\"", &secret)
     }
 }
 

@@ -196,7 +196,7 @@ mod tests {
             format!("<a>{real}</a>"),
             format!("<OrganizationId>{ID}<!-- x --></OrganizationId><!-- x -->"),
             format!("{real}{real}"),
-            format!("<OrganizationId>&#48;0D</OrganizationId>"),
+            "<OrganizationId>&#48;0D</OrganizationId>".to_owned(),
             "<OrganizationId/>".to_owned(),
             format!("{real}<b>"),
             format!("</notifications>{real}<notifications>"),

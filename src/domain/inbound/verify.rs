@@ -478,3 +478,96 @@ fn after<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     let (start, rest) = text.split_at_checked(prefix.len())?;
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::inbound::call::Call;
+    use crate::domain::inbound::keys::of_secret;
+    use crate::domain::inbound::preset::named;
+
+    fn keys(scheme: &Scheme, secrets: &[&str]) -> Vec<SchemeKey> {
+        let made = (1..).zip(secrets).map(|(number, text)| SchemeKey {
+            key: of_secret(scheme, text).unwrap(),
+            number,
+            until: None,
+        });
+        made.collect()
+    }
+
+    /// How often a call with this header is compared, and which key matches.
+    fn compared(
+        preset: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> (usize, Option<u32>) {
+        let recipe = &named(preset).unwrap().recipe;
+        let scheme = &recipe.schemes[0];
+        let keys = keys(scheme, &["secret", "other", "third"]);
+        let body = body.to_owned().into();
+        let mut map = http::HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, value.parse().unwrap());
+        }
+        let call = Call {
+            method: &http::Method::POST,
+            query: "",
+            headers: &map,
+            body: &body,
+            url: None,
+        };
+        let all: Vec<&SchemeKey> = keys.iter().collect();
+        let attempt = Attempt {
+            verifier: Verifier {
+                recipe,
+                keys: &[],
+                app_id: "app-1",
+                tolerance: recipe.tolerance,
+                now: Timestamp::from_millis(1_700_000_000_000),
+            },
+            scheme,
+            keys: &all,
+            view: &View::new(call, None),
+        };
+        let comparison = attempt.compare(&attempt.signed().unwrap()).unwrap();
+        (comparison.compared(), comparison.matched())
+    }
+
+    /// The signature of Stripe by one of the secrets.
+    fn stripe(secret: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        to_hex(mac(&key, &[b"1700000000.{}"]).as_ref())
+    }
+
+    #[test]
+    fn every_candidate_is_compared_with_every_secret_wherever_the_match_is() {
+        let wrong = "0".repeat(64);
+        for (candidates, number) in [
+            ([stripe("secret"), wrong.clone(), wrong.clone()], Some(1)),
+            ([wrong.clone(), wrong.clone(), stripe("third")], Some(3)),
+            ([stripe("third"), stripe("other"), wrong.clone()], Some(2)),
+            ([wrong.clone(), wrong.clone(), wrong.clone()], None),
+        ] {
+            let parts: Vec<String> = candidates.iter().map(|one| format!("v1={one}")).collect();
+            let header = format!("t=1700000000,{}", parts.join(","));
+            let seen = compared("stripe", &[("stripe-signature", &header)], "{}");
+            assert_eq!(seen, (9, number), "{header}");
+        }
+    }
+
+    #[test]
+    fn every_time_is_tried_with_every_secret() {
+        let body = r#"{"timestamp":"1700000000001"}"#;
+        let text = format!("app-1{body}1700000000000secret");
+        for (signature, number) in [
+            (to_hex(&hash(text.as_bytes())), Some(1)),
+            ("0".repeat(64), None),
+        ] {
+            let headers = [
+                ("x-zevent-timestamp", "1700000000000"),
+                ("x-zevent-signature", &*signature),
+            ];
+            assert_eq!(compared("zalo", &headers, body), (6, number));
+        }
+    }
+}

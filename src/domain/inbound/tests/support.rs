@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::domain::inbound::{
-    Answer, Call, Given, Incoming, Received, Rejection, Source, SourceId, VerifiedBy, read,
+    Answer, Call, Given, Incoming, Received, Rejection, Sample, Source, SourceId, VerifiedBy, read,
 };
 use crate::domain::json::Json;
 use crate::domain::time::Timestamp;
@@ -56,6 +56,21 @@ impl Request {
         }
     }
 
+    /// A sample, as it would be called at `url`, which has no query.
+    pub fn of(sample: Sample, url: &str) -> Request {
+        let whole = match sample.query.as_str() {
+            "" => url.to_owned(),
+            query => format!("{url}?{query}"),
+        };
+        Request {
+            method: sample.method,
+            query: sample.query,
+            headers: sample.headers,
+            body: sample.body,
+            url: Some(whole),
+        }
+    }
+
     pub fn get(query: &str) -> Request {
         let mut request = Request::post("");
         request.method = Method::GET;
@@ -97,6 +112,15 @@ impl Request {
             url: self.url.as_deref(),
         };
         source.receive(&call, now)
+    }
+
+    /// It is verified: its events.
+    #[track_caller]
+    pub fn events(&self, source: &Source, now: Timestamp) -> Vec<Incoming> {
+        match self.to(source, now) {
+            Received::Events { events, .. } => events,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// It is verified: its only event.
