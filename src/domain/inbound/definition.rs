@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::credentials::{keys, secrets};
 use super::fault::BadSource;
 use super::forward::may_be_sent;
-use super::keys::{Key, SchemeKey, SourceSecret, of_public_key, of_secret};
+use super::keys::{SchemeKey, SourceSecret};
 use super::pointer::Pointer;
 use super::preset::{self, Preset};
 use super::read::recipe;
-use super::recipe::{Algorithm, KeyForm, Piece, Recipe};
-use super::source::{CUSTOM, EARLIER_SECRETS, MAX_SECRETS, Source, SourceId};
+use super::recipe::{Algorithm, Piece, Recipe};
+use super::source::{CUSTOM, EARLIER_SECRETS, MAX_SECRET, MAX_SECRETS, Source, SourceId};
 use super::table::{Given, Table};
 use crate::domain::event::Tenant;
 use crate::domain::json::Json;
@@ -47,8 +48,6 @@ pub const KEYS: [&str; 19] = [
 ];
 
 const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 86_400);
-/// The longest secret or token, in bytes.
-const MAX_SECRET: usize = 4096;
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
 
@@ -134,7 +133,7 @@ fn make(
     let basis = basis(table)?;
     let recipe = &basis.recipe;
     check_relevance(table, recipe)?;
-    let mut secrets = secrets(table, "secrets")?;
+    let mut secrets = secrets(table)?;
     secrets.extend(earlier);
     secrets.truncate(MAX_SECRETS);
     let account = account(table)?;
@@ -276,80 +275,6 @@ fn check_verified(
     };
     let fix = format!("{what}{or_token}, or write verify = \"none\"");
     Err(table.fault(key, "nothing verifies its calls", fix))
-}
-
-fn secrets(table: &Table<'_>, key: &str) -> Result<Vec<SourceSecret>, BadSource> {
-    let texts = table.texts(key)?.unwrap_or_default();
-    if texts.len() > MAX_SECRETS {
-        let problem = format!("more than {MAX_SECRETS} secrets");
-        return Err(table.fault(key, problem, "leave out the oldest"));
-    }
-    let read = |(n, text): (usize, &str)| match text.len() {
-        1..=MAX_SECRET => Ok(SourceSecret {
-            text: text.into(),
-            until: None,
-        }),
-        0 => Err(table.fault(&format!("{key}[{n}]"), "this secret is empty", "remove it")),
-        _ => {
-            let fix = format!("write at most {MAX_SECRET} bytes");
-            Err(table.fault(&format!("{key}[{n}]"), "this secret is too long", fix))
-        }
-    };
-    texts.into_iter().enumerate().map(read).collect()
-}
-
-/// The keys of each scheme. A secret has to be a key of one scheme at least.
-fn keys(
-    table: &Table<'_>,
-    recipe: &Recipe,
-    secrets: &[SourceSecret],
-    account: Option<&str>,
-) -> Result<Vec<Vec<SchemeKey>>, BadSource> {
-    let public = table.filled("public_key")?;
-    let mut all = Vec::with_capacity(recipe.schemes.len());
-    let mut is_used = vec![false; secrets.len()];
-    for scheme in &recipe.schemes {
-        let mut keys = Vec::new();
-        for (number, (secret, used)) in (1..).zip(secrets.iter().zip(&mut is_used)) {
-            if let Some(key) = of_secret(scheme, &secret.text) {
-                *used = true;
-                keys.push(SchemeKey {
-                    key,
-                    number,
-                    until: secret.until,
-                });
-            }
-        }
-        let lasting = |key| SchemeKey {
-            key,
-            number: 0,
-            until: None,
-        };
-        if let Some(text) = public.filter(|_| scheme.algorithm.is_asymmetric()) {
-            let key = of_public_key(scheme.algorithm, text).ok_or_else(|| {
-                let fix = "write it as the provider shows it, in hex or base64";
-                table.fault("public_key", "this is not a public key", fix)
-            })?;
-            keys.push(lasting(key));
-        }
-        if scheme.algorithm == Algorithm::SalesforceAccount {
-            keys.extend(account.map(|account| lasting(Key::Account(account.into()))));
-        }
-        all.push(keys);
-    }
-    match is_used.iter().position(|used| !used) {
-        None => Ok(all),
-        Some(n) => {
-            let forms = recipe.schemes.iter().map(|scheme| scheme.key);
-            let fix = match forms.into_iter().find(|form| *form != KeyForm::Text) {
-                Some(KeyForm::Whsec) => "write it as the provider shows it: whsec_ and base64",
-                Some(KeyForm::Hex) => "write it in hex",
-                _ => "write it in base64, as the provider shows it",
-            };
-            let key = format!("secrets[{n}]");
-            Err(table.fault(&key, "this secret does not have the form of one", fix))
-        }
-    }
 }
 
 fn account<'a>(table: &Table<'a>) -> Result<Option<&'a str>, BadSource> {

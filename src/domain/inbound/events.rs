@@ -16,8 +16,8 @@ use super::verdict::{Incoming, MAX_DELIVERY_ID, Rejection};
 use crate::domain::cloudevents::{Mode, parse_batch, parse_binary, parse_structured};
 use crate::domain::time::Timestamp;
 
-/// How long a number after a delivery id may be, with its sign.
-const MAX_NUMBER: usize = 8;
+/// How long the numbers after a delivery id may be, with their signs.
+const MAX_NUMBERS: usize = 10;
 /// The longest content type that is sent on, in bytes.
 const MAX_CONTENT_TYPE: usize = 256;
 
@@ -51,10 +51,16 @@ pub(super) fn events(
         };
         return Ok(vec![incoming(source, view, None, parts)]);
     };
+    // The id of the call and a number is sure; the same element may come again in another call.
+    let call_id = signed_id.or_else(|| recipe.id.unique(view, None));
+    let call_id = call_id.map(short);
     let mut events = Vec::with_capacity(items.len());
-    for raw in items {
+    for (n, raw) in items.into_iter().enumerate() {
         let item = raw.get().as_bytes();
-        let id = recipe.split_id.unique(view, Some(item));
+        let id = recipe.split_id.unique(view, Some(item)).or_else(|| {
+            let call_id = call_id.as_ref()?;
+            Some(format!("{call_id}#{n}"))
+        });
         let event_type = recipe.split_type.dotted(view, Some(item));
         let parts = Parts {
             event_type: event_type.or_else(|| recipe.event_type.dotted(view, None)),
@@ -135,7 +141,7 @@ fn hashed(bytes: &[u8]) -> String {
 
 /// A delivery id as it is, or its hash if that is too long or not one line of text.
 fn short(id: String) -> String {
-    let fits = id.len() <= MAX_DELIVERY_ID - MAX_NUMBER && !id.contains(char::is_control);
+    let fits = id.len() <= MAX_DELIVERY_ID - MAX_NUMBERS && !id.contains(char::is_control);
     match fits {
         true => id,
         false => hashed(id.as_bytes()),

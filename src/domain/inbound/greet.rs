@@ -1,8 +1,8 @@
 //! Answers to handshakes: calls by which a provider asks whether the URL is ours.
 //!
 //! Anybody can send one, and what it brings is sent back. So an echo is plain text that no browser
-//! takes for something else, and short; and a MAC is made over a text of a few characters alone,
-//! which no body can be: a handshake must not sign one.
+//! takes for something else, and short; and a MAC is made over a short text of a few characters alone.
+//! No event may be signed over such a text where anybody can ask for its MAC: `verify` refuses it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use super::call::View;
 use super::keys::{Key, hash, to_hex};
 use super::place::Place;
-use super::recipe::{AnswerRule, Handshake, HandshakeKind, Reply};
+use super::recipe::{AnswerRule, Handshake, HandshakeKind, Reply, is_signable};
 use super::verdict::{Answer, Rejection};
 use super::verify::mac;
 use crate::domain::cloudevents::{REQUEST_ORIGIN, RequestOrigin};
@@ -22,8 +22,6 @@ use subtle::ConstantTimeEq;
 
 /// The longest text that is sent back, in bytes.
 const MAX_ECHO: usize = 1024;
-/// The longest text that a MAC is made of, in bytes.
-const MAX_SIGNED: usize = 128;
 
 const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
@@ -127,11 +125,8 @@ fn echo(
 
 /// A text that may be signed.
 fn signable(from: &Place, view: &View<'_>) -> Result<String, Rejection> {
-    let is_plain = |text: &String| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_=.-".contains(&byte);
-        text.len() <= MAX_SIGNED && text.bytes().all(fits)
-    };
-    let text = from.read(view, None).filter(is_plain);
+    let text = from.read(view, None);
+    let text = text.filter(|text| is_signable(text.as_bytes()));
     text.ok_or_else(|| bad_request("the token is not 1 to 128 of A-Z a-z 0-9 _ = . -"))
 }
 

@@ -12,6 +12,7 @@
 
 mod call;
 mod comparison;
+mod credentials;
 mod definition;
 mod events;
 mod fault;

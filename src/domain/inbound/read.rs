@@ -92,6 +92,15 @@ pub(super) fn recipe(prefix: &str, given: &Given) -> Result<Recipe, BadSource> {
 
 /// What is signed has to cover the body.
 fn check_coverage(table: &Table<'_>, recipe: &Recipe) -> Result<(), BadSource> {
+    let signs_url = |scheme: &Scheme| scheme.content.contains(&Piece::Url);
+    let in_url = matches!(recipe.body_sha256, None | Some(Place::Query(_)));
+    if recipe.body_sha256.is_some() && !(in_url && recipe.schemes.iter().all(signs_url)) {
+        return Err(table.fault(
+            "body_sha256",
+            "this hash is not signed, and anybody can change it",
+            "write such as \"query:bodySHA256\", and {url} in content",
+        ));
+    }
     for scheme in &recipe.schemes {
         let has = |piece: &Piece| scheme.content.contains(piece);
         let covered = has(&Piece::Body) || has(&Piece::FormSorted);
@@ -350,10 +359,16 @@ fn handshake(table: &Table<'_>) -> Result<Handshake, BadSource> {
         Kind::Fixed => HandshakeKind::Fixed(answer(table)?),
         Kind::CloudEvents => HandshakeKind::CloudEvents,
     };
+    let is_token = matches!(kind, HandshakeKind::PlainToken { .. });
+    let signed = table.flag("signed")?.unwrap_or(is_token);
+    if is_token && !signed {
+        let problem = "this handshake signs a text, and its provider signs the request";
+        return Err(table.fault("signed", problem, "remove it"));
+    }
     Ok(Handshake {
         methods: methods(table, &kind)?,
         condition: condition(table)?,
-        signed: table.flag("signed")?.unwrap_or(false),
+        signed,
         kind,
     })
 }

@@ -10,6 +10,9 @@ use http::{Method, StatusCode};
 use super::call::View;
 use super::place::{Item, Place, escaped};
 
+/// The longest text that a handshake makes a MAC of, in bytes.
+const MAX_SIGNED: usize = 128;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
@@ -313,6 +316,13 @@ pub(super) enum HandshakeKind {
     CloudEvents,
 }
 
+/// Whether a handshake may make a MAC of a text: 1 to 128 of `A-Z a-z 0-9 _ = . -`. What is signed of
+/// an event is never such a text where anybody may ask for the MAC.
+pub(super) fn is_signable(text: &[u8]) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_=.-".contains(byte);
+    (1..=MAX_SIGNED).contains(&text.len()) && text.iter().all(fits)
+}
+
 /// How a text is sent back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -346,6 +356,13 @@ impl Recipe {
 
     pub(super) fn has_algorithm(&self, fits: fn(Algorithm) -> bool) -> bool {
         self.schemes.iter().any(|scheme| fits(scheme.algorithm))
+    }
+
+    /// Whether a handshake makes a MAC over a text of anybody.
+    pub(super) fn signs_tokens(&self) -> bool {
+        self.handshakes.iter().any(|handshake| {
+            !handshake.signed && matches!(handshake.kind, HandshakeKind::Crc { .. })
+        })
     }
 
     /// Whether a handshake asks for the source's `verify_token`.

@@ -35,6 +35,8 @@ checked_name!(
 pub const CUSTOM: &str = "custom";
 /// The most secrets of a source.
 pub const MAX_SECRETS: usize = 5;
+/// The longest secret or token, in bytes.
+pub(super) const MAX_SECRET: usize = 4096;
 /// Where a stored definition has secrets that count until a moment: pairs of a text and milliseconds
 /// since 1970.
 pub(super) const EARLIER_SECRETS: &str = "earlier_secrets";
@@ -233,6 +235,12 @@ impl Source {
         }
         let is_secret = |name: &http::HeaderName| self.is_secret_header(name.as_str());
         forward::forwarded(view.call.headers, &self.forward, is_secret)
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.id == other.id && self.definition() == other.definition()
     }
 }
 

@@ -18,7 +18,7 @@ use super::keys::{BASE64, BASE64_URL, Key, SchemeKey, from_hex, hash, to_hex};
 use super::moment;
 use super::place::{Place, parts};
 use super::pointer::scalar;
-use super::recipe::{Algorithm, Encoding, Layout, Piece, Recipe, Scheme};
+use super::recipe::{Algorithm, Encoding, Layout, Piece, Recipe, Scheme, is_signable};
 use super::soap::same_account;
 use super::url_form;
 use super::verdict::{Rejection, VerifiedBy};
@@ -340,6 +340,11 @@ impl Attempt<'_, '_> {
                         _ => &[],
                     };
                     let pieces = self.pieces(signed, timestamp.as_deref(), url, secret);
+                    let asked = self.verifier.recipe.signs_tokens();
+                    if asked && is_signable(&pieces.concat()) {
+                        let asked = "anybody could have this signed by a handshake";
+                        return Err(Rejection::BadSignature(asked));
+                    }
                     match_key(&mut comparison, key, &pieces, &candidates);
                 }
             }

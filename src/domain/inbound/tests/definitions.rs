@@ -1,7 +1,7 @@
 //! Definitions, and why they are refused.
 
 use super::support::{Request, at, refused, source};
-use crate::domain::inbound::{NAMES, Received, VerifiedBy, presets};
+use crate::domain::inbound::{MAX_DELIVERY_ID, NAMES, Received, VerifiedBy, presets};
 
 #[test]
 fn faults_name_the_key_and_the_fix() {
@@ -175,6 +175,16 @@ fn faults_name_the_key_and_the_fix() {
             "exclude",
         ),
         (
+            r#"{"secrets":["x"],"verify":{"signature":"header:a","content":"{url}{form_sorted}","body_sha256":"header:h"}}"#,
+            "verify.body_sha256",
+            "anybody can change it",
+        ),
+        (
+            r#"{"secrets":["x"],"verify":{"signature":"header:a","handshake":{"kind":"plain_token","from":"query:t","signed":false}}}"#,
+            "verify.handshake.signed",
+            "signs the request",
+        ),
+        (
             r#"{"secrets":["x"],"verify":{"signature":"header:a","answer":{"status":500}}}"#,
             "verify.answer.status",
             "200 to 299",
@@ -340,4 +350,35 @@ fn a_body_without_an_array_is_one_event_and_split_meta_entries_are_their_own() {
     }
     let many = format!(r#"{{"entry":[{}1]}}"#, "1,".repeat(1000));
     assert_eq!(Request::post(many.clone()).event(&source, at(0)).body, many);
+}
+
+#[test]
+fn elements_of_a_call_with_an_id_are_numbered() {
+    let source = source(r#"{"verify":"none","preset":"github","split":"/items"}"#);
+    let call = Request::post(r#"{"items":[1,1,2]}"#).with("x-github-delivery", "d");
+    let events = call.events(&source, at(0));
+    let ids: Vec<&str> = events.iter().map(|event| &*event.delivery_id).collect();
+    assert_eq!(ids, ["d#0", "d#1", "d#2"]);
+    let long = call.with("x-github-delivery", &"d".repeat(500));
+    for event in long.events(&source, at(0)) {
+        assert!(event.delivery_id.starts_with("sha256:"));
+        assert!(event.delivery_id.len() <= MAX_DELIVERY_ID);
+    }
+}
+
+#[test]
+fn a_form_with_json_is_read_as_json() {
+    let source = source(r#"{"preset":"github","secrets":["s"],"type":"{{ type }}.{{ data.n }}"}"#);
+    let body = "payload=%7B%22action%22%3A%22opened%22%2C%22n%22%3A12.50%7D";
+    let sample = source
+        .sample(Some(body.into()), [0; 16], at(0), None)
+        .unwrap();
+    let form = "application/x-www-form-urlencoded";
+    let call = Request::of(sample, "").with("content-type", form);
+    let event = call.event(&source, at(0));
+    assert_eq!(event.event_type.as_str(), "pull_request.opened.12.50");
+    assert_eq!(
+        (event.content_type.as_deref(), &event.body[..]),
+        (Some(form), body.as_bytes())
+    );
 }

@@ -93,6 +93,30 @@ fn x_signs_no_text_that_could_be_a_body() {
 }
 
 #[test]
+fn what_a_handshake_signed_is_no_event() {
+    // The MAC that anybody gets for a token is the right signature of a body that is the token.
+    let x = of("twitter");
+    let answer = Request::get("crc_token=true").greeted(&x, at(NOW));
+    let signed = text(&answer).split('"').nth(3).unwrap();
+    let forged = Request::post("true").with("x-twitter-webhooks-signature", signed);
+    assert_eq!(forged.why(&x, at(NOW)), "bad_signature");
+    // Nor is it one of something that is signed beside the body.
+    let timed = source(
+        r#"{"secrets":["s"],"verify":{"content":"{timestamp}.{body}","signature":"header:x-sig",
+            "encoding":"base64","timestamp":"header:x-time","handshake":{"kind":"crc",
+            "from":"query:crc_token","prefix":""}}}"#,
+    );
+    let answer = Request::get(&format!("crc_token={NOW}.abc")).greeted(&timed, at(NOW));
+    let signed = text(&answer).split('"').nth(3).unwrap();
+    let forged = Request::post("abc")
+        .with("x-sig", signed)
+        .with("x-time", &NOW.to_string());
+    assert_eq!(forged.why(&timed, at(NOW)), "bad_signature");
+    let real = super::handshakes::signed(&timed, "{}");
+    assert_eq!(real.event(&timed, at(NOW)).body, "{}");
+}
+
+#[test]
 fn echoes_are_short() {
     let source = source(r#"{"preset":"meta","secrets":["s"],"verify_token":"t"}"#);
     let get = |challenge: &str| {
