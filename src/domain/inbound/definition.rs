@@ -220,27 +220,14 @@ fn basis(table: &Table<'_>) -> Result<Basis, BadSource> {
 
 /// A key without effect is a mistake that nobody would notice.
 fn check_relevance(table: &Table<'_>, recipe: &Recipe) -> Result<(), BadSource> {
-    let is_account = |algorithm| algorithm == Algorithm::SalesforceAccount;
-    let timed = recipe.schemes.iter().any(|one| !one.timestamps.is_empty());
-    let checks = [
-        ("secrets", recipe.has_algorithm(Algorithm::is_secret)),
-        ("public_key", recipe.has_algorithm(Algorithm::is_asymmetric)),
-        ("account", recipe.has_algorithm(is_account)),
-        ("verify_token", recipe.has_verify_token()),
-        (
-            "app_id",
-            recipe.app_id.is_some() || recipe.has_piece(&Piece::AppId),
-        ),
-        ("tolerance", timed),
-    ];
-    for (key, has_effect) in checks {
+    for key in KEYS {
         let is_filled = match table.get(key) {
             None => false,
             Some(Json::String(text)) => !text.is_empty(),
             Some(Json::Array(items)) => !items.is_empty(),
             Some(_) => true,
         };
-        if is_filled && !has_effect {
+        if is_filled && !recipe.uses(key) {
             let problem = "this has no effect here: the provider does not use it";
             return Err(table.fault(key, problem, "remove it, or name the right preset"));
         }
@@ -365,9 +352,10 @@ fn event_type(table: &Table<'_>) -> Result<Option<Template>, BadSource> {
 }
 
 fn forward(table: &Table<'_>, recipe: &Recipe) -> Result<Vec<Box<str>>, BadSource> {
-    let Some(texts) = table.texts("forward_headers")? else {
+    let texts = table.texts("forward_headers")?.unwrap_or_default();
+    if texts.is_empty() {
         return Ok(recipe.forward.clone());
-    };
+    }
     let secret = |name: &str| {
         let tokens = recipe.schemes.iter();
         let mut tokens = tokens.filter(|scheme| scheme.algorithm == Algorithm::Token);

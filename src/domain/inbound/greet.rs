@@ -126,7 +126,7 @@ fn echo(
 /// A text that may be signed.
 fn signable(from: &Place, view: &View<'_>) -> Result<String, Rejection> {
     let text = from.read(view, None);
-    let text = text.filter(|text| is_signable(text.as_bytes()));
+    let text = text.filter(|text| is_signable(&[text.as_bytes()]));
     text.ok_or_else(|| bad_request("the token is not 1 to 128 of A-Z a-z 0-9 _ = . -"))
 }
 

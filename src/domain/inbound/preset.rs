@@ -90,6 +90,23 @@ pub(super) struct SampleParts {
     pub headers: Vec<(HeaderName, Box<str>)>,
 }
 
+/// Keys of a definition that say who the provider is.
+const IDENTITY_KEYS: [&str; 5] = ["secrets", "public_key", "account", "app_id", "verify_token"];
+
+impl Preset {
+    /// The keys of a definition by which its calls are verified and handshakes answered; `token` will
+    /// do if there is no other.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let all = IDENTITY_KEYS.into_iter();
+        all.filter(|key| self.recipe.uses(key))
+    }
+
+    /// Whether the provider signs the URL, so that `public_url` is needed.
+    pub fn needs_url(&self) -> bool {
+        self.recipe.needs_url()
+    }
+}
+
 /// The preset of that name.
 pub fn named(name: &str) -> Option<&'static Preset> {
     all().iter().find(|preset| preset.name == name)
@@ -181,6 +198,13 @@ mod tests {
                 preset.checked
             );
             assert!(EventType::new(name).is_ok(), "{name}");
+            let keys: Vec<&str> = preset.keys().collect();
+            let has_none = ["monday", "strava", "query_token"].contains(name);
+            assert_eq!(
+                keys.iter().all(|key| *key == "verify_token"),
+                has_none,
+                "{name}"
+            );
         }
         assert!(named("myspace").is_none());
     }

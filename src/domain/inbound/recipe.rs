@@ -318,9 +318,11 @@ pub(super) enum HandshakeKind {
 
 /// Whether a handshake may make a MAC of a text: 1 to 128 of `A-Z a-z 0-9 _ = . -`. What is signed of
 /// an event is never such a text where anybody may ask for the MAC.
-pub(super) fn is_signable(text: &[u8]) -> bool {
+pub(super) fn is_signable(pieces: &[&[u8]]) -> bool {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_=.-".contains(byte);
-    (1..=MAX_SIGNED).contains(&text.len()) && text.iter().all(fits)
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut bytes = pieces.iter().flat_map(|piece| piece.iter());
+    (1..=MAX_SIGNED).contains(&length) && bytes.all(fits)
 }
 
 /// How a text is sent back.
@@ -358,6 +360,19 @@ impl Recipe {
         self.schemes.iter().any(|scheme| fits(scheme.algorithm))
     }
 
+    /// Whether a key of a definition has an effect. The others have one with every recipe.
+    pub(super) fn uses(&self, key: &str) -> bool {
+        match key {
+            "secrets" => self.has_algorithm(Algorithm::is_secret),
+            "public_key" => self.has_algorithm(Algorithm::is_asymmetric),
+            "account" => self.has_algorithm(|one| one == Algorithm::SalesforceAccount),
+            "verify_token" => self.has_verify_token(),
+            "app_id" => self.app_id.is_some() || self.has_piece(&Piece::AppId),
+            "tolerance" => self.schemes.iter().any(|one| !one.timestamps.is_empty()),
+            _ => true,
+        }
+    }
+
     /// Whether a handshake makes a MAC over a text of anybody.
     pub(super) fn signs_tokens(&self) -> bool {
         self.handshakes.iter().any(|handshake| {
@@ -366,7 +381,7 @@ impl Recipe {
     }
 
     /// Whether a handshake asks for the source's `verify_token`.
-    pub(super) fn has_verify_token(&self) -> bool {
+    fn has_verify_token(&self) -> bool {
         self.handshakes.iter().any(|handshake| {
             matches!(&handshake.kind, HandshakeKind::Echo { verify, .. } if verify.is_some())
         })

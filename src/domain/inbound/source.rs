@@ -184,6 +184,10 @@ impl Source {
         };
         let size = self.max_event_size.map(show_size).unwrap_or_default();
         let rate = self.rate_limit.map(show_rate).unwrap_or_default();
+        let tolerance = match self.recipe.uses("tolerance") {
+            true => show_duration(self.tolerance),
+            false => String::new(),
+        };
         let fields = [
             ("id", Json::from(self.id.as_str())),
             ("preset", Json::from(self.preset)),
@@ -199,7 +203,7 @@ impl Source {
                 "forward_headers",
                 list(&mut self.forward.iter().map(|one| one.to_string())),
             ),
-            ("tolerance", Json::from(&*show_duration(self.tolerance))),
+            ("tolerance", Json::from(&*tolerance)),
             (
                 "allow_from",
                 list(&mut self.allow_from.iter().map(IpNet::to_string)),

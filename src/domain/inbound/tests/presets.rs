@@ -242,8 +242,8 @@ proptest! {
     #[test]
     fn samples_of_any_body_verify(body in any::<Vec<u8>>(), nonce: [u8; 16]) {
         for preset in NAMES.iter().filter(|preset| verifies_by_secret(preset)) {
-            // These want something of the body: a time, an event, a secret.
-            if ["linear", "cloudevents", "ms_graph"].contains(preset) {
+            // These want something of the body: a time, an event, a secret, not to be a token.
+            if ["linear", "cloudevents", "ms_graph", "twitter"].contains(preset) {
                 continue;
             }
             let source = source(&definition(preset, &[SECRET]));
