@@ -1,14 +1,17 @@
 //! Webhooks of others: verifying them, answering handshakes, and making events of them.
 //!
-//! How a provider calls is data, a [recipe](recipe): presets are files of this folder, and a source may
-//! have a recipe of its own with the same keys. A [`Source`] is a definition that was checked;
-//! [`Source::receive`] says of a request what it is, and what to answer once its events are durable.
-//! Nothing here reads a clock or does I/O: what a recipe would have to fetch (certificates of PayPal or
-//! SNS) is not covered.
+//! How a provider calls is data, a recipe (`recipe`, read by `read`; places in a request by `place`).
+//! Presets are recipes in files of this folder, and a source may have one of its own with the same
+//! keys. A [`Source`] is a definition that was checked; [`Source::receive`] says of a request what it
+//! is, and what to answer once its events are durable. It may render a template, which needs some
+//! 200 KiB of stack. Nothing here reads a clock or does I/O: schemes that have to fetch certificates
+//! (PayPal, SNS) are not covered.
 //!
-//! The rules that others got wrong: the raw bytes are verified, and parsed after that; every candidate
-//! is compared with every secret (`comparison`); a time that is not signed protects from nothing and is
-//! refused in a recipe; a handshake signs no text that could be a body (`greet`).
+//! What others got wrong is a rule here. The raw bytes are verified, and parsed after that, but for a
+//! signed time or token that only the body has. Every candidate is compared with every secret
+//! (`comparison`). A time or a hash that is not signed protects from nothing, and a recipe with one is
+//! refused (`read`). What a handshake signs for anybody is never taken for an event (`verify`). Events
+//! of one call are never taken for duplicates of each other (`events`).
 
 mod call;
 mod comparison;

@@ -1,5 +1,8 @@
 //! More vectors of the providers' documents and libraries, and of their constructions.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::support::{Request, at, header, named, refused, source, text};
 use crate::domain::inbound::VerifiedBy;
 
@@ -232,6 +235,28 @@ fn twilio_other_bodies() {
         .with("content-type", "application/x-www-form-urlencoded");
     let form = form.body("a=b");
     assert_eq!(form.why(&source, at(0)), "bad_signature");
+}
+
+#[test]
+fn a_signature_over_the_url_alone_covers_no_body() {
+    let source = source(r#"{"preset":"twilio","secrets":["12345"]}"#);
+    let url = "https://a.b/in/s";
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"12345");
+    let signed = STANDARD.encode(ring::hmac::sign(&key, url.as_bytes()));
+    let call = Request::post("")
+        .with("x-twilio-signature", &signed)
+        .url(url);
+    assert_eq!(call.verified_by(&source, at(0)), VerifiedBy::Secret(1));
+    let form = "application/x-www-form-urlencoded";
+    for (content_type, body) in [
+        ("application/json", "{}".to_owned()),
+        ("text/plain", "a=b".to_owned()),
+        (form, "a&".repeat(2000)),
+        (form, "a=b".to_owned()),
+    ] {
+        let call = call.clone().with("content-type", content_type).body(body);
+        assert_eq!(call.why(&source, at(0)), "bad_signature", "{content_type}");
+    }
 }
 
 #[test]
