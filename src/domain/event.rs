@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use super::extras::Extras;
 use super::name::{BadName, checked_name, is_plain};
@@ -74,6 +75,26 @@ checked_name!(
 /// Idempotency keys that begin so stand for the source and id of a CloudEvent. No client can hand in
 /// such a key.
 pub const CLOUDEVENT_KEY: &str = "\u{0}cloudevent:";
+
+/// Idempotency keys that begin so stand for a source and the id that the provider gave a delivery.
+/// No client can hand in such a key.
+pub const SOURCE_KEY: &str = "\u{0}source:";
+
+/// The idempotency key of a delivery that a source takes in: in a space of that source alone.
+/// `source` is its id, `[A-Za-z0-9_-]{1,64}`. Of a delivery id that is too long for a key it has
+/// the SHA-256 instead, as `sha256:` and hexadecimal digits.
+pub fn source_key(source: &str, delivery: &str) -> Key {
+    let key = |delivery: &str| format!("{SOURCE_KEY}{source}:{delivery}");
+    Key::new(&key(delivery)).unwrap_or_else(|_| {
+        let hash = Bytes::copy_from_slice(&Sha256::digest(delivery));
+        Key(key(&format!("sha256:{hash:x}")).into())
+    })
+}
+
+/// The source and the delivery id of an idempotency key, if it is of a source.
+pub fn source_of_key(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix(SOURCE_KEY)?.split_once(':')
+}
 
 /// Types that begin so are the daemon's own.
 pub const RESERVED_PREFIX: &str = "outboxd.";
@@ -148,6 +169,28 @@ mod tests {
         assert!(Tenant::new(&long[..64]).is_ok());
         assert!(Key::new("").is_err() && Key::new(&"k".repeat(257)).is_err());
         assert!(Key::new("ümlaut and spaces").is_ok());
+    }
+
+    #[test]
+    fn a_delivery_id_is_a_key_in_a_space_of_its_source() {
+        let key = source_key("stripe-live", "evt:1");
+        assert_eq!(key.as_str(), "\0source:stripe-live:evt:1");
+        assert_eq!(source_of_key(key.as_str()), Some(("stripe-live", "evt:1")));
+        assert_ne!(key, source_key("stripe", "live:evt:1"));
+        for other in ["order-7", "\0cloudevent:a b", "source:a:b"] {
+            assert_eq!(source_of_key(other), None, "{other}");
+        }
+        // The longest that fits, and one more.
+        let source = "s".repeat(64);
+        let fits = "d".repeat(256 - SOURCE_KEY.len() - source.len() - 1);
+        let key = source_key(&source, &fits);
+        assert_eq!(key.as_str().len(), 256);
+        assert_eq!(source_of_key(key.as_str()), Some((&*source, &*fits)));
+        let hashed = source_key(&source, &format!("{fits}d"));
+        let (_, delivery) = source_of_key(hashed.as_str()).unwrap();
+        assert_eq!(delivery.len(), "sha256:".len() + 64);
+        assert!(Key::new(hashed.as_str()).is_ok());
+        assert_ne!(hashed, source_key(&source, &format!("{fits}e")));
     }
 
     #[test]

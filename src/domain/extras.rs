@@ -36,6 +36,17 @@ pub struct Extras {
     pub cloudevent: Option<CloudEvent>,
     /// The source that took the event in.
     pub source: Option<String>,
+    /// How the source took it in.
+    pub received: Option<Received>,
+}
+
+/// How a source took an event in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// What verified it, as it is shown: `secret 1`.
+    pub verified_by: String,
+    /// The address of the caller.
+    pub remote: String,
 }
 
 impl Extras {
@@ -50,7 +61,10 @@ impl Extras {
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 8);
         let cloudevent = self.cloudevent.as_ref();
         let attributes = cloudevent.map_or(0, |event| cloudevents::structured(event).len());
-        channels.chain(headers).sum::<usize>() + attributes + 16
+        let source = self.source.as_ref().map_or(0, String::len);
+        let received = self.received.as_ref();
+        let received = received.map_or(0, |one| one.verified_by.len() + one.remote.len() + 4);
+        channels.chain(headers).sum::<usize>() + attributes + source + received + 16
     }
 
     /// Whether two sets of channels have one in common.

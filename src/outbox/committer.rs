@@ -124,10 +124,12 @@ impl Committer {
         decide: impl FnOnce(&Basis<'_>, &mut Draft) -> Result<T, DecideError>,
     ) -> Result<T, WriterError> {
         let (state, endpoints) = (self.index.read(), self.shared.endpoints());
+        let source_windows = self.shared.source_windows();
         let basis = Basis {
             state: &state,
             endpoints: &endpoints,
             limits: &self.limits,
+            source_windows: &source_windows,
             defaults: &self.defaults,
             now: self.shared.clock.wall(),
         };

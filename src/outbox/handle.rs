@@ -1,6 +1,6 @@
 //! The handle by which the rest of the daemon reaches the store, and what its threads share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::Clock;
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::NewEvent;
+use crate::outbox::decide::windows::SourceWindows;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
 use crate::outbox::judged::{Filters, Judged};
@@ -30,6 +31,8 @@ pub struct Shared {
     pub generations: Arc<dyn Generations>,
     pub clock: Arc<dyn Clock>,
     pub endpoints: RwLock<Endpoints>,
+    /// For how long the delivery ids of each source count.
+    pub source_windows: RwLock<SourceWindows>,
     pub failed: watch::Sender<Option<StoreFailure>>,
     pub gauges: Gauges,
     /// Records that are counted as damaged: each is counted once, however often it is met.
@@ -76,6 +79,7 @@ impl Shared {
             generations,
             clock,
             endpoints: RwLock::default(),
+            source_windows: RwLock::default(),
             failed,
             gauges: Gauges::default(),
             met: Mutex::new(met),
@@ -88,6 +92,11 @@ impl Shared {
         self.endpoints
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn source_windows(&self) -> RwLockReadGuard<'_, SourceWindows> {
+        let windows = &self.source_windows;
+        windows.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn put_in_force(&self, no: EndpointNo, endpoint: Option<Arc<Endpoint>>) {
@@ -195,6 +204,14 @@ impl Outbox {
             Some(()) => answer.await.unwrap_or_else(|_| Err(gone())),
             None => Err(gone()),
         }
+    }
+
+    /// Says for how long the delivery ids of each source count, by the ids of the sources in force.
+    /// Until it is called first, those of all sources count without end.
+    pub fn set_source_windows(&self, windows: HashMap<String, Duration>) {
+        let mut known = self.shared.source_windows.write();
+        let known = known.as_deref_mut().unwrap_or_else(|poisoned| poisoned.get_mut());
+        *known = SourceWindows::new(windows);
     }
 
     /// Stores the outcome of an attempt, within the commit interval (20 ms). A `Stored`

@@ -37,11 +37,13 @@ mod bulk_tests;
 
 pub use decide::Defaults;
 pub use decide::envelope::content as content_of;
+pub use decide::windows::SOURCE_WINDOW;
 pub use directory::OpenError;
 pub use handle::{Outbox, StoreFailure};
 pub use index::forbid_reads_here;
 pub use judged::{Filters, Judged};
 pub use maintain::Keep;
 pub use open::{EndpointStart, Opened, Options};
+pub use record::KeyBytes;
 pub use request::{Commit, Commits, Notice, Outcome};
 pub use views::*;

@@ -13,6 +13,7 @@
 mod bulk;
 mod endpoint;
 mod extras;
+mod source;
 mod spelling;
 mod states;
 mod step;
@@ -27,6 +28,7 @@ pub use endpoint::{
     EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, KeyBytes, RetryRow, SpecRow,
 };
 pub use extras::{ExtrasRow, read_extras, spell_extras};
+pub use source::{SourceCountsRow, SourceRow};
 pub use spelling::{BadRecord, put, take};
 pub use states::{
     disabled_number, disabled_of, error_number, error_of, reason_number, reason_of, status_number,
@@ -193,6 +195,10 @@ pub enum Record<'a> {
     Moved(Moved),
     Job(JobRow<'a>),
     Erased(ErasedRow),
+    Source(SourceRow<'a>),
+    SourceCounts(SourceCountsRow<'a>),
+    /// Nothing is known of the source any more: neither definition nor counts.
+    SourceForgotten(&'a str),
 }
 
 const ACCEPTED: u8 = 1;
@@ -214,6 +220,9 @@ const REWRITTEN: u8 = 17;
 const ACCEPTED_WITH_EXTRAS: u8 = 18;
 const REWRITTEN_WITH_EXTRAS: u8 = 19;
 const ENDPOINT_SPEC_SHAPED: u8 = 20;
+const SOURCE: u8 = 21;
+const SOURCE_FORGOTTEN: u8 = 22;
+const SOURCE_COUNTS: u8 = 23;
 
 impl<'a> Record<'a> {
     pub fn kind(&self) -> u8 {
@@ -236,6 +245,9 @@ impl<'a> Record<'a> {
             Record::Moved(_) => MOVED,
             Record::Job(_) => JOB,
             Record::Erased(_) => ERASED,
+            Record::Source(_) => SOURCE,
+            Record::SourceCounts(_) => SOURCE_COUNTS,
+            Record::SourceForgotten(_) => SOURCE_FORGOTTEN,
         }
     }
 
@@ -263,6 +275,9 @@ impl<'a> Record<'a> {
             Record::Moved(moved) => put(moved, out),
             Record::Job(row) => put(row, out),
             Record::Erased(row) => put(row, out),
+            Record::Source(row) => put(row, out),
+            Record::SourceCounts(row) => put(row, out),
+            Record::SourceForgotten(id) => put(id, out),
         }
     }
 
@@ -302,6 +317,9 @@ impl<'a> Record<'a> {
             MOVED => Record::Moved(take(kind, head)?),
             JOB => Record::Job(take(kind, head)?),
             ERASED => Record::Erased(take(kind, head)?),
+            SOURCE => Record::Source(take(kind, head)?),
+            SOURCE_COUNTS => Record::SourceCounts(take(kind, head)?),
+            SOURCE_FORGOTTEN => Record::SourceForgotten(take(kind, head)?),
             _ => return Err(BadRecord { kind }),
         })
     }

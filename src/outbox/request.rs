@@ -124,6 +124,18 @@ pub struct Wanted {
     pub keys: Vec<(String, String)>,
     /// Erased events.
     pub erased: Vec<EventId>,
+    /// Of these sources the definitions.
+    pub sources: BTreeSet<String>,
+    /// Of these sources the counts.
+    pub source_counts: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// How many of these have a row in the index that says where their record is.
+    pub fn rows(&self) -> usize {
+        let of_sources = self.sources.len() + self.source_counts.len();
+        self.specs.len() + self.erased.len() + of_sources
+    }
 }
 
 /// An event that is to be written again, as it was read from the log.

@@ -3,7 +3,7 @@
 
 use crate::outbox::committer::{Committer, WriterError};
 use crate::outbox::decide::clean::Behind;
-use crate::outbox::decide::{bulk, clean, erase, kept_keys, restate};
+use crate::outbox::decide::{bulk, clean, erase, kept_keys, restate, source};
 use crate::outbox::log::{LogError, Lsn, ReadError};
 use crate::outbox::read::{ATTEMPTS_KEPT, attempts_since};
 use crate::outbox::request::{Moving, Placed, Step, Wanted};
@@ -95,6 +95,18 @@ impl Committer {
         let endpoints: Vec<_> = endpoints.union(specs).copied().collect();
         let placed = self.push_each(endpoints, |basis, no, draft| {
             restate::push(basis, no, specs.contains(&no), draft)
+        })?;
+        if !placed.is_durable() {
+            return Ok(placed);
+        }
+        let placed = self.push_each(&wanted.sources, |basis, id, draft| {
+            source::keep(basis, id, draft)
+        })?;
+        if !placed.is_durable() {
+            return Ok(placed);
+        }
+        let placed = self.push_each(&wanted.source_counts, |basis, id, draft| {
+            source::keep_counts(basis, id, draft)
         })?;
         if !placed.is_durable() {
             return Ok(placed);

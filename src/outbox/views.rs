@@ -16,6 +16,7 @@ use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 use crate::outbox::index::HoldsView;
+use crate::outbox::record::KeyBytes;
 
 /// The answer to an event that was accepted and is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,36 @@ pub enum Action {
         endpoint: EndpointId,
         event: TestEvent,
     },
+    /// The definition of a source made by the API, which replaces the one before. The store does
+    /// not read it.
+    PutSource {
+        id: String,
+        definition: KeyBytes,
+    },
+    /// Forgets a source's definition and counts; its events stay.
+    RemoveSource {
+        id: String,
+    },
+    /// What sources have counted, by their ids: replaces what was stored for them. Refused while
+    /// room is short.
+    PutSourceCounts {
+        counts: Vec<(String, Vec<u8>)>,
+    },
+}
+
+/// A source as it is stored. One of the configuration file has nothing but counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSource {
+    pub id: String,
+    pub definition: Option<SourceDefinition>,
+    pub counts: Option<Vec<u8>>,
+}
+
+/// The definition of a source as it was handed in, and when that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceDefinition {
+    pub changed_at: Timestamp,
+    pub bytes: KeyBytes,
 }
 
 /// What a test of an endpoint sends.

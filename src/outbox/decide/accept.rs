@@ -10,7 +10,6 @@ use crate::domain::event::{EventId, EventType, NewEvent};
 use crate::domain::extras::Extras;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::ids::next_id;
-use crate::outbox::decide::kept_keys::is_past;
 use crate::outbox::decide::{Basis, DecideError, Draft, envelope, moved};
 use crate::outbox::index::rows::{self, KeyRow};
 use crate::outbox::index::{PagesError, keys};
@@ -223,7 +222,7 @@ fn stored(
     };
     let row: KeyRow<'_> = rows::decode(&bytes)?;
     let accepted_at = Timestamp::from_millis(row.accepted_at);
-    if is_past(accepted_at, basis.limits.idempotency_window, basis.now) {
+    if basis.is_past(place.1, accepted_at) {
         return Ok(None);
     }
     let receipt = Receipt {

@@ -5,7 +5,7 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::outbox::decide::report::{self, Death};
-use crate::outbox::decide::{Acts, Basis, DecideError, Draft, endpoint, erase};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, endpoint, erase, source};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::{Acted, Record, StepRow, reason_number};
@@ -54,6 +54,9 @@ pub fn act(basis: &Basis<'_>, action: &Action, draft: &mut Draft) -> Acts {
         }
         Action::Erase { event } => erase::erase(basis, *event, draft),
         Action::Test { endpoint, event } => endpoint::test(basis, endpoint, event, draft),
+        Action::PutSource { id, definition } => source::put(basis, id, definition, draft),
+        Action::RemoveSource { id } => source::remove(basis, id, draft),
+        Action::PutSourceCounts { counts } => source::put_counts(basis, counts, draft),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::domain::event::EventId;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::limits::Limits;
+use crate::outbox::decide::windows::SourceWindows;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Batch, LogError, Lsn, Offset};
@@ -71,8 +72,17 @@ pub struct Basis<'a> {
     /// The endpoints in force.
     pub endpoints: &'a Endpoints,
     pub limits: &'a Limits,
+    pub source_windows: &'a SourceWindows,
     pub defaults: &'a Defaults,
     pub now: Timestamp,
+}
+
+impl Basis<'_> {
+    /// Whether an idempotency key that was used at `then` counts no more.
+    pub fn is_past(&self, key: &str, then: Timestamp) -> bool {
+        let others = self.limits.idempotency_window;
+        self.now > then + self.source_windows.of(key, others)
+    }
 }
 
 /// The records of a batch in the making, what they change, and what follows from them.
@@ -82,6 +92,8 @@ pub struct Draft {
     /// Deliveries and endpoints that this batch changes.
     pub touched: HashSet<(EventId, EndpointNo)>,
     pub touched_endpoints: HashSet<EndpointNo>,
+    /// Sources that this batch changes, by their ids.
+    pub touched_sources: HashSet<String>,
     /// Idempotency keys that this batch stores: tenant, key.
     pub keys: HashMap<(String, String), ([u8; 32], Receipt)>,
     /// Entries to be queued, whose record's place is known once the batch has one.
@@ -124,6 +136,7 @@ impl Draft {
             commit: Commit::default(),
             touched: HashSet::new(),
             touched_endpoints: HashSet::new(),
+            touched_sources: HashSet::new(),
             keys: HashMap::new(),
             queued: Vec::new(),
             open_bytes: 0,

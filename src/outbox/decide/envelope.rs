@@ -14,6 +14,10 @@ use crate::outbox::record::{EventHead, Idempotency};
 /// The content type of the envelope.
 pub const JSON: &str = "application/json";
 
+/// The fingerprint of every event that a source took in: a provider may sign other bytes each time
+/// it repeats a delivery.
+const OF_A_SOURCE: [u8; 32] = [0; 32];
+
 /// Reads the type's own name back: `Arc<str>` for each content would be an allocation.
 pub fn json_type() -> Arc<str> {
     static JSON_TYPE: std::sync::OnceLock<Arc<str>> = std::sync::OnceLock::new();
@@ -54,8 +58,11 @@ fn envelope(event_type: &str, accepted_at: Timestamp, data: &[u8]) -> (Bytes, u3
 
 /// SHA-256 over all that makes content "the same" for an idempotency key: type, `data`
 /// byte for byte or the opaque body and its content type, ordering key, `deliver_at`, channels,
-/// headers.
+/// headers. Of an event that a source took in the key alone counts.
 pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
+    if event.extras.as_ref().is_some_and(|extras| extras.source.is_some()) {
+        return OF_A_SOURCE;
+    }
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());

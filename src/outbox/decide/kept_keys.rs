@@ -1,7 +1,5 @@
 //! Idempotency keys that outlive their events.
 
-use std::time::Duration;
-
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::{Basis, DecideError, Draft};
 use crate::outbox::index::keys;
@@ -20,7 +18,7 @@ pub fn keep_keys(
         let Some(bytes) = found else { continue };
         let row: KeyRow<'_> = rows::decode(&bytes)?;
         let accepted_at = Timestamp::from_millis(row.accepted_at);
-        if is_past(accepted_at, basis.limits.idempotency_window, basis.now) {
+        if basis.is_past(key, accepted_at) {
             past.push((tenant.as_str(), key.as_str()));
             continue;
         }
@@ -41,9 +39,4 @@ pub fn keep_keys(
         draft.push(&Record::KeysForgotten(past), &[])?;
     }
     Ok(())
-}
-
-/// Whether more than `window` has passed since `then`.
-pub fn is_past(then: Timestamp, window: Duration, now: Timestamp) -> bool {
-    now > then + window
 }

@@ -19,6 +19,8 @@ pub mod moved;
 pub mod outcome;
 pub mod report;
 pub mod restate;
+pub mod source;
 pub mod spec;
+pub mod windows;
 
 pub use draft::{Acts, Basis, DecideError, Defaults, Draft};

@@ -69,6 +69,9 @@ impl State {
                 Ok(())
             }
             Record::Erased(row) => self.erased(lsn, row),
+            Record::Source(row) => self.source(lsn, row),
+            Record::SourceCounts(row) => self.source_counts(lsn, row),
+            Record::SourceForgotten(id) => self.source_forgotten(id),
             Record::LastId(id) => {
                 self.meta.last_id = self.meta.last_id.max(*id);
                 Ok(())

@@ -10,7 +10,8 @@ use crate::domain::endpoint::EndpointNo;
 use super::keys;
 use super::pages::PagesError;
 use super::rows::{
-    self, DELIVERY_COST, EVENT_COST, EndpointTotals, ErasedEntry, EventRow, SpecEntry,
+    self, DELIVERY_COST, EVENT_COST, EndpointTotals, ErasedEntry, EventRow, SOURCE_COST, SPEC_COST,
+    SourceCountsEntry, SourceEntry, SpecEntry,
 };
 use super::state::State;
 use super::stored_endpoint::StoredEndpoint;
@@ -128,11 +129,26 @@ impl State {
             let row: SpecEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
             count(row.lsn);
         }
+        for entry in scan(keys::SOURCES) {
+            let row: SourceEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
+            count(row.lsn);
+        }
+        for entry in scan(keys::SOURCE_COUNTS) {
+            let row: SourceCountsEntry =
+                rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
+            count(row.lsn);
+        }
         for entry in scan(keys::ERASED) {
             let row: ErasedEntry = rows::decode(&entry?.1).map_err(|_| PagesError::Damaged)?;
             count(row.lsn);
         }
         Ok(counts)
+    }
+
+    /// What the values of these rows take, each with `cost`.
+    fn weighed(&self, prefix: &[u8], cost: u64) -> Result<u64, PagesError> {
+        let mut rows = self.entries.scan(prefix, &keys::end_of(prefix), false);
+        rows.try_fold(0, |sum, entry| Ok(sum + entry?.1.len() as u64 + cost))
     }
 
     fn check_sums(&self, count: &Recount) -> Result<(), Disagreement> {
@@ -154,7 +170,12 @@ impl State {
         same("deleted", &self.sums.deleted, &deleted)?;
         let end = keys::end_of(keys::ERASED);
         let erased = self.entries.scan(keys::ERASED, &end, false).count() as u64;
-        same("erased", &self.meta.erased, &erased)
+        same("erased", &self.meta.erased, &erased)?;
+        let specs = self.weighed(keys::SPECS, SPEC_COST)?;
+        same("bytes of definitions", &self.meta.spec_bytes, &specs)?;
+        let sources = self.weighed(keys::SOURCES, SOURCE_COST)?
+            + self.weighed(keys::SOURCE_COUNTS, SOURCE_COST)?;
+        same("bytes of sources", &self.meta.source_bytes, &sources)
     }
 }
 

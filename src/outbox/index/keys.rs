@@ -3,6 +3,7 @@
 //!
 //! | key | names | holds |
 //! | --- | --- | --- |
+//! | `c` source | what a source has counted | `SourceCountsEntry` |
 //! | `d` event, endpoint | a delivery | `DeliveryRow` |
 //! | `e` event | an event | `EventRow` |
 //! | `f` kind, finished at, event | an event with nothing open, by when that was | nothing |
@@ -16,6 +17,7 @@
 //! | `o` event | how many of an event's deliveries are open, if it has several | `u32` |
 //! | `p` endpoint, event | an open (pending or held) delivery, by age | nothing |
 //! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
+//! | `r` source | the definition of a source made by the API | `SourceEntry` |
 //! | `s` endpoint | the definition of an endpoint made by the API | `SpecEntry` |
 //! | `x` endpoint, event | a dead delivery | nothing |
 //! | `z` event | an erased event | `ErasedEntry` |
@@ -166,6 +168,25 @@ pub fn spec(no: EndpointNo) -> Vec<u8> {
 /// What every key of a definition begins with.
 pub const SPECS: &[u8] = b"s";
 
+pub fn source(id: &str) -> Vec<u8> {
+    build(b'r', &[id.as_bytes()])
+}
+
+/// What every key of a source's definition begins with.
+pub const SOURCES: &[u8] = b"r";
+
+pub fn source_counts(id: &str) -> Vec<u8> {
+    build(b'c', &[id.as_bytes()])
+}
+
+/// What every key of a source's counts begins with.
+pub const SOURCE_COUNTS: &[u8] = b"c";
+
+/// The source of an `r` or `c` key.
+pub fn source_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(1..)?).ok()
+}
+
 pub fn job(no: u32) -> Vec<u8> {
     build(b'j', &[&no.to_be_bytes()])
 }
@@ -245,6 +266,10 @@ mod tests {
             idempotency_of(&idempotency("t", "a\0b")),
             Some(("t", "a\0b"))
         );
+        for key in [source("stripe-live"), source_counts("stripe-live")] {
+            assert_eq!(source_of(&key), Some("stripe-live"));
+        }
+        assert_eq!((source_of(b""), source_of(b"r\xff")), (None, None));
         assert_eq!(
             (due_of(b"q"), event_of(b"e"), endpoint_of(b"d")),
             (None, None, None)

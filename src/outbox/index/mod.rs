@@ -24,6 +24,7 @@ mod piecewise;
 mod rows_read;
 mod segments;
 mod sizes;
+mod sources;
 mod state;
 mod stored_endpoint;
 mod sums;

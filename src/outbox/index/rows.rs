@@ -3,10 +3,10 @@
 
 use bincode::{BorrowDecode, Encode};
 
-use crate::outbox::record::{self, BadRecord, EndpointStateRow, SpecRow};
+use crate::outbox::record::{self, BadRecord, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -68,6 +68,23 @@ pub struct SpecEntry {
     pub spec: SpecRow,
 }
 
+/// The definition of a source made by the API.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct SourceEntry {
+    /// Where its record is.
+    pub lsn: u64,
+    pub changed_at: u64,
+    pub definition: KeyBytes,
+}
+
+/// What a source has counted.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct SourceCountsEntry {
+    /// Where its record is.
+    pub lsn: u64,
+    pub counts: Vec<u8>,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct EndpointTotals {
     pub pending: u64,
@@ -109,6 +126,8 @@ pub struct MetaRow {
     pub last_no: u32,
     /// What the definitions of endpoints take in the log, in bytes.
     pub spec_bytes: u64,
+    /// What the definitions and counts of sources take there.
+    pub source_bytes: u64,
     /// The bodies of all events with an open delivery, in bytes, each once.
     pub open_bytes: u64,
     /// Events with an open delivery.
@@ -131,13 +150,17 @@ pub const DELIVERY_COST: u64 = 48;
 /// What an endpoint's definition takes in the log besides itself: name, state, framing.
 pub const SPEC_COST: u64 = 256;
 
+/// What a source's definition or counts take in the log besides themselves: id, framing.
+pub const SOURCE_COST: u64 = 128;
+
 /// What it takes in the log to know that an event was erased.
 pub const ERASED_COST: u64 = 64;
 
 impl MetaRow {
     /// About what has to stay in the log, in bytes.
     pub fn wanted_bytes(&self) -> u64 {
-        self.kept_bytes + self.attempt_bytes + self.spec_bytes + self.erased * ERASED_COST
+        let defined = self.spec_bytes + self.source_bytes;
+        self.kept_bytes + self.attempt_bytes + defined + self.erased * ERASED_COST
     }
 }
 

@@ -12,8 +12,8 @@ use crate::domain::event::EventId;
 use crate::outbox::record::EndpointStateRow;
 use crate::outbox::record::{
     Accepted, Acted, AttemptRow, Attempted, EndpointDeleted, EndpointRow, ErasedRow, EventHead,
-    Idempotency, JobRow, JobWork, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten,
-    RewrittenDelivery, StepRow,
+    Idempotency, JobRow, JobWork, KeyBytes, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten,
+    RewrittenDelivery, SourceCountsRow, SourceRow, StepRow,
 };
 
 const STORE: [u8; 16] = [7; 16];
@@ -70,6 +70,17 @@ enum Step {
     ForgetKey {
         key: u8,
     },
+    Source {
+        no: u8,
+        len: u8,
+    },
+    SourceCounts {
+        no: u8,
+        len: u8,
+    },
+    ForgetSource {
+        no: u8,
+    },
     Flush,
     Crash,
 }
@@ -92,6 +103,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => event.prop_map(|event| Step::Forget { event }),
         1 => (0..6u8).prop_map(|key| Step::KeepKey { key }),
         1 => (0..6u8).prop_map(|key| Step::ForgetKey { key }),
+        2 => (0..3u8, 0..40u8).prop_map(|(no, len)| Step::Source { no, len }),
+        2 => (0..3u8, 0..40u8).prop_map(|(no, len)| Step::SourceCounts { no, len }),
+        1 => (0..3u8).prop_map(|no| Step::ForgetSource { no }),
         3 => Just(Step::Flush),
         1 => Just(Step::Crash),
     ]
@@ -189,6 +203,7 @@ fn open_again(dir: &std::path::Path) -> Pages {
 }
 
 const TENANT: &str = "default";
+const SOURCES: [&str; 3] = ["stripe", "stripe-live", "shopify"];
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 fn head(id: u128, key: Option<u8>, deliver_at: bool) -> EventHead<'static> {
@@ -410,6 +425,18 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
         }
         Step::ForgetKey { key } => {
             world.add(&Record::KeysForgotten(vec![(TENANT, KEYS[*key as usize])]))
+        }
+        Step::Source { no, len } => world.add(&Record::Source(SourceRow {
+            id: SOURCES[*no as usize],
+            changed_at: now,
+            definition: KeyBytes(vec![*len; *len as usize]),
+        })),
+        Step::SourceCounts { no, len } => world.add(&Record::SourceCounts(SourceCountsRow {
+            id: SOURCES[*no as usize],
+            counts: &vec![*len; *len as usize],
+        })),
+        Step::ForgetSource { no } => {
+            world.add(&Record::SourceForgotten(SOURCES[*no as usize]));
         }
         Step::Flush => world.flush(),
         Step::Crash => world.crash(),

@@ -12,19 +12,19 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::domain::delivery::Reason;
-use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Shared;
 use crate::outbox::index::keys::{self, End};
-use crate::outbox::index::rows::{self, ErasedEntry, EventRow, SpecEntry};
-use crate::outbox::index::{PagesError, State};
+use crate::outbox::index::PagesError;
+use crate::outbox::index::rows::{self, ErasedEntry, EventRow};
 use crate::outbox::log::{Lsn, Replayed};
 use crate::outbox::maintain::erasing::{CopySearch, batches};
 use crate::outbox::maintain::held::{Held, weight_of};
+use crate::outbox::maintain::survey::Survey;
 use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
 use crate::outbox::record::Record;
-use crate::outbox::request::{Step, Wanted};
+use crate::outbox::request::Step;
 
 /// How many events one step takes, and how many bytes unless a single event is larger.
 const STEP_EVENTS: usize = 256;
@@ -333,7 +333,7 @@ impl Cleaner {
             }
             self.rewrite(&survey.events, writer)?;
             // What the segment's own records do not name: they were lost to damage.
-            let unnamed = self.events_below(*start)?;
+            let unnamed = self.events_below(*start, survey.wanted.rows())?;
             self.rewrite(&unnamed, writer)?;
             writer.need(Step::Drop {
                 start: *start,
@@ -363,12 +363,13 @@ impl Cleaner {
     }
 
     /// The events whose rows point below `start` after all that the log names was written
-    /// again. There are none unless records were damaged.
-    fn events_below(&self, start: Lsn) -> Result<Vec<EventId>, Cut> {
+    /// again, but for `others` rows that are no events'. There are none unless records were
+    /// damaged.
+    fn events_below(&self, start: Lsn, others: usize) -> Result<Vec<EventId>, Cut> {
         let mut found = Vec::new();
         let mut from = keys::EVENTS.to_vec();
         let end = keys::end_of(keys::EVENTS);
-        while self.shared.index.read().segments.below(start.0) > found.len() as u64 {
+        while self.shared.index.read().segments.below(start.0) > (found.len() + others) as u64 {
             let state = self.shared.index.read();
             let mut last = None;
             let mut scan = state.entries.scan(&from, &end, false);
@@ -425,69 +426,5 @@ impl Cleaner {
             ControlFlow::Break(Some(error)) => Err(error.into()),
             _ => Ok(survey),
         }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Survey {
-    events: Vec<EventId>,
-    /// About what they take.
-    bytes: u64,
-    wanted: Wanted,
-}
-
-impl Survey {
-    fn note(&mut self, state: &State, lsn: Lsn, record: &Record<'_>) -> Result<(), PagesError> {
-        let event = match record {
-            Record::Accepted(accepted) => &accepted.event,
-            Record::Rewritten(rewritten) => &rewritten.event,
-            Record::Endpoint(row) => {
-                self.wanted.endpoints.insert(EndpointNo(row.no));
-                return Ok(());
-            }
-            Record::EndpointDeleted(deleted) => {
-                self.wanted.endpoints.insert(EndpointNo(deleted.no));
-                return Ok(());
-            }
-            Record::EndpointSpec(row) => {
-                let no = EndpointNo(row.no);
-                if let Some(bytes) = state.entries.get(&keys::spec(no))? {
-                    let entry: SpecEntry = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
-                    if entry.lsn == lsn.0 {
-                        self.wanted.specs.insert(no);
-                        self.bytes += bytes.len() as u64 + rows::SPEC_COST;
-                    }
-                }
-                return Ok(());
-            }
-            Record::Erased(row) => {
-                let id = EventId(row.id);
-                if let Some(bytes) = state.entries.get(&keys::erased(id))? {
-                    let entry: ErasedEntry =
-                        rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
-                    if entry.lsn == lsn.0 {
-                        self.wanted.erased.push(id);
-                        self.bytes += rows::ERASED_COST;
-                    }
-                }
-                return Ok(());
-            }
-            Record::KeyKept(kept) => {
-                self.wanted
-                    .keys
-                    .push((kept.tenant.to_owned(), kept.idempotency.key.to_owned()));
-                return Ok(());
-            }
-            _ => return Ok(()),
-        };
-        let id = EventId(event.id);
-        if let Some(bytes) = state.entries.get(&keys::event(id))? {
-            let row: EventRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
-            if row.lsn == lsn.0 {
-                self.events.push(id);
-                self.bytes += u64::from(row.body_len) + 256;
-            }
-        }
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@ mod cleaning;
 mod erasing;
 mod held;
 pub(in crate::outbox) mod moving;
+mod survey;
 
 use std::sync::mpsc;
 use std::time::Duration;

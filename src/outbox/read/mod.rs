@@ -13,6 +13,7 @@ mod merge;
 mod queue;
 mod range;
 mod records;
+mod sources;
 #[cfg(test)]
 mod tests;
 

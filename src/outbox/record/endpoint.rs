@@ -145,6 +145,12 @@ pub struct RetryRow {
 #[derive(Clone, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct KeyBytes(pub Vec<u8>);
 
+impl From<Vec<u8>> for KeyBytes {
+    fn from(bytes: Vec<u8>) -> KeyBytes {
+        KeyBytes(bytes)
+    }
+}
+
 impl std::fmt::Debug for KeyBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("…")

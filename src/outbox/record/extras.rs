@@ -5,9 +5,9 @@ use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 
-use super::spelling::{BadRecord, put, take};
+use super::spelling::{BadRecord, put, take, take_first};
 use crate::domain::cloudevents;
-use crate::domain::extras::{Channel, Extras};
+use crate::domain::extras::{Channel, Extras, Received};
 
 /// What takes the place of a record's kind in faults.
 const EXTRAS: u8 = 0;
@@ -21,6 +21,14 @@ pub struct ExtrasRow<'a> {
     /// In the JSON format.
     pub cloudevent: Option<&'a [u8]>,
     pub source: Option<&'a str>,
+}
+
+/// See [`Received`]. Follows the [`ExtrasRow`] of an event that a source took in; nothing stands
+/// for it with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct ReceivedRow<'a> {
+    pub verified_by: &'a str,
+    pub remote: &'a str,
 }
 
 /// Their bytes; none if there is nothing to say.
@@ -44,6 +52,13 @@ pub fn spell_extras(extras: &Extras) -> Vec<u8> {
         source: extras.source.as_deref(),
     };
     put(&row, &mut out);
+    if let Some(received) = &extras.received {
+        let row = ReceivedRow {
+            verified_by: &received.verified_by,
+            remote: &received.remote,
+        };
+        put(&row, &mut out);
+    }
     out
 }
 
@@ -52,18 +67,26 @@ pub fn read_extras(bytes: &[u8]) -> Result<Extras, BadRecord> {
     if bytes.is_empty() {
         return Ok(Extras::default());
     }
-    let row: ExtrasRow<'_> = take(EXTRAS, bytes)?;
+    let (row, rest): (ExtrasRow<'_>, _) = take_first(EXTRAS, bytes)?;
     let bad = BadRecord { kind: EXTRAS };
     let channels = row.channels.iter().map(|name| Channel::new(name));
     let cloudevent = row
         .cloudevent
         .map(|text| cloudevents::parse_structured(&Bytes::copy_from_slice(text)).map_err(|_| bad));
+    let received = match rest {
+        [] => None,
+        rest => Some(take::<ReceivedRow<'_>>(EXTRAS, rest)?),
+    };
     Ok(Extras {
         channels: channels.collect::<Result<_, _>>().map_err(|_| bad)?,
         headers: headers(&row.headers).ok_or(bad)?,
         trace: headers(&row.trace).ok_or(bad)?,
         cloudevent: cloudevent.transpose()?,
         source: row.source.map(str::to_owned),
+        received: received.map(|row| Received {
+            verified_by: row.verified_by.to_owned(),
+            remote: row.remote.to_owned(),
+        }),
     })
 }
 
@@ -82,6 +105,35 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn of_a_source() -> Extras {
+        Extras {
+            channels: vec![Channel::new("eu").unwrap()],
+            headers: vec![("x-a".parse().unwrap(), "b".parse().unwrap())],
+            source: Some("stripe-live".into()),
+            received: Some(Received {
+                verified_by: "secret 1".into(),
+                remote: "203.0.113.7".into(),
+            }),
+            ..Extras::default()
+        }
+    }
+
+    /// What stores hold today. If this fails, the format has changed.
+    #[test]
+    fn extras_keep_their_golden_bytes() {
+        let hex = |extras: &Extras| -> String {
+            let bytes = spell_extras(extras);
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        let whole = of_a_source();
+        let before = Extras {
+            received: None,
+            ..of_a_source()
+        };
+        assert_eq!(hex(&before), "WITHOUT");
+        assert_eq!(hex(&whole), "WITH");
+    }
+
     proptest! {
         #[test]
         fn extras_are_read_as_they_were_spelled(
@@ -89,6 +141,7 @@ mod tests {
             headers in proptest::collection::vec(("x-[a-z]{1,8}", "[!-~]{0,20}"), 0..4),
             subject in proptest::option::of("[a-z]{1,8}"),
             source in proptest::option::of("[a-z]{1,8}"),
+            received in proptest::option::of(("[a-z 0-9]{0,8}", "[0-9.:]{0,12}")),
         ) {
             let pairs: Vec<_> = headers
                 .iter()
@@ -105,10 +158,26 @@ mod tests {
                     cloudevents::parse_structured(&text.into()).unwrap()
                 }),
                 source,
+                received: received
+                    .map(|(verified_by, remote)| Received { verified_by, remote }),
             };
             let bytes = spell_extras(&extras);
             prop_assert_eq!(bytes.is_empty(), extras.is_empty());
             prop_assert_eq!(read_extras(&bytes).unwrap(), extras);
+        }
+
+        #[test]
+        fn extras_cut_short_are_not_read_as_others(at in 0..61usize) {
+            let whole = spell_extras(&of_a_source());
+            prop_assert_eq!(whole.len(), 61);
+            let cut = read_extras(&whole[..at]);
+            let without = Extras { received: None, ..of_a_source() };
+            let bare = spell_extras(&without).len();
+            match at {
+                0 => prop_assert_eq!(cut.unwrap(), Extras::default()),
+                at if at == bare => prop_assert_eq!(cut.unwrap(), without),
+                _ => prop_assert!(cut.is_err()),
+            }
         }
 
         #[test]

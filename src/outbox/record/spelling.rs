@@ -28,6 +28,16 @@ pub fn put_unless_zero(value: u32, out: &mut Vec<u8>) {
     }
 }
 
+/// Reads a value that `bytes` begin with, and gives the bytes after it.
+pub fn take_first<'a, T: BorrowDecode<'a, ()>>(
+    kind: u8,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), BadRecord> {
+    let bad = BadRecord { kind };
+    let (value, used) = bincode::borrow_decode_from_slice(bytes, SPELLING).map_err(|_| bad)?;
+    Ok((value, bytes.get(used..).ok_or(bad)?))
+}
+
 /// Reads a value that fills `bytes`. `kind` is only told on.
 pub fn take<'a, T: BorrowDecode<'a, ()>>(kind: u8, bytes: &'a [u8]) -> Result<T, BadRecord> {
     match bincode::borrow_decode_from_slice(bytes, SPELLING) {

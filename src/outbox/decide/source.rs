@@ -1,0 +1,86 @@
+//! Sources: what the API made of them and what they have counted, as bytes that the application
+//! reads. Which of them are in force is the application's to know.
+
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
+use crate::outbox::record::{KeyBytes, Record, SourceCountsRow, SourceRow};
+use crate::outbox::views::ActRefused;
+
+/// Stores a definition in the place of the one before.
+pub fn put(basis: &Basis<'_>, id: &str, definition: &KeyBytes, draft: &mut Draft) -> Acts {
+    if !draft.touched_sources.insert(id.to_owned()) {
+        return Ok(None);
+    }
+    push(basis.now.as_millis(), id, definition, draft)?;
+    let id = id.to_owned();
+    draft.log(move || tracing::info!(source = id, "source stored"));
+    Ok(Some(Ok(())))
+}
+
+/// Forgets the definition and what was counted.
+pub fn remove(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Acts {
+    if !draft.touched_sources.insert(id.to_owned()) {
+        return Ok(None);
+    }
+    let state = basis.state;
+    if state.source_entry(id)?.is_none() && state.source_counts_entry(id)?.is_none() {
+        return Ok(Some(Ok(())));
+    }
+    draft.push(&Record::SourceForgotten(id), &[])?;
+    let id = id.to_owned();
+    draft.log(move || tracing::info!(source = id, "source forgotten"));
+    Ok(Some(Ok(())))
+}
+
+/// Stores what sources have counted. While room is short it is refused: the room there is belongs
+/// to the outcomes of attempts, and the next counts say the same and more.
+pub fn put_counts(basis: &Basis<'_>, counts: &[(String, Vec<u8>)], draft: &mut Draft) -> Acts {
+    if basis.limits.is_tight() {
+        return Ok(Some(Err(ActRefused::NoRoom(basis.limits.refusal()))));
+    }
+    if counts.iter().any(|(id, _)| draft.touched_sources.contains(id)) {
+        return Ok(None);
+    }
+    for (id, counts) in counts {
+        draft.touched_sources.insert(id.clone());
+        push_counts(id, counts, draft)?;
+    }
+    Ok(Some(Ok(())))
+}
+
+/// Adds a source's definition as it stands.
+pub fn keep(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Result<(), DecideError> {
+    match basis.state.source_entry(id)? {
+        Some(entry) => push(entry.changed_at, id, &entry.definition, draft),
+        None => Ok(()),
+    }
+}
+
+/// Adds a source's counts as they stand.
+pub fn keep_counts(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Result<(), DecideError> {
+    match basis.state.source_counts_entry(id)? {
+        Some(entry) => push_counts(id, &entry.counts, draft),
+        None => Ok(()),
+    }
+}
+
+fn push(
+    changed_at: u64,
+    id: &str,
+    definition: &KeyBytes,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let definition = definition.clone();
+    let row = SourceRow {
+        id,
+        changed_at,
+        definition,
+    };
+    draft.push(&Record::Source(row), &[])?;
+    Ok(())
+}
+
+fn push_counts(id: &str, counts: &[u8], draft: &mut Draft) -> Result<(), DecideError> {
+    let row = SourceCountsRow { id, counts };
+    draft.push(&Record::SourceCounts(row), &[])?;
+    Ok(())
+}
