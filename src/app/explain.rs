@@ -9,7 +9,7 @@ use crate::clock;
 use crate::dispatch::Questions;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointId;
-use crate::domain::event::EventId;
+use crate::domain::event::{EventId, source_of_key};
 use crate::outbox::{Outbox, ReadError};
 
 pub struct Explainer {
@@ -66,12 +66,15 @@ fn gather(outbox: &Outbox, event: EventId, id: &EndpointId) -> Result<Stored, Re
         Some(no) if delivery.is_some() => outbox.ahead_of(no, event)?,
         _ => None,
     };
+    let summary = outbox.summary(event)?;
+    let key = summary.idempotency_key.as_ref();
+    let is_of_source = key.is_some_and(|key| source_of_key(key.as_str()).is_some());
     let content = match delivery {
-        Some(_) => None,
-        None => outbox.content(event, 0).ok(),
+        Some(_) if !is_of_source => None,
+        _ => outbox.content(event, 0).ok(),
     };
     Ok(Stored {
-        event: outbox.summary(event)?,
+        event: summary,
         content,
         delivery,
         endpoint: outbox.endpoint(id),

@@ -20,7 +20,7 @@ pub struct Stored {
     pub event: EventSummary,
     /// `None`: the event does not go to the endpoint.
     pub delivery: Option<DeliveryView>,
-    /// The event's content, if it does not go there and can be read.
+    /// The event's content, if it does not go there or a source took it in, and it can be read.
     pub content: Option<Content>,
     /// `None`: the endpoint is not in force, but was once.
     pub endpoint: Option<(Arc<Endpoint>, EndpointState)>,

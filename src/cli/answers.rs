@@ -34,6 +34,7 @@ pub struct Event {
     pub tenant: String,
     pub key: Option<String>,
     pub idempotency_key: Option<String>,
+    pub received: Option<Received>,
     pub accepted_at: Timestamp,
     pub deliver_at: Option<Timestamp>,
     #[serde(default)]
@@ -43,6 +44,29 @@ pub struct Event {
     pub body_base64: Option<String>,
     #[serde(default)]
     pub deliveries: Vec<Delivery>,
+}
+
+/// How a source took an event in.
+#[derive(Debug, Deserialize)]
+pub struct Received {
+    pub source: String,
+    pub delivery_id: Option<String>,
+    pub verified_by: Option<String>,
+    pub remote: Option<String>,
+}
+
+impl Received {
+    /// `by source stripe-live, verified by secret 1, from 203.0.113.7`.
+    pub fn in_words(&self) -> String {
+        let mut words = format!("by source {}", self.source);
+        if let Some(verified_by) = &self.verified_by {
+            words += &format!(", verified by {verified_by}");
+        }
+        if let Some(remote) = &self.remote {
+            words += &format!(", from {remote}");
+        }
+        words
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -143,6 +143,12 @@ fn shown(event: &Event, now: Timestamp, paint: Paint) -> String {
     if let Some(key) = &event.idempotency_key {
         fact("idempotency key", key);
     }
+    if let Some(received) = &event.received {
+        fact("received", &received.in_words());
+        if let Some(id) = &received.delivery_id {
+            fact("delivery id", id);
+        }
+    }
     if let Some(content_type) = &event.content_type {
         fact("content type", content_type);
     }
@@ -216,10 +222,15 @@ mod tests {
         let event: Event = serde_json::from_str(
             r#"{"id":"evt_1","type":"a","tenant":"t","key":null,"idempotency_key":null,
             "accepted_at":"2026-01-01T00:00:00Z","deliver_at":null,
+            "received":{"source":"stripe-live","delivery_id":"evt_1","verified_by":"secret 1",
+              "remote":"203.0.113.7"},
             "content_type":"text/plain","body_base64":"aGkb/w==","deliveries":[]}"#,
         )
         .unwrap();
         let text = shown(&event, now(), PLAIN);
+        let received = "received        by source stripe-live, verified by secret 1, from 203.0.113.7\n\
+                        delivery id     evt_1\n";
+        assert!(text.contains(received), "{text}");
         assert!(
             text.contains("body            hi\\u{1b}\u{fffd}\n"),
             "{text}"

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::answers::{Attempt, Delivery, Retry};
+use super::answers::{Attempt, Delivery, Received, Retry};
 use super::client::{Configured, Reach};
 use super::deliveries::{self, Named};
 use super::endpoints::retried;
@@ -35,6 +35,7 @@ struct Explained {
     detail: String,
     next_at: Option<Timestamp>,
     policy: Option<Policy>,
+    received: Option<Received>,
     delivery: Option<Delivery>,
 }
 
@@ -87,6 +88,9 @@ fn readable(explained: &Explained, now: Timestamp, paint: Paint) -> String {
             out.push_str(&format!("{name}{}\n", plain(text)));
         }
     };
+    if let Some(received) = &explained.received {
+        fact("received", &received.in_words());
+    }
     fact(
         "matched",
         if explained.matched {
@@ -187,6 +191,8 @@ mod tests {
             r#"{"event":"evt_1","endpoint":"e","tenant":"default","type":"a.b","matched":true,
             "answer":"breaker_open","detail":"the endpoint failed\u001b","behind":null,
             "next_at":"2026-01-01T00:02:00Z","lane":null,
+            "received":{"source":"stripe-live","delivery_id":null,"verified_by":"secret 1",
+              "remote":"203.0.113.7"},
             "policy":{"url":"https://example.com/","tenant":"default","types":["a.*","b"],
               "max_in_flight":16,"rate_limit":null,"ordering":"key","timeout":"20s",
               "retry":{"first":"5s","factor":3.0,"max":"6h","jitter":0.5,"give_up_after":"3d","schedule":[]}},
@@ -202,6 +208,7 @@ mod tests {
             readable(&explained, now, Paint { colour: false }),
             "evt_1  a.b  to e\n\
              breaker open: the endpoint failed\\u{1b}\n\n\
+             received by source stripe-live, verified by secret 1, from 203.0.113.7\n\
              matched  yes, when it was accepted\n\
              url      https://example.com/\n\
              wants    a.* b\n\

@@ -34,6 +34,8 @@ mod steps;
 
 #[cfg(test)]
 mod bulk_tests;
+#[cfg(test)]
+mod source_tests;
 
 pub use decide::Defaults;
 pub use decide::envelope::content as content_of;

@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::delivery::Delivery;
+use super::received::Received;
 use crate::api::problem::{Kind, Problem};
 use crate::domain::cloudevents;
-use crate::domain::event::{self, CLOUDEVENT_KEY, EventId, EventType, Key, Tenant};
+use crate::domain::event::{self, CLOUDEVENT_KEY, EventId, EventType, Key, SOURCE_KEY, Tenant};
 use crate::domain::extras::Channel;
 use crate::domain::time::Timestamp;
 use crate::outbox::{EventSummary, EventView, Receipt, StatusCounts};
@@ -84,8 +85,9 @@ impl<'a> From<&'a EventSummary> for Summary<'a> {
             tenant: &event.tenant,
             key: event.key.as_ref(),
             idempotency_key: event.idempotency_key.as_ref().filter(|key| {
-                // The source and id of a CloudEvent are shown as such.
-                !key.as_str().starts_with(CLOUDEVENT_KEY)
+                // The source and id of a CloudEvent or of a delivery are shown as such.
+                let own = [CLOUDEVENT_KEY, SOURCE_KEY];
+                !own.iter().any(|prefix| key.as_str().starts_with(prefix))
             }),
             accepted_at: event.accepted_at,
             deliver_at: event.deliver_at,
@@ -104,6 +106,8 @@ pub struct Event<'a> {
     /// The attributes of the CloudEvent that it came in as.
     #[serde(skip_serializing_if = "Option::is_none")]
     cloudevent: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received: Option<Received<'a>>,
     #[serde(flatten)]
     payload: Payload<'a>,
     deliveries: Vec<Delivery<'a>>,
@@ -147,6 +151,7 @@ impl<'a> Event<'a> {
                 .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
                 .collect(),
             cloudevent: cloudevent.and_then(|text| serde_json::from_slice(&text).ok()),
+            received: Received::of(extras, event.summary.idempotency_key.as_ref()),
             payload,
             deliveries: event.deliveries.iter().map(Delivery::from).collect(),
         })
@@ -156,6 +161,7 @@ impl<'a> Event<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::extras::{self, Extras};
     use bytes::Bytes;
 
     fn summary() -> EventSummary {
@@ -211,6 +217,30 @@ mod tests {
                 r#"{HEAD}"channels":[],"headers":{{}},"content_type":"text/plain","body_base64":"aGn/","deliveries":[]}}"#
             )
         );
+    }
+
+    #[test]
+    fn an_event_of_a_source_says_which_and_shows_no_key_of_the_daemons_own() {
+        let mut summary = summary();
+        summary.idempotency_key = Some(event::source_key("stripe-live", "evt_1"));
+        let extras = Extras {
+            source: Some("stripe-live".into()),
+            received: Some(extras::Received {
+                verified_by: "secret 1".into(),
+                remote: "203.0.113.7".into(),
+            }),
+            ..Extras::default()
+        };
+        let view = EventView {
+            summary,
+            payload: event::Payload::Json(Bytes::from_static(b"1")),
+            extras: Some(extras.into()),
+            deliveries: Vec::new(),
+        };
+        let text = serde_json::to_string(&Event::new(&view).ok().unwrap()).unwrap();
+        assert!(text.contains(r#""idempotency_key":null,"#), "{text}");
+        let received = r#""received":{"source":"stripe-live","delivery_id":"evt_1","verified_by":"secret 1","remote":"203.0.113.7"}"#;
+        assert!(text.contains(received), "{text}");
     }
 
     #[test]

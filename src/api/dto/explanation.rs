@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::delivery::Delivery;
 use super::endpoint::Retry;
+use super::received::Received;
 use crate::app;
 use crate::config::units::{show_duration, show_rate};
 use crate::dispatch::LaneView;
@@ -32,6 +33,9 @@ pub struct Explanation<'a> {
     behind: Option<EventId>,
     policy: Option<Policy<'a>>,
     lane: Option<Lane>,
+    /// How a source took the event in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received: Option<Received<'a>>,
     delivery: Option<Delivery<'a>>,
 }
 
@@ -87,6 +91,8 @@ impl<'a> Explanation<'a> {
             live,
             verdict,
         } = explained;
+        let content = stored.content.as_ref();
+        let extras = content.and_then(|content| content.extras.as_deref());
         Explanation {
             event: stored.event.id,
             endpoint: id,
@@ -103,6 +109,7 @@ impl<'a> Explanation<'a> {
                 .as_ref()
                 .map(|(one, _)| Policy::from(&**one)),
             lane: live.lane.map(Lane::from),
+            received: Received::of(extras, stored.event.idempotency_key.as_ref()),
             delivery: stored.delivery.as_ref().map(Delivery::from),
         }
     }

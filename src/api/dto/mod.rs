@@ -5,4 +5,5 @@ pub mod endpoint;
 pub mod event;
 pub mod explanation;
 pub mod preview;
+pub mod received;
 pub mod status;
