@@ -88,4 +88,5 @@ fn the_store_keeps_its_promise_on_a_machine_that_fails() {
         histories as f64 / minutes
     );
     assert!(total.delivered > 0 || histories == 1);
+    assert!(total.repeated > 0 && total.source_changes > 0 || histories == 1);
 }

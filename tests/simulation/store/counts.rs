@@ -26,6 +26,10 @@ pub struct Counts {
     pub accepted: u64,
     /// Requests of many events, which take many frames.
     pub crowds: u64,
+    /// Deliveries that sources took in, those that were repeated, and changes of sources.
+    pub taken_in: u64,
+    pub repeated: u64,
+    pub source_changes: u64,
     pub attempts: u64,
     pub delivered: u64,
     pub lives: u64,
@@ -44,6 +48,9 @@ impl Counts {
         self.steps += other.steps;
         self.accepted += other.accepted;
         self.crowds += other.crowds;
+        self.taken_in += other.taken_in;
+        self.repeated += other.repeated;
+        self.source_changes += other.source_changes;
         self.attempts += other.attempts;
         self.delivered += other.delivered;
         self.lives += other.lives;
@@ -78,6 +85,11 @@ impl fmt::Display for Counts {
             self.crowds,
             self.attempts,
             self.delivered
+        )?;
+        writeln!(
+            out,
+            "{} deliveries taken in by sources, {} more repeated, {} changes of sources",
+            self.taken_in, self.repeated, self.source_changes
         )?;
         let met = &self.met;
         let kinds = [

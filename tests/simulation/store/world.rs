@@ -15,6 +15,7 @@ mod checks;
 mod crowd;
 mod engine;
 mod process;
+mod sources;
 mod upkeep;
 mod users;
 
@@ -34,6 +35,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 
 use self::checks::Looks;
+use self::sources::Sources;
 use super::counts::{Counts, Without};
 use super::disk::SimDisk;
 use super::machine::{IndexFiles, Machine, SimClock, Store};
@@ -130,6 +132,12 @@ pub struct World {
     /// Numbers of events that were refused: nothing of them may be there.
     refused: HashSet<u64>,
     keys: HashMap<String, Vec<Timestamp>>,
+    /// The deliveries that sources took in, by their keys.
+    taken: HashMap<String, Vec<(EventId, Timestamp)>>,
+    /// What has to be stored of sources.
+    sources: Sources,
+    /// Changes of sources that a crash left unanswered: each was done, or not.
+    doubtful_acts: Vec<Action>,
     /// The latest that the wall clock ever showed.
     latest: Timestamp,
     /// The step at which very many events come at once, and what became of them.
@@ -172,6 +180,9 @@ impl World {
             calm: false,
             refused: HashSet::new(),
             keys: HashMap::new(),
+            taken: HashMap::new(),
+            sources: Sources::new(),
+            doubtful_acts: Vec::new(),
             latest: Timestamp::default(),
             crowd_at: rng.random_bool(CROWDED).then(|| rng.random_range(20..200)),
             crowd: Crowd::Absent,
@@ -237,6 +248,7 @@ impl World {
             78..92 => self.harm(a, b)?,
             92..94 => self.stop(false)?,
             94..95 => self.thread_dies()?,
+            95..98 => self.change_sources(a, b),
             _ => self.idle()?,
         }
         self.turn()?;

@@ -10,6 +10,7 @@ use outboxd::outbox::request::Request;
 use outboxd::outbox::{Action, DeliveryFilter, DeliveryView, EventView, Outbox, ReadError};
 use tokio::sync::oneshot;
 
+use super::sources::check_received;
 use super::{Expected, Known, ROOM, Violation, World};
 
 /// Of the events one in so many is read by a check that reads a sample.
@@ -61,6 +62,7 @@ impl World {
             "a read held the index for {} rows",
             status.holds.most_rows
         );
+        self.check_sources(outbox)?;
         let mut listed = BTreeMap::new();
         for (id, known) in &self.known {
             if what == Looks::Sample && !(known.number + self.checks).is_multiple_of(SAMPLE) {
@@ -238,10 +240,9 @@ fn check_event(
         Err(error) => return Err(format!("{number} ({id}) cannot be read: {error}")),
     };
     ensure!(!known.erased, "{number} was erased and is shown");
-    let Payload::Json(data) = &view.payload else {
-        return Err(format!("{number} is not JSON"));
-    };
+    let (Payload::Json(data) | Payload::Opaque { body: data, .. }) = &view.payload;
     ensure!(*data == known.body, "{number} has another body");
+    check_received(known.key.as_deref(), &view)?;
     ensure!(
         view.summary.accepted_at == known.accepted_at,
         "{number} was accepted at {} and says {}",

@@ -49,7 +49,10 @@ impl World {
             if !self
                 .submitted
                 .values()
-                .any(|body| is_envelope_of(&sent, body))
+                .any(|body| match content.opaque {
+                    true => sent == *body,
+                    false => is_envelope_of(&sent, body),
+                })
             {
                 self.wrong = Some(format!("{event}: {sent:?} was sent and never handed in"));
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use outboxd::domain::engine::{Engine, Input};
-use outboxd::domain::event::{EventId, NewEvent, Tenant};
+use outboxd::domain::event::{EventId, NewEvent, Tenant, source_of_key};
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::EventFilter;
 use outboxd::outbox::open::endpoint_starts;
@@ -12,6 +12,7 @@ use rand::RngExt;
 
 use super::checks::Looks;
 use super::engine::policy;
+use super::sources::is_of_sources;
 use super::{Crowd, Expected, Known, Process, ROOM, Violation, World};
 
 /// After one start in so many everything is read.
@@ -68,6 +69,7 @@ impl World {
             unknown,
         });
         self.carry_out(commands);
+        self.resolve_source_doubts()?;
         self.resolve_doubts()?;
         match self.machine.lives.is_multiple_of(FULL_CHECK) {
             true => self.check(Looks::All),
@@ -91,11 +93,20 @@ impl World {
             let id_of = |number: &u64| present.get(number).copied();
             let there = asked.events.iter().map(|(number, ..)| id_of(number));
             let there: Vec<Option<EventId>> = there.collect();
-            let count = there.iter().flatten().count();
+            for ((_, event, _), id) in asked.events.iter().zip(&there) {
+                if let Some(id) = *id {
+                    self.was_taken_in(event, id, self.accepted_at(id)?);
+                }
+            }
+            let expected = asked.events.iter().zip(&there);
+            let expected = expected.filter(|((_, event, _), id)| {
+                // A repeated delivery is not stored.
+                id.is_some() || !self.may_be_repeated(event)
+            });
+            let (count, expected) = (there.iter().flatten().count(), expected.count());
             ensure!(
-                count == 0 || count == asked.events.len(),
-                "a request of {} events is there with {count} of them after a crash",
-                asked.events.len()
+                count == 0 || count == expected,
+                "a request of {expected} events is there with {count} of them after a crash"
             );
             for ((number, event, body), id) in asked.events.into_iter().zip(there) {
                 if let Some(id) = id {
@@ -187,7 +198,9 @@ impl World {
             erased: false,
             erase_asked: false,
         };
-        if let Some(key) = &known.key {
+        if let Some(key) = &known.key
+            && source_of_key(key).is_none()
+        {
             self.keys.entry(key.clone()).or_default().push(accepted_at);
         }
         self.known.insert(id, known);
@@ -231,6 +244,8 @@ impl World {
         }
         if let Some(process) = &mut self.process {
             self.doubtful.append(&mut process.asked);
+            let acting = process.acting.drain(..).map(|acting| acting.action);
+            self.doubtful_acts.extend(acting.filter(is_of_sources));
             process.in_flight.clear();
         }
     }

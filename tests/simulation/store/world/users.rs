@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use outboxd::domain::delivery::Status;
 use outboxd::domain::endpoint::{DisabledReason, EndpointId, EndpointSpec, Ordering, TypePattern};
-use outboxd::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
+use outboxd::domain::event::{
+    EventId, EventType, Key, NewEvent, Payload, Tenant, source_of_key,
+};
 use outboxd::domain::retry::RetryOverrides;
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::record::JobWork;
@@ -21,6 +23,9 @@ const BATCH: usize = 6;
 
 impl World {
     pub(super) fn accept(&mut self, a: u32, b: u32) {
+        if b % 7 == 3 {
+            return self.take_in(a, b);
+        }
         let count = match a % 4 {
             0 => 1 + b as usize % BATCH,
             _ => 1,
@@ -58,6 +63,11 @@ impl World {
             self.submitted.insert(number, body.clone());
             events.push((number, event, body));
         }
+        self.submit(events);
+    }
+
+    /// One request with all of them.
+    pub(super) fn submit(&mut self, events: Vec<(u64, NewEvent, Bytes)>) {
         let Some(process) = &mut self.process else {
             return;
         };
@@ -210,6 +220,7 @@ impl World {
                 (Action::Delete { endpoint }, _) => {
                     self.mark_all(&endpoint, |expected| expected.may_be_dead = true);
                 }
+                (action, Ok(())) => self.source_changed(&action),
                 _ => {}
             }
         }
@@ -247,6 +258,9 @@ impl World {
         };
         ensure!(receipts.len() == asked.events.len(), "a receipt is missing");
         for ((number, event, body), receipt) in asked.events.into_iter().zip(receipts) {
+            if self.was_repeated(number, &event, &receipt, now)? {
+                continue;
+            }
             ensure!(!receipt.duplicate, "{number} is called a duplicate");
             ensure!(
                 receipt.accepted_at == now,
@@ -262,7 +276,9 @@ impl World {
             }
             let id = receipt.id;
             if receipt.deliveries == 0 && self.is_gone(id) {
-                if let Some(key) = &event.idempotency_key {
+                if let Some(key) = &event.idempotency_key
+                    && source_of_key(key.as_str()).is_none()
+                {
                     let at = self.keys.entry(key.as_str().to_owned());
                     at.or_default().push(receipt.accepted_at);
                 }
