@@ -209,9 +209,8 @@ impl Outbox {
     /// Says for how long the delivery ids of each source count, by the ids of the sources in force.
     /// Until it is called first, those of all sources count without end.
     pub fn set_source_windows(&self, windows: HashMap<String, Duration>) {
-        let mut known = self.shared.source_windows.write();
-        let known = known.as_deref_mut().unwrap_or_else(|poisoned| poisoned.get_mut());
-        *known = SourceWindows::new(windows);
+        let known = self.shared.source_windows.write();
+        *known.unwrap_or_else(PoisonError::into_inner) = SourceWindows::new(windows);
     }
 
     /// Stores the outcome of an attempt, within the commit interval (20 ms). A `Stored`

@@ -268,7 +268,10 @@ fn what_is_stored_of_a_source_is_written_again_before_its_segment_goes() {
     let row = |store: &Store| {
         let state = store.outbox.shared.index.read();
         let source = state.source_entry("a").unwrap().unwrap();
-        (source.lsn, state.source_counts_entry("a").unwrap().unwrap().lsn)
+        (
+            source.lsn,
+            state.source_counts_entry("a").unwrap().unwrap().lsn,
+        )
     };
     let (source, counts) = row(&store);
     store.pass(HOUR);

@@ -60,7 +60,8 @@ fn envelope(event_type: &str, accepted_at: Timestamp, data: &[u8]) -> (Bytes, u3
 /// byte for byte or the opaque body and its content type, ordering key, `deliver_at`, channels,
 /// headers. Of an event that a source took in the key alone counts.
 pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
-    if event.extras.as_ref().is_some_and(|extras| extras.source.is_some()) {
+    let extras = event.extras.as_deref();
+    if extras.is_some_and(|extras| extras.source.is_some()) {
         return OF_A_SOURCE;
     }
     let mut hash = Sha256::new();
@@ -88,7 +89,7 @@ pub fn fingerprint(event: &NewEvent) -> [u8; 32] {
     );
     let deliver_at = event.deliver_at.map_or(u64::MAX, Timestamp::as_millis);
     part(&deliver_at.to_le_bytes());
-    if let Some(extras) = &event.extras {
+    if let Some(extras) = extras {
         let mut channels: Vec<_> = extras.channels.iter().collect();
         channels.sort_unstable();
         for channel in channels {

@@ -37,7 +37,8 @@ pub fn put_counts(basis: &Basis<'_>, counts: &[(String, Vec<u8>)], draft: &mut D
     if basis.limits.is_tight() {
         return Ok(Some(Err(ActRefused::NoRoom(basis.limits.refusal()))));
     }
-    if counts.iter().any(|(id, _)| draft.touched_sources.contains(id)) {
+    let is_touched = |(id, _): &(String, Vec<u8>)| draft.touched_sources.contains(id);
+    if counts.iter().any(is_touched) {
         return Ok(None);
     }
     for (id, counts) in counts {

@@ -56,14 +56,16 @@ impl State {
 
     fn drop_source(&mut self, id: &str) -> Result<(), PagesError> {
         if let Some(known) = self.source_entry(id)? {
-            self.drop_of_source(known.lsn, keys::source(id), rows::encode(&known).len());
+            let len = rows::encode(&known).len();
+            self.drop_of_source(known.lsn, keys::source(id), len);
         }
         Ok(())
     }
 
     fn drop_source_counts(&mut self, id: &str) -> Result<(), PagesError> {
         if let Some(known) = self.source_counts_entry(id)? {
-            self.drop_of_source(known.lsn, keys::source_counts(id), rows::encode(&known).len());
+            let len = rows::encode(&known).len();
+            self.drop_of_source(known.lsn, keys::source_counts(id), len);
         }
         Ok(())
     }

@@ -46,14 +46,10 @@ impl World {
         };
         if let Ok(content) = &content {
             let sent = content.body.clone();
-            if !self
-                .submitted
-                .values()
-                .any(|body| match content.opaque {
-                    true => sent == *body,
-                    false => is_envelope_of(&sent, body),
-                })
-            {
+            if !self.submitted.values().any(|body| match content.opaque {
+                true => sent == *body,
+                false => is_envelope_of(&sent, body),
+            }) {
                 self.wrong = Some(format!("{event}: {sent:?} was sent and never handed in"));
             }
         }

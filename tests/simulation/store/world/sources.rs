@@ -11,8 +11,8 @@ use outboxd::domain::event::{
 };
 use outboxd::domain::extras::{Extras, Received};
 use outboxd::domain::time::Timestamp;
-use outboxd::outbox::{Action, EventView, KeyBytes, Outbox, Receipt, SOURCE_WINDOW};
 use outboxd::outbox::request::Request;
+use outboxd::outbox::{Action, EventView, KeyBytes, Outbox, Receipt, SOURCE_WINDOW};
 use tokio::sync::oneshot;
 
 use super::{Acting, Violation, World};
@@ -187,17 +187,28 @@ impl World {
             // It may have been forgotten while the clock was ahead.
             let latest = self.latest;
             let used = taken.iter().any(|(_, at)| *at + window >= latest);
-            ensure!(!used, "{number} is stored, a delivery repeated within its window");
+            ensure!(
+                !used,
+                "{number} is stored, a delivery repeated within its window"
+            );
             taken.push((receipt.id, receipt.accepted_at));
             self.counts.taken_in += 1;
             return Ok(false);
         }
         let first = taken.iter().find(|(id, _)| *id == receipt.id);
         let Some((_, at)) = first else {
-            return Err(format!("{number} is called repeated, and no delivery of its id was stored"));
+            return Err(format!(
+                "{number} is called repeated, and no delivery of its id was stored"
+            ));
         };
-        ensure!(*at + window >= now, "{number} is called repeated after its window");
-        ensure!(*at == receipt.accepted_at, "{number} has another time than at first");
+        ensure!(
+            *at + window >= now,
+            "{number} is called repeated after its window"
+        );
+        ensure!(
+            *at == receipt.accepted_at,
+            "{number} has another time than at first"
+        );
         self.refused.insert(number);
         self.counts.repeated += 1;
         Ok(true)
@@ -264,6 +275,9 @@ pub(super) fn check_received(key: Option<&str>, view: &EventView) -> Result<(), 
     let expected = key.filter(|key| source_of_key(key).is_some()).map(received);
     let extras = view.extras.as_deref();
     let shown = extras.and_then(|extras| extras.received.clone());
-    ensure!(shown == expected, "{shown:?} was received, and was {expected:?}");
+    ensure!(
+        shown == expected,
+        "{shown:?} was received, and was {expected:?}"
+    );
     Ok(())
 }

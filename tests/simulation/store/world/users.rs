@@ -5,9 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outboxd::domain::delivery::Status;
 use outboxd::domain::endpoint::{DisabledReason, EndpointId, EndpointSpec, Ordering, TypePattern};
-use outboxd::domain::event::{
-    EventId, EventType, Key, NewEvent, Payload, Tenant, source_of_key,
-};
+use outboxd::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant, source_of_key};
 use outboxd::domain::retry::RetryOverrides;
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::record::JobWork;
