@@ -21,7 +21,7 @@ use crate::outbox::index::rows::{self, ErasedEntry, EventRow};
 use crate::outbox::log::{Lsn, Replayed};
 use crate::outbox::maintain::erasing::{CopySearch, batches};
 use crate::outbox::maintain::held::{Held, weight_of};
-use crate::outbox::maintain::survey::Survey;
+use crate::outbox::maintain::survey::{Survey, add_unnamed};
 use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
 use crate::outbox::record::Record;
 use crate::outbox::request::Step;
@@ -326,7 +326,7 @@ impl Cleaner {
             if total <= kept.saturating_mul(2).saturating_add(slack) && !self.is_disk_short() {
                 return Ok(());
             }
-            let survey = self.survey(*base, *start)?;
+            let mut survey = self.survey(*base, *start)?;
             if self.is_disk_short() && survey.bytes > len / 2 {
                 // It would cost more room at the head than is left to spend.
                 return Ok(());
@@ -335,6 +335,10 @@ impl Cleaner {
             // What the segment's own records do not name: they were lost to damage.
             let unnamed = self.events_below(*start, survey.wanted.rows())?;
             self.rewrite(&unnamed, writer)?;
+            let left = self.shared.index.read().segments.below(start.0);
+            if left > survey.wanted.rows() as u64 {
+                add_unnamed(&mut survey.wanted, &self.shared.index, *start)?;
+            }
             writer.need(Step::Drop {
                 start: *start,
                 wanted: survey.wanted,

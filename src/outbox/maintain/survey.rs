@@ -2,8 +2,10 @@
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::outbox::index::rows::{self, EventRow, SpecEntry};
-use crate::outbox::index::{PagesError, State, keys};
+use crate::outbox::index::rows::{
+    self, ErasedEntry, EventRow, SourceCountsEntry, SourceEntry, SpecEntry,
+};
+use crate::outbox::index::{PagesError, Readers, State, keys};
 use crate::outbox::log::Lsn;
 use crate::outbox::record::{Record, SourceCountsRow, SourceRow};
 use crate::outbox::request::Wanted;
@@ -97,5 +99,67 @@ impl Survey {
             self.bytes += rows::ERASED_COST;
         }
         Ok(())
+    }
+}
+
+/// Adds what is no event and has a row that points below `start`, though no record there names it:
+/// the record was lost to damage, and the index has it whole.
+pub fn add_unnamed(wanted: &mut Wanted, index: &Readers, start: Lsn) -> Result<(), PagesError> {
+    each_row(index, keys::SPECS, |key, value| {
+        let row: SpecEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+        if row.lsn < start.0 {
+            let no = keys::endpoint_of(key).ok_or(PagesError::Damaged)?;
+            wanted.specs.insert(no);
+        }
+        Ok(())
+    })?;
+    each_row(index, keys::SOURCES, |key, value| {
+        let row: SourceEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+        if row.lsn < start.0 {
+            let id = keys::source_of(key).ok_or(PagesError::Damaged)?;
+            wanted.sources.insert(id.to_owned());
+        }
+        Ok(())
+    })?;
+    each_row(index, keys::SOURCE_COUNTS, |key, value| {
+        let row: SourceCountsEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+        if row.lsn < start.0 {
+            let id = keys::source_of(key).ok_or(PagesError::Damaged)?;
+            wanted.source_counts.insert(id.to_owned());
+        }
+        Ok(())
+    })?;
+    each_row(index, keys::ERASED, |key, value| {
+        let row: ErasedEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+        let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
+        if row.lsn < start.0 && !wanted.erased.contains(&id) {
+            wanted.erased.push(id);
+        }
+        Ok(())
+    })
+}
+
+/// Gives the rows under `prefix` to `each`, in pieces.
+fn each_row(
+    index: &Readers,
+    prefix: &[u8],
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), PagesError>,
+) -> Result<(), PagesError> {
+    let (mut from, end) = (prefix.to_vec(), keys::end_of(prefix));
+    'pieces: loop {
+        let hold = index.read();
+        let mut scan = hold.entries.scan(&from, &end, false);
+        while let Some(entry) = scan.step() {
+            let (key, value) = entry?;
+            if let Some(value) = value {
+                each(&key, &value)?;
+            }
+            if hold.is_spent() {
+                from = key.into_owned();
+                from.push(0);
+                continue 'pieces;
+            }
+        }
+        return Ok(());
     }
 }
