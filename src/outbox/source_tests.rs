@@ -1,5 +1,7 @@
 //! Sources in a store of their own: definitions, counts, and the keys of their deliveries.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -11,9 +13,11 @@ use crate::domain::event::{EventType, NewEvent, Payload, Tenant, source_key};
 use crate::domain::extras::{Extras, Received};
 use crate::domain::time::Timestamp;
 use crate::outbox::index::keys;
+use crate::outbox::maintain::{Cleaner, Requests};
 use crate::outbox::request::{Request, Step, Wanted};
 use crate::outbox::{
-    ActRefused, Action, Keep, KeyBytes, Options, Outbox, Receipt, RecoveryKind, StoredSource,
+    ActRefused, Action, Keep, KeyBytes, Options, Outbox, Receipt, RecoveryKind, Refused,
+    StoredSource,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -33,6 +37,32 @@ impl Clock for Still {
     }
 }
 
+fn options(dir: &Path) -> Options {
+    Options {
+        data_dir: dir.to_owned(),
+        segment_size: 4 << 20,
+        cache_size: 1 << 20,
+        max_size: 1 << 30,
+        endpoint_share: 1.0,
+        min_free_disk: 0,
+        idempotency_window: HOUR,
+        max_in_flight: 64,
+        // What is finished goes when the test says so.
+        keep: Keep {
+            delivered: 1000 * DAY,
+            dead: 1000 * DAY,
+            held: 1000 * DAY,
+            erased: 1000 * DAY,
+            max_size: 1 << 30,
+            min_free_disk: 0,
+            segment_size: 4 << 20,
+        },
+        boot_id: None,
+        defaults: Default::default(),
+        endpoints: Vec::new(),
+    }
+}
+
 struct Store {
     outbox: Outbox,
     clock: Arc<Still>,
@@ -44,33 +74,15 @@ struct Store {
 
 impl Store {
     fn open(dir: &Path) -> Store {
-        Store::open_at(dir, Arc::new(Still(1_767_225_600_000.into())), 0)
+        Store::open_with(options(dir))
     }
 
-    fn open_at(dir: &Path, clock: Arc<Still>, boot: u32) -> Store {
-        let options = Options {
-            data_dir: dir.to_owned(),
-            segment_size: 4 << 20,
-            cache_size: 1 << 20,
-            max_size: 1 << 30,
-            endpoint_share: 1.0,
-            min_free_disk: 0,
-            idempotency_window: HOUR,
-            max_in_flight: 64,
-            // What is finished goes when the test says so.
-            keep: Keep {
-                delivered: 1000 * DAY,
-                dead: 1000 * DAY,
-                held: 1000 * DAY,
-                erased: 1000 * DAY,
-                max_size: 1 << 30,
-                min_free_disk: 0,
-                segment_size: 4 << 20,
-            },
-            boot_id: Some(format!("boot {boot}")),
-            defaults: Default::default(),
-            endpoints: Vec::new(),
-        };
+    fn open_with(options: Options) -> Store {
+        Store::open_at(options, Arc::new(Still(1_767_225_600_000.into())), 0)
+    }
+
+    fn open_at(mut options: Options, clock: Arc<Still>, boot: u32) -> Store {
+        options.boot_id = Some(format!("boot {boot}"));
         let opened = Outbox::open_at(options, clock.clone()).unwrap();
         let mut commits = opened.commits;
         let listener = std::thread::spawn(move || {
@@ -102,7 +114,7 @@ impl Store {
         let (clock, boot) = (self.clock.clone(), self.boot + 1);
         let before = self.outbox.stored_sources().unwrap();
         self.stop();
-        let store = Store::open_at(dir, clock, boot);
+        let store = Store::open_at(options(dir), clock, boot);
         assert_eq!(store.outbox.status().recovery, RecoveryKind::Rebuilt);
         assert_eq!(store.outbox.stored_sources().unwrap(), before);
         store
@@ -365,4 +377,59 @@ fn several_events_of_one_delivery_are_stored_once_each() {
     let received = shown.extras.unwrap().received.clone().unwrap();
     assert_eq!(received.remote, "203.0.113.7");
     store.stop();
+}
+
+#[test]
+fn counts_are_refused_while_no_event_would_be_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_with(Options {
+        min_free_disk: u64::MAX,
+        ..options(dir.path())
+    });
+    store.put("a", "1");
+    let counts = vec![("a".to_owned(), b"1".to_vec())];
+    let refused = store.act(Action::PutSourceCounts { counts });
+    assert_eq!(refused, Err(ActRefused::NoRoom(Refused::DiskLow)));
+    let sources = store.outbox.stored_sources().unwrap();
+    assert_eq!(stored(&sources[0]), ("a", Some(&b"1"[..]), None));
+    store.stop();
+}
+
+#[test]
+fn a_damaged_definition_does_not_keep_its_segment_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = || Options {
+        segment_size: 16 << 10,
+        ..options(dir.path())
+    };
+    let store = Store::open_with(small());
+    store.put("a", "of the source a");
+    store.count(&[("a", "counted by the source a")]);
+    let first = store.outbox.shared.log.segments()[0].0;
+    let file = std::fs::read_dir(dir.path().join("log")).unwrap();
+    let file = file.map(|entry| entry.unwrap().path()).min().unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    let file = File::options().write(true).open(&file).unwrap();
+    for text in ["of the source a", "counted by the source a"] {
+        let at = bytes
+            .windows(text.len())
+            .position(|at| at == text.as_bytes());
+        file.write_all_at(b"?", at.unwrap() as u64).unwrap();
+    }
+    let before = store.outbox.stored_sources().unwrap();
+    let ids = (0..40).map(|n| store.take_in("a", &n.to_string(), &"x".repeat(3000)).id);
+    store.step(Step::Forget(ids.collect()));
+    let keep = small().keep;
+    let mut cleaner = Cleaner::new(
+        Keep {
+            segment_size: 16 << 10,
+            ..keep
+        },
+        store.outbox.shared.clone(),
+    );
+    let mut writer = Requests(store.outbox.requests.clone());
+    cleaner.look(&mut writer).unwrap();
+    assert!(store.outbox.shared.log.segments()[0].0 > first);
+    assert_eq!(store.outbox.stored_sources().unwrap(), before);
+    store.rebuilt(dir.path()).stop();
 }

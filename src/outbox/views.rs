@@ -127,8 +127,8 @@ pub enum Action {
     RemoveSource {
         id: String,
     },
-    /// What sources have counted, by their ids: replaces what was stored for them. Refused while
-    /// room is short.
+    /// What sources have counted, by their ids: replaces what was stored for them. Refused while no
+    /// event would be accepted for want of room.
     PutSourceCounts {
         counts: Vec<(String, Vec<u8>)>,
     },

@@ -31,11 +31,11 @@ pub fn remove(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Acts {
     Ok(Some(Ok(())))
 }
 
-/// Stores what sources have counted. While room is short it is refused: the room there is belongs
-/// to the outcomes of attempts, and the next counts say the same and more.
+/// Stores what sources have counted. While no event would be accepted it is refused: the room there
+/// is belongs to the outcomes of attempts, and the next counts say the same and more.
 pub fn put_counts(basis: &Basis<'_>, counts: &[(String, Vec<u8>)], draft: &mut Draft) -> Acts {
-    if basis.limits.is_tight() {
-        return Ok(Some(Err(ActRefused::NoRoom(basis.limits.refusal()))));
+    if let Err(refused) = basis.limits.admit(0, 0) {
+        return Ok(Some(Err(ActRefused::NoRoom(refused))));
     }
     let is_touched = |(id, _): &(String, Vec<u8>)| draft.touched_sources.contains(id);
     if counts.iter().any(is_touched) {
