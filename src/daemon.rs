@@ -11,7 +11,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::listen::{ListenError, Listeners};
 use crate::api::{Api, serve};
 use crate::app::App;
 use crate::config::Config;
@@ -20,6 +19,7 @@ use crate::outbox::{
     Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, StoreFailure,
     forbid_reads_here,
 };
+use crate::server::listen::{ListenError, Listeners};
 use crate::transport::TransportError;
 
 /// How long requests under way may take to finish after a stop was asked for.
@@ -139,7 +139,13 @@ async fn serve_until_stopped(
         // The sender lives until the end.
         let _ = intake.wait_for(|stop| *stop > Stop::No).await;
     };
-    let served = tokio::spawn(serve::serve(listeners, api, closing, REQUEST_DEADLINE));
+    let served = tokio::spawn(serve::serve(
+        listeners.tcp,
+        listeners.unix,
+        api,
+        closing,
+        REQUEST_DEADLINE,
+    ));
     let at_start = outbox.clone();
     let status = tokio::task::spawn_blocking(move || at_start.status()).await;
     let status = status.map_err(|error| cannot("read the store")(error.into()))?;

@@ -27,6 +27,8 @@ pub mod stderr;
 
 pub mod config;
 
+pub mod server;
+
 pub mod outbox;
 
 pub mod transport;

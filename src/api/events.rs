@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::Api;
-use super::body::{self, Limit, Received};
 use super::cloudevents_in;
 use super::dto::event::{Accepted, AcceptedBatch, Event, Summary};
 use super::media::{content_type, is_media_type, plain_body, shown};
@@ -24,6 +23,7 @@ use crate::domain::cloudevents::Mode;
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload};
 use crate::domain::extras::Extras;
 use crate::outbox::{Receipt, Refused};
+use crate::server::body::{self, Limit, Received};
 
 /// From here on a batch is parsed beside the runtime's thread, in bytes.
 const LARGE: usize = 256 * 1024;

@@ -14,7 +14,6 @@ use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Api;
-use super::body::{self, Limit};
 use super::media::{content_type, is_media_type, plain_body, shown};
 use super::problem::{Kind, Problem};
 use super::query::Query;
@@ -23,6 +22,7 @@ use crate::config::nearest;
 use crate::config::units::{parse_duration, parse_rate, show_duration};
 use crate::domain::endpoint::{Rate, TypePattern};
 use crate::domain::json::Json;
+use crate::server::body::{self, Limit};
 
 /// The largest body of a request that is not an event, in bytes.
 const MAX_BODY: u64 = 256 * 1024;

@@ -4,7 +4,6 @@
 //! it returned; they decide nothing. No handler ever answers 202 before the event is durable.
 
 mod access;
-mod body;
 mod bulk;
 mod cloudevents_in;
 mod definition;
@@ -15,7 +14,6 @@ mod events;
 mod explain;
 mod fields;
 mod hosts;
-pub mod listen;
 mod media;
 mod metrics;
 mod parse;
@@ -27,7 +25,6 @@ mod reply;
 mod router;
 mod secrets;
 pub mod serve;
-mod stall;
 mod status;
 mod trace;
 
@@ -35,8 +32,8 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::config::{Config, Ingest};
+use crate::server::body::Budget;
 use access::Access;
-use body::Budget;
 
 pub use router::router;
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::app;
 use crate::outbox::{ActRefused, ReadError, Refused};
+use crate::server::body::BodyError;
 
 /// The kinds of problems; each has its URN, its status and its title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +159,18 @@ impl From<app::Error> for Problem {
     }
 }
 
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        let kind = match error {
+            BodyError::TooLarge(_) => Kind::TooLarge,
+            BodyError::TooSlow => Kind::RequestTimeout,
+            BodyError::BrokeOff => Kind::BadRequest,
+            BodyError::NoRoom => Kind::Busy,
+        };
+        Problem::new(kind, error.to_string())
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let kind = match &refused {
@@ -261,6 +274,7 @@ impl IntoResponse for Problem {
 mod tests {
     use super::*;
     use crate::domain::delivery::Status;
+    use crate::server::body::Limit;
     use http_body_util::BodyExt;
 
     async fn shown(problem: Problem) -> (StatusCode, HeaderMap, serde_json::Value) {
@@ -300,6 +314,25 @@ mod tests {
             assert_eq!(status, 503);
             let seconds: u32 = headers["retry-after"].to_str().unwrap().parse().unwrap();
             assert!((1..=60).contains(&seconds));
+        }
+    }
+
+    #[tokio::test]
+    async fn bodies_that_were_not_read_have_their_status() {
+        let limit = Limit {
+            bytes: 10,
+            key: "ingest.max_event_size",
+        };
+        for (error, expected, closes) in [
+            (BodyError::TooLarge(limit), 413, true),
+            (BodyError::TooSlow, 408, true),
+            (BodyError::BrokeOff, 400, false),
+            (BodyError::NoRoom, 503, false),
+        ] {
+            let (status, headers, body) = shown(error.into()).await;
+            assert_eq!(status, expected);
+            assert_eq!(body["detail"], error.to_string());
+            assert_eq!(headers.contains_key("connection"), closes);
         }
     }
 

@@ -1,6 +1,5 @@
 //! The paths, and what every request passes on its way to them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,9 +12,7 @@ use tower_service::Service;
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
 use super::{Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, status};
-
-/// Request line and headers, in bytes.
-const MAX_HEADER: usize = 16 * 1024;
+use crate::server::connection::{MAX_HEAD, head_size};
 
 /// All paths of the API.
 pub fn router(api: Arc<Api>) -> Router {
@@ -68,24 +65,22 @@ pub(super) async fn answer(
     api: Arc<Api>,
     peer: Peer,
     request: Request,
-) -> Result<Response, Infallible> {
+) -> Response {
     match admit(&api.access, peer, &request) {
-        Ok(()) => router.call(request).await,
-        Err(problem) => Ok(problem.into_response()),
+        Ok(()) => {
+            let Ok(response) = router.call(request).await;
+            response
+        }
+        Err(problem) => problem.into_response(),
     }
 }
 
 /// The one check before every path: header size, host, origin and token.
 fn admit(access: &Access, peer: Peer, request: &Request) -> Result<(), Problem> {
-    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
-    let headers = request.headers().iter();
-    let size: usize = headers
-        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
-        .fold(line, usize::saturating_add);
-    if size > MAX_HEADER {
+    if head_size(request) > MAX_HEAD {
         return Err(Problem::new(
             Kind::HeadersTooLarge,
-            format!("the request line and headers are over {MAX_HEADER} bytes"),
+            format!("the request line and headers are over {MAX_HEAD} bytes"),
         ));
     }
     access.judge(peer, request)

@@ -1,34 +1,18 @@
-//! Connections: accepted, limited in number and in time, and drained at shutdown.
-//!
-//! HTTP/1.1 only. A client that does not send a whole request head within `HEAD_TIMEOUT`
-//! (idle keep-alive connections included), or does not read its response, is disconnected.
+//! The API on its listeners: TCP, where a host and a token are asked for, and Unix sockets.
 
 use std::future::Future;
-use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 
 use super::Api;
 use super::access::Peer;
-use super::body::Draining;
-use super::listen::{Listeners, OwnedUnixListener};
 use super::router::{answer, router};
-use super::stall::WriteTimeout;
-use crate::domain::repeats::Repeats;
+use crate::server::accept::{Listener, Serving, Slots};
+use crate::server::connection::http1;
+use crate::server::listen::OwnedUnixListener;
 
 /// Connections at once over TCP, and over Unix sockets; more wait in the kernel's queue.
 /// The Unix sockets have their own, so that clients of the port cannot keep the operator out.
@@ -37,197 +21,53 @@ const MAX_UNIX: usize = 128;
 /// One connection for this many of the files that the process may open.
 const TCP_SHARE: usize = 4;
 const UNIX_SHARE: usize = 16;
-const LEAST_CONNECTIONS: usize = 8;
-/// For a whole request head, from the end of the answer before it.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two bytes that the client takes of an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of what was read and not yet handled, per connection, in bytes.
-const READ_BUFFER: usize = 64 * 1024;
-/// Pause after an `accept` that failed for want of something.
-const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` is done; then accepts no connections, finishes the requests under
 /// way within `drain`, and closes the rest.
 pub async fn serve(
-    listeners: Listeners,
+    tcp: Vec<TcpListener>,
+    unix: Vec<OwnedUnixListener>,
     api: Arc<Api>,
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) {
-    let (stop, stopped) = watch::channel(false);
-    let server = Server {
-        router: router(api.clone()),
-        api,
-        tcp: slots(MAX_TCP, TCP_SHARE),
-        unix: slots(MAX_UNIX, UNIX_SHARE),
-        stopped,
-    };
-    let mut accepting = JoinSet::new();
-    for tcp in listeners.tcp {
-        accepting.spawn(server.clone().accept_from(tcp));
+    let mut serving = Serving::new();
+    let router = router(api.clone());
+    let slots = Slots::new(MAX_TCP, TCP_SHARE);
+    for listener in tcp {
+        accept(&mut serving, listener, &slots, &router, &api, tcp_peer);
     }
-    for unix in listeners.unix {
-        accepting.spawn(server.clone().accept_from(unix));
+    let slots = Slots::new(MAX_UNIX, UNIX_SHARE);
+    for listener in unix {
+        accept(&mut serving, listener, &slots, &router, &api, unix_peer);
     }
-    shutdown.await;
-    stop.send_replace(true);
-    let all_gone = async { while accepting.join_next().await.is_some() {} };
-    if tokio::time::timeout(drain, all_gone).await.is_err() {
-        tracing::warn!(?drain, "requests still under way are cut off");
-    }
+    serving.until(shutdown, drain).await;
 }
 
-/// Slots for at most so many connections of one kind, and for that share of the open files.
-fn slots(most: usize, share: usize) -> Arc<Semaphore> {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let files = usize::try_from(files).unwrap_or(usize::MAX);
-    Arc::new(Semaphore::new(
-        (files / share).clamp(LEAST_CONNECTIONS, most),
-    ))
+fn tcp_peer(stream: &TcpStream) -> Peer {
+    Peer::Tcp(stream.local_addr().ok().map(|at| at.ip()))
 }
 
-/// A socket that accepts connections.
-trait Listener: Send + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    fn peer(stream: &Self::Stream) -> Peer;
-    /// The slots that all listeners of its kind share.
-    fn slots(server: &Server) -> &Arc<Semaphore>;
-    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+fn unix_peer(_: &UnixStream) -> Peer {
+    Peer::Unix
 }
 
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    fn peer(stream: &TcpStream) -> Peer {
-        Peer::Tcp(stream.local_addr().ok().map(|at| at.ip()))
-    }
-
-    fn slots(server: &Server) -> &Arc<Semaphore> {
-        &server.tcp
-    }
-
-    async fn next(&self) -> io::Result<TcpStream> {
-        let (stream, _) = self.accept().await?;
-        // Only costs time if it fails.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
-    }
-}
-
-impl Listener for OwnedUnixListener {
-    type Stream = UnixStream;
-
-    fn peer(_: &UnixStream) -> Peer {
-        Peer::Unix
-    }
-
-    fn slots(server: &Server) -> &Arc<Semaphore> {
-        &server.unix
-    }
-
-    async fn next(&self) -> io::Result<UnixStream> {
-        self.listener.accept().await.map(|(stream, _)| stream)
-    }
-}
-
-/// What all listeners share.
-#[derive(Clone)]
-struct Server {
-    router: Router,
-    api: Arc<Api>,
-    tcp: Arc<Semaphore>,
-    unix: Arc<Semaphore>,
-    stopped: watch::Receiver<bool>,
-}
-
-impl Server {
-    /// Accepts connections until stopped; returns when the last one has ended.
-    async fn accept_from<L: Listener>(self, listener: L) {
-        let mut connections = JoinSet::new();
-        let mut stopped = self.stopped.clone();
-        let (began, mut failures) = (Instant::now(), Repeats::default());
-        loop {
-            let next = async {
-                // The semaphore is never closed.
-                let slot = L::slots(&self).clone().acquire_owned().await.ok();
-                (listener.next().await, slot)
-            };
-            tokio::select! {
-                biased;
-                () = stop(&mut stopped) => break,
-                Some(_) = connections.join_next() => {}
-                (accepted, slot) = next => match accepted {
-                    Ok(stream) => {
-                        let served = connection::<L>(stream, self.clone());
-                        connections.spawn(async move {
-                            served.await;
-                            drop(slot);
-                        });
-                    }
-                    Err(error) if is_about_one_client(&error) => {}
-                    Err(error) => {
-                        if let Some(times) = failures.happened(began.elapsed()) {
-                            tracing::warn!(%error, times, "cannot accept a connection; tried again");
-                        }
-                        drop(slot);
-                        let _ = tokio::time::timeout(BACK_OFF, stop(&mut stopped)).await;
-                    }
-                },
-            }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
-    }
-}
-
-/// Resolves when the server is stopped, or its owner is gone.
-async fn stop(stopped: &mut watch::Receiver<bool>) {
-    drop(stopped.wait_for(|stopped| *stopped).await);
-}
-
-/// The client went away while it was being accepted: no reason to wait.
-fn is_about_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    )
-}
-
-async fn connection<L: Listener>(stream: L::Stream, server: Server) {
-    let Server {
-        router,
-        api,
-        mut stopped,
-        ..
-    } = server;
-    let peer = L::peer(&stream);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (parts, body) = request.into_parts();
-        let body = Body::new(Draining::new(body, &parts.headers));
-        let request = Request::from_parts(parts, body);
-        answer(router.clone(), api.clone(), peer, request)
+fn accept<L: Listener>(
+    serving: &mut Serving,
+    listener: L,
+    slots: &Slots,
+    router: &Router,
+    api: &Arc<Api>,
+    peer: fn(&L::Stream) -> Peer,
+) {
+    let (router, api) = (router.clone(), api.clone());
+    serving.accept(listener, slots, move |stream, stop| {
+        let peer = peer(&stream);
+        let (router, api) = (router.clone(), api.clone());
+        http1(stream, stop, move |request| {
+            answer(router.clone(), api.clone(), peer, request)
+        })
     });
-    let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(READ_BUFFER)
-        // `printf … | nc -N` closes its half and waits for the answer.
-        .half_close(true)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended early");
-    }
 }
 
 #[cfg(test)]
@@ -237,6 +77,8 @@ mod tests {
     use crate::config::{Config, Ingest, Listen};
     use crate::dispatch::{DispatchGauges, Questions};
     use crate::outbox::{Keep, Options, Outbox};
+    use crate::server::connection::READ_BUFFER;
+    use crate::server::listen::Listeners;
     use std::net::SocketAddr;
     use std::sync::atomic::AtomicBool;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -311,7 +153,13 @@ mod tests {
         let api = Api::new(app, &config);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let served = tokio::spawn(serve(listeners, api, shutdown, Duration::from_secs(5)));
+        let served = tokio::spawn(serve(
+            listeners.tcp,
+            listeners.unix,
+            api,
+            shutdown,
+            Duration::from_secs(5),
+        ));
         Running {
             _dir: dir,
             address,

@@ -6,7 +6,7 @@ use crate::source::{Source, words};
 pub type Rule = fn(&[Source]) -> Vec<String>;
 
 /// Each may import what stands after it, never what stands before.
-const TOP_TO_BOTTOM: [&str; 11] = [
+const TOP_TO_BOTTOM: [&str; 12] = [
     "cli",
     "daemon",
     "api",
@@ -14,6 +14,7 @@ const TOP_TO_BOTTOM: [&str; 11] = [
     "dispatch",
     "transport",
     "outbox",
+    "server",
     "config",
     "stderr",
     "clock",

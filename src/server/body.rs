@@ -17,8 +17,6 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::problem::{Kind, Problem};
-
 /// A body that sends nothing for this long is cut off.
 const STALL: Duration = Duration::from_secs(10);
 /// And so is one that is slower than this, after the first [`STALL`].
@@ -53,15 +51,12 @@ struct Share {
 }
 
 impl Share {
-    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
+    fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
         if self.budget.take(bytes) {
             self.bytes += bytes;
             Ok(())
         } else {
-            Err(Problem::new(
-                Kind::Busy,
-                "too many large requests at once; try again in a moment",
-            ))
+            Err(BodyError::NoRoom)
         }
     }
 }
@@ -80,33 +75,40 @@ pub struct Received {
 }
 
 /// How large a body may be, and what that limit is called in the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     pub bytes: u64,
     pub key: &'static str,
 }
 
-impl Limit {
-    /// The answer to a body that is larger.
-    pub fn exceeded(self) -> Problem {
-        Problem::new(
-            Kind::TooLarge,
-            format!("the body is over {} ({} bytes)", self.key, self.bytes),
-        )
-    }
+/// Why a body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body is over {} ({} bytes)", .0.key, .0.bytes)]
+    TooLarge(Limit),
+    #[error(
+        "the body stalled for {} s, or came slower than {} KiB/s",
+        STALL.as_secs(),
+        MIN_BYTES_PER_SECOND / 1024
+    )]
+    TooSlow,
+    #[error("the body broke off before its end")]
+    BrokeOff,
+    #[error("too many large requests at once; try again in a moment")]
+    NoRoom,
 }
 
 /// Reads `body` to its end. A body of one piece is not copied.
 ///
 /// # Errors
-/// 400 if it breaks off, 408 if it is too slow, 413 over `limit`, 503 over the budget.
+/// When it breaks off, is too slow, or exceeds `limit` or what is left of the budget.
 pub async fn collect(
     mut body: Body,
     limit: Limit,
     budget: &Arc<Budget>,
-) -> Result<Received, Problem> {
+) -> Result<Received, BodyError> {
     if body.size_hint().lower() > limit.bytes {
-        return Err(limit.exceeded());
+        return Err(BodyError::TooLarge(limit));
     }
     let start = Instant::now();
     let mut share = Share {
@@ -117,7 +119,7 @@ pub async fn collect(
     let mut more = BytesMut::new();
     while let Some(piece) = next_piece(&mut body, start, share.bytes).await? {
         if (share.bytes as u64).saturating_add(piece.len() as u64) > limit.bytes {
-            return Err(limit.exceeded());
+            return Err(BodyError::TooLarge(limit));
         }
         share.grow(piece.len())?;
         if first.is_empty() && more.is_empty() {
@@ -145,21 +147,14 @@ async fn next_piece(
     body: &mut Body,
     start: Instant,
     read: usize,
-) -> Result<Option<Bytes>, Problem> {
+) -> Result<Option<Bytes>, BodyError> {
     let earned = Duration::from_secs_f64(read as f64 / f64::from(MIN_BYTES_PER_SECOND));
     loop {
         let deadline = (start + STALL + earned).min(Instant::now() + STALL);
         return match tokio::time::timeout_at(deadline, body.frame()).await {
-            Err(_) => Err(Problem::new(
-                Kind::RequestTimeout,
-                format!(
-                    "the body stalled for {} s, or came slower than {} KiB/s",
-                    STALL.as_secs(),
-                    MIN_BYTES_PER_SECOND / 1024
-                ),
-            )),
+            Err(_) => Err(BodyError::TooSlow),
             Ok(None) => Ok(None),
-            Ok(Some(Err(_))) => Err(Problem::bad_request("the body broke off before its end")),
+            Ok(Some(Err(_))) => Err(BodyError::BrokeOff),
             Ok(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => Ok(Some(data)),
                 // Trailers mean nothing here.
@@ -287,7 +282,7 @@ mod tests {
             .unwrap();
         assert_eq!(received.bytes, "abcdefghij");
         let busy = collect(fed(&["x"]), LIMIT, &budget).await.unwrap_err();
-        assert_eq!(busy.kind, Kind::Busy);
+        assert_eq!(busy, BodyError::NoRoom);
         drop(received);
         assert_eq!(
             collect(fed(&["x"]), LIMIT, &budget).await.unwrap().bytes,
@@ -302,12 +297,13 @@ mod tests {
         let declared = collect(Body::from("12345678901"), LIMIT, &budget)
             .await
             .unwrap_err();
-        assert_eq!(declared.kind, Kind::TooLarge);
+        assert_eq!(declared, BodyError::TooLarge(LIMIT));
         let streamed = collect(fed(&["123456789", "01"]), LIMIT, &budget)
             .await
             .unwrap_err();
-        assert_eq!(streamed.kind, Kind::TooLarge);
-        assert!(streamed.detail.contains("ingest.max_event_size (10 bytes)"));
+        assert_eq!(streamed, BodyError::TooLarge(LIMIT));
+        let said = streamed.to_string();
+        assert!(said.contains("ingest.max_event_size (10 bytes)"), "{said}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -317,7 +313,7 @@ mod tests {
         let stalled = collect(Body::new(Fed(rx)), LIMIT, &Budget::new(100))
             .await
             .unwrap_err();
-        assert_eq!(stalled.kind, Kind::RequestTimeout);
+        assert_eq!(stalled, BodyError::TooSlow);
         assert_eq!(start.elapsed(), STALL);
         drop(tx);
     }
@@ -337,7 +333,7 @@ mod tests {
         let slow = collect(Body::new(Fed(rx)), limit, &Budget::new(1000))
             .await
             .unwrap_err();
-        assert_eq!(slow.kind, Kind::RequestTimeout);
+        assert_eq!(slow, BodyError::TooSlow);
     }
 
     #[tokio::test(start_paused = true)]
@@ -380,7 +376,7 @@ mod tests {
         let broken = collect(Body::new(Broken), LIMIT, &Budget::new(100))
             .await
             .unwrap_err();
-        assert_eq!(broken.kind, Kind::BadRequest);
+        assert_eq!(broken, BodyError::BrokeOff);
     }
 
     struct Broken;

@@ -11,8 +11,9 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixSocket, UnixStream};
 
+use super::accept::Listener;
 use crate::config::{Auth, Listen};
 
 /// Connections that the kernel completes ahead of us.
@@ -46,15 +47,23 @@ pub enum ListenError {
 /// The sockets that are listened on.
 #[derive(Debug, Default)]
 pub struct Listeners {
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) unix: Vec<OwnedUnixListener>,
+    pub tcp: Vec<TcpListener>,
+    pub unix: Vec<OwnedUnixListener>,
 }
 
 /// A Unix socket, and its file if it is ours to remove.
 #[derive(Debug)]
-pub(super) struct OwnedUnixListener {
-    pub listener: UnixListener,
-    pub file: Option<SocketFile>,
+pub struct OwnedUnixListener {
+    listener: UnixListener,
+    file: Option<SocketFile>,
+}
+
+impl Listener for OwnedUnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
 }
 
 impl Listeners {
@@ -143,7 +152,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// The file of a socket that was bound here. Removed when dropped, unless somebody else
 /// has put another in its place.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,

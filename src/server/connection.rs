@@ -1,0 +1,73 @@
+//! One connection of HTTP/1.1, limited in time.
+//!
+//! A client that does not send a whole request head within [`HEAD_TIMEOUT`] (idle keep-alive
+//! connections included), or does not read its response, is disconnected.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::accept::Stop;
+use super::body::Draining;
+use super::stall::WriteTimeout;
+
+/// The longest request line and headers that are answered, in bytes as [`head_size`] counts.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// For a whole request head, from the end of the answer before it.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two bytes that the client takes of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of what was read and not yet handled, per connection, in bytes.
+pub const READ_BUFFER: usize = 64 * 1024;
+
+/// Serves the requests of `stream`, one after the other, until it ends or `stop` says so.
+pub async fn http1<S, H, F>(stream: S, mut stop: Stop, answer: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Body>) -> F,
+    F: Future<Output = Response<Body>>,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let (parts, body) = request.into_parts();
+        let body = Body::new(Draining::new(body, &parts.headers));
+        let answered = answer(Request::from_parts(parts, body));
+        async { Ok::<_, Infallible>(answered.await) }
+    });
+    let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(READ_BUFFER)
+        // `printf … | nc -N` closes its half and waits for the answer.
+        .half_close(true)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.wait() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The size of a request's path, query and headers, in bytes.
+pub fn head_size<B>(request: &Request<B>) -> usize {
+    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    let headers = request.headers().iter();
+    headers
+        .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
+        .fold(line, usize::saturating_add)
+}
