@@ -124,8 +124,7 @@ mod tests {
         let listen = Listen {
             http: Some("127.0.0.1:0".parse().unwrap()),
             unix: None,
-            unix_mode: 0o660,
-            hosts: Vec::new(),
+            ..Listen::default()
         };
         let ingest = Ingest {
             max_event_size: 1000,

@@ -409,6 +409,10 @@ mod tests {
         unix: None,
         unix_mode: 0o660,
         hosts: Vec::new(),
+        inbound: None,
+        inbound_cert: None,
+        public_url: None,
+        trusted_proxies: Vec::new(),
     };
 
     fn tcp(authority: &str, prefix: &str) -> Target {

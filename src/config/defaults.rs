@@ -40,6 +40,10 @@ impl Default for Listen {
             unix: None,
             unix_mode: 0o660,
             hosts: Vec::new(),
+            inbound: None,
+            inbound_cert: None,
+            public_url: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }

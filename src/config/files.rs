@@ -138,6 +138,13 @@ pub(super) fn file_name(text: &str) -> Result<&str, Flaw> {
             "write it under \"secret\", or better into a file",
         ));
     }
+    if text.contains("-----BEGIN") {
+        let problem = "this is what a file holds, not its name";
+        return Err(Flaw::new(
+            problem,
+            "write it into a file, and its path here",
+        ));
+    }
     if text.is_empty() {
         return Err(Flaw::new("this names no file", "write its path"));
     }

@@ -9,6 +9,7 @@ use toml::de::DeTable;
 use super::fault::{Fault, Faults, Lines};
 use super::files::read_whole;
 use super::reader::{Flaw, Reader};
+use super::sections::Reading;
 use super::{Config, Environment, Listen, sections};
 
 /// The largest configuration file, in bytes.
@@ -60,7 +61,7 @@ pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Fau
     note_syntax(&reader, &text, &errors);
     if errors.is_empty() {
         let section = reader.root(table.get_ref()).section("listen");
-        let listen = sections::read_listen(&reader, section, true, env);
+        let listen = sections::read_listen(&reader, section, Reading::Client, env);
         if reader.is_sound() {
             return Ok(listen);
         }

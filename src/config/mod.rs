@@ -4,6 +4,7 @@
 //! take each key from it and make the checked types here. No other module sees an
 //! unchecked value, and nothing here has side effects: files are read, never written. A secret never reaches a fault or `Debug`.
 
+mod certificate;
 mod defaults;
 mod endpoints;
 mod environment;
@@ -21,6 +22,7 @@ pub mod show;
 mod tests;
 mod values;
 
+pub use certificate::{BadCertFile, CertFiles};
 pub use environment::Environment;
 pub use fault::{Fault, Faults};
 pub use files::plain_text;
@@ -62,6 +64,14 @@ pub struct Listen {
     pub unix_mode: u32,
     /// Further `Host` values let in on TCP, lower case.
     pub hosts: Vec<String>,
+    /// The public listener; nothing of the API is there.
+    pub inbound: Option<SocketAddr>,
+    /// For TLS on it.
+    pub inbound_cert: Option<CertFiles>,
+    /// How others reach it: as it was written, without slashes at its end.
+    pub public_url: Option<String>,
+    /// Whose word on the remote address and on https is believed there.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,8 @@
 //! The global tables of the file, one function each. A value that is absent or faulty
 //! keeps its default, so that the walk goes on; faults are with the reader.
 
+use std::net::SocketAddr;
+
 use http::HeaderValue;
 
 use super::policy::{MAX_IN_FLIGHT, MAX_TIMEOUT};
@@ -9,15 +11,25 @@ use super::request::{BadUrl, parse_proxy};
 use super::retry::read_retry;
 use super::values::{
     ANY_DURATION, SOME_DURATION, check_socket_path, count, duration, host, listen_address,
-    log_level, network, path, plain_name, rate, size, socket_mode, socket_path, unless_empty,
+    log_level, network, path, plain_name, public_url, rate, size, socket_mode, socket_path,
+    unless_empty,
 };
 use super::{
-    Auth, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging, OutboxLimits,
-    Retention, Scope, Token, endpoints, files,
+    Auth, CertFiles, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging,
+    OutboxLimits, Retention, Scope, Token, endpoints, files,
 };
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+
+/// Who reads `[listen]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// The daemon; `any_token`: whether one is asked of those who come over TCP.
+    Daemon { any_token: bool },
+    /// A client, which may not be permitted to read the files of the daemon.
+    Client,
+}
 
 /// The whole file.
 pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Environment) -> Config {
@@ -28,7 +40,8 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
         .or(state_directory)
         .unwrap_or(base.data_dir);
     let (auth, any_token) = read_auth(root.section("auth"), env);
-    let listen = read_listen(reader, root.section("listen"), any_token, env);
+    let reading = Reading::Daemon { any_token };
+    let listen = read_listen(reader, root.section("listen"), reading, env);
     let ingest = read_ingest(root.section("ingest"));
     let delivery = read_delivery(root.section("delivery"), ingest.max_event_size);
     let retry = read_retry(reader, root.section("retry"), &base.retry);
@@ -48,17 +61,18 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
     config
 }
 
-/// `[listen]`; `any_token`: whether one is asked of those who come over TCP.
+/// `[listen]`.
 pub(super) fn read_listen(
     reader: &Reader<'_>,
     mut listen: Section<'_>,
-    any_token: bool,
+    reading: Reading,
     env: &Environment,
 ) -> Listen {
     let base = Listen::default();
     let before = reader.count();
     let http = listen.take("http", unless_empty(listen_address));
     let unix = listen.take("unix", unless_empty(socket_path));
+    let inbound = listen.take("inbound", unless_empty(listen_address));
     let sound = reader.count() == before;
     let default_unix = || {
         let socket = env.runtime_directory.as_ref()?.join("outboxd.sock");
@@ -79,18 +93,32 @@ pub(super) fn read_listen(
             .take("unix_mode", socket_mode)
             .unwrap_or(base.unix_mode),
         hosts: listen.each("hosts", host).unwrap_or_default(),
+        inbound: inbound.flatten(),
+        inbound_cert: read_cert_files(&mut listen, reading, env),
+        public_url: listen
+            .take("public_url", unless_empty(public_url))
+            .flatten(),
+        trusted_proxies: listen.each("trusted_proxies", network).unwrap_or_default(),
     };
-    if sound && read.http.is_none() && read.unix.is_none() {
+    if sound && read.http.is_none() && read.unix.is_none() && read.inbound.is_none() {
         let flaw = Flaw::new(
             "http and unix are both off: nothing could be handed in",
             "set http to an address such as \"127.0.0.1:7717\", or unix to a path",
         );
         listen.fault("http", &flaw);
     }
+    if let (Some(http), Some(inbound)) = (read.http, read.inbound)
+        && collide(http, inbound)
+    {
+        let problem = format!("{inbound} cannot be listened on beside http at {http}");
+        let fix = "write another port: nothing of the API is on inbound";
+        listen.fault("inbound", &Flaw::new(problem, fix));
+    }
     let open = read
         .http
         .filter(|http| !http.ip().to_canonical().is_loopback());
-    if let (Some(address), false) = (open, any_token) {
+    let no_token = reading == Reading::Daemon { any_token: false };
+    if let (Some(address), true) = (open, no_token) {
         let problem = format!(
             "{address} is not loopback, and without a token anyone who reaches it has full access"
         );
@@ -99,6 +127,46 @@ pub(super) fn read_listen(
     }
     listen.finish();
     read
+}
+
+/// Whether the system would refuse one of two addresses while the other is in use.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = |at: SocketAddr| at.ip().is_unspecified();
+    let same = one.ip().to_canonical() == other.ip().to_canonical();
+    // A port of 0 is one that the system chooses.
+    one.port() != 0 && one.port() == other.port() && (same || everywhere(one) || everywhere(other))
+}
+
+/// The certificate of the public listener and its key; read if the daemon asks.
+fn read_cert_files(
+    listen: &mut Section<'_>,
+    reading: Reading,
+    env: &Environment,
+) -> Option<CertFiles> {
+    let file = |value: &Value<'_>| Ok(files::secret_path(files::file_name(value.text()?)?, env));
+    let (cert_key, key_key) = ("inbound_cert_file", "inbound_key_file");
+    let cert = listen.take(cert_key, unless_empty(file)).flatten();
+    let key = listen.take(key_key, unless_empty(file)).flatten();
+    for (given, other) in [(cert_key, key_key), (key_key, cert_key)] {
+        if listen.is_filled(given) && !listen.is_filled(other) {
+            let problem = format!("this is there without {other}");
+            let fix = format!("set {other} too, or remove this key: TLS takes both");
+            listen.fault(given, &Flaw::new(problem, fix));
+        }
+    }
+    let (cert, key) = (cert?, key?);
+    let files = CertFiles { cert, key };
+    if reading == Reading::Client {
+        return Some(files);
+    }
+    if let Err(bad) = files.read() {
+        let at_fault = match *bad.path() == files.key {
+            true => key_key,
+            false => cert_key,
+        };
+        listen.fault(at_fault, &Flaw::new(bad.to_string(), bad.fix()));
+    }
+    Some(files)
 }
 
 /// The tokens, and whether any was given, faulty ones too.

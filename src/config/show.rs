@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
         log,
         ..
     } = config;
-    let http = listen.http.map(|http| http.to_string()).unwrap_or_default();
+    let address = |at: Option<SocketAddr>| at.map(|at| at.to_string()).unwrap_or_default();
+    let cert = listen.inbound_cert.as_ref();
     let format = match log.format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
@@ -104,10 +106,18 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
         (
             "listen",
             vec![
-                ("http", text(&http)),
+                ("http", text(&address(listen.http))),
                 ("unix", path(listen.unix.as_deref())),
                 ("unix_mode", text(&format!("{:04o}", listen.unix_mode))),
                 ("hosts", list(&listen.hosts)),
+                ("inbound", text(&address(listen.inbound))),
+                ("inbound_cert_file", path(cert.map(|files| &*files.cert))),
+                ("inbound_key_file", path(cert.map(|files| &*files.key))),
+                (
+                    "public_url",
+                    text(listen.public_url.as_deref().unwrap_or_default()),
+                ),
+                ("trusted_proxies", list(&listen.trusted_proxies)),
             ],
         ),
         ("auth", vec![("tokens", tokens(&config.auth))]),

@@ -14,6 +14,7 @@ use super::units::{
     MAX_DURATION, parse_duration, parse_rate, parse_size, show_duration, show_size,
 };
 use crate::domain::endpoint::{Rate, TypePattern};
+use crate::domain::http_url::{BadUrl, parse_url};
 use crate::domain::name::is_plain;
 
 /// How long the path of a Unix socket may be, in bytes (unix(7)).
@@ -163,6 +164,25 @@ pub(super) fn listen_address(value: &Value<'_>) -> Result<SocketAddr, Flaw> {
         let fix = "write one such as \"127.0.0.1:7717\" or \"[::1]:7717\", or \"\" for none";
         Flaw::new(problem, fix)
     })
+}
+
+/// How others reach the public listener: as it is written, without slashes at its end, since
+/// some providers sign the URL's text.
+pub(super) fn public_url(value: &Value<'_>) -> Result<String, Flaw> {
+    let text = value.text()?;
+    let url = parse_url(text).map_err(|bad| {
+        let fix = match bad {
+            BadUrl::Syntax | BadUrl::Length => "write one such as \"https://hooks.example.com\"",
+            BadUrl::UserInfo => "take it out: callers are told by their signatures",
+            _ => bad.fix(),
+        };
+        Flaw::new(bad.to_string(), fix)
+    })?;
+    if url.query().is_some() {
+        let fix = "remove everything from ? on";
+        return Err(Flaw::new("the URL has a query", fix));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// A name or address that a `Host` header may hold, in lower case and without a port.

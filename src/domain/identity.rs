@@ -50,11 +50,19 @@ pub enum BadIdentity {
 }
 
 impl BadIdentity {
+    /// Whether it is about the private key; else it is about the certificates.
+    pub fn is_about_key(self) -> bool {
+        !matches!(
+            self,
+            BadIdentity::CertLength | BadIdentity::NoCert | BadIdentity::Cert
+        )
+    }
+
     /// The key of the definition that it is about.
     pub fn key(self) -> &'static str {
-        match self {
-            BadIdentity::CertLength | BadIdentity::NoCert | BadIdentity::Cert => "client_cert",
-            _ => "client_key",
+        match self.is_about_key() {
+            true => "client_key",
+            false => "client_cert",
         }
     }
 

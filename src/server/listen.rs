@@ -255,8 +255,7 @@ mod tests {
         Listen {
             http: None,
             unix,
-            unix_mode: 0o660,
-            hosts: Vec::new(),
+            ..Listen::default()
         }
     }
 
