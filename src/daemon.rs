@@ -55,10 +55,11 @@ pub enum DaemonError {
 impl DaemonError {
     /// Whether it would be the same at every start, until what was asked for is changed.
     pub fn is_of_configuration(&self) -> bool {
-        matches!(
-            self,
-            DaemonError::Listen(ListenError::Open { .. }) | DaemonError::FileSize { .. }
-        )
+        match self {
+            DaemonError::Listen(error) => error.is_of_configuration(),
+            DaemonError::FileSize { .. } => true,
+            _ => false,
+        }
     }
 }
 
