@@ -62,7 +62,7 @@ fn accept<L: Listener>(
 ) {
     let (router, api) = (router.clone(), api.clone());
     serving.accept(listener, slots, move |stream, stop| {
-        let peer = peer(&stream);
+        let peer = peer(stream.get_ref());
         let (router, api) = (router.clone(), api.clone());
         http1(stream, stop, move |request| {
             answer(router.clone(), api.clone(), peer, request)

@@ -11,9 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::stall::WriteTimeout;
 use crate::domain::repeats::Repeats;
 
 const LEAST_CONNECTIONS: usize = 8;
+/// Between two bytes that the client takes of an answer.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after an `accept` that failed for want of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -79,11 +82,12 @@ impl Serving {
         }
     }
 
-    /// Serves each connection of `listener` in a task of its own, within `slots`.
+    /// Serves each connection of `listener` in a task of its own, within `slots`. A client that
+    /// takes no byte of an answer for 30 s is cut off.
     pub fn accept<L, C, F>(&mut self, listener: L, slots: &Slots, connection: C)
     where
         L: Listener,
-        C: Fn(L::Stream, Stop) -> F + Send + Sync + 'static,
+        C: Fn(WriteTimeout<L::Stream>, Stop) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let stop = Stop(self.stop.subscribe());
@@ -113,7 +117,7 @@ impl Default for Serving {
 async fn accept_from<L, C, F>(listener: L, slots: Slots, stop: Stop, connection: C)
 where
     L: Listener,
-    C: Fn(L::Stream, Stop) -> F,
+    C: Fn(WriteTimeout<L::Stream>, Stop) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut connections = JoinSet::new();
@@ -131,6 +135,7 @@ where
             Some(_) = connections.join_next() => {}
             (accepted, slot) = next => match accepted {
                 Ok(stream) => {
+                    let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
                     let served = connection(stream, stop.clone());
                     connections.spawn(async move {
                         served.await;

@@ -1,7 +1,7 @@
 //! One connection of HTTP/1.1, limited in time.
 //!
 //! A client that does not send a whole request head within [`HEAD_TIMEOUT`] (idle keep-alive
-//! connections included), or does not read its response, is disconnected.
+//! connections included) is disconnected.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,14 +18,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::accept::Stop;
 use super::body::Draining;
-use super::stall::WriteTimeout;
 
 /// The longest request line and headers that are answered, in bytes as [`head_size`] counts.
 pub const MAX_HEAD: usize = 16 * 1024;
 /// For a whole request head, from the end of the answer before it.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two bytes that the client takes of an answer.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of what was read and not yet handled, per connection, in bytes.
 pub const READ_BUFFER: usize = 64 * 1024;
 
@@ -42,7 +39,7 @@ where
         let answered = answer(Request::from_parts(parts, body));
         async { Ok::<_, Infallible>(answered.await) }
     });
-    let io = TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT));
+    let io = TokioIo::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -7,5 +7,9 @@
 pub mod accept;
 pub mod body;
 pub mod connection;
+mod crowd;
 pub mod listen;
-mod stall;
+pub mod public;
+pub mod remote;
+pub mod stall;
+pub mod tls;

@@ -19,12 +19,17 @@ pub struct WriteTimeout<S> {
 }
 
 impl<S> WriteTimeout<S> {
-    pub fn new(inner: S, patience: Duration) -> Self {
+    pub(super) fn new(inner: S, patience: Duration) -> Self {
         WriteTimeout {
             inner,
             patience,
             stalled: None,
         }
+    }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
     }
 
     fn judge<T>(
