@@ -90,9 +90,13 @@ impl Serving {
         C: Fn(WriteTimeout<L::Stream>, Stop) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let stop = Stop(self.stop.subscribe());
-        self.accepting
-            .spawn(accept_from(listener, slots.clone(), stop, connection));
+        let accepting = accept_from(listener, slots.clone(), self.stop(), connection);
+        self.accepting.spawn(accepting);
+    }
+
+    /// Tells when it is stopped.
+    pub(super) fn stop(&self) -> Stop {
+        Stop(self.stop.subscribe())
     }
 
     /// Goes on until `shutdown` is done; then accepts no connections, gives those that are open

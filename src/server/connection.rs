@@ -68,3 +68,41 @@ pub fn head_size<B>(request: &Request<B>) -> usize {
         .map(|(name, value)| name.as_str().len().saturating_add(value.len()))
         .fold(line, usize::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::accept::Serving;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    /// How long a client that sends this, and then nothing, is served; and what it is told.
+    async fn served(sent: &str) -> (Duration, String) {
+        let serving = Serving::new();
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        let start = Instant::now();
+        let answer = |_: Request<Body>| async { Response::new(Body::from("served")) };
+        theirs.write_all(sent.as_bytes()).await.unwrap();
+        http1(ours, serving.stop(), answer).await;
+        let took = start.elapsed();
+        let mut said = String::new();
+        theirs.read_to_string(&mut said).await.unwrap();
+        (took, said)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_no_whole_head_is_cut_off() {
+        for sent in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: a\r\n"] {
+            let (took, said) = served(sent).await;
+            assert_eq!(took, HEAD_TIMEOUT, "{sent:?}");
+            assert!(!said.contains("served"), "{said}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_kept_as_long_and_no_longer() {
+        let (took, said) = served("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert_eq!(took, HEAD_TIMEOUT);
+        assert!(said.ends_with("served"), "{said}");
+    }
+}

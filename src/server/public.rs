@@ -142,3 +142,156 @@ impl<H> Requests<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::tls::tests::{Certified, connect};
+    use crate::server::tls::{LOOK, Tls};
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    const DRAIN: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    struct Running {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        served: JoinHandle<()>,
+    }
+
+    /// A server that answers with whom it takes the caller for; 2 connections an address.
+    async fn run(trusted: &[&str], tls: Option<Tls>) -> Running {
+        let trusted = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        let limits = Limits {
+            crowd: Crowd::new(2),
+            ..Limits::new(TrustedProxies::new(trusted))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let answer = |_: Request<Body>, remote: Remote| async move {
+            Response::new(Body::from(format!("{} {}", remote.ip, remote.https)))
+        };
+        let shutdown = async { drop(stopped.await) };
+        let served = tokio::spawn(serve(vec![listener], tls, limits, answer, shutdown, DRAIN));
+        Running {
+            address,
+            stop,
+            served,
+        }
+    }
+
+    impl Running {
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        /// What the server says on a connection of its own.
+        async fn ask(&self, headers: &str) -> String {
+            ask(&mut self.connect().await, headers).await
+        }
+    }
+
+    /// Sends a request, and reads until its answer is there, or the end.
+    async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, headers: &str) -> String {
+        let request = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        // A server that has closed already is seen below.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut said = Vec::new();
+        let whole = |said: &[u8]| {
+            let text = String::from_utf8_lossy(said).into_owned();
+            let (head, body) = text.split_once("\r\n\r\n")?;
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))?;
+            (body.len() >= length.parse().ok()?).then_some(text)
+        };
+        let reading = async {
+            loop {
+                if let Some(text) = whole(&said) {
+                    return text;
+                }
+                if !stream.read_buf(&mut said).await.is_ok_and(|read| read > 0) {
+                    return String::new();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, reading).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_has_so_many_connections_and_one_more_is_closed() {
+        let server = run(&[], None).await;
+        let (mut first, mut second) = (server.connect().await, server.connect().await);
+        let said = ask(&mut first, "").await;
+        assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+        assert!(!ask(&mut second, "").await.is_empty());
+        assert_eq!(server.ask("").await, "");
+        assert!(!ask(&mut second, "").await.is_empty(), "it goes on");
+        drop(first);
+        // The server sees at its own time that it is gone.
+        let admitted = async { while server.ask("").await.is_empty() {} };
+        tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_trusted_proxy_s_connections_are_many_callers() {
+        let server = run(&["127.0.0.0/8"], None).await;
+        let headers = "x-forwarded-for: 10.0.0.1, 203.0.113.9\r\nx-forwarded-proto: https\r\n";
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            let mut stream = server.connect().await;
+            let said = ask(&mut stream, headers).await;
+            assert!(said.ends_with("\r\n\r\n203.0.113.9 true"), "{said}");
+            open.push(stream);
+        }
+        let said = server.ask("").await;
+        assert!(said.ends_with("\r\n\r\n127.0.0.1 false"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_trusted_is_not_believed() {
+        let server = run(&["10.0.0.0/8"], None).await;
+        let headers = "x-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\n";
+        let said = server.ask(headers).await;
+        assert!(said.ends_with("\r\n\r\n127.0.0.1 false"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_large_head_is_refused_without_a_word() {
+        let server = run(&[], None).await;
+        let said = server
+            .ask(&format!("x: {}\r\n", "x".repeat(MAX_HEAD)))
+            .await;
+        assert!(said.starts_with("HTTP/1.1 431 "), "{said}");
+        assert!(said.ends_with("\r\n\r\n"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn over_tls_the_caller_came_by_https_and_nobody_waits_for_a_handshake() {
+        let certified = Certified::new();
+        let certificate = certified.renew();
+        let tls = Tls::open(certified.files.clone(), LOOK).unwrap();
+        let server = run(&[], Some(tls)).await;
+        let mut stalled = server.connect().await;
+        stalled.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+        let mut stream = connect(server.connect().await, &certificate).await.unwrap();
+        let said = ask(&mut stream, "").await;
+        assert!(said.ends_with("\r\n\r\n127.0.0.1 true"), "{said}");
+        // A stop waits neither for the handshake nor for the idle connection.
+        server.stop.send(()).unwrap();
+        let stopped = tokio::time::timeout(Duration::from_secs(5), server.served);
+        stopped.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_not_answered_where_tls_is() {
+        let certified = Certified::new();
+        let tls = Tls::open(certified.files.clone(), LOOK).unwrap();
+        let server = run(&[], Some(tls)).await;
+        assert_eq!(server.ask("").await, "");
+    }
+}

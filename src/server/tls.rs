@@ -129,26 +129,30 @@ impl Tls {
             watched.next = now + self.look;
         }
         let this = self.clone();
-        // It only fails when the daemon ends.
-        let _ = tokio::task::spawn_blocking(move || this.read_if_changed()).await;
-    }
-
-    fn read_if_changed(&self) {
-        // Before they are read: what is written meanwhile is seen at the next look.
-        let found = stamps(&self.files);
-        if std::mem::replace(&mut lock(&self.watched).seen, found) == found {
-            return;
-        }
-        match self.files.read() {
-            Ok(identity) => {
-                *lock(&self.certificate.0) = identity.certified_key().clone();
-                tracing::info!("the public listener has a new certificate");
-            }
-            Err(error) => tracing::error!(
+        let looked = tokio::task::spawn_blocking(move || this.read_if_changed()).await;
+        match looked {
+            Ok(Some(Ok(()))) => tracing::info!("the public listener has a new certificate"),
+            Ok(Some(Err(error))) => tracing::error!(
                 %error,
                 "the public listener's certificate changed and cannot be used; the one before goes on"
             ),
+            // Nothing changed, or the daemon ends.
+            Ok(None) | Err(_) => {}
         }
+    }
+
+    /// Takes the certificate if its files changed; `None` if they did not. A change that cannot
+    /// be taken is an error once.
+    fn read_if_changed(&self) -> Option<Result<(), BadCertFile>> {
+        // Before they are read: what is written meanwhile is seen at the next look.
+        let found = stamps(&self.files);
+        if std::mem::replace(&mut lock(&self.watched).seen, found) == found {
+            return None;
+        }
+        let taken = self.files.read().map(|identity| {
+            *lock(&self.certificate.0) = identity.certified_key().clone();
+        });
+        Some(taken)
     }
 }
 
@@ -170,4 +174,148 @@ fn stamp(path: &Path) -> Stamp {
 /// What the lock holds stays whole: it is only replaced.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use rustls::{ClientConfig, RootCertStore};
+    use rustls_pki_types::CertificateDer;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::client;
+
+    /// A certificate for `localhost` and its key in files of their own.
+    pub struct Certified {
+        pub dir: tempfile::TempDir,
+        pub files: CertFiles,
+    }
+
+    impl Certified {
+        pub fn new() -> Certified {
+            let dir = tempfile::tempdir().unwrap();
+            let files = CertFiles {
+                cert: dir.path().join("cert.pem"),
+                key: dir.path().join("key.pem"),
+            };
+            let certified = Certified { dir, files };
+            certified.renew();
+            certified
+        }
+
+        /// Writes another certificate and its key, and gives the certificate.
+        pub fn renew(&self) -> CertificateDer<'static> {
+            let (certificate, key) = made();
+            fs::write(&self.files.cert, certificate.pem()).unwrap();
+            fs::write(&self.files.key, key.serialize_pem()).unwrap();
+            certificate.der().clone()
+        }
+    }
+
+    fn made() -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.self_signed(&key).unwrap(), key)
+    }
+
+    /// Connects as a client that trusts `certificate` alone.
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        stream: S,
+        certificate: &CertificateDer<'static>,
+    ) -> io::Result<client::TlsStream<S>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        connector
+            .connect("localhost".try_into().unwrap(), stream)
+            .await
+    }
+
+    /// Whether a new connection is given this certificate.
+    async fn presents(tls: &Tls, certificate: &CertificateDer<'static>) -> bool {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let (accepted, connected) = tokio::join!(tls.accept(ours), connect(theirs, certificate));
+        assert_eq!(accepted.is_ok(), connected.is_ok());
+        connected.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_new_certificate_is_taken_at_the_next_connection() {
+        let certified = Certified::new();
+        let first = certified.renew();
+        let tls = Tls::open(certified.files.clone(), Duration::ZERO).unwrap();
+        assert!(presents(&tls, &first).await);
+        let second = certified.renew();
+        assert!(presents(&tls, &second).await && !presents(&tls, &first).await);
+        // Certificates are often links that are moved.
+        let (third, key) = made();
+        for (path, text) in [
+            (&certified.files.cert, third.pem()),
+            (&certified.files.key, key.serialize_pem()),
+        ] {
+            let beside = certified.dir.path().join("beside");
+            fs::write(&beside, text).unwrap();
+            fs::rename(&beside, path).unwrap();
+        }
+        assert!(presents(&tls, third.der()).await);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_used_is_told_once_and_the_one_before_goes_on() {
+        let certified = Certified::new();
+        let first = certified.renew();
+        let tls = Tls::open(certified.files.clone(), Duration::ZERO).unwrap();
+        assert!(tls.read_if_changed().is_none());
+        let (other, other_key) = made();
+        // The certificate is there, its key is not yet.
+        fs::write(&certified.files.cert, other.pem()).unwrap();
+        assert!(matches!(tls.read_if_changed(), Some(Err(_))));
+        assert!(tls.read_if_changed().is_none());
+        assert!(presents(&tls, &first).await);
+        fs::write(&certified.files.key, other_key.serialize_pem()).unwrap();
+        assert!(matches!(tls.read_if_changed(), Some(Ok(()))));
+        assert!(presents(&tls, other.der()).await);
+        fs::remove_file(&certified.files.key).unwrap();
+        assert!(matches!(tls.read_if_changed(), Some(Err(_))));
+        assert!(tls.read_if_changed().is_none());
+        assert!(presents(&tls, other.der()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_files_are_looked_at_once_in_a_while() {
+        let certified = Certified::new();
+        let first = certified.renew();
+        let tls = Tls::open(certified.files.clone(), LOOK).unwrap();
+        let second = certified.renew();
+        assert!(presents(&tls, &first).await);
+        tokio::time::advance(LOOK).await;
+        assert!(presents(&tls, &second).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_stalls_is_given_up() {
+        let certified = Certified::new();
+        let tls = Tls::open(certified.files.clone(), LOOK).unwrap();
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let start = Instant::now();
+        let stalled = tls.accept(ours).await.unwrap_err();
+        assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), HANDSHAKE_TIMEOUT);
+    }
+
+    #[tokio::test]
+    async fn there_is_no_tls_without_a_certificate() {
+        let certified = Certified::new();
+        fs::write(&certified.files.key, made().1.serialize_pem()).unwrap();
+        let refused = Tls::open(certified.files.clone(), LOOK).err().unwrap();
+        let said = refused.to_string();
+        assert!(
+            said.contains("key.pem") && !said.contains("BEGIN"),
+            "{said}"
+        );
+    }
 }
