@@ -7,19 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
+use http::Response;
+use http::request::Parts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, serve};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::dispatch::{Dispatch, DispatchGauges, Stop, Transports};
+use crate::inbound::{Inbound, Receive, nothing_here};
 use crate::outbox::{
     Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, StoreFailure,
     forbid_reads_here,
 };
 use crate::server::listen::{ListenError, Listeners};
+use crate::server::public;
+use crate::server::remote::{Remote, TrustedProxies};
+use crate::server::tls::{self, Tls, TlsError};
 use crate::transport::TransportError;
 
 /// How long requests under way may take to finish after a stop was asked for.
@@ -38,6 +45,8 @@ pub enum DaemonError {
     Transport(#[from] TransportError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot {doing}: {source}")]
     Runtime {
         doing: &'static str,
@@ -72,6 +81,8 @@ fn cannot(doing: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
 pub struct Addresses {
     pub tcp: Vec<std::net::SocketAddr>,
     pub unix: Vec<std::path::PathBuf>,
+    /// Of the public listener.
+    pub inbound: Vec<std::net::SocketAddr>,
 }
 
 impl Addresses {
@@ -79,6 +90,7 @@ impl Addresses {
         Addresses {
             tcp: listeners.tcp_addresses(),
             unix: listeners.unix_paths(),
+            inbound: listeners.inbound_addresses(),
         }
     }
 }
@@ -108,6 +120,7 @@ async fn serve_until_stopped(
     // accepted yet.
     let listeners = Listeners::open(&config.listen)?;
     listeners.require_tokens(&config.auth)?;
+    let tls = public_tls(&config.listen)?;
     let transports = Transports::new(&config.delivery, cores())?;
     let options = options(&config);
     let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
@@ -135,18 +148,8 @@ async fn serve_until_stopped(
     let is_ready = Arc::new(AtomicBool::new(true));
     let app = App::new(outbox.clone(), &config, gauges, questions, is_ready.clone());
     let api = Api::new(app, &config);
-    let mut intake = stopping;
-    let closing = async move {
-        // The sender lives until the end.
-        let _ = intake.wait_for(|stop| *stop > Stop::No).await;
-    };
-    let served = tokio::spawn(serve::serve(
-        listeners.tcp,
-        listeners.unix,
-        api,
-        closing,
-        REQUEST_DEADLINE,
-    ));
+    let proxies = TrustedProxies::new(config.listen.trusted_proxies.clone());
+    let served = tokio::spawn(serve_all(listeners, tls, proxies, api, stopping));
     let at_start = outbox.clone();
     let status = tokio::task::spawn_blocking(move || at_start.status()).await;
     let status = status.map_err(|error| cannot("read the store")(error.into()))?;
@@ -177,6 +180,49 @@ async fn serve_until_stopped(
     still_sound(&failed)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Resolves when nothing more is to be accepted.
+async fn closing(mut stopping: watch::Receiver<Stop>) {
+    // The sender lives until the end.
+    let _ = stopping.wait_for(|stop| *stop > Stop::No).await;
+}
+
+/// The certificate of the public listener, if it has one.
+fn public_tls(listen: &Listen) -> Result<Option<Tls>, TlsError> {
+    let files = listen.inbound_cert.clone();
+    files.map(|files| Tls::open(files, tls::LOOK)).transpose()
+}
+
+/// Serves the API, and what is public, until nothing more is to be accepted.
+async fn serve_all(
+    listeners: Listeners,
+    tls: Option<Tls>,
+    proxies: TrustedProxies,
+    api: Arc<Api>,
+    stopping: watch::Receiver<Stop>,
+) {
+    let Listeners { tcp, unix, inbound } = listeners;
+    let stopped = closing(stopping.clone());
+    let private = serve::serve(tcp, unix, api, stopped, REQUEST_DEADLINE);
+    let paths = Arc::new(Inbound::new(NoSources));
+    let answer = move |request, remote| {
+        let paths = paths.clone();
+        async move { paths.answer(request, remote).await }
+    };
+    let limits = public::Limits::new(proxies);
+    let stopped = closing(stopping);
+    let public = public::serve(inbound, tls, limits, answer, stopped, REQUEST_DEADLINE);
+    tokio::join!(private, public);
+}
+
+/// No source can be defined yet, so none exists.
+struct NoSources;
+
+impl Receive for NoSources {
+    async fn receive(&self, _: &str, _: Parts, _: Body, _: Remote) -> Response<Body> {
+        nothing_here()
+    }
 }
 
 /// An error if the store has failed.
@@ -288,6 +334,7 @@ fn started(status: &OutboxStatus, addresses: &Addresses) {
         version = env!("CARGO_PKG_VERSION"),
         tcp = ?addresses.tcp,
         unix = ?addresses.unix,
+        inbound = ?addresses.inbound,
         endpoints = status.endpoints,
         pending = status.deliveries.pending,
         recovery = status.recovery.as_str(),

@@ -37,6 +37,8 @@ pub mod dispatch;
 
 pub mod app;
 
+pub mod inbound;
+
 pub mod api;
 
 pub mod daemon;

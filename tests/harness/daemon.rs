@@ -83,11 +83,14 @@ impl Home {
     pub fn start(&self, config: &str) -> Daemon {
         let mut daemon = self.spawn(config);
         let ready = daemon.wait_log("ready");
-        let tcp = ready["tcp"].as_str().unwrap_or_default();
-        let tcp: Vec<SocketAddr> = serde_json::from_str(&requote(tcp)).expect("its addresses");
-        if let Some(address) = tcp.first() {
+        let addresses = |key: &str| -> Vec<SocketAddr> {
+            let list = ready[key].as_str().unwrap_or_default();
+            serde_json::from_str(&requote(list)).expect("its addresses")
+        };
+        if let Some(address) = addresses("tcp").first() {
             daemon.tcp = Interface::Tcp(*address);
         }
+        daemon.inbound = addresses("inbound").first().copied();
         daemon
     }
 
@@ -132,6 +135,7 @@ impl Home {
         Daemon {
             tcp: self.unix(),
             unix: self.unix(),
+            inbound: None,
             child: Some(child),
             log,
             _dir: self.dir.clone(),
@@ -218,6 +222,8 @@ pub struct Daemon {
     pub tcp: Interface,
     /// Its API over the Unix socket.
     pub unix: Interface,
+    /// Its public listener, once it is ready.
+    pub inbound: Option<SocketAddr>,
     child: Option<Child>,
     log: Arc<Log>,
     _dir: Arc<tempfile::TempDir>,
@@ -234,6 +240,12 @@ impl Daemon {
             Interface::Tcp(address) => format!("http://{address}"),
             Interface::Unix(path) => panic!("not on TCP but on {}", path.display()),
         }
+    }
+
+    /// Its public listener, without TLS.
+    #[track_caller]
+    pub fn public(&self) -> Interface {
+        Interface::Tcp(self.inbound.expect("it has a public listener"))
     }
 
     /// Sends SIGTERM.

@@ -6,10 +6,11 @@ use crate::source::{Source, words};
 pub type Rule = fn(&[Source]) -> Vec<String>;
 
 /// Each may import what stands after it, never what stands before.
-const TOP_TO_BOTTOM: [&str; 12] = [
+const TOP_TO_BOTTOM: [&str; 13] = [
     "cli",
     "daemon",
     "api",
+    "inbound",
     "app",
     "dispatch",
     "transport",
