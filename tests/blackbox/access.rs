@@ -1,13 +1,10 @@
 //! Bearer tokens and their scopes, over TCP and not on the socket, for requests and commands.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 
 use crate::harness::http::{Interface, Response};
-use crate::harness::{Home, PATIENCE, Receiver, endpoint};
+use crate::harness::{Home, Receiver, endpoint};
+use crate::sockets::Passed;
 
 const APP: &str = "t0k-app-8c1f2f";
 const OPS: &str = "t0k-ops-77ab03";
@@ -191,68 +188,18 @@ fn beyond_loopback_a_token_is_needed() {
     assert_eq!(ask(&interface, "GET", "/v1/status", Some(OPS)).status, 200);
 }
 
-/// A daemon that is handed a socket as systemd does it. Killed when dropped.
-struct Passed(Child);
-
-impl Passed {
-    fn start(home: &Home, listener: &TcpListener, config: &str) -> Passed {
-        let config = home.write_config(config);
-        let mut command = Command::new("/bin/sh");
-        let script = "exec 3<&0 && LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" serve --config \"$1\"";
-        command
-            .args(["-c", script, env!("CARGO_BIN_EXE_outboxd")])
-            .arg(config);
-        command
-            .stdin(OwnedFd::from(listener.try_clone().unwrap()))
-            .stderr(Stdio::piped());
-        Passed(command.spawn().unwrap())
-    }
-
-    fn stderr(&mut self) -> String {
-        let mut said = String::new();
-        self.0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        said
-    }
-
-    /// Its log is read from then on, so that it never waits for us.
-    fn wait_ready(&mut self) {
-        let (tell, told) = mpsc::channel();
-        let log = BufReader::new(self.0.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                // The test may have ended.
-                let _ = tell.send(line);
-            }
-        });
-        while !told.recv_timeout(PATIENCE).unwrap().contains("\"ready\"") {}
-    }
-}
-
-impl Drop for Passed {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn a_socket_from_systemd_beyond_loopback_needs_a_token_too() {
     let (home, tokens) = with_tokens();
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-    let mut refused = Passed::start(&home, &listener, "");
-    let said = refused.stderr();
-    assert_eq!(refused.0.wait().unwrap().code(), Some(2), "{said}");
+    let mut refused = Passed::start(&home, &[&listener], None, "");
+    let (code, said) = refused.end();
+    assert_eq!(code, Some(2), "{said}");
     assert!(
         said.contains("systemd") && said.contains("[auth]"),
         "{said}"
     );
-    let mut let_in = Passed::start(&home, &listener, &tokens);
+    let mut let_in = Passed::start(&home, &[&listener], None, &tokens);
     let_in.wait_ready();
     let interface = Interface::Tcp(([127, 0, 0, 1], listener.local_addr().unwrap().port()).into());
     assert_eq!(ask(&interface, "GET", "/v1/status", None).status, 401);
