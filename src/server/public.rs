@@ -3,8 +3,8 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
@@ -16,6 +16,7 @@ use super::crowd::Crowd;
 use super::remote::{Remote, TrustedProxies};
 use super::stall::WriteTimeout;
 use super::tls::Tls;
+use crate::domain::repeats::Repeats;
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -30,6 +31,14 @@ pub struct Limits {
     slots: Slots,
     crowd: Arc<Crowd>,
     proxies: TrustedProxies,
+    refused: Arc<Refused>,
+}
+
+/// Connections over what an address may have.
+#[derive(Debug)]
+struct Refused {
+    began: Instant,
+    repeats: Mutex<Repeats>,
 }
 
 impl Limits {
@@ -40,6 +49,25 @@ impl Limits {
             slots: Slots::new(MAX_CONNECTIONS, SHARE),
             crowd: Crowd::new(MAX_PER_ADDRESS),
             proxies,
+            refused: Arc::new(Refused {
+                began: Instant::now(),
+                repeats: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl Refused {
+    /// Says so now and then: the address may be that of a proxy that is not known as one.
+    fn tell(&self, address: IpAddr) {
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(times) = repeats.happened(self.began.elapsed()) {
+            tracing::warn!(
+                %address,
+                times,
+                "an address has all connections that it may have at the public listener, and one more \
+                 was closed; if it is a proxy, name it in listen.trusted_proxies"
+            );
         }
     }
 }
@@ -84,12 +112,17 @@ async fn connection<H, F>(
     let Ok(peer) = stream.get_ref().peer_addr().map(|peer| peer.ip()) else {
         return;
     };
-    let Limits { crowd, proxies, .. } = limits;
+    let Limits {
+        crowd,
+        proxies,
+        refused,
+        ..
+    } = limits;
     let _place = match proxies.contain(peer) {
         true => None,
         false => match crowd.enter(peer) {
             Some(place) => Some(place),
-            None => return,
+            None => return refused.tell(peer),
         },
     };
     let requests = Requests {
