@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, serve};
-use crate::app::App;
+use crate::app::{App, Tail};
 use crate::config::{Config, Listen};
 use crate::dispatch::{Dispatch, DispatchGauges, Stop, Transports};
 use crate::inbound::{Inbound, Receive, nothing_here};
@@ -147,9 +147,10 @@ async fn serve_until_stopped(
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let app = App::new(outbox.clone(), &config, gauges, questions, is_ready.clone());
+    let tail = app.tail.clone();
     let api = Api::new(app, &config);
     let proxies = TrustedProxies::new(config.listen.trusted_proxies.clone());
-    let served = tokio::spawn(serve_all(listeners, tls, proxies, api, stopping));
+    let served = tokio::spawn(serve_all(listeners, tls, proxies, api, tail, stopping));
     let at_start = outbox.clone();
     let status = tokio::task::spawn_blocking(move || at_start.status()).await;
     let status = status.map_err(|error| cannot("read the store")(error.into()))?;
@@ -200,10 +201,15 @@ async fn serve_all(
     tls: Option<Tls>,
     proxies: TrustedProxies,
     api: Arc<Api>,
+    tail: Tail,
     stopping: watch::Receiver<Stop>,
 ) {
     let Listeners { tcp, unix, inbound } = listeners;
-    let stopped = closing(stopping.clone());
+    let began = stopping.clone();
+    let stopped = async move {
+        closing(began).await;
+        tail.close();
+    };
     let private = serve::serve(tcp, unix, api, stopped, REQUEST_DEADLINE);
     let paths = Arc::new(Inbound::new(NoSources));
     let answer = move |request, remote| {

@@ -26,6 +26,7 @@ mod router;
 mod secrets;
 pub mod serve;
 mod status;
+mod tail;
 mod trace;
 
 use std::sync::Arc;

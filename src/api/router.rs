@@ -11,7 +11,9 @@ use tower_service::Service;
 
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
-use super::{Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, status};
+use super::{
+    Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, status, tail,
+};
 use crate::server::connection::{MAX_HEAD, head_size};
 
 /// All paths of the API.
@@ -50,6 +52,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/endpoints/{id}/purge", post(bulk::purge))
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
+        .route("/v1/tail", get(tail::tail))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))

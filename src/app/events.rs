@@ -7,6 +7,7 @@ use super::counters::Counters;
 use super::error::Error;
 use super::rate_limit::EventRateLimit;
 use super::reader::Reader;
+use super::tail::{Tail, Unaccepted};
 use crate::domain::endpoint::Rate;
 use crate::domain::event::{EventId, NewEvent};
 use crate::outbox::{
@@ -19,6 +20,7 @@ pub struct Events {
     /// `None`: as many events as there is room for.
     rate_limit: Option<Mutex<EventRateLimit>>,
     counters: Arc<Counters>,
+    tail: Tail,
 }
 
 impl Events {
@@ -27,6 +29,7 @@ impl Events {
         reader: Reader,
         rate_limit: Option<Rate>,
         counters: Arc<Counters>,
+        tail: Tail,
     ) -> Events {
         let limit = rate_limit.map(|rate| EventRateLimit::new(rate, Instant::now()));
         Events {
@@ -34,6 +37,7 @@ impl Events {
             reader,
             rate_limit: limit.map(Mutex::new),
             counters,
+            tail,
         }
     }
 
@@ -41,6 +45,8 @@ impl Events {
     pub async fn accept(&self, events: Vec<NewEvent>) -> Result<Vec<Receipt>, Error> {
         let expected = events.len();
         self.take_from_rate_limit(expected)?;
+        let heard = self.tail.is_heard();
+        let told = heard.then(|| events.iter().map(Unaccepted::of).collect());
         let filters = self.outbox.filters(&events);
         let (events, filters) = judge(events, filters).await?;
         let accepted = self.outbox.accept_judged(events, filters).await;
@@ -52,6 +58,9 @@ impl Events {
         let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count() as u64;
         let accepted = (expected as u64).saturating_sub(duplicates);
         self.counters.count_accepted(accepted, duplicates);
+        if let Some(told) = told {
+            self.tail.accepted(told, &receipts);
+        }
         Ok(receipts)
     }
 

@@ -17,6 +17,7 @@ mod preview;
 mod rate_limit;
 mod reader;
 mod status;
+pub mod tail;
 pub mod verdict;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use error::Error;
 pub use explain::Explanation;
 pub use preview::{Preview, Sample};
 pub use status::Status;
+pub use tail::{Heard, Listener, Tail, Wanted};
 
 /// The front of the daemon.
 pub struct App {
@@ -50,6 +52,7 @@ pub struct App {
     pub explainer: Explainer,
     pub previews: Previews,
     pub monitor: Monitor,
+    pub tail: Tail,
 }
 
 impl App {
@@ -64,12 +67,14 @@ impl App {
     ) -> App {
         let reader = Reader::new(outbox.clone());
         let counters = Arc::new(Counters::default());
+        let tail = Tail::default();
         App {
             events: Events::new(
                 outbox.clone(),
                 reader.clone(),
                 config.ingest.rate_limit,
                 counters.clone(),
+                tail.clone(),
             ),
             deliveries: Deliveries::new(outbox.clone(), reader.clone()),
             endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
@@ -81,6 +86,7 @@ impl App {
                 config.delivery.user_agent.clone(),
             ),
             monitor: Monitor::new(reader, gauges, counters, ready),
+            tail,
         }
     }
 }

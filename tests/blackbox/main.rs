@@ -40,5 +40,6 @@ mod rotation;
 mod shaping;
 mod signing;
 mod sockets;
+mod tail;
 mod threads;
 mod wide_reads;

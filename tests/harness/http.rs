@@ -170,6 +170,17 @@ impl Connection {
         Ok(rest)
     }
 
+    /// What comes up to and with `mark`.
+    pub fn until(&mut self, mark: &str) -> io::Result<String> {
+        let mut seen = Vec::new();
+        while !seen.ends_with(mark.as_bytes()) {
+            let mut byte = [0];
+            self.read.read_exact(&mut byte)?;
+            seen.extend(byte);
+        }
+        Ok(String::from_utf8_lossy(&seen).into_owned())
+    }
+
     fn answer_to(&mut self, method: &str) -> io::Result<Response> {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|text| text.parse().ok());

@@ -7,3 +7,4 @@ pub mod explanation;
 pub mod preview;
 pub mod received;
 pub mod status;
+pub mod tail;

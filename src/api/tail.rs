@@ -1,0 +1,104 @@
+//! `GET /v1/tail`: what happens, as server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//!
+//! A task of its own reads the tail and hands the text to the response's body, a few pieces ahead.
+//! A client that does not read holds up that task alone, and then hears how many it missed.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use http_body::{Body as HttpBody, Frame};
+use tokio::sync::mpsc;
+
+use super::Api;
+use super::dto::tail;
+use super::problem::{Kind, Problem};
+use super::query::{Query, malformed};
+use crate::app::{Heard, Listener, Wanted};
+use crate::domain::endpoint::TypePattern;
+
+/// A comment is sent after so long without an event, so that connections that are gone are noticed.
+const COMMENT_AFTER: Duration = Duration::from_secs(15);
+/// How many pieces of text wait for the client.
+const AHEAD: usize = 16;
+
+/// `GET /v1/tail`
+pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let query = Query::parse(request.uri(), &["tenant", "type", "source"])?;
+    let pattern = query
+        .text("type")
+        .map(|text| TypePattern::parse(text).map_err(|bad| malformed("type", bad)));
+    let wanted = Wanted {
+        tenant: query.read("tenant")?,
+        event_type: pattern.transpose()?,
+        source: query.text("source").map(str::to_owned),
+    };
+    let listener = api.app.tail.listen(wanted).ok_or_else(|| {
+        Problem::new(
+            Kind::Busy,
+            "too many tails are open, or outboxd is stopping",
+        )
+    })?;
+    let (text, pieces) = mpsc::channel(AHEAD);
+    tokio::spawn(write(listener, text));
+    let mut response = Response::new(Body::new(Pieces(pieces)));
+    let headers = response.headers_mut();
+    let stream = HeaderValue::from_static("text/event-stream");
+    headers.insert(header::CONTENT_TYPE, stream);
+    let uncached = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, uncached);
+    Ok(response)
+}
+
+/// Writes what the listener hears until the client has gone or the daemon stops.
+async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>) {
+    // The head of the response goes out with the first piece.
+    let mut piece = Bytes::from_static(b": tail\n\n");
+    loop {
+        if text.send(piece).await.is_err() {
+            return;
+        }
+        let heard = tokio::select! {
+            heard = tokio::time::timeout(COMMENT_AFTER, listener.next()) => heard,
+            () = text.closed() => return,
+        };
+        piece = match heard {
+            Err(_) => Bytes::from_static(b":\n\n"),
+            Ok(Some(heard)) => event(&heard),
+            Ok(None) => return,
+        };
+    }
+}
+
+/// JSON of one line has no line end, so one `data` field holds it.
+fn event(heard: &Heard) -> Bytes {
+    let (name, data) = match heard {
+        Heard::Accepted(event) => ("accepted", tail::accepted(event)),
+        Heard::Missed(missed) => ("missed", missed.to_string()),
+    };
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
+
+/// A response body of the pieces that a task hands over.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.poll_recv(cx);
+        next.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
