@@ -50,10 +50,10 @@ fn main() -> ExitCode {
         // These report their own failures.
         Command::Serve(args) => return cli::serve::run(&args),
         Command::Check(args) => return cli::check::check(&args),
-        Command::Listen(args) => cli::listen::run(&args),
         Command::Sign(args) => cli::sign::run(&args),
         Command::Verify(args) => cli::verify::run(&args),
         Command::Keygen(args) => cli::keygen::run(&args),
+        Command::Listen(args) => cli::wait(cli::listen::run(args, cli::configured)),
         Command::Demo(args) => cli::wait(cli::demo::run(args)),
         Command::Send(args) => cli::wait(cli::send::run(args, cli::configured)),
         Command::Status(args) => cli::wait(cli::status::run(args, cli::configured)),

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -246,6 +247,61 @@ impl Client {
         asked.await.map(drop)
     }
 
+    /// The lines of the answer to a `GET` that does not end by itself.
+    pub async fn lines(&self, path: &str) -> Result<Lines, Fault> {
+        let request = self.request(Method::GET, path, HeaderMap::new(), Bytes::new())?;
+        let begin = async {
+            match &self.target {
+                Target::Tcp { authority, .. } => {
+                    let stream = self.connected(TcpStream::connect(authority)).await?;
+                    self.begin(stream, request).await
+                }
+                Target::Unix(socket) => {
+                    let stream = self.connected(UnixStream::connect(socket)).await?;
+                    self.begin(stream, request).await
+                }
+            }
+        };
+        let (status, body) = begin.await?;
+        if status.is_success() {
+            let at = self.target.to_string();
+            return Ok(Lines {
+                body,
+                at,
+                unread: BytesMut::new(),
+            });
+        }
+        let refusal = Limited::new(body, MAX_ANSWER).collect();
+        let refusal = tokio::time::timeout(TIMEOUT, refusal).await;
+        let refusal = refusal.map_or(Bytes::new(), |read| {
+            read.map_or(Bytes::new(), |body| body.to_bytes())
+        });
+        Err(self.refused(status, &refusal))
+    }
+
+    /// Sends a request and reads the head of its answer.
+    async fn begin<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Incoming), Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let exchange = async {
+            let io = TokioIo::new(stream);
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+            // It ends with its body.
+            tokio::spawn(connection);
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            Ok::<_, hyper::Error>((head.status, body))
+        };
+        match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(result) => result.map_err(|error| self.broke_off(&error)),
+            Err(_) => Err(self.broke_off(&format!("no answer in {} s", TIMEOUT.as_secs()))),
+        }
+    }
+
     async fn ask_json(
         &self,
         method: Method,
@@ -395,6 +451,46 @@ impl Client {
             status: status.as_u16(),
             detail,
             fix,
+        }
+    }
+}
+
+/// The longest line of an answer, in bytes.
+const MAX_LINE: usize = 1024 * 1024;
+
+/// An answer that comes line by line.
+#[derive(Debug)]
+pub struct Lines {
+    body: Incoming,
+    at: String,
+    unread: BytesMut,
+}
+
+impl Lines {
+    /// The next line without its end; `None` when the answer has ended.
+    pub async fn next(&mut self) -> Result<Option<String>, Fault> {
+        let broke_off = |at: &str, why: &dyn fmt::Display| Fault::BrokeOff {
+            at: at.to_owned(),
+            why: why.to_string(),
+        };
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let line = self.unread.split_to(end);
+                // Its end.
+                let _ = self.unread.split_to(1);
+                return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+            }
+            if self.unread.len() > MAX_LINE {
+                return Err(broke_off(&self.at, &"a line is too long"));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(broke_off(&self.at, &error)),
+                Some(Ok(frame)) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    self.unread.extend_from_slice(&data);
+                }
+            }
         }
     }
 }

@@ -6,23 +6,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, StatusCode, header};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
-use tokio::signal::unix::{SignalKind, signal};
+use http::StatusCode;
+use reqwest::Url;
 use tokio::sync::watch;
 
-use super::receiver::{MAX_BODY, Received, Receiver, Reply};
+use super::client::{Configured, Reach};
+use super::forward::Forwarder;
+use super::receiver::{Received, Receiver, Reply};
 use super::secrets::SecretArgs;
-use super::{Failure, print, print_json, show};
+use super::stop::asked_to_stop;
+use super::{Failure, listen_source, print, print_json, show};
 use crate::domain::signature::Secret;
-use crate::transport::tls;
-
-/// For what `--forward` answers.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Receive webhooks on this machine: print them, check their signatures, answer
 #[derive(clap::Args)]
@@ -38,9 +33,14 @@ pub struct Listen {
     /// Pass each request on to this URL, headers and all, and answer what it answers
     #[arg(long, value_name = "URL", conflicts_with = "status", value_parser = url)]
     forward: Option<Url>,
+    /// Follow what this source of the daemon takes in, instead of listening
+    #[arg(long, value_name = "ID", conflicts_with_all = ["port", "status", "secret", "secret_file"])]
+    source: Option<String>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 fn status(text: &str) -> Result<StatusCode, String> {
@@ -61,19 +61,27 @@ fn url(text: &str) -> Result<Url, String> {
 }
 
 /// Runs until SIGINT or SIGTERM, or until its output is closed.
-pub fn run(args: &Listen) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("no runtime: {error}")))?;
-    runtime.block_on(listen(args))
+pub async fn run(args: Listen, configured: Configured) -> Result<(), Failure> {
+    let Some(source) = &args.source else {
+        return listen(&args).await;
+    };
+    let following = listen_source::Following {
+        client: args.reach.client(configured)?,
+        source: source.clone(),
+        forward: args.forward.clone().map(Forwarder::new).transpose()?,
+        json: args.json,
+    };
+    tokio::select! {
+        ended = following.follow() => ended,
+        () = asked_to_stop()? => Ok(()),
+    }
 }
 
 /// What every request needs.
 struct Listening {
     secrets: Vec<Secret>,
     status: StatusCode,
-    forward: Option<(Client, Url)>,
+    forward: Option<Forwarder>,
     json: bool,
     /// Set once there is no point in going on.
     broken: watch::Sender<Option<Failure>>,
@@ -84,7 +92,7 @@ async fn listen(args: &Listen) -> Result<(), Failure> {
     let listening = Arc::new(Listening {
         secrets: args.secrets.read()?,
         status: args.status,
-        forward: args.forward.clone().map(forwarder).transpose()?,
+        forward: args.forward.clone().map(Forwarder::new).transpose()?,
         json: args.json,
         broken,
     });
@@ -116,26 +124,11 @@ async fn listen(args: &Listen) -> Result<(), Failure> {
     }
 }
 
-/// Ends with SIGINT or SIGTERM.
-fn asked_to_stop() -> Result<impl Future<Output = ()>, Failure> {
-    let on = |kind| {
-        signal(kind).map_err(|error| Failure::Failed(format!("cannot handle signals: {error}")))
-    };
-    let (mut interrupt, mut terminate) =
-        (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
 impl Listening {
     async fn answer(&self, received: Received) -> Reply {
         let (reply, note) = match &self.forward {
             None => (self.status.into(), None),
-            Some((client, url)) => match forward(client, url, &received).await {
+            Some(forwarder) => match forwarder.forward(&received).await {
                 Ok(reply) => (reply, None),
                 Err(detail) => (StatusCode::BAD_GATEWAY.into(), Some(detail)),
             },
@@ -153,130 +146,9 @@ impl Listening {
     }
 }
 
-fn forwarder(url: Url) -> Result<(Client, Url), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("--forward: {error}"));
-    let tls = tls::client_config(None).map_err(|error| failed(&error))?;
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(Policy::none())
-        .referer(false)
-        .no_proxy()
-        .timeout(FORWARD_TIMEOUT)
-        .build();
-    Ok((client.map_err(|error| failed(&error))?, url))
-}
-
-/// Headers that belong to one connection, not to the message (RFC 9110, 7.6.1), and those
-/// that the next one gets anew.
-const OF_THE_CONNECTION: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::HOST,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let mut passed = headers.clone();
-    for name in OF_THE_CONNECTION {
-        passed.remove(name);
-    }
-    passed.remove("keep-alive");
-    passed
-}
-
-/// Sends the same on and brings back what came; an error is a sentence without the URL.
-async fn forward(client: &Client, url: &Url, received: &Received) -> Result<Reply, String> {
-    let broke = |error: reqwest::Error| {
-        let error = error.without_url();
-        let cause = std::error::Error::source(&error);
-        cause.map_or(error.to_string(), |cause| cause.to_string())
-    };
-    let request = client
-        .request(received.method.clone(), url.clone())
-        .headers(passed_on(&received.headers))
-        .body(received.body.clone());
-    let mut response = request.send().await.map_err(broke)?;
-    let (status, headers) = (response.status(), passed_on(response.headers()));
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(broke)? {
-        if body.len().saturating_add(chunk.len()) > MAX_BODY {
-            return Err("the answer is too large".to_owned());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Reply {
-        status,
-        headers,
-        body: Bytes::from(body),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderValue, Method};
-    use tokio::sync::oneshot;
-
-    fn received() -> Received {
-        let mut headers = HeaderMap::new();
-        headers.insert("host", HeaderValue::from_static("elsewhere.example"));
-        headers.insert("webhook-id", HeaderValue::from_static("evt_1"));
-        headers.insert("connection", HeaderValue::from_static("close"));
-        Received {
-            at: crate::clock::now(),
-            method: Method::POST,
-            path: "/in".to_owned(),
-            headers,
-            body: Bytes::from_static(b"{}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_forwarded_request_is_the_same_and_so_is_its_answer() {
-        let behind = Receiver::bind("127.0.0.1:0".parse().unwrap())
-            .await
-            .unwrap();
-        let url: Url = format!("http://{}/app?x=1", behind.address())
-            .parse()
-            .unwrap();
-        let host = behind.address().to_string();
-        let answer = move |received: Received| {
-            assert_eq!(received.header("webhook-id"), Some("evt_1"));
-            assert_eq!(received.header("host"), Some(host.as_str()));
-            assert_eq!(
-                (received.path.as_str(), &received.body[..]),
-                ("/app?x=1", &b"{}"[..])
-            );
-            let mut reply = Reply::from(StatusCode::IM_A_TEAPOT);
-            reply
-                .headers
-                .insert("x-kind", HeaderValue::from_static("tea"));
-            reply.body = Bytes::from_static(b"short");
-            std::future::ready(reply)
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(behind.serve(answer, async {
-            let _ = stopped.await;
-        }));
-        let (client, url) = forwarder(url).unwrap();
-        let reply = forward(&client, &url, &received()).await.unwrap();
-        assert_eq!(reply.status, StatusCode::IM_A_TEAPOT);
-        assert_eq!(
-            (reply.headers["x-kind"].as_bytes(), &reply.body[..]),
-            (&b"tea"[..], &b"short"[..])
-        );
-        assert!(!reply.headers.contains_key("content-length"));
-        drop(stop);
-        serving.await.unwrap();
-        let gone = forward(&client, &url, &received()).await.unwrap_err();
-        assert!(!gone.contains("x=1"), "{gone}");
-    }
-
     #[test]
     fn statuses_and_urls_are_checked() {
         assert_eq!(status("503"), Ok(StatusCode::SERVICE_UNAVAILABLE));

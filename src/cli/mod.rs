@@ -12,8 +12,10 @@ pub mod events;
 pub mod explain;
 mod filter;
 pub mod filter_test;
+mod forward;
 pub mod keygen;
 pub mod listen;
+mod listen_source;
 pub mod paint;
 pub mod receiver;
 pub mod render;
@@ -27,6 +29,7 @@ mod shape;
 mod show;
 pub mod sign;
 pub mod status;
+mod stop;
 pub mod table;
 pub mod timeline;
 pub mod verify;
@@ -195,7 +198,7 @@ mod tests {
             Commands::Sign(args) => sign::run(&args),
             Commands::Verify(args) => verify::run(&args),
             Commands::Keygen(args) => keygen::run(&args),
-            Commands::Listen(args) => listen::run(&args),
+            Commands::Listen(args) => wait(listen::run(args, configured)),
         }
     }
 

@@ -36,8 +36,9 @@ pub struct Shown<'a> {
     body: Body<'a>,
 }
 
+/// The body of a request.
 #[derive(Serialize)]
-enum Body<'a> {
+pub enum Body<'a> {
     /// JSON, as it came but for line ends.
     #[serde(rename = "body")]
     Json(Box<RawValue>),
@@ -70,7 +71,7 @@ impl<'a> Shown<'a> {
             reason,
             status: status.as_u16(),
             forward_error,
-            body: body(&received.body),
+            body: Body::of(&received.body),
         }
     }
 
@@ -94,10 +95,27 @@ impl<'a> Shown<'a> {
         if let Some(detail) = self.forward_error {
             line("forward", detail);
         }
-        match &self.body {
+        self.body.write_to(&mut text);
+        harmless(&text)
+    }
+}
+
+impl<'a> Body<'a> {
+    /// How these bytes are best shown.
+    pub fn of(bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Err(_) => Body::Binary(STANDARD.encode(bytes)),
+            Ok(text) => one_line(text).map_or(Body::Text(text), Body::Json),
+        }
+    }
+
+    /// Appends lines for a person.
+    pub fn write_to(&self, text: &mut String) {
+        match self {
             Body::Json(json) => text.push_str(&indent(json.get(), SHOWN_BODY)),
             Body::Text(plain) => {
                 for line in cut(plain, SHOWN_BODY).lines() {
+                    // A `String` takes whatever is written to it.
                     let _ = writeln!(text, "  {line}");
                 }
             }
@@ -108,7 +126,6 @@ impl<'a> Shown<'a> {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        harmless(&text)
     }
 }
 
@@ -124,13 +141,6 @@ fn event_type(received: &Received) -> Option<String> {
     }
     let envelope = serde_json::from_slice::<Envelope>(&received.body);
     envelope.ok().map(|envelope| envelope.event_type)
-}
-
-fn body(bytes: &[u8]) -> Body<'_> {
-    match std::str::from_utf8(bytes) {
-        Err(_) => Body::Binary(STANDARD.encode(bytes)),
-        Ok(text) => one_line(text).map_or(Body::Text(text), Body::Json),
-    }
 }
 
 /// JSON without line ends, which stand between its tokens only; `None` if it is none.
@@ -195,7 +205,7 @@ fn indent(json: &str, limit: usize) -> String {
 }
 
 /// Without anything that a terminal would obey.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c,
         c if c.is_control() => '\u{fffd}',

@@ -24,6 +24,7 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const EVENT_TYPE: HeaderName = HeaderName::from_static("outboxd-event-type");
+const SOURCE: HeaderName = HeaderName::from_static("outboxd-source");
 
 /// What a delivery carries, the same on every attempt.
 #[derive(Clone, Debug)]
@@ -103,7 +104,12 @@ fn event_headers(content: &Content) -> Vec<(HeaderName, HeaderValue)> {
     let own = &extras.headers;
     let is_own = |name: &HeaderName| own.iter().any(|(one, _)| one == name);
     let trace = extras.trace.iter().filter(|(name, _)| !is_own(name));
-    own.iter().chain(trace).cloned().collect()
+    let mut headers: Vec<_> = own.iter().chain(trace).cloned().collect();
+    let source = extras.source.as_deref();
+    if let Some(source) = source.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.push((SOURCE, source));
+    }
+    headers
 }
 
 /// How a request names its target.
