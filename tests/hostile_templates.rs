@@ -21,6 +21,8 @@ const LIMITS: Limits = Limits {
     steps: Limits::STEPS,
     output: 1 << 20,
 };
+/// The longest source that is read, in bytes.
+const LONGEST_SOURCE: usize = 32 * 1024;
 const STACK: usize = 512 * 1024;
 const MEMORY_LIMIT: usize = 16 << 20;
 
@@ -68,6 +70,12 @@ fn run(source: &str, output: Output, data: &Arc<Json>) -> (&'static str, Duratio
 fn hostile_templates_end_within_memory_on_a_small_stack() {
     let table = sources();
     assert!(table.len() >= 60);
+    // What is refused for its length alone tries nothing else.
+    let long = table
+        .iter()
+        .filter(|(_, source)| source.len() > LONGEST_SOURCE);
+    let long: Vec<_> = long.map(|(name, source)| (*name, source.len())).collect();
+    assert_eq!(long, [("too long", LONGEST_SOURCE + 1)]);
     let documents = documents();
     let mut most = (0, String::new());
     let mut too_much = Vec::new();
