@@ -26,20 +26,14 @@
 //! filter that needs more does not match. This module never does I/O and knows no endpoint.
 
 mod bounds;
-#[cfg(test)]
-mod cases;
 mod condition;
 mod failed;
 mod fault;
-#[cfg(test)]
 mod first_failed;
 mod judge;
 mod operand;
 mod operators;
 mod parse;
-#[cfg(test)]
-mod refusals;
-mod report;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -100,7 +94,7 @@ impl Filter {
         let mut work = Work::new();
         let failed = match judge::holds(&self.root, Some(root), &mut work) {
             Ok(true) => return Ok(()),
-            Ok(false) => report::first_failed(&self.root, &self.source, root, work),
+            Ok(false) => first_failed::first_failed(&self.root, &self.source, root, work),
             Err(_) => None,
         };
         Err(failed.unwrap_or_else(|| Failed {

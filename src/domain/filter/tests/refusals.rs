@@ -1,6 +1,8 @@
 //! What is refused when a filter is saved, and where the message says that it is.
 
-use super::{BadFilter, Filter, MAX_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_NODES, Problem};
+use crate::domain::filter::{
+    BadFilter, Filter, MAX_BYTES, MAX_DEPTH, MAX_ENTRIES, MAX_NODES, Problem,
+};
 use crate::domain::json::Json;
 
 /// Filter, the path of the fault, a part of the message.

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Filter, TOO_MUCH_WORK};
+use crate::domain::filter::{Filter, TOO_MUCH_WORK};
 use crate::domain::json::Json;
 
 fn json(text: &str) -> Json {

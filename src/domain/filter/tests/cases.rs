@@ -1,6 +1,6 @@
 //! What filters mean, as tables that are written from the reference and not from the code.
 
-use super::Filter;
+use crate::domain::filter::Filter;
 use crate::domain::json::Json;
 
 pub(super) fn json(text: &str) -> Json {
