@@ -13,8 +13,8 @@ use super::meter::{ITEM, Meter};
 use super::number::Number;
 use super::value::{Piece, Shape, fault, undefined};
 
-/// What a node of a document costs, in units: a mebibyte of any can be printed.
-const NODE: u64 = 2;
+/// What a node of a document costs, in units: a mebibyte of any can be printed, and little more.
+const NODE: u64 = 3;
 
 /// Appends a piece as JSON. `indent` is the number of spaces for each level, if it is spread over
 /// lines.
