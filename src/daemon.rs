@@ -7,25 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use http::Response;
-use http::request::Parts;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, serve};
-use crate::app::{App, Tail};
+use crate::app::{App, Sources, Tail};
 use crate::config::{Config, Listen};
-use crate::dispatch::{Dispatch, DispatchGauges, Stop, Transports};
-use crate::inbound::{Inbound, Receive, nothing_here};
+use crate::dispatch::{Dispatch, DispatchGauges, Questions, Stop, Transports};
+use crate::inbound::{Calls, Inbound};
 use crate::outbox::{
-    Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, StoreFailure,
+    Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, ReadError, StoreFailure,
     forbid_reads_here,
 };
 use crate::server::listen::{ListenError, Listeners};
 use crate::server::public;
-use crate::server::remote::{Remote, TrustedProxies};
+use crate::server::remote::TrustedProxies;
 use crate::server::tls::{self, Tls, TlsError};
 use crate::transport::TransportError;
 
@@ -47,6 +44,8 @@ pub enum DaemonError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("the stored sources cannot be read: {0}")]
+    Sources(#[from] ReadError),
     #[error("cannot {doing}: {source}")]
     Runtime {
         doing: &'static str,
@@ -146,11 +145,11 @@ async fn serve_until_stopped(
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let app = App::new(outbox.clone(), &config, gauges, questions, is_ready.clone());
+    let app = app(&outbox, &config, gauges, questions, is_ready.clone()).await?;
+    let public = Public::new(tls, &app, &config);
     let tail = app.tail.clone();
     let api = Api::new(app, &config);
-    let proxies = TrustedProxies::new(config.listen.trusted_proxies.clone());
-    let served = tokio::spawn(serve_all(listeners, tls, proxies, api, tail, stopping));
+    let served = tokio::spawn(serve_all(listeners, public, api, tail, stopping));
     let at_start = outbox.clone();
     let status = tokio::task::spawn_blocking(move || at_start.status()).await;
     let status = status.map_err(|error| cannot("read the store")(error.into()))?;
@@ -183,6 +182,23 @@ async fn serve_until_stopped(
     Ok(())
 }
 
+/// The application, with the sources that are stored.
+async fn app(
+    outbox: &Outbox,
+    config: &Config,
+    gauges: Arc<DispatchGauges>,
+    questions: Questions,
+    is_ready: Arc<AtomicBool>,
+) -> Result<App, DaemonError> {
+    let reading = outbox.clone();
+    let stored = tokio::task::spawn_blocking(move || reading.stored_sources()).await;
+    let stored = stored.map_err(|error| cannot("read the sources")(error.into()))??;
+    let outbox = outbox.clone();
+    Ok(App::new(
+        outbox, config, gauges, questions, is_ready, stored,
+    ))
+}
+
 /// Resolves when nothing more is to be accepted.
 async fn closing(mut stopping: watch::Receiver<Stop>) {
     // The sender lives until the end.
@@ -195,11 +211,35 @@ fn public_tls(listen: &Listen) -> Result<Option<Tls>, TlsError> {
     files.map(|files| Tls::open(files, tls::LOOK)).transpose()
 }
 
-/// Serves the API, and what is public, until nothing more is to be accepted.
-async fn serve_all(
-    listeners: Listeners,
+/// What the public listener has.
+struct Public {
     tls: Option<Tls>,
     proxies: TrustedProxies,
+    sources: Arc<Sources>,
+    /// Of a body that any source of the file takes, or the daemon does, in bytes.
+    longest: u64,
+}
+
+impl Public {
+    fn new(tls: Option<Tls>, app: &App, config: &Config) -> Public {
+        let sources = config.sources.iter();
+        let longest = sources.filter_map(|source| source.max_event_size).max();
+        Public {
+            tls,
+            proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+            sources: app.sources.clone(),
+            longest: longest
+                .unwrap_or_default()
+                .max(config.ingest.max_event_size),
+        }
+    }
+}
+
+/// Serves the API, and what is public, until nothing more is to be accepted; then stores what was
+/// counted last.
+async fn serve_all(
+    listeners: Listeners,
+    public: Public,
     api: Arc<Api>,
     tail: Tail,
     stopping: watch::Receiver<Stop>,
@@ -211,24 +251,27 @@ async fn serve_all(
         tail.close();
     };
     let private = serve::serve(tcp, unix, api, stopped, REQUEST_DEADLINE);
-    let paths = Arc::new(Inbound::new(NoSources));
+    let sources = public.sources;
+    let paths = Arc::new(Inbound::new(Calls::new(sources.clone(), public.longest)));
     let answer = move |request, remote| {
         let paths = paths.clone();
         async move { paths.answer(request, remote).await }
     };
-    let limits = public::Limits::new(proxies);
+    let limits = public::Limits::new(public.proxies);
     let stopped = closing(stopping);
-    let public = public::serve(inbound, tls, limits, answer, stopped, REQUEST_DEADLINE);
-    tokio::join!(private, public);
-}
-
-/// No source can be defined yet, so none exists.
-struct NoSources;
-
-impl Receive for NoSources {
-    async fn receive(&self, _: &str, _: Parts, _: Body, _: Remote) -> Response<Body> {
-        nothing_here()
+    let public = public::serve(
+        inbound,
+        public.tls,
+        limits,
+        answer,
+        stopped,
+        REQUEST_DEADLINE,
+    );
+    tokio::select! {
+        _ = async { tokio::join!(private, public) } => {}
+        () = sources.keep_counts() => {}
     }
+    sources.store_counts().await;
 }
 
 /// An error if the store has failed.

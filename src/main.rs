@@ -39,6 +39,7 @@ enum Command {
     Explain(cli::explain::Args),
     Render(cli::render::Args),
     Filter(cli::filter_test::Args),
+    Sources(cli::sources::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::wait(cli::explain::run(args, cli::configured)),
         Command::Render(args) => cli::wait(cli::render::run(args, cli::configured)),
         Command::Filter(args) => cli::wait(cli::filter_test::run(args, cli::configured)),
+        Command::Sources(args) => cli::wait(cli::sources::run(args, cli::configured)),
     };
     cli::exit(done)
 }

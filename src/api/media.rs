@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, header};
 
 use super::problem::{Kind, Problem};
+use crate::server::body::odd_coding;
 
 const MAX_CONTENT_TYPE: usize = 256;
 /// Characters of a header that a message repeats.
@@ -23,8 +24,7 @@ fn unsupported(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(Kind::UnsupportedMediaType, detail)
 }
 
-/// Refuses a body that is coded: hyper takes `chunked` off, and whatever else was applied
-/// would be stored and delivered as it is (RFC 9112, 6.1).
+/// Refuses a body that is coded: it would be stored and delivered as it is.
 pub fn plain_body(headers: &HeaderMap) -> Result<(), Problem> {
     for encoding in headers.get_all(header::CONTENT_ENCODING) {
         if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
@@ -35,20 +35,13 @@ pub fn plain_body(headers: &HeaderMap) -> Result<(), Problem> {
             return Err(unsupported(detail));
         }
     }
-    for coding in headers.get_all(header::TRANSFER_ENCODING) {
-        if !coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked")
-        {
-            let detail = format!(
-                "the Transfer-Encoding `{}` is not understood here; only chunked is",
-                shown(coding)
-            );
-            return Err(unsupported(detail));
-        }
+    match odd_coding(headers) {
+        Some(coding) => Err(unsupported(format!(
+            "the Transfer-Encoding `{}` is not understood here; only chunked is",
+            shown(coding)
+        ))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The request's content type, which must be there and be one.

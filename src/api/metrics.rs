@@ -16,7 +16,8 @@ use crate::stderr;
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
-    let text = written(&api.app.monitor.status().await?);
+    let status = api.app.monitor.status().await?;
+    let text = written(&status, &api.app.sources.outcomes());
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
@@ -39,7 +40,7 @@ impl Exposition {
     }
 }
 
-fn written(status: &Status) -> String {
+fn written(status: &Status, calls: &[(&str, u64)]) -> String {
     let mut out = Exposition(String::with_capacity(4096));
     out.family("outboxd_build_info", "gauge", "The version that runs.");
     let version = format!("{{version=\"{}\"}}", status.version);
@@ -57,6 +58,7 @@ fn written(status: &Status) -> String {
         stderr::lines_lost(),
     );
     ingest(&mut out, status);
+    inbound(&mut out, calls);
     dispatch(&mut out, status);
     endpoints(&mut out, status);
     stored(&mut out, status);
@@ -86,6 +88,14 @@ fn ingest(out: &mut Exposition, status: &Status) {
     );
     for (reason, count) in ingested.refused {
         out.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
+    }
+}
+
+fn inbound(out: &mut Exposition, calls: &[(&str, u64)]) {
+    let name = "outboxd_source_calls_total";
+    out.family(name, "counter", "Calls of sources that ended, by result.");
+    for (result, count) in calls {
+        out.sample(name, &format!("{{result=\"{result}\"}}"), count);
     }
 }
 

@@ -25,6 +25,7 @@ mod reply;
 mod router;
 mod secrets;
 pub mod serve;
+mod sources;
 mod status;
 mod tail;
 mod trace;

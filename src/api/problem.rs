@@ -153,6 +153,14 @@ impl From<app::Error> for Problem {
             app::Error::Unrendered(_) | app::Error::Unsigned(_) => {
                 Problem::new(Kind::Unrendered, error.to_string())
             }
+            app::Error::Source(_) | app::Error::ProvidersSecret | app::Error::Unsampled(_) => {
+                Problem::bad_request(error.to_string())
+            }
+            app::Error::NoSuchSource => Problem::new(Kind::NotFound, error.to_string()),
+            app::Error::SourceExists | app::Error::TooManySources => {
+                Problem::new(Kind::Conflict, error.to_string())
+            }
+            app::Error::SourceReadOnly => Problem::new(Kind::ReadOnly, error.to_string()),
             app::Error::NoSecret => Problem::new(Kind::NotFound, error.to_string()),
             app::Error::Internal(detail) => Problem::new(Kind::Internal, detail),
         }

@@ -12,7 +12,8 @@ use tower_service::Service;
 use super::access::{Access, Peer};
 use super::problem::{Kind, Problem};
 use super::{
-    Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, status, tail,
+    Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, sources, status,
+    tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -52,6 +53,15 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/endpoints/{id}/purge", post(bulk::purge))
         .route("/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/v1/endpoints/{id}/disable", post(endpoints::disable))
+        .route("/v1/sources", get(sources::list).post(sources::create))
+        .route(
+            "/v1/sources/{id}",
+            get(sources::show)
+                .patch(sources::change)
+                .delete(sources::delete),
+        )
+        .route("/v1/sources/{id}/rotate", post(sources::rotate))
+        .route("/v1/sources/{id}/test", post(sources::test))
         .route("/v1/tail", get(tail::tail))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))

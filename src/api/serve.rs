@@ -148,6 +148,7 @@ mod tests {
             gauges,
             Questions::default(),
             ready.clone(),
+            Vec::new(),
         );
         let api = Api::new(app, &config);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::TryRng;
-use rand::rngs::SysRng;
-
 use super::definition::{self, Definition, FreshKeys};
 use super::error::Error;
+use super::random::random_bytes;
 use super::reader::Reader;
 use crate::clock;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId};
@@ -203,18 +201,4 @@ fn fresh_keys() -> Result<FreshKeys, Error> {
 fn unusable_key(error: BadSecret) -> Error {
     tracing::error!(%error, "a generated key is not valid");
     Error::Internal("a key could not be generated; see the log")
-}
-
-/// Bytes from the operating system.
-fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
-    let mut bytes = [0; N];
-    match SysRng.try_fill_bytes(&mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(error) => {
-            tracing::error!(%error, "the operating system gives no randomness");
-            Err(Error::Internal(
-                "the operating system gives no randomness; see the log",
-            ))
-        }
-    }
 }

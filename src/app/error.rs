@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::definition::BadDefinition;
+use crate::domain::inbound::{BadSource, NoSample};
 use crate::domain::render::Unrendered;
 use crate::outbox::{ActRefused, ReadError, Refused};
 use crate::transport::Unsigned;
@@ -29,6 +30,21 @@ pub enum Error {
     Unsigned(#[from] Unsigned),
     #[error("the endpoint has no secret; requests to it are not signed")]
     NoSecret,
+    #[error("there is no such source")]
+    NoSuchSource,
+    #[error("there is a source with this id already")]
+    SourceExists,
+    #[error("the source comes from the configuration file and is read-only here")]
+    SourceReadOnly,
+    #[error("there are too many sources; remove some")]
+    TooManySources,
+    #[error("field `{key}`: {0}", key = .0.key)]
+    Source(BadSource),
+    /// The secret is the provider's to make.
+    #[error("the provider makes the secret: give it as `secret`")]
+    ProvidersSecret,
+    #[error("outboxd cannot sign a sample of this source: {0}")]
+    Unsampled(NoSample),
     /// A fault of the daemon; the log says more.
     #[error("{0}")]
     Internal(&'static str),

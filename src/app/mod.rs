@@ -14,8 +14,10 @@ mod error;
 mod events;
 mod explain;
 mod preview;
+mod random;
 mod rate_limit;
 mod reader;
+pub mod sources;
 mod status;
 pub mod tail;
 pub mod verdict;
@@ -25,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
 use crate::dispatch::{DispatchGauges, Questions};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, StoredSource};
 use bulk::Bulk;
 use counters::Counters;
 use deliveries::Deliveries;
@@ -40,18 +42,20 @@ pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
 pub use error::Error;
 pub use explain::Explanation;
 pub use preview::{Preview, Sample};
+pub use sources::Sources;
 pub use status::Status;
 pub use tail::{Heard, Listener, Tail, Wanted};
 
 /// The front of the daemon.
 pub struct App {
-    pub events: Events,
+    pub events: Arc<Events>,
     pub deliveries: Deliveries,
     pub endpoints: Endpoints,
     pub bulk: Bulk,
     pub explainer: Explainer,
     pub previews: Previews,
     pub monitor: Monitor,
+    pub sources: Arc<Sources>,
     pub tail: Tail,
 }
 
@@ -64,18 +68,28 @@ impl App {
         gauges: Arc<DispatchGauges>,
         questions: Questions,
         ready: Arc<AtomicBool>,
+        stored: Vec<StoredSource>,
     ) -> App {
         let reader = Reader::new(outbox.clone());
         let counters = Arc::new(Counters::default());
         let tail = Tail::default();
+        let events = Arc::new(Events::new(
+            outbox.clone(),
+            reader.clone(),
+            config.ingest.rate_limit,
+            counters.clone(),
+            tail.clone(),
+        ));
+        let sources = Sources::new(
+            outbox.clone(),
+            events.clone(),
+            &config.sources,
+            stored,
+            config.listen.public_url.clone(),
+            config.ingest.max_event_size,
+        );
         App {
-            events: Events::new(
-                outbox.clone(),
-                reader.clone(),
-                config.ingest.rate_limit,
-                counters.clone(),
-                tail.clone(),
-            ),
+            events,
             deliveries: Deliveries::new(outbox.clone(), reader.clone()),
             endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
@@ -86,6 +100,7 @@ impl App {
                 config.delivery.user_agent.clone(),
             ),
             monitor: Monitor::new(reader, gauges, counters, ready),
+            sources: Arc::new(sources),
             tail,
         }
     }

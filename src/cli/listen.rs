@@ -34,7 +34,7 @@ pub struct Listen {
     #[arg(long, value_name = "URL", conflicts_with = "status", value_parser = url)]
     forward: Option<Url>,
     /// Follow what this source of the daemon takes in, instead of listening
-    #[arg(long, value_name = "ID", conflicts_with_all = ["port", "status", "secret", "secret_file"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["port", "status", "secrets", "files"])]
     source: Option<String>,
     /// Print one JSON object a line
     #[arg(long)]

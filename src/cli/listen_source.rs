@@ -19,6 +19,7 @@ use super::client::{Client, Fault};
 use super::forward::Forwarder;
 use super::receiver::Received;
 use super::show::{Body, harmless};
+use super::sources::path_of;
 use super::{Failure, print, print_json};
 use crate::domain::time::Timestamp;
 
@@ -81,8 +82,7 @@ impl Following {
     /// anew.
     pub async fn follow(&self) -> Result<(), Failure> {
         // A source that is not there is said at once.
-        let path = format!("/v1/sources/{}", self.source);
-        self.client.get(&path).await?;
+        self.client.get(&path_of(&self.source)?).await?;
         let mut again = false;
         loop {
             match self.follow_once(again).await {

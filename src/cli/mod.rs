@@ -28,6 +28,7 @@ pub mod serve;
 mod shape;
 mod show;
 pub mod sign;
+pub mod sources;
 pub mod status;
 mod stop;
 pub mod table;

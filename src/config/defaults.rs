@@ -28,6 +28,7 @@ impl Default for Config {
             delivery: DeliveryLimits::default(),
             retry: RetryPolicy::default(),
             endpoints: Vec::new(),
+            sources: Vec::new(),
             log: Logging::default(),
         }
     }

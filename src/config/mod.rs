@@ -18,6 +18,7 @@ mod retry;
 mod sections;
 mod shaping;
 pub mod show;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -39,6 +40,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::domain::endpoint::{Endpoint, Rate};
+use crate::domain::inbound::Source;
 use crate::domain::retry::RetryPolicy;
 
 /// The configuration in effect. Every value has been checked.
@@ -53,6 +55,7 @@ pub struct Config {
     pub delivery: DeliveryLimits,
     pub retry: RetryPolicy,
     pub endpoints: Vec<Endpoint>,
+    pub sources: Vec<Source>,
     pub log: Logging,
 }
 

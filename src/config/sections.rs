@@ -16,7 +16,7 @@ use super::values::{
 };
 use super::{
     Auth, CertFiles, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging,
-    OutboxLimits, Retention, Scope, Token, endpoints, files,
+    OutboxLimits, Retention, Scope, Token, endpoints, files, sources,
 };
 
 const MIB: u64 = 1 << 20;
@@ -45,6 +45,7 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
     let ingest = read_ingest(root.section("ingest"));
     let delivery = read_delivery(root.section("delivery"), ingest.max_event_size);
     let retry = read_retry(reader, root.section("retry"), &base.retry);
+    let sources = sources::read(&mut root, &listen, env);
     let config = Config {
         data_dir,
         listen,
@@ -52,6 +53,7 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
         ingest,
         outbox: read_outbox(root.section("outbox")),
         retention: read_retention(root.section("retention")),
+        sources,
         endpoints: endpoints::read(reader, &mut root, &delivery, &retry, env),
         delivery,
         retry,

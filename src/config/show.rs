@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::units::{show_duration, show_rate, show_size};
 use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
+use crate::domain::inbound::{self, Source};
 use crate::domain::json::Json;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::shaping::{KEYS, Shaping};
@@ -46,6 +47,17 @@ pub fn to_toml(config: &Config) -> String {
         heading(&mut out, "[endpoint.retry]");
         write_keys(&mut out, &retry_keys(&endpoint.retry));
     }
+    for source in &config.sources {
+        heading(&mut out, "[[source]]");
+        if source.verifies_nothing() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                out,
+                "# nothing verifies it: everybody who knows its URL is believed"
+            );
+        }
+        write_keys(&mut out, &source_keys(source));
+    }
     out
 }
 
@@ -69,6 +81,9 @@ pub fn to_json(config: &Config) -> Value {
         Value::Object(keys)
     });
     all.insert("endpoint".to_owned(), endpoints.collect());
+    let sources = config.sources.iter();
+    let sources = sources.map(|source| Value::Object(object(source_keys(source))));
+    all.insert("source".to_owned(), sources.collect());
     Value::Object(all)
 }
 
@@ -206,6 +221,31 @@ fn endpoint_keys(endpoint: &Endpoint) -> Keys {
         }
     }
     keys
+}
+
+/// Those of a source; a recipe of its own stands in the place of a preset.
+fn source_keys(source: &Source) -> Keys {
+    let shown = source.shown();
+    let key = |name: &'static str| Some((name, source_key(name, shown.get(name)?)));
+    let names = ["id"].into_iter().chain(inbound::KEYS);
+    names
+        .filter(|name| *name != "preset" || source.preset != inbound::CUSTOM)
+        .filter_map(key)
+        .collect()
+}
+
+fn source_key(name: &str, json: &Json) -> Shown {
+    let value = serde_json::from_str(&json.to_string()).unwrap_or(Value::Null);
+    let is_secret = ["secrets", "verify_token", "token"].contains(&name);
+    let is_empty = match json {
+        Json::String(text) => text.is_empty(),
+        Json::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    match is_secret && !is_empty {
+        true => hidden("(set, not shown)", value),
+        false => shown(toml_value(json), value),
+    }
 }
 
 /// A value as it was given, secrets masked.

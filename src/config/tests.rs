@@ -168,12 +168,16 @@ fn the_example_is_valid_as_it_is_and_uncommented() {
         uncommented_example().replace("outboxd/VERSION", &Config::default().delivery.user_agent);
     let mut whole = good(&text);
     let orders = whole.config.endpoints.pop().unwrap();
+    let github = whole.config.sources.pop().unwrap();
     assert_eq!(
         format!("{:?}", whole.config),
         format!("{:?}", Config::default())
     );
     let plain = good(&endpoint("")).config.endpoints.pop().unwrap();
     assert_eq!(format!("{orders:?}"), format!("{plain:?}"));
+    let plain = "[[source]]\nid = \"github\"\npreset = \"github\"\nsecrets = [\"x\"]";
+    let plain = good(plain).config.sources.pop().unwrap();
+    assert_eq!(github.shown(), plain.shown());
 }
 
 #[test]
@@ -220,6 +224,10 @@ fn the_example_names_every_key() {
     for key in KEYS.into_iter().chain(files).chain(["secret"]) {
         assert!(EXAMPLE.contains(&format!("# {key} = ")), "{key}");
         named.insert(format!("endpoint.{key}"));
+    }
+    for key in ["secret_files", "token_file", "verify_token_file"] {
+        assert!(EXAMPLE.contains(&format!("# {key} = ")), "{key}");
+        named.insert(format!("source.{key}"));
     }
     for key in known_keys() {
         assert!(named.contains(&key), "{key} is not in config.example.toml");
@@ -1524,7 +1532,9 @@ template = '{"text": "{{ data.note }} …"}'
 answer = { permanent = [400, "5xx"] }"#,
     );
     for text in ["", &full, &uncommented_example(), &shaped] {
-        let config = good(text).config;
+        let mut config = good(text).config;
+        // Without its secrets, which are not shown, a source is none.
+        config.sources.clear();
         let shown = show::to_toml(&config);
         let again = good(&shown).config;
         assert_eq!(format!("{config:?}"), format!("{again:?}"), "{shown}");
@@ -1641,4 +1651,88 @@ fn a_semicolon_in_what_was_written_does_not_split_the_message() {
     };
     assert_eq!(fault.problem, "\"sla; ck\" is not known here");
     assert_eq!(fault.fix, "did you mean \"slack\"?");
+}
+
+#[test]
+fn sources_are_read_with_what_their_files_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [("new", "n3w\n"), ("old", "0ld"), ("verify", "t0ken\n")] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let env = Environment {
+        credentials_directory: Some(dir.path().into()),
+        ..bare()
+    };
+    let text = "[[source]]\nid = \"page\"\npreset = \"meta\"\nsecret_files = [\"new\", \"old\"]\n\
+                verify_token_file = \"verify\"\nrate_limit = \"5/s\"\n";
+    let config = parse(text, &env).unwrap().config;
+    let [source] = config.sources.as_slice() else {
+        panic!("{:?}", config.sources);
+    };
+    let secrets = source.secrets.iter().map(|one| &*one.text);
+    assert_eq!(secrets.collect::<Vec<_>>(), ["n3w", "0ld"]);
+    let (toml, json) = (show::to_toml(&config), show::to_json(&config));
+    for all in [toml.clone(), json.to_string(), format!("{config:?}")] {
+        for hidden in ["n3w", "0ld", "t0ken"] {
+            assert!(!all.contains(hidden), "{hidden} in {all}");
+        }
+    }
+    assert!(toml.contains("# secrets = (set, not shown)\n"), "{toml}");
+    assert!(toml.contains("rate_limit = \"5/s\"\n"), "{toml}");
+    assert_eq!(json["source"][0]["verify_token"], "…");
+    let open = good("[[source]]\nid = \"a\"\nverify = \"none\"\n").config;
+    assert!(show::to_toml(&open).contains("nothing verifies it"));
+}
+
+#[test]
+fn faults_of_sources_name_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("s"), "hush").unwrap();
+    let env = Environment {
+        credentials_directory: Some(dir.path().into()),
+        ..bare()
+    };
+    let github = "preset = \"github\"\nsecrets = [\"hush\"]\n";
+    let of = |lines: &str| format!("[[source]]\nid = \"a\"\n{lines}\n");
+    for (text, key, problem) in [
+        (of(""), "source[0].preset", "nothing says"),
+        (of("preset = \"githup\""), "source[0].preset", "githup"),
+        (
+            of("preset = \"github\""),
+            "source[0].secrets",
+            "nothing verifies",
+        ),
+        (format!("[[source]]\n{github}"), "source[0].id", "missing"),
+        (
+            format!("[[source]]\nid = \"a b\"\n{github}"),
+            "source[0].id",
+            "not an id",
+        ),
+        (
+            of(github) + &of(github),
+            "source[1].id",
+            "is the id of source[0] already",
+        ),
+        (
+            of(&format!("{github}secret_files = [\"s\"]")),
+            "source[0].secret_files",
+            "both there",
+        ),
+        (
+            of(&format!("{github}split = \"entry\"")),
+            "source[0].split",
+            "",
+        ),
+        (
+            of(&format!("{github}tpye = \"x\"")),
+            "source[0].tpye",
+            "unknown",
+        ),
+    ] {
+        let faults = parse(&text, &env).unwrap_err();
+        let fault = faults.list.iter().find(|fault| fault.key == key);
+        let fault = fault.unwrap_or_else(|| panic!("{text}: {faults}"));
+        assert!(fault.problem.contains(problem), "{text}: {faults}");
+        assert!(!faults.to_string().contains("hush"), "{faults}");
+    }
 }

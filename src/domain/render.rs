@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
-use crate::domain::cloudevents::{self, Accepted, CloudEvent, Data};
+use crate::domain::cloudevents::{self, Accepted, CloudEvent, Data, Mode};
 use crate::domain::content::Content;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::event::EventId;
@@ -103,6 +103,9 @@ fn plain(body: Bytes) -> Rendered {
 }
 
 fn cloudevent(shaping: &Shaping, id: EventId, content: &Content) -> CloudEvent {
+    if let Some(event) = received(content) {
+        return event;
+    }
     let data = content.data();
     let event = Accepted {
         id: &id.to_string(),
@@ -119,6 +122,22 @@ fn cloudevent(shaping: &Shaping, id: EventId, content: &Content) -> CloudEvent {
     let extras = content.extras.as_deref();
     let came_in = extras.and_then(|extras| extras.cloudevent.as_ref());
     cloudevents::outgoing(event, came_in, shaping.cloudevents_source.as_deref())
+}
+
+/// The CloudEvent that a source took in, if it is one: its body is kept as it came, and so are its
+/// headers in the binary mode.
+fn received(content: &Content) -> Option<CloudEvent> {
+    let extras = content.extras.as_deref()?;
+    extras.source.as_ref()?;
+    let mut headers: HeaderMap = extras.headers.iter().cloned().collect();
+    let content_type = HeaderValue::from_str(&content.content_type).ok()?;
+    headers.insert(CONTENT_TYPE, content_type);
+    match Mode::of(&headers).ok()?? {
+        Mode::Structured => cloudevents::parse_structured(&content.body).ok(),
+        Mode::Binary => cloudevents::parse_binary(&headers, &content.body).ok(),
+        // The elements of one come as events in the structured mode.
+        Mode::Batch => None,
+    }
 }
 
 fn structured(event: &CloudEvent) -> Rendered {
@@ -228,4 +247,58 @@ fn names(endpoint: &Endpoint, shaping: &Shaping, id: EventId, content: &Content)
         Some(&endpoint.description),
         &params,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{EventType, Tenant};
+    use crate::domain::extras::Extras;
+    use crate::domain::time::Timestamp;
+
+    fn content(content_type: &str, body: &str, headers: &[(&str, &str)], source: bool) -> Content {
+        let headers = headers.iter();
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Content {
+            tenant: Tenant::default(),
+            event_type: EventType::new("cloudevents.a").unwrap(),
+            key: None,
+            accepted_at: Timestamp::from_millis(0),
+            content_type: content_type.into(),
+            opaque: true,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            data_at: 0,
+            extras: Some(Arc::new(Extras {
+                headers: headers.collect(),
+                source: source.then(|| "s".to_owned()),
+                ..Extras::default()
+            })),
+        }
+    }
+
+    #[test]
+    fn a_cloudevent_that_a_source_took_in_goes_out_as_itself() {
+        let structured =
+            r#"{"specversion":"1.0","id":"7","source":"/a","type":"t","data":{"n":1.50}}"#;
+        let json = "application/cloudevents+json; charset=utf-8";
+        let event = received(&content(json, structured, &[], true)).unwrap();
+        assert_eq!(
+            (&*event.id, &*event.source, &*event.event_type),
+            ("7", "/a", "t")
+        );
+        assert_eq!(event.data.bytes(), r#"{"n":1.50}"#);
+        let headers = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "8"),
+            ("ce-source", "/b"),
+            ("ce-type", "u"),
+        ];
+        let event = received(&content("text/plain", "hello", &headers, true)).unwrap();
+        assert_eq!((&*event.id, &*event.source), ("8", "/b"));
+        assert_eq!(event.data.bytes(), "hello");
+        // Opaque events of the API, and other bodies, are no CloudEvents.
+        assert_eq!(received(&content(json, structured, &[], false)), None);
+        assert_eq!(received(&content("text/plain", "hello", &[], true)), None);
+        assert_eq!(received(&content(json, "{}", &[], true)), None);
+    }
 }

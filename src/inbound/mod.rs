@@ -4,6 +4,9 @@
 //! calls is told by the source that is named. A path that is not one of these is answered like
 //! a source that does not exist, so that nobody learns more.
 
+mod calls;
+mod refusals;
+
 use std::future::Future;
 
 use axum::body::Body;
@@ -12,6 +15,7 @@ use http::{Request, Response, StatusCode};
 
 use crate::domain::name::is_plain;
 use crate::server::remote::Remote;
+pub use calls::Calls;
 
 /// The longest name of a source, in bytes.
 const MAX_SOURCE: usize = 64;
@@ -84,6 +88,7 @@ mod tests {
         let remote = Remote {
             ip: [203, 0, 113, 9].into(),
             https: true,
+            is_shared: false,
         };
         let request = request.body(Body::empty()).unwrap();
         let response = Inbound::new(Echo).answer(request, remote).await;

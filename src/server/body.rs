@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::Instant;
@@ -96,6 +96,16 @@ pub enum BodyError {
     BrokeOff,
     #[error("too many large requests at once; try again in a moment")]
     NoRoom,
+}
+
+/// A transfer coding of a body that is not `chunked`. hyper takes that one off, and whatever else
+/// was applied would be stored and delivered as it is (RFC 9112, 6.1).
+pub fn odd_coding(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.find(|coding| {
+        let coding = coding.as_bytes().trim_ascii();
+        !coding.eq_ignore_ascii_case(b"chunked")
+    })
 }
 
 /// Reads `body` to its end. A body of one piece is not copied.

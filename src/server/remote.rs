@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// A caller of the public listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,9 @@ pub struct Remote {
     pub ip: IpAddr,
     /// Whether it came by https.
     pub https: bool,
+    /// It forwards for others, and nobody said that it may be believed: the address is probably that
+    /// of a proxy, and many callers have it.
+    pub is_shared: bool,
 }
 
 /// The networks of the proxies whose word is believed.
@@ -43,17 +48,19 @@ impl TrustedProxies {
             return Remote {
                 ip: peer,
                 https: tls,
+                is_shared: headers.contains_key(FORWARDED_FOR),
             };
         }
         Remote {
             ip: self.forwarded_for(headers).unwrap_or(peer),
             https: tls || is_https(headers),
+            is_shared: false,
         }
     }
 
     fn forwarded_for(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let mut outermost = None;
-        for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for value in headers.get_all(FORWARDED_FOR).iter().rev() {
             for entry in value.to_str().ok()?.rsplit(',') {
                 let ip = address(entry.trim())?;
                 if !self.contain(ip) {
@@ -124,6 +131,15 @@ mod tests {
     fn a_peer_that_is_not_trusted_is_the_caller_whatever_it_says() {
         assert_eq!(ip_of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
         assert_eq!(ip_of("::ffff:203.0.113.9", &[]), "203.0.113.9");
+        let forwarding = headers("x-forwarded-for", &[b"198.51.100.1"]);
+        for (peer, headers, is_shared) in [
+            ("203.0.113.9", &forwarding, true),
+            ("203.0.113.9", &HeaderMap::new(), false),
+            ("10.1.1.1", &forwarding, false),
+        ] {
+            let remote = proxies().remote(peer.parse().unwrap(), false, headers);
+            assert_eq!(remote.is_shared, is_shared, "{peer}");
+        }
         let headers = headers("x-forwarded-proto", &[b"https"]);
         let remote = proxies().remote("203.0.113.9".parse().unwrap(), false, &headers);
         assert!(!remote.https);

@@ -6,5 +6,6 @@ pub mod event;
 pub mod explanation;
 pub mod preview;
 pub mod received;
+pub mod source;
 pub mod status;
 pub mod tail;

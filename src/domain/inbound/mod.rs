@@ -46,6 +46,6 @@ pub use fault::BadSource;
 pub use keys::SourceSecret;
 pub use preset::{NAMES, Preset, all as presets, named as preset};
 pub use sample::{NoSample, Sample};
-pub use source::{CUSTOM, MAX_SECRETS, Source, SourceId};
+pub use source::{CUSTOM, EARLIER_SECRETS, MAX_SECRETS, Source, SourceId};
 pub use table::Given;
 pub use verdict::{Answer, Incoming, MAX_DELIVERY_ID, Received, Rejection, VerifiedBy};

@@ -14,7 +14,7 @@ use super::forward;
 use super::keys::{SchemeKey, SourceSecret, hash, to_hex};
 use super::place::Place;
 use super::pointer::Pointer;
-use super::preset::Preset;
+use super::preset;
 use super::recipe::{Algorithm, Recipe};
 use super::table::Given;
 use crate::domain::event::Tenant;
@@ -39,7 +39,7 @@ pub const MAX_SECRETS: usize = 5;
 pub(super) const MAX_SECRET: usize = 4096;
 /// Where a stored definition has secrets that count until a moment: pairs of a text and milliseconds
 /// since 1970.
-pub(super) const EARLIER_SECRETS: &str = "earlier_secrets";
+pub const EARLIER_SECRETS: &str = "earlier_secrets";
 /// The parameter of the URL's query that holds a source's token.
 pub(super) const TOKEN_PARAM: &str = "token";
 /// What stands for a value that is not shown.
@@ -168,9 +168,16 @@ impl Source {
         given
     }
 
-    /// A secret for a provider that takes ours, of 32 random bytes; `None` if the provider makes it.
-    pub fn fresh_secret(preset: &Preset, random: [u8; 32]) -> Option<String> {
-        preset.own_secret.then(|| to_hex(&random))
+    /// A secret for a provider that takes ours, or for a recipe of one's own, of 32 random bytes;
+    /// `None` if the provider makes it.
+    pub fn fresh_secret(&self, random: [u8; 32]) -> Option<String> {
+        let takes_ours = preset::named(self.preset).is_none_or(|preset| preset.own_secret);
+        takes_ours.then(|| to_hex(&random))
+    }
+
+    /// Whether the URL that the provider gets holds the source's token.
+    pub fn has_url_token(&self) -> bool {
+        self.token.is_some()
     }
 
     /// All keys as reads show them: those that are secret are masked.

@@ -1,0 +1,170 @@
+//! Sources: made, read, changed, removed and tested; their secrets rotated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+
+use super::Api;
+use super::dto::source::{Source, TestedSource};
+use super::fields::{Fields, body_of};
+use super::path::{PathParams, parse_name};
+use super::problem::Problem;
+use super::query::{Query, malformed};
+use super::reply::{self, json};
+use crate::app::MAX_OVERLAP;
+use crate::app::definition::Given as GivenField;
+use crate::domain::event::Tenant;
+use crate::domain::inbound::{KEYS, SourceId};
+use crate::domain::json::Json;
+use crate::outbox::Cursor;
+
+/// `GET /v1/sources`: in order of their ids; `?tenant=` keeps those of one tenant.
+pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let query = Query::parse(request.uri(), &["tenant", "limit", "cursor"])?;
+    let limit = query.limit()?;
+    let tenant: Option<Tenant> = query.read("tenant")?;
+    let after = query.cursor()?.as_ref().map(place).transpose()?;
+    let sources = &api.app.sources;
+    let mut page = sources.page(tenant.as_ref(), after.as_ref(), limit);
+    page.next = page.next.map(|Cursor(id)| cursor(&id));
+    reply::page(&page, |known| Source::in_list(known, sources.url_of(known)))
+}
+
+/// What a cursor of this list begins with, before it is encoded: other text is none.
+const CURSOR: &str = "source/";
+
+fn cursor(id: &str) -> Cursor {
+    Cursor(URL_SAFE_NO_PAD.encode(format!("{CURSOR}{id}")))
+}
+
+/// The id that the list goes on after.
+fn place(Cursor(text): &Cursor) -> Result<SourceId, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let id = text.strip_prefix(CURSOR).map(SourceId::new);
+    id.and_then(Result::ok)
+        .ok_or_else(|| malformed("cursor", "not one that a list gave"))
+}
+
+/// `GET /v1/sources/{id}`
+pub async fn show(
+    State(api): State<Arc<Api>>,
+    PathParams(id): PathParams<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::parse(request.uri(), &[])?;
+    let sources = &api.app.sources;
+    let known = sources.find(&parse_name(&id)?)?;
+    json(
+        StatusCode::OK,
+        &Source::whole(&known, sources.url_of(&known)),
+    )
+}
+
+/// The fields of a definition, as they were written; `null` for those that are to be gone.
+type Written = Vec<(&'static str, Option<Json>)>;
+
+fn written(fields: &Fields<'_>) -> Result<Written, Problem> {
+    let given = fields.json(&KEYS)?.into_iter();
+    let value = |field: GivenField<Json>| match field {
+        GivenField::Value(json) => Some(json),
+        GivenField::Null | GivenField::Absent => None,
+    };
+    Ok(given.map(|(name, field)| (name, value(field))).collect())
+}
+
+/// `POST /v1/sources`: 201 with the source.
+pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let known = [&["id"][..], &KEYS].concat();
+    let fields = Fields::parse(&body, &known)?;
+    let id = fields.text("id", SourceId::new)?.value();
+    let definition = written(&fields)?;
+    let sources = &api.app.sources;
+    let known = sources.create(id, definition).await?;
+    let shown = Source::whole(&known, sources.url_of(&known));
+    let mut response = json(StatusCode::CREATED, &shown)?;
+    let location = HeaderValue::from_str(&format!("/v1/sources/{}", known.id()));
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `PATCH /v1/sources/{id}`: 200 with the source as it is then.
+pub async fn change(
+    State(api): State<Arc<Api>>,
+    PathParams(id): PathParams<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let id: SourceId = parse_name(&id)?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let change = written(&Fields::parse(&body, &KEYS)?)?;
+    let sources = &api.app.sources;
+    let known = sources.change(&id, change).await?;
+    json(
+        StatusCode::OK,
+        &Source::whole(&known, sources.url_of(&known)),
+    )
+}
+
+/// `DELETE /v1/sources/{id}`: 204; what came in stays.
+pub async fn delete(
+    State(api): State<Arc<Api>>,
+    PathParams(id): PathParams<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    Query::parse(request.uri(), &[])?;
+    api.app.sources.remove(&parse_name(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/sources/{id}/rotate`: a new secret counts from now on; those before it count too while
+/// they overlap. 200 with the source, and with the secret if it was made here.
+pub async fn rotate(
+    State(api): State<Arc<Api>>,
+    PathParams(id): PathParams<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let id: SourceId = parse_name(&id)?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let fields = Fields::parse(&body, &["overlap", "secret"])?;
+    let overlap = fields.duration("overlap", Duration::ZERO..=MAX_OVERLAP)?;
+    let secret = fields.text("secret", |text| Ok::<_, String>(text.to_owned()))?;
+    let sources = &api.app.sources;
+    let rotated = sources.rotate(&id, secret.value(), overlap.value()).await?;
+    let (known, secret) = rotated;
+    let mut shown = Source::whole(&known, sources.url_of(&known));
+    shown.secret = secret.as_deref();
+    json(StatusCode::OK, &shown).map(reply::no_store)
+}
+
+/// `POST /v1/sources/{id}/test`: signs a sample as the provider does and hands it in; 200 with what
+/// became of it.
+pub async fn test(
+    State(api): State<Arc<Api>>,
+    PathParams(id): PathParams<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    Query::parse(&parts.uri, &[])?;
+    let id: SourceId = parse_name(&id)?;
+    let body = body_of(&api, &parts.headers, body).await?;
+    let fields = Fields::parse(&body, &["body"])?;
+    let sample = fields.text("body", |text| Ok::<_, String>(Bytes::from(text.to_owned())))?;
+    let tested = api.app.sources.test(&id, sample.value()).await?;
+    json(StatusCode::OK, &TestedSource::from(&tested))
+}

@@ -1,0 +1,470 @@
+//! Sources: whose webhooks come in. Kept in force, made, changed, removed; their calls received,
+//! counted and, where they are refused, remembered.
+//!
+//! Those of the API are stored as the definition that was given, which each start reads again.
+//! Changes are made one after the other, so each is made over the newest definition.
+
+mod call;
+mod known;
+mod outcomes;
+mod receive;
+mod registry;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::{Mutex, Notify};
+
+use super::error::Error;
+use super::events::Events;
+use super::random::random_bytes;
+use crate::clock;
+use crate::domain::event::{EventId, Tenant};
+use crate::domain::inbound::{
+    self, Answer, BadSource, EARLIER_SECRETS, Given, Source, SourceId, read_stored,
+};
+use crate::domain::json::Json;
+use crate::domain::time::Timestamp;
+use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, StoredSource};
+use outcomes::Outcomes;
+use registry::Registry;
+
+pub use call::{CallRefused, InboundCall};
+pub use known::{KnownSource, Origin};
+pub use tally::{Counts, RejectedCall, Tally};
+
+/// How long the secrets before a new one count too, when a rotation does not say.
+const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// The most sources.
+const MAX_SOURCES: usize = 10_000;
+/// Counts are stored at most so often.
+const STORE_EVERY: Duration = Duration::from_secs(1);
+
+/// The keys of a definition that a request gives, `None` for those that go back to their default.
+pub type Written = Vec<(&'static str, Option<Json>)>;
+
+/// What became of a sample.
+#[derive(Debug)]
+pub struct Tested {
+    /// What the provider would have been answered.
+    pub status: StatusCode,
+    pub events: Vec<EventId>,
+    /// Why it was refused, and a sentence about it.
+    pub refused: Option<(&'static str, String)>,
+}
+
+/// See the module.
+pub struct Sources {
+    outbox: Outbox,
+    events: Arc<Events>,
+    registry: Registry,
+    changing: Mutex<()>,
+    /// Something was counted that is to be stored soon. A call that was refused is not: anybody can
+    /// make one, and it must not write. Its count is stored with the next of these, or at the end.
+    counted: Notify,
+    outcomes: Outcomes,
+    /// How the public listener is reached, without a slash at its end.
+    public_url: Option<String>,
+    /// Of a body, for sources that say nothing.
+    longest_event: u64,
+}
+
+impl Sources {
+    /// The sources of the file, and those that are stored.
+    pub fn new(
+        outbox: Outbox,
+        events: Arc<Events>,
+        configured: &[Source],
+        stored: Vec<StoredSource>,
+        public_url: Option<String>,
+        longest_event: u64,
+    ) -> Sources {
+        let mut tallies = HashMap::new();
+        let mut known = Vec::new();
+        for stored in stored {
+            let counts = stored.counts.as_deref().map(serde_json::from_slice);
+            let tally = Arc::new(Tally::new(counts.and_then(Result::ok).unwrap_or_default()));
+            tallies.insert(stored.id.clone(), tally.clone());
+            let Some(definition) = stored.definition else {
+                continue;
+            };
+            let changed_at = definition.changed_at;
+            if configured.iter().any(|one| one.id.as_str() == stored.id) {
+                tracing::error!(
+                    source = stored.id,
+                    "a source of this id is in the configuration file, too; the one of the API is left out"
+                );
+                continue;
+            }
+            match stored_source(&stored.id, &definition.bytes) {
+                Some(source) => {
+                    known.push(KnownSource::new(source, Origin::Api { changed_at }, tally))
+                }
+                None => {
+                    tracing::error!(
+                        source = stored.id,
+                        "a damaged definition is left out; the source's calls are answered 404"
+                    );
+                }
+            }
+        }
+        for source in configured {
+            let tally = tallies.remove(source.id.as_str()).unwrap_or_default();
+            known.push(KnownSource::new(source.clone(), Origin::File, tally));
+        }
+        Sources {
+            registry: Registry::new(outbox.clone(), known),
+            outbox,
+            events,
+            changing: Mutex::new(()),
+            counted: Notify::new(),
+            outcomes: Outcomes::default(),
+            public_url,
+            longest_event,
+        }
+    }
+
+    /// The source in force that has this id.
+    pub fn find(&self, id: &SourceId) -> Result<Arc<KnownSource>, Error> {
+        self.registry.find(id).ok_or(Error::NoSuchSource)
+    }
+
+    /// A page of sources in order of their ids, past `after`.
+    pub fn page(
+        &self,
+        tenant: Option<&Tenant>,
+        after: Option<&SourceId>,
+        limit: usize,
+    ) -> Page<Arc<KnownSource>> {
+        self.registry.page(tenant, after, limit)
+    }
+
+    /// What to give to the provider, as it may be shown; `None` if nobody said how the public listener
+    /// is reached.
+    pub fn url_of(&self, known: &KnownSource) -> Option<String> {
+        let base = self.public_url.as_deref()?;
+        let token = match known.source.has_url_token() {
+            true => "?token=…",
+            false => "",
+        };
+        Some(format!("{base}/in/{}{token}", known.id()))
+    }
+
+    /// The longest body that a source takes, in bytes.
+    pub fn longest(&self, known: &KnownSource) -> u64 {
+        known.source.max_event_size.unwrap_or(self.longest_event)
+    }
+
+    /// Makes a source.
+    pub async fn create(
+        &self,
+        id: Option<SourceId>,
+        written: Written,
+    ) -> Result<Arc<KnownSource>, Error> {
+        let id = match id {
+            Some(id) => id,
+            None => new_id()?,
+        };
+        let mut given = Given::new();
+        overlay(&mut given, written);
+        let source = inbound::read(id, &given).map_err(Error::Source)?;
+        self.check(&source)?;
+        let _turn = self.changing.lock().await;
+        if self.registry.find(&source.id).is_some() {
+            return Err(Error::SourceExists);
+        }
+        if self.registry.len() >= MAX_SOURCES {
+            return Err(Error::TooManySources);
+        }
+        self.put(source, Arc::default()).await
+    }
+
+    /// Changes what is written, and nothing else.
+    pub async fn change(&self, id: &SourceId, written: Written) -> Result<Arc<KnownSource>, Error> {
+        let _turn = self.changing.lock().await;
+        let known = self.own(id)?;
+        let mut given = known.source.definition();
+        if written.iter().any(|(key, _)| *key == "secrets") {
+            given.shift_remove(EARLIER_SECRETS);
+        }
+        overlay(&mut given, written);
+        let source = read_stored(id.clone(), &given).map_err(Error::Source)?;
+        self.check(&source)?;
+        self.put(source, known.tally.clone()).await
+    }
+
+    /// Lets a new secret count; those before it count too during `overlap`. Returns the source, and the
+    /// secret if none was given and one was made.
+    pub async fn rotate(
+        &self,
+        id: &SourceId,
+        secret: Option<String>,
+        overlap: Option<Duration>,
+    ) -> Result<(Arc<KnownSource>, Option<String>), Error> {
+        let _turn = self.changing.lock().await;
+        let known = self.own(id)?;
+        let (secret, is_made) = match secret {
+            Some(secret) => (secret, false),
+            None => (fresh_secret(&known.source)?, true),
+        };
+        let overlap = overlap.unwrap_or(OVERLAP);
+        let rotated = known.source.rotated(&secret, clock::now(), overlap);
+        let source = rotated.map_err(Error::Source)?;
+        let known = self.put(source, known.tally.clone()).await?;
+        Ok((known, is_made.then_some(secret)))
+    }
+
+    /// Removes a source; what came in stays.
+    pub async fn remove(&self, id: &SourceId) -> Result<(), Error> {
+        let _turn = self.changing.lock().await;
+        self.own(id)?;
+        let action = Action::RemoveSource { id: id.to_string() };
+        self.outbox.act(action).await?;
+        self.registry.remove(id);
+        Ok(())
+    }
+
+    /// Signs a sample as the provider does and hands it in.
+    pub async fn test(&self, id: &SourceId, body: Option<Bytes>) -> Result<Tested, Error> {
+        let known = self.find(id)?;
+        let base = self.public_url.as_deref();
+        let url = base.map(|base| format!("{base}/in/{id}"));
+        let nonce = random_bytes()?;
+        let sample = known
+            .source
+            .sample(body, nonce, clock::now(), url.as_deref());
+        let sample = sample.map_err(Error::Unsampled)?;
+        let url = url.map(|url| match sample.query.is_empty() {
+            true => url,
+            false => format!("{url}?{}", sample.query),
+        });
+        let call = InboundCall {
+            method: sample.method,
+            query: sample.query,
+            headers: sample.headers,
+            body: sample.body,
+            url,
+            remote: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let received = match call.body.len() as u64 > self.longest(&known) {
+            true => {
+                self.note_refused(&known, &CallRefused::TooLarge, &call);
+                Err(CallRefused::TooLarge)
+            }
+            false => self.judge(&known, call).await,
+        };
+        Ok(match received {
+            Ok((answer, receipts)) => Tested {
+                status: answer.status,
+                events: receipts.iter().map(|receipt| receipt.id).collect(),
+                refused: None,
+            },
+            Err(refused) => Tested {
+                status: refused.status(),
+                events: Vec::new(),
+                refused: Some((refused.reason(), refused.detail())),
+            },
+        })
+    }
+
+    /// The source that a call is for, if it may be received.
+    ///
+    /// # Errors
+    /// Why the call is refused before its body is read.
+    pub fn admit(
+        &self,
+        call: &InboundCall,
+        id: &SourceId,
+    ) -> Result<Arc<KnownSource>, CallRefused> {
+        let known = self.registry.find(id);
+        let Some(known) = known else {
+            self.outcomes.refused(&CallRefused::NoSuchSource);
+            return Err(CallRefused::NoSuchSource);
+        };
+        let refused = match known.admit(call.remote) {
+            Ok(()) => return Ok(known),
+            Err(refused) => refused,
+        };
+        self.note_refused(&known, &refused, call);
+        Err(refused)
+    }
+
+    /// Remembers that a call was refused before it came to [`receive`](Self::receive).
+    pub fn note_refused(&self, known: &KnownSource, refused: &CallRefused, call: &InboundCall) {
+        self.outcomes.refused(refused);
+        receive::note_refused(known, refused, call, clock::now());
+    }
+
+    /// Verifies a call and stores what it holds; returns what the provider wants to hear.
+    ///
+    /// # Errors
+    /// Why it was refused; it leaves no trace but a count then.
+    pub async fn receive(
+        &self,
+        known: &Arc<KnownSource>,
+        mut call: InboundCall,
+    ) -> Result<Answer, CallRefused> {
+        call.url = self
+            .public_url
+            .as_deref()
+            .map(|base| match call.query.is_empty() {
+                true => format!("{base}/in/{}", known.id()),
+                false => format!("{base}/in/{}?{}", known.id(), call.query),
+            });
+        let received = self.judge(known, call).await;
+        match &received {
+            Ok((_, receipts)) if receipts.is_empty() => self.outcomes.handshake(),
+            Ok(_) => self.outcomes.received(),
+            Err(refused) => self.outcomes.refused(refused),
+        }
+        received.map(|(answer, _)| answer)
+    }
+
+    async fn judge(
+        &self,
+        known: &Arc<KnownSource>,
+        call: InboundCall,
+    ) -> Result<(Answer, Vec<Receipt>), CallRefused> {
+        let received = receive::receive(known, &self.events, call).await;
+        if received.is_ok() {
+            self.counted.notify_one();
+        }
+        received
+    }
+
+    /// How the calls of all sources ended since the start.
+    pub fn outcomes(&self) -> Vec<(&'static str, u64)> {
+        self.outcomes.snapshot()
+    }
+
+    /// Stores counts some time after a call was taken, for as long as it is polled.
+    pub async fn keep_counts(&self) {
+        loop {
+            self.counted.notified().await;
+            tokio::time::sleep(STORE_EVERY).await;
+            self.store_counts().await;
+        }
+    }
+
+    /// Stores counts that have changed.
+    pub async fn store_counts(&self) {
+        // Counts of a source that is removed meanwhile must not be stored after that.
+        let _turn = self.changing.lock().await;
+        let mut counts = Vec::new();
+        let mut taken = Vec::new();
+        for known in self.registry.all() {
+            let Some(changed) = known.tally.take_changed() else {
+                continue;
+            };
+            // Numbers and texts always serialise.
+            let bytes = serde_json::to_vec(&changed).unwrap_or_default();
+            counts.push((known.id().to_string(), bytes));
+            taken.push(known);
+        }
+        if counts.is_empty() {
+            return;
+        }
+        let stored = self.outbox.act(Action::PutSourceCounts { counts }).await;
+        if let Err(error) = stored {
+            tracing::debug!(%error, "counts of sources could not be stored; tried again");
+            taken.iter().for_each(|known| known.tally.put_back());
+            self.counted.notify_one();
+        }
+    }
+
+    /// Puts a source of the API in force once it is stored.
+    async fn put(&self, source: Source, tally: Arc<Tally>) -> Result<Arc<KnownSource>, Error> {
+        let definition = Json::Object(source.definition()).to_string().into_bytes();
+        let action = Action::PutSource {
+            id: source.id.to_string(),
+            definition: KeyBytes(definition),
+        };
+        self.outbox.act(action).await?;
+        let changed_at = self.changed_at(&source.id).await?;
+        let known = KnownSource::new(source, Origin::Api { changed_at }, tally);
+        Ok(self.registry.put(known))
+    }
+
+    /// The time that the store gave to a change, which a restart shows, too.
+    async fn changed_at(&self, id: &SourceId) -> Result<Timestamp, Error> {
+        let (outbox, id) = (self.outbox.clone(), id.to_string());
+        let read = tokio::task::spawn_blocking(move || outbox.source_changed_at(&id)).await;
+        let read = read.map_err(|error| {
+            tracing::error!(%error, "reading a source broke down");
+            Error::Internal("reading the source broke down; see the log")
+        })?;
+        // Changes are made one after the other, so it is there.
+        Ok(read?.unwrap_or_else(clock::now))
+    }
+
+    /// A source that the API may change.
+    fn own(&self, id: &SourceId) -> Result<Arc<KnownSource>, Error> {
+        let known = self.find(id)?;
+        match known.origin {
+            Origin::File => Err(Error::SourceReadOnly),
+            Origin::Api { .. } => Ok(known),
+        }
+    }
+
+    /// What the definition alone cannot know.
+    fn check(&self, source: &Source) -> Result<(), Error> {
+        if source.verifies_nothing() {
+            return Err(Error::Source(BadSource {
+                key: "verify".to_owned(),
+                problem: "\"none\" is for the configuration file alone".to_owned(),
+                fix: "give the source a preset, a token, or a recipe".to_owned(),
+            }));
+        }
+        if source.needs_url() && self.public_url.is_none() {
+            return Err(Error::Source(BadSource {
+                key: "preset".to_owned(),
+                problem: "the provider signs the URL, which outboxd does not know".to_owned(),
+                fix: "set listen.public_url in the configuration file".to_owned(),
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// The source that a store has; `None` if the definition cannot be read.
+fn stored_source(id: &str, definition: &KeyBytes) -> Option<Source> {
+    let id = SourceId::new(id).ok()?;
+    match Json::parse(&definition.0) {
+        Ok(Json::Object(given)) => read_stored(id, &given).ok(),
+        _ => None,
+    }
+}
+
+/// Puts what is written in the place of what was given.
+fn overlay(given: &mut Given, written: Written) {
+    for (key, value) in written {
+        match value {
+            Some(value) => drop(given.insert(key.into(), value)),
+            None => drop(given.shift_remove(key)),
+        }
+    }
+}
+
+/// A secret for a provider that takes ours.
+fn fresh_secret(source: &Source) -> Result<String, Error> {
+    let random = random_bytes()?;
+    source.fresh_secret(random).ok_or(Error::ProvidersSecret)
+}
+
+/// `src_` and a ULID of now, of which nobody guesses the second half.
+fn new_id() -> Result<SourceId, Error> {
+    let random = u128::from_be_bytes(random_bytes()?);
+    let ulid = ulid::Ulid::from_parts(clock::now().as_millis(), random);
+    let mut text = [0; ulid::ULID_LEN];
+    SourceId::new(&format!("src_{}", ulid.array_to_str(&mut text))).map_err(|error| {
+        tracing::error!(%error, "a generated source id is not valid");
+        Error::Internal("the source's id could not be generated; see the log")
+    })
+}

@@ -1,0 +1,133 @@
+//! Whose webhooks come in, `[[source]]`. What the keys mean is the domain's; here they are made JSON,
+//! and files are read into the keys that stand for them.
+
+use std::collections::HashMap;
+
+use super::fault::quoted;
+use super::files;
+use super::reader::{Flaw, Section, Value};
+use super::{Environment, Listen};
+use crate::domain::inbound::{BadSource, Given, KEYS, Source, SourceId, read as read_source};
+use crate::domain::json::Json;
+
+/// Keys that name a file with the value of another key.
+const FILES: [(&str, &str); 2] = [
+    ("token_file", "token"),
+    ("verify_token_file", "verify_token"),
+];
+
+/// All sources of the file that are without fault.
+pub(super) fn read<'t>(root: &mut Section<'t>, listen: &Listen, env: &Environment) -> Vec<Source> {
+    let list = |value: &Value<'t>| {
+        let fix = "write [[source]] with two brackets above each source";
+        value
+            .items()
+            .map_err(|_| value.mistyped("sources are a list of tables", fix))
+    };
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut sources = Vec::new();
+    let items = root.take("source", list).unwrap_or_default();
+    for (n, item) in items.iter().enumerate() {
+        let Some(mut section) = item.section().map_err(|flaw| item.fault(&flaw)).ok() else {
+            continue;
+        };
+        let id = section.take("id", |value| unique_id(value, n, &mut seen));
+        sources.extend(read_one(section, id, listen, env));
+    }
+    sources
+}
+
+fn unique_id<'t>(
+    value: &Value<'t>,
+    n: usize,
+    seen: &mut HashMap<&'t str, usize>,
+) -> Result<SourceId, Flaw> {
+    let text = value.text()?;
+    let id = SourceId::new(text).map_err(|bad| {
+        let fix = "write a short name such as \"stripe-live\"";
+        Flaw::new(format!("{} is not an id: {bad}", quoted(text)), fix)
+    })?;
+    let made = text.strip_prefix("src_").map(ulid::Ulid::from_string);
+    if made.is_some_and(|ulid| ulid.is_ok()) {
+        let problem = format!("{} looks like an id made by the API", quoted(text));
+        let fix = "choose a name that is not src_ and a ULID";
+        return Err(Flaw::new(problem, fix));
+    }
+    match seen.insert(text, n) {
+        None => Ok(id),
+        Some(first) => {
+            let problem = format!("{} is the id of source[{first}] already", quoted(text));
+            Err(Flaw::new(problem, "give each source an id of its own"))
+        }
+    }
+}
+
+fn read_one(
+    mut section: Section<'_>,
+    id: Option<SourceId>,
+    listen: &Listen,
+    env: &Environment,
+) -> Option<Source> {
+    // Every key is taken before anything is given up, so that all faults show at once.
+    let mut given = Given::new();
+    for key in KEYS {
+        if let Some(json) = section.take(key, Value::json) {
+            given.insert(key.into(), json);
+        }
+    }
+    let read_file = |value: &Value<'_>| {
+        let name = files::file_name(value.text()?)?;
+        files::read_secret_text(&files::secret_path(name, env))
+    };
+    for (file_key, key) in FILES {
+        let Some(text) = section.take(file_key, read_file) else {
+            continue;
+        };
+        if given.contains_key(key) {
+            section.fault(file_key, &both(key, file_key));
+        }
+        given.insert(key.into(), Json::from(&*text));
+    }
+    let secrets = section.each("secret_files", read_file).unwrap_or_default();
+    // A file that cannot be read is a fault already; what is missing because of it is none.
+    let is_unread = secrets.is_empty() && section.is_filled("secret_files");
+    if !secrets.is_empty() {
+        if section.is_filled("secrets") {
+            section.fault("secret_files", &both("secrets", "secret_files"));
+        }
+        let secrets = secrets.iter().map(|text| Json::from(&**text));
+        given.insert("secrets".into(), Json::Array(secrets.collect()));
+    }
+    section.require("id", "give it a short name such as id = \"stripe-live\"");
+    // With another name the faults of the keys are found all the same.
+    let name = id.clone().or_else(|| SourceId::new("source").ok())?;
+    let source = read_source(name, &given);
+    match &source {
+        Err(_) if is_unread => {}
+        Err(bad) => fault(&section, bad),
+        Ok(source) if source.needs_url() && listen.public_url.is_none() => {
+            let problem = "the provider signs the URL, which outboxd does not know";
+            let fix = "set public_url in [listen]";
+            section.fault("preset", &Flaw::new(problem, fix));
+        }
+        Ok(_) => {}
+    }
+    section.finish();
+    id.and(source.ok())
+}
+
+fn both(key: &str, file_key: &str) -> Flaw {
+    let problem = format!("{key} and {file_key} are both there");
+    Flaw::new(problem, "remove one of them")
+}
+
+fn fault(section: &Section<'_>, bad: &BadSource) {
+    // Where its key stands; the rest of the path is inside of it.
+    let end = bad.key.find(['.', '[']).unwrap_or(bad.key.len());
+    let (key, rest) = bad.key.split_at(end);
+    let problem = match rest.trim_start_matches('.') {
+        "" => bad.problem.clone(),
+        place => format!("at {place}: {}", bad.problem),
+    };
+    section.fault(key, &Flaw::new(problem, bad.fix.clone()));
+}
