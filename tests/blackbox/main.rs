@@ -40,6 +40,8 @@ mod rotation;
 mod shaping;
 mod signing;
 mod sockets;
+mod source_example;
+mod sources;
 mod tail;
 mod threads;
 mod wide_reads;
