@@ -1,5 +1,7 @@
 //! What a target may use: an allocator that counts, and a bound on the time and memory of a call.
 
+pub mod inbound;
+
 use std::time::Duration;
 
 use outboxd::domain::template::{Limits, Names, Output, Template};
