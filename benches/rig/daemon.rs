@@ -24,14 +24,14 @@ pub fn home() -> tempfile::TempDir {
     home.expect("a directory can be made")
 }
 
-/// Starts it in `home` with `endpoints` as the end of its configuration, and waits until
-/// it is ready.
-pub fn start(home: &Path, endpoints: &str) -> Daemon {
+/// Starts it in `home` with `rest` as the end of its configuration, and waits until it is ready.
+/// What comes before the first table of `rest` belongs to `[listen]`.
+pub fn start(home: &Path, rest: &str) -> Daemon {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     let address = free.expect("there is a free port");
     let config = home.join("outboxd.toml");
     let text = format!(
-        "data_dir = {:?}\n[listen]\nhttp = \"{address}\"\n[log]\nlevel = \"error\"\n{endpoints}",
+        "data_dir = {:?}\n[log]\nlevel = \"error\"\n[listen]\nhttp = \"{address}\"\n{rest}",
         home.join("data")
     );
     std::fs::write(&config, text).expect("the configuration can be written");
