@@ -55,6 +55,55 @@ fn the_map_has_every_folder_of_the_sources() {
     }
 }
 
+/// The lines of a configuration that say something.
+fn said(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+#[test]
+fn the_example_of_a_source_is_what_the_papers_show_in_eight_lines() {
+    let example = read("docs/examples/stripe-in.toml");
+    let example = said(&example);
+    assert!(example.len() <= 8, "{example:?}");
+    for name in ["README.md", "docs/sources.md"] {
+        let text = read(name);
+        let shown = text.split("```toml\n").skip(1);
+        let mut shown = shown.map(|rest| said(rest.split("```").next().unwrap_or_default()));
+        assert!(shown.any(|lines| lines == example), "{name}");
+    }
+}
+
+#[test]
+fn the_papers_have_every_provider_and_how_it_was_checked() {
+    let page = read("docs/sources.md");
+    let mut found = 0;
+    let folder = Path::new(ROOT).join("src/domain/inbound/presets");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let preset: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let text = |key: &str| {
+            preset
+                .get(key)
+                .and_then(toml::Value::as_str)
+                .unwrap_or_default()
+        };
+        let (title, checked, note) = (text("title"), text("checked"), text("note"));
+        let row = format!("| `{name}` | {title} | {checked} | {note} |");
+        assert!(page.contains(&row), "docs/sources.md lacks\n{row}");
+        found += 1;
+    }
+    assert_eq!(
+        page.matches("| not checked live |").count()
+            + page.matches("| construction |").count()
+            + page.matches("| official vector |").count(),
+        found
+    );
+}
+
 /// Lines of `text` that begin with `outboxd `, in code blocks or indented, without it.
 fn command_lines(text: &str) -> Vec<&str> {
     let mut in_fence = false;
@@ -83,7 +132,8 @@ fn the_readme_uses_commands_and_options_that_exist() {
         };
         let rest: Vec<&str> = words.collect();
         let sub = rest.first().filter(|word| {
-            let has_subcommands = ["events", "deliveries", "endpoints", "dead"].contains(&command);
+            let has_subcommands =
+                ["events", "deliveries", "endpoints", "dead", "sources"].contains(&command);
             has_subcommands && word.chars().all(char::is_alphabetic)
         });
         let help = Command::new(env!("CARGO_BIN_EXE_outboxd"))
