@@ -70,6 +70,10 @@ fn print_toml(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
         Some(path) => writeln!(out, "# in effect with {:?}", path)?,
         None => writeln!(out, "# in effect without a file: the defaults")?,
     }
+    if !loaded.variables.is_empty() {
+        let names = loaded.variables.join(", ");
+        writeln!(out, "# from the environment: {names}")?;
+    }
     write!(out, "{}", show::to_toml(&loaded.config))?;
     Ok(())
 }
@@ -164,6 +168,48 @@ mod tests {
         let json: Value = serde_json::from_str(&out).unwrap();
         let fault = json!({"line": 2, "column": 1, "key": "retry.frist", "problem": "unknown key",
             "fix": "did you mean \"first\"?"});
+        assert_eq!(json, json!({"ok": false, "faults": [fault]}));
+    }
+
+    #[test]
+    fn variables_are_named_in_place_of_lines() {
+        let judged = |name: &str, value: &str, json| {
+            let variables = [(name.into(), value.into())];
+            let environment = Environment {
+                system_config: None,
+                ..Environment::from_variables(variables)
+            };
+            let args = CheckArgs { config: None, json };
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let status = run(&args, &environment, &mut out, &mut err);
+            let read = |bytes| String::from_utf8(bytes).unwrap();
+            (status, read(out), read(err))
+        };
+        let (status, out, err) = judged("OUTBOXD_LISTEN__HTTP", "[::1]:1", false);
+        assert_eq!((status, &*err), (0, ""));
+        assert!(out.contains("\n# from the environment: OUTBOXD_LISTEN__HTTP\n"));
+        assert!(out.contains("\nhttp = \"[::1]:1\"\n"), "{out}");
+
+        let (status, out, err) = judged("OUTBOXD_DELIVERY__THREADS", "65", false);
+        assert_eq!((status, &*out), (2, ""));
+        assert_eq!(
+            err,
+            "OUTBOXD_DELIVERY__THREADS: delivery.threads: 65 is out of bounds; \
+             fix: write 0 to 64\n"
+        );
+        let (status, out, err) = judged("OUTBOXD_LISEN__HTTP", "x", false);
+        assert_eq!((status, &*out), (2, ""));
+        assert_eq!(
+            err,
+            "OUTBOXD_LISEN__HTTP: this variable names no key; \
+             fix: did you mean OUTBOXD_LISTEN__HTTP?\n"
+        );
+        let (status, out, _) = judged("OUTBOXD_DELIVERY__THREADS", "65", true);
+        let json: Value = serde_json::from_str(&out).unwrap();
+        let fault = json!({"line": null, "column": null, "variable": "OUTBOXD_DELIVERY__THREADS",
+            "key": "delivery.threads", "problem": "65 is out of bounds",
+            "fix": "write 0 to 64"});
+        assert_eq!(status, 2);
         assert_eq!(json, json!({"ok": false, "faults": [fault]}));
     }
 

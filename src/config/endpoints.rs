@@ -27,12 +27,7 @@ pub(super) fn read<'t>(
     retry: &RetryPolicy,
     env: &Environment,
 ) -> Vec<Endpoint> {
-    let list = |value: &Value<'t>| {
-        let fix = "write [[endpoint]] with two brackets above each endpoint";
-        value
-            .items()
-            .map_err(|_| value.mistyped("endpoints are a list of tables", fix))
-    };
+    let list = |value: &Value<'t>| value.tables("endpoints are a list of tables");
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut endpoints = Vec::new();
     for (n, item) in root

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::units::BadUnit;
+
 /// One thing to correct.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
@@ -16,6 +18,9 @@ pub struct Fault {
     pub line: Option<usize>,
     /// In characters, from 1.
     pub column: Option<usize>,
+    /// The environment's variable that is at fault, in place of line and column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
     /// The dotted path, such as `endpoint[2].retry.first`, counted from 0; empty for the
     /// whole file.
     pub key: String,
@@ -26,12 +31,54 @@ pub struct Fault {
     pub fix: String,
 }
 
-/// Every fault of one configuration, in the order of the file; at least one.
+/// Every fault of one configuration, in the order of the file, then those of the
+/// environment; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Faults {
     /// The file, if there is one.
     pub path: Option<PathBuf>,
     pub list: Vec<Fault>,
+}
+
+/// What is wrong with one value, and what to write instead.
+#[derive(Clone, Debug)]
+pub(super) struct Flaw {
+    pub problem: String,
+    pub fix: String,
+}
+
+impl Flaw {
+    pub fn new(problem: impl Into<String>, fix: impl Into<String>) -> Flaw {
+        Flaw {
+            problem: problem.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl From<BadUnit> for Flaw {
+    fn from(bad: BadUnit) -> Flaw {
+        Flaw::new(bad.problem(), bad.fix())
+    }
+}
+
+/// Where a value stands: a byte offset in the file, or a variable and an offset in its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum At<'t> {
+    /// In neither: it is about the whole, or about what is not there.
+    Nowhere,
+    File(usize),
+    Variable(&'t str, usize),
+}
+
+impl At<'_> {
+    /// Another offset in the same text.
+    pub fn moved(self, offset: usize) -> Self {
+        match self {
+            At::Nowhere | At::File(_) => At::File(offset),
+            At::Variable(name, _) => At::Variable(name, offset),
+        }
+    }
 }
 
 /// Where in a text something stands: line and column from 1, the column in characters.
@@ -77,10 +124,19 @@ impl Fault {
         Fault {
             line: place.map(|place| place.line),
             column: place.map(|place| place.column),
+            variable: None,
             key: shown(key),
             endpoint: None,
             problem: shown(problem),
             fix: shown(fix),
+        }
+    }
+
+    /// A fault of a value from the environment.
+    pub(super) fn of_variable(variable: &str, key: &str, problem: &str, fix: &str) -> Fault {
+        Fault {
+            variable: Some(shown(variable)),
+            ..Fault::new(None, key, problem, fix)
         }
     }
 }
@@ -88,14 +144,14 @@ impl Fault {
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = match &self.path {
-            Some(path) => path.display().to_string(),
+            Some(path) => shown(&path.display().to_string()),
             None => "configuration".to_owned(),
         };
         for (n, fault) in self.list.iter().enumerate() {
             if n > 0 {
                 writeln!(f)?;
             }
-            f.write_str(&shown(&file))?;
+            f.write_str(fault.variable.as_deref().unwrap_or(&file))?;
             if let (Some(line), Some(column)) = (fault.line, fault.column) {
                 write!(f, ":{line}:{column}")?;
             }

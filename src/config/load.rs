@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::environment::PREFIX;
 use super::fault::{Fault, Faults, Lines};
 use super::files::read_whole;
-use super::reader::{Flaw, Reader};
+use super::reader::{At, Flaw, Reader};
 use super::sections::Reading;
-use super::{Config, Environment, Listen, sections};
+use super::unknown::unknown_variable;
+use super::variables::{Variable, variable_name};
+use super::{Config, Environment, Listen, sections, variables};
 
 /// The largest configuration file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -19,12 +22,15 @@ const MAX_FILE: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// The file it came from; `None` if there is none and all is default.
+    /// The file it came from; `None` if there is none.
     pub path: Option<PathBuf>,
+    /// The variables that gave keys.
+    pub variables: Vec<String>,
 }
 
 /// Reads and checks the configuration: from `path`, else `$OUTBOXD_CONFIG`, else the
-/// system's file if it is there, else the defaults. A file that is named must exist.
+/// system's file if it is there, else the defaults. A file that is named must exist. Keys
+/// that the environment gives win over all of them.
 ///
 /// # Errors
 ///
@@ -46,19 +52,22 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, Faults> {
 }
 
 /// Where the daemon listens, for clients: all other tables are left alone, and no secret
-/// or token file is opened, as a client of the daemon may not be permitted to read them.
+/// or token file is opened, as a client of the daemon may not be permitted to read them. The
+/// same holds for the variables of other tables.
 ///
 /// # Errors
 ///
-/// The file cannot be read, is not TOML, or `[listen]` has faults.
+/// The file cannot be read, is not TOML, or `[listen]` or its variables have faults.
 pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Faults> {
     let (path, text) = match read_text(path, env)? {
         Some((path, text)) => (Some(path), text),
         None => (None, String::new()),
     };
     let (table, errors) = DeTable::parse_recoverable(&text);
-    let reader = Reader::new(&text);
+    let variables = variables::read(&env.assignments);
+    let reader = Reader::new(&text, &variables);
     note_syntax(&reader, &text, &errors);
+    note_unknown(&reader, &variables, &variable_name("listen"));
     if errors.is_empty() {
         let section = reader.root(table.get_ref()).section("listen");
         let listen = sections::read_listen(&reader, section, Reading::Client, env);
@@ -111,12 +120,14 @@ fn read_text(path: Option<&Path>, env: &Environment) -> Result<Option<(PathBuf, 
 /// All faults at once.
 pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let reader = Reader::new(text);
+    let variables = variables::read(&env.assignments);
+    let reader = Reader::new(text, &variables);
     let faulty = || Faults {
         path: None,
         list: reader.finish(&known_keys()),
     };
     note_syntax(&reader, text, &errors);
+    note_unknown(&reader, &variables, PREFIX);
     // After a syntax error the tree is incomplete, and its faults would mislead. A key given
     // twice leaves the rest as it was written.
     if errors.iter().any(|error| error.message() != DUPLICATE) {
@@ -124,7 +135,11 @@ pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
     }
     let config = sections::read(&reader, reader.root(table.get_ref()), env);
     if reader.is_sound() {
-        return Ok(Loaded { config, path: None });
+        return Ok(Loaded {
+            config,
+            path: None,
+            variables: variables.iter().map(|given| given.name.into()).collect(),
+        });
     }
     Err(faulty())
 }
@@ -140,7 +155,7 @@ fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
         let key = key_at(text, at, &known);
         let problem = format!("TOML: {}", error.message());
         reader.fault(
-            at,
+            at.map_or(At::Nowhere, At::File),
             &key,
             None,
             &Flaw::new(problem, syntax_fix(error.message())),
@@ -148,18 +163,42 @@ fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
     }
 }
 
+/// Notes each variable that names no key, of those whose name begins so.
+fn note_unknown<'t>(reader: &Reader<'t>, variables: &'t [Variable<'t>], prefix: &str) {
+    if variables.is_empty() {
+        return;
+    }
+    let known = known_variables();
+    for variable in variables {
+        if variable.name.starts_with(prefix) && !known.contains(variable.name) {
+            let at = At::Variable(variable.name, 0);
+            reader.fault(at, "", None, &unknown_variable(variable.name, &known));
+        }
+    }
+}
+
 /// Every key there is, without indices, such as `endpoint.retry.first`: what is asked for
 /// when a file has one of each table.
 pub(super) fn known_keys() -> BTreeSet<String> {
+    known(|reader| reader.asked())
+}
+
+/// Every variable that names a key.
+pub(super) fn known_variables() -> BTreeSet<String> {
+    known(|reader| reader.asked_variables())
+}
+
+/// What is known when everything was asked for.
+fn known(of: impl Fn(&Reader<'_>) -> BTreeSet<String>) -> BTreeSet<String> {
     let text = "endpoint = [{}]\nauth.tokens = [{}]";
     let (table, _) = DeTable::parse_recoverable(text);
-    let reader = Reader::new(text);
+    let reader = Reader::new(text, &[]);
     sections::read(
         &reader,
         reader.root(table.get_ref()),
         &Environment::default(),
     );
-    reader.asked()
+    of(&reader)
 }
 
 /// The TOML parser's words for a key that is given twice.

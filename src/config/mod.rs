@@ -3,6 +3,7 @@
 //! Two stages. `reader` walks the spanned TOML tree (raw); `sections` and `endpoints`
 //! take each key from it and make the checked types here. No other module sees an
 //! unchecked value, and nothing here has side effects: files are read, never written. A secret never reaches a fault or `Debug`.
+//! Keys that the environment gives (`variables`) are read in the same walk and win over the file.
 
 mod certificate;
 mod defaults;
@@ -21,10 +22,13 @@ pub mod show;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod to_json;
+mod unknown;
 mod values;
+mod variables;
 
 pub use certificate::{BadCertFile, CertFiles};
-pub use environment::Environment;
+pub use environment::{Assignment, Environment};
 pub use fault::{Fault, Faults};
 pub use files::plain_text;
 pub use load::{Loaded, load, load_listen, parse};

@@ -3,56 +3,32 @@
 //! serde stops at the first fault, but a person who repairs a file wants all of them. So the
 //! reader walks the tree itself: each key is taken by name and parsed, a fault is recorded
 //! with its place, and the walk goes on. Keys that nothing took are unknown. The known keys
-//! are thus defined once, where they are read.
+//! are thus defined once, where they are read. A key that the environment gives is taken
+//! from there, and what the file has for it is not looked at.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use toml::de::{DeTable, DeValue};
 
+pub(super) use super::fault::{At, Flaw};
 use super::fault::{Fault, Lines, quoted};
-use super::units::BadUnit;
+use super::to_json::json;
+use super::unknown::Unknown;
+use super::variables::{Variable, variable_name};
 use crate::domain::json::Json;
 pub use crate::domain::nearest::nearest;
-
-/// What is wrong with one value, and what to write instead.
-#[derive(Clone, Debug)]
-pub(super) struct Flaw {
-    pub problem: String,
-    pub fix: String,
-}
-
-impl Flaw {
-    pub fn new(problem: impl Into<String>, fix: impl Into<String>) -> Flaw {
-        Flaw {
-            problem: problem.into(),
-            fix: fix.into(),
-        }
-    }
-}
-
-impl From<BadUnit> for Flaw {
-    fn from(bad: BadUnit) -> Flaw {
-        Flaw::new(bad.problem(), bad.fix())
-    }
-}
 
 /// Collects what the walk finds.
 pub(super) struct Reader<'t> {
     lines: Lines<'t>,
-    faults: RefCell<Vec<(Option<usize>, Fault)>>,
+    variables: &'t [Variable<'t>],
+    faults: RefCell<Vec<(At<'t>, Fault)>>,
     unknown: RefCell<Vec<Unknown<'t>>>,
     /// Every key that was asked for, without indices: `endpoint.retry.first`.
     asked: RefCell<BTreeSet<String>>,
-}
-
-/// A key that nobody took.
-struct Unknown<'t> {
-    name: &'t str,
-    at: usize,
-    path: String,
-    endpoint: Option<&'t str>,
-    siblings: Vec<&'static str>,
+    /// The variables that could have given a key that was asked for.
+    asked_variables: RefCell<BTreeSet<String>>,
 }
 
 /// A table of the file, or the absence of one: then every key is absent.
@@ -60,7 +36,7 @@ struct Unknown<'t> {
 pub(super) struct Section<'t> {
     reader: &'t Reader<'t>,
     entries: Option<&'t DeTable<'t>>,
-    at: Option<usize>,
+    at: At<'t>,
     path: String,
     pattern: String,
     /// The endpoint's id, once it is known.
@@ -68,23 +44,32 @@ pub(super) struct Section<'t> {
     taken: Vec<&'static str>,
 }
 
-/// A value of the file and its place.
+/// A value and its place.
 pub(super) struct Value<'t> {
     reader: &'t Reader<'t>,
-    node: &'t DeValue<'t>,
-    at: usize,
+    content: Content<'t>,
+    at: At<'t>,
     path: String,
     pattern: String,
     endpoint: Option<&'t str>,
 }
 
+#[derive(Clone, Copy)]
+enum Content<'t> {
+    Node(&'t DeValue<'t>),
+    /// What it is depends on what is asked of it.
+    Variable(&'t Variable<'t>),
+}
+
 impl<'t> Reader<'t> {
-    pub fn new(text: &'t str) -> Self {
+    pub fn new(text: &'t str, variables: &'t [Variable<'t>]) -> Self {
         Reader {
             lines: Lines::of(text),
+            variables,
             faults: RefCell::default(),
             unknown: RefCell::default(),
             asked: RefCell::default(),
+            asked_variables: RefCell::default(),
         }
     }
 
@@ -92,7 +77,7 @@ impl<'t> Reader<'t> {
         Section {
             reader: self,
             entries: Some(table),
-            at: None,
+            at: At::Nowhere,
             path: String::new(),
             pattern: String::new(),
             endpoint: None,
@@ -100,10 +85,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Notes a fault; `at` is a byte offset.
-    pub fn fault(&self, at: Option<usize>, key: &str, endpoint: Option<&str>, flaw: &Flaw) {
-        let place = at.map(|at| self.lines.place(at));
-        let mut fault = Fault::new(place, key, &flaw.problem, &flaw.fix);
+    /// Notes a fault.
+    pub fn fault(&self, at: At<'t>, key: &str, endpoint: Option<&str>, flaw: &Flaw) {
+        let Flaw { problem, fix } = flaw;
+        let mut fault = match at {
+            At::Nowhere => Fault::new(None, key, problem, fix),
+            At::File(offset) => Fault::new(Some(self.lines.place(offset)), key, problem, fix),
+            At::Variable(name, _) => Fault::of_variable(name, key, problem, fix),
+        };
         fault.endpoint = endpoint.map(str::to_owned);
         self.faults.borrow_mut().push((at, fault));
     }
@@ -118,16 +107,21 @@ impl<'t> Reader<'t> {
         self.asked.borrow().clone()
     }
 
+    /// Every variable that could have given a key that was asked for.
+    pub fn asked_variables(&self) -> BTreeSet<String> {
+        self.asked_variables.borrow().clone()
+    }
+
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.faults.borrow().is_empty() && self.unknown.borrow().is_empty()
     }
 
-    /// All faults, in the order of the file. `known` are the paths of all keys there are.
+    /// All faults, in the order of the file, then those of the environment. `known` are the paths of all keys there are.
     pub fn finish(&self, known: &BTreeSet<String>) -> Vec<Fault> {
         for unknown in self.unknown.take() {
             let flaw = Flaw::new("unknown key", unknown.fix(known));
-            self.fault(Some(unknown.at), &unknown.path, unknown.endpoint, &flaw);
+            self.fault(unknown.at, &unknown.path, unknown.endpoint, &flaw);
         }
         let mut faults = self.faults.take();
         faults.sort_by_key(|(at, _)| *at);
@@ -135,49 +129,58 @@ impl<'t> Reader<'t> {
     }
 }
 
-impl Unknown<'_> {
-    fn fix(&self, known: &BTreeSet<String>) -> String {
-        let elsewhere: Vec<String> = known
-            .iter()
-            .filter(|path| {
-                path.rsplit_once('.')
-                    .is_some_and(|(_, name)| name == self.name)
-            })
-            .map(|path| format!("{path:?}"))
-            .collect();
-        if !elsewhere.is_empty() {
-            let place = if self.path == self.name {
-                "at the top"
-            } else {
-                "in this table"
-            };
-            return format!(
-                "did you mean {}? it is not a key {place}",
-                elsewhere.join(" or ")
-            );
-        }
-        match nearest(self.name, self.siblings.iter().copied()) {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => format!("remove it; the keys here are {}", self.siblings.join(", ")),
-        }
-    }
-}
-
 impl<'t> Section<'t> {
-    /// The value of a key, if it is there.
+    /// The value of a key, if it is there: in the environment, else in the file.
     pub fn get(&mut self, key: &'static str) -> Option<Value<'t>> {
+        let written = self.written(key);
+        if !self.is_in_list() {
+            let name = variable_name(&joined(&self.path, key));
+            self.reader.asked_variables.borrow_mut().insert(name);
+        }
+        let Some(variable) = self.variable(key) else {
+            return written;
+        };
+        Some(Value {
+            reader: self.reader,
+            content: Content::Variable(variable),
+            at: At::Variable(variable.name, 0),
+            path: joined(&self.path, key),
+            pattern: joined(&self.pattern, key),
+            endpoint: self.endpoint,
+        })
+    }
+
+    /// The value that the file has for a key.
+    fn written(&mut self, key: &'static str) -> Option<Value<'t>> {
         self.taken.push(key);
         let pattern = joined(&self.pattern, key);
         self.reader.asked.borrow_mut().insert(pattern.clone());
         let node = self.entries?.get(key)?;
         Some(Value {
             reader: self.reader,
-            node: node.get_ref(),
-            at: node.span().start,
+            content: Content::Node(node.get_ref()),
+            at: self.at.moved(node.span().start),
             path: joined(&self.path, key),
             pattern,
             endpoint: self.endpoint,
         })
+    }
+
+    /// Whether it is an entry of a list, or in one: the environment gives such lists whole.
+    fn is_in_list(&self) -> bool {
+        self.path != self.pattern
+    }
+
+    /// The variable that gives a key.
+    fn variable(&self, key: &str) -> Option<&'t Variable<'t>> {
+        if self.is_in_list() {
+            return None;
+        }
+        let name = variable_name(&joined(&self.path, key));
+        self.reader
+            .variables
+            .iter()
+            .find(|given| given.name == name)
     }
 
     /// The parsed value of a key; `None` if it is absent, or faulty, which is noted.
@@ -196,7 +199,7 @@ impl<'t> Section<'t> {
         key: &'static str,
         parse: impl Fn(&Value<'t>) -> Result<T, Flaw>,
     ) -> Option<Vec<T>> {
-        let items = self.take(key, Value::items)?;
+        let items = self.take(key, Value::strings)?;
         let given = items.len();
         let parsed = items
             .iter()
@@ -205,13 +208,16 @@ impl<'t> Section<'t> {
         (parsed.len() == given).then_some(parsed)
     }
 
-    /// The table under a key; an empty one if it is absent or no table, which is noted.
+    /// The table under a key; an empty one if it is absent or no table, which is noted. The
+    /// environment gives its keys one by one.
     pub fn section(&mut self, key: &'static str) -> Section<'t> {
-        let given = self.take(key, Value::section);
+        let given = self
+            .written(key)
+            .and_then(|value| value.section().map_err(|flaw| value.fault(&flaw)).ok());
         given.unwrap_or_else(|| Section {
             reader: self.reader,
             entries: None,
-            at: None,
+            at: At::Nowhere,
             path: joined(&self.path, key),
             pattern: joined(&self.pattern, key),
             endpoint: self.endpoint,
@@ -229,8 +235,8 @@ impl<'t> Section<'t> {
             .map(|(name, node)| {
                 let value = Value {
                     reader: self.reader,
-                    node: node.get_ref(),
-                    at: name.span().start,
+                    content: Content::Node(node.get_ref()),
+                    at: section.at.moved(name.span().start),
                     path: joined(&section.path, name.get_ref()),
                     pattern: section.pattern.clone(),
                     endpoint: self.endpoint,
@@ -243,7 +249,11 @@ impl<'t> Section<'t> {
     /// Notes a fault of a key: where it stands, or else where its table does.
     pub fn fault(&self, key: &str, flaw: &Flaw) {
         let given = self.entries.and_then(|entries| entries.get(key));
-        let at = given.map(|node| node.span().start).or(self.at);
+        let at = match (self.variable(key), given) {
+            (Some(variable), _) => At::Variable(variable.name, 0),
+            (None, Some(node)) => self.at.moved(node.span().start),
+            (None, None) => self.at,
+        };
         self.reader
             .fault(at, &joined(&self.path, key), self.endpoint, flaw);
     }
@@ -257,12 +267,17 @@ impl<'t> Section<'t> {
 
     /// Whether a key is there, faulty or not.
     pub fn has(&self, key: &str) -> bool {
-        self.entries
-            .is_some_and(|entries| entries.contains_key(key))
+        let written = self
+            .entries
+            .is_some_and(|entries| entries.contains_key(key));
+        written || self.variable(key).is_some()
     }
 
     /// Whether a key is there and neither `""` nor `[]`.
     pub fn is_filled(&self, key: &str) -> bool {
+        if let Some(variable) = self.variable(key) {
+            return variable.is_filled();
+        }
         let given = self.entries.and_then(|entries| entries.get(key));
         given.is_some_and(|node| match node.get_ref() {
             DeValue::String(text) => !text.is_empty(),
@@ -278,7 +293,7 @@ impl<'t> Section<'t> {
             if !known {
                 self.reader.unknown.borrow_mut().push(Unknown {
                     name: name.get_ref(),
-                    at: name.span().start,
+                    at: self.at.moved(name.span().start),
                     path: joined(&self.path, name.get_ref()),
                     endpoint: self.endpoint,
                     siblings: self.taken.clone(),
@@ -290,41 +305,55 @@ impl<'t> Section<'t> {
 
 impl<'t> Value<'t> {
     pub fn fault(&self, flaw: &Flaw) {
-        self.reader
-            .fault(Some(self.at), &self.path, self.endpoint, flaw);
+        self.reader.fault(self.at, &self.path, self.endpoint, flaw);
+    }
+
+    /// The value in TOML.
+    fn node(&self) -> Result<&'t DeValue<'t>, Flaw> {
+        match self.content {
+            Content::Node(node) => Ok(node),
+            Content::Variable(variable) => variable.typed(),
+        }
     }
 
     /// A fault of the type; `expected` is such as `a duration is a string`.
     pub fn mistyped(&self, expected: &str, fix: &str) -> Flaw {
-        let found = match self.node {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date or time",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
+        let found = match self.node() {
+            Err(flaw) => return flaw,
+            Ok(DeValue::String(_)) => "a string",
+            Ok(DeValue::Integer(_)) => "an integer",
+            Ok(DeValue::Float(_)) => "a float",
+            Ok(DeValue::Boolean(_)) => "a boolean",
+            Ok(DeValue::Datetime(_)) => "a date or time",
+            Ok(DeValue::Array(_)) => "a list",
+            Ok(DeValue::Table(_)) => "a table",
         };
         Flaw::new(format!("{expected}, not {found}"), fix)
     }
 
     pub fn text(&self) -> Result<&'t str, Flaw> {
-        match self.node {
-            DeValue::String(text) => Ok(text),
-            _ => Err(self.mistyped("this is a string", "write it in quotes")),
+        self.text_of("this is a string", "write it in quotes")
+    }
+
+    /// The text of a value that is written as a string; `expected` as in `mistyped`.
+    pub fn text_of(&self, expected: &str, fix: &str) -> Result<&'t str, Flaw> {
+        match self.content {
+            Content::Variable(variable) => variable.text(),
+            Content::Node(DeValue::String(text)) => Ok(text),
+            Content::Node(_) => Err(self.mistyped(expected, fix)),
         }
     }
 
     pub fn flag(&self) -> Result<bool, Flaw> {
         let fix = "write true or false, without quotes";
-        self.node
+        self.node()?
             .as_bool()
             .ok_or_else(|| self.mistyped("this is a boolean", fix))
     }
 
     /// A whole number.
     pub fn integer(&self) -> Result<i64, Flaw> {
-        let DeValue::Integer(digits) = self.node else {
+        let DeValue::Integer(digits) = self.node()? else {
             let fix = "write digits only, without quotes and unit";
             return Err(self.mistyped("this is a whole number", fix));
         };
@@ -334,7 +363,7 @@ impl<'t> Value<'t> {
 
     /// A finite number, whole or not.
     pub fn decimal(&self) -> Result<f64, Flaw> {
-        let read = match self.node {
+        let read = match self.node()? {
             DeValue::Integer(_) => self.integer()? as f64,
             DeValue::Float(digits) => digits.as_str().parse().unwrap_or(f64::NAN),
             _ => {
@@ -347,13 +376,35 @@ impl<'t> Value<'t> {
     }
 
     pub fn items(&self) -> Result<Vec<Value<'t>>, Flaw> {
-        let DeValue::Array(items) = self.node else {
+        self.entries(self.node()?)
+    }
+
+    /// The entries of a list of strings, which a variable may also give between commas.
+    pub fn strings(&self) -> Result<Vec<Value<'t>>, Flaw> {
+        match self.content {
+            Content::Node(node) => self.entries(node),
+            Content::Variable(variable) => self.entries(variable.strings()?),
+        }
+    }
+
+    /// The entries of a list of tables; `expected` as in `mistyped`.
+    pub fn tables(&self, expected: &str) -> Result<Vec<Value<'t>>, Flaw> {
+        let name = &self.pattern;
+        let fix = match self.content {
+            Content::Node(_) => format!("write [[{name}]] with two brackets above each {name}"),
+            Content::Variable(_) => "write a list of inline tables, [{ … }, { … }]".to_owned(),
+        };
+        self.items().map_err(|_| self.mistyped(expected, &fix))
+    }
+
+    fn entries(&self, node: &'t DeValue<'t>) -> Result<Vec<Value<'t>>, Flaw> {
+        let DeValue::Array(items) = node else {
             return Err(self.mistyped("this is a list", "write it in square brackets, [ ]"));
         };
         let item = |(n, node): (usize, &'t toml::Spanned<DeValue<'t>>)| Value {
             reader: self.reader,
-            node: node.get_ref(),
-            at: node.span().start,
+            content: Content::Node(node.get_ref()),
+            at: self.at.moved(node.span().start),
             path: format!("{}[{n}]", self.path),
             pattern: self.pattern.clone(),
             endpoint: self.endpoint,
@@ -362,7 +413,7 @@ impl<'t> Value<'t> {
     }
 
     pub fn section(&self) -> Result<Section<'t>, Flaw> {
-        let DeValue::Table(table) = self.node else {
+        let DeValue::Table(table) = self.node()? else {
             let name = &self.pattern;
             let fix = format!("write it as a table, [{name}] or {{ … }}");
             return Err(self.mistyped("this is a table", &fix));
@@ -370,7 +421,7 @@ impl<'t> Value<'t> {
         Ok(Section {
             reader: self.reader,
             entries: Some(table),
-            at: Some(self.at),
+            at: self.at,
             path: self.path.clone(),
             pattern: self.pattern.clone(),
             endpoint: self.endpoint,
@@ -380,7 +431,7 @@ impl<'t> Value<'t> {
 
     /// The value as JSON. Numbers keep their digits; dates and times are strings.
     pub fn json(&self) -> Result<Json, Flaw> {
-        json(self.node)
+        json(self.node()?)
     }
 
     /// One of some words.
@@ -400,38 +451,6 @@ impl<'t> Value<'t> {
             fix,
         ))
     }
-}
-
-fn json(node: &DeValue<'_>) -> Result<Json, Flaw> {
-    Ok(match node {
-        DeValue::String(text) => Json::String((&**text).into()),
-        DeValue::Boolean(flag) => Json::Bool(*flag),
-        DeValue::Datetime(moment) => Json::String(moment.to_string().into()),
-        DeValue::Integer(digits) => {
-            let number = i64::from_str_radix(digits.as_str(), digits.radix());
-            let large = |_| Flaw::new("this number is too large", "write a smaller one");
-            Json::Number(number.map_err(large)?.to_string().into())
-        }
-        DeValue::Float(digits) => {
-            let text = digits.as_str().trim_start_matches('+');
-            if !text.parse().is_ok_and(f64::is_finite) {
-                let fix = "write a number such as 0.5";
-                return Err(Flaw::new("this is not a finite number", fix));
-            }
-            Json::Number(text.into())
-        }
-        DeValue::Array(items) => {
-            let items = items.iter().map(|item| json(item.get_ref()));
-            Json::Array(items.collect::<Result<_, _>>()?)
-        }
-        DeValue::Table(table) => {
-            let fields = table.iter().map(|(name, value)| {
-                let name: &str = name.get_ref();
-                Ok((name.into(), json(value.get_ref())?))
-            });
-            Json::Object(fields.collect::<Result<_, Flaw>>()?)
-        }
-    })
 }
 
 /// `path.key`; a key that is not a bare TOML key is quoted.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use http::HeaderValue;
 
 use super::policy::{MAX_IN_FLIGHT, MAX_TIMEOUT};
-use super::reader::{Flaw, Reader, Section, Value};
+use super::reader::{At, Flaw, Reader, Section, Value};
 use super::request::{BadUrl, parse_proxy};
 use super::retry::read_retry;
 use super::values::{
@@ -80,7 +80,7 @@ pub(super) fn read_listen(
         let socket = env.runtime_directory.as_ref()?.join("outboxd.sock");
         let checked = check_socket_path(&socket);
         checked
-            .map_err(|flaw| reader.fault(None, "listen.unix", None, &flaw))
+            .map_err(|flaw| reader.fault(At::Nowhere, "listen.unix", None, &flaw))
             .ok()?;
         Some(socket)
     };

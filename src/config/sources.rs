@@ -18,12 +18,7 @@ const FILES: [(&str, &str); 2] = [
 
 /// All sources of the file that are without fault.
 pub(super) fn read<'t>(root: &mut Section<'t>, listen: &Listen, env: &Environment) -> Vec<Source> {
-    let list = |value: &Value<'t>| {
-        let fix = "write [[source]] with two brackets above each source";
-        value
-            .items()
-            .map_err(|_| value.mistyped("sources are a list of tables", fix))
-    };
+    let list = |value: &Value<'t>| value.tables("sources are a list of tables");
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut sources = Vec::new();
     let items = root.take("source", list).unwrap_or_default();

@@ -30,9 +30,7 @@ pub(super) fn duration(
 ) -> impl Fn(&Value<'_>) -> Result<Duration, Flaw> {
     move |value| {
         let fix = "write it in quotes and with its unit, such as \"5s\"";
-        let text = value
-            .text()
-            .map_err(|_| value.mistyped("a duration is a string", fix))?;
+        let text = value.text_of("a duration is a string", fix)?;
         let span = parse_duration(text)?;
         within(span, &bounds, text, MAX_DURATION, show_duration)
     }
@@ -41,9 +39,7 @@ pub(super) fn duration(
 pub(super) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&Value<'_>) -> Result<u64, Flaw> {
     move |value| {
         let fix = "write it in quotes and with its unit, such as \"64KiB\"";
-        let text = value
-            .text()
-            .map_err(|_| value.mistyped("a size is a string", fix))?;
+        let text = value.text_of("a size is a string", fix)?;
         let bytes = parse_size(text)?;
         within(bytes, &bounds, text, u64::MAX, show_size)
     }
@@ -89,10 +85,7 @@ pub(super) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&Value<'_>) -> Res
 /// A rate; `""` is none.
 pub(super) fn rate(value: &Value<'_>) -> Result<Option<Rate>, Flaw> {
     let fix = "write it in quotes and with its unit, such as \"50/s\"";
-    match value
-        .text()
-        .map_err(|_| value.mistyped("a rate is a string", fix))?
-    {
+    match value.text_of("a rate is a string", fix)? {
         "" => Ok(None),
         text => Ok(Some(parse_rate(text)?)),
     }
@@ -144,9 +137,7 @@ pub(super) fn check_socket_path(path: &Path) -> Result<(), Flaw> {
 
 pub(super) fn socket_mode(value: &Value<'_>) -> Result<u32, Flaw> {
     let fix = "write permission bits in octal and in quotes, such as \"0660\"";
-    let text = value
-        .text()
-        .map_err(|_| value.mistyped("a mode is a string", fix))?;
+    let text = value.text_of("a mode is a string", fix)?;
     let octal = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     match u32::from_str_radix(text, 8) {
         Ok(mode) if octal && mode <= 0o777 => Ok(mode),

@@ -16,6 +16,7 @@ mod connections;
 mod delivery;
 mod diagnostics;
 mod endpoint_api;
+mod environment;
 mod erasing;
 mod explain;
 mod guard;
