@@ -169,6 +169,22 @@ impl fmt::Display for Faults {
     }
 }
 
+/// The TOML parser's words for a key that is given twice.
+pub(super) const DUPLICATE: &str = "duplicate key";
+
+/// What to write instead of what is not TOML, by the parser's words.
+pub(super) fn syntax_fix(message: &str) -> &'static str {
+    if message == DUPLICATE {
+        "remove one of the two, or join them"
+    } else if message.contains("must be quoted") {
+        "put the value in quotes, such as \"5s\""
+    } else if message.starts_with("unclosed") {
+        "close it"
+    } else {
+        "write it as TOML has it, see https://toml.io"
+    }
+}
+
 /// A value as a fault may quote it: short, on one line. Not for keys that hold secrets.
 pub(super) fn quoted(value: &str) -> String {
     const MOST: usize = 60;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::environment::PREFIX;
-use super::fault::{Fault, Faults, Lines};
+use super::fault::{DUPLICATE, Fault, Faults, Lines, syntax_fix};
 use super::files::read_whole;
 use super::reader::{At, Flaw, Reader};
 use super::sections::Reading;
@@ -201,9 +201,6 @@ fn known(of: impl Fn(&Reader<'_>) -> BTreeSet<String>) -> BTreeSet<String> {
     of(&reader)
 }
 
-/// The TOML parser's words for a key that is given twice.
-const DUPLICATE: &str = "duplicate key";
-
 /// The key that a syntax error is about, as far as the line tells. Only names that exist
 /// are repeated: on a line that does not parse anything might be a secret.
 fn key_at(text: &str, at: Option<usize>, known: &BTreeSet<String>) -> String {
@@ -226,17 +223,5 @@ fn key_at(text: &str, at: Option<usize>, known: &BTreeSet<String>) -> String {
         name.to_owned()
     } else {
         String::new()
-    }
-}
-
-fn syntax_fix(message: &str) -> &'static str {
-    if message == DUPLICATE {
-        "remove one of the two, or join them"
-    } else if message.contains("must be quoted") {
-        "put the value in quotes, such as \"5s\""
-    } else if message.starts_with("unclosed") {
-        "close it"
-    } else {
-        "write it as TOML has it, see https://toml.io"
     }
 }

@@ -320,6 +320,7 @@ impl<'t> Value<'t> {
     pub fn mistyped(&self, expected: &str, fix: &str) -> Flaw {
         let found = match self.node() {
             Err(flaw) => return flaw,
+            Ok(DeValue::String(text)) if text.is_empty() => "an empty string",
             Ok(DeValue::String(_)) => "a string",
             Ok(DeValue::Integer(_)) => "an integer",
             Ok(DeValue::Float(_)) => "a float",

@@ -1940,7 +1940,7 @@ fn faults_of_the_environment_name_the_variable() {
             "[\"a\"",
             "listen.hosts",
             "TOML, at character",
-            "[\"a\", \"b\"]",
+            "close it",
         ),
         (
             "RETRY__JITTER",
@@ -1958,10 +1958,10 @@ fn faults_of_the_environment_name_the_variable() {
         ),
         (
             "AUTH__TOKENS",
-            "[{ name = \"a\", scope = \"root\", token_file = \"/dev/null\" }]",
-            "auth.tokens[0].scope",
-            "\"root\"",
-            "\"admin\"",
+            "[{ name = \"a\", token_file = \"/dev/null\", scope = \"admin\" }]",
+            "auth.tokens[0].token_file",
+            "/dev/null is empty",
+            "write the token",
         ),
         (
             "ENDPOINT",
@@ -1989,7 +1989,7 @@ fn faults_of_the_environment_name_the_variable() {
             "[{ id = \"a\", secret = hunter2 }]",
             "endpoint",
             "TOML, at character",
-            "key = \"value\"",
+            "put the value in quotes",
         ),
         (
             "SOURCE",

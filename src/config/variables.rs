@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::environment::{Assignment, PREFIX};
-use super::fault::Flaw;
+use super::fault::{Flaw, syntax_fix};
 
 /// Between the levels of a key's path.
 pub(super) const BETWEEN: &str = "__";
@@ -58,7 +58,7 @@ impl<'e> Forms<'e> {
             let at = before + error.span().map_or(0, |span| span.start);
             let characters = text.get(..at).unwrap_or(text).chars().count();
             let problem = format!("TOML, at character {}: {}", characters + 1, error.message());
-            Flaw::new(problem, TOML_FIX)
+            Flaw::new(problem, syntax_fix(error.message()))
         });
         Forms {
             text,
@@ -73,8 +73,6 @@ impl<'e> Forms<'e> {
         self.text.trim_start().starts_with(['[', '{'])
     }
 }
-
-const TOML_FIX: &str = "write a list as [\"a\", \"b\"] and a table as { key = \"value\" }";
 
 /// What stands between commas, without the white space around it.
 fn parts(text: &str) -> DeArray<'_> {
