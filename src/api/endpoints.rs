@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
@@ -14,43 +12,32 @@ use super::Api;
 use super::definition;
 use super::dto::endpoint::Endpoint;
 use super::fields::{Fields, body_of, nothing_more};
+use super::id_cursor::IdCursors;
 use super::parse::RESERVED;
 use super::path::{PathParams, parse_name};
 use super::problem::Problem;
-use super::query::{Query, malformed};
+use super::query::Query;
 use super::reply::{self, json};
 use crate::app::KnownEndpoint;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::event::{EventType, Tenant};
 use crate::outbox::{Cursor, Page, TestEvent};
 
+const CURSORS: IdCursors = IdCursors("endpoint");
+
 /// `GET /v1/endpoints`: in order of their ids; `?tenant=` keeps those of one tenant.
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let query = Query::parse(request.uri(), &["tenant", "limit", "cursor"])?;
     let limit = query.limit()?;
     let tenant: Option<Tenant> = query.read("tenant")?;
-    let after = query.cursor()?.as_ref().map(place).transpose()?;
+    let after = query.cursor()?;
+    let after = after.as_ref().map(|cursor| CURSORS.place(cursor));
+    let after = after.transpose()?;
     let show = |mut page: Page<KnownEndpoint>| {
-        page.next = page.next.map(|Cursor(id)| cursor(&id));
+        page.next = page.next.map(|Cursor(id)| CURSORS.after(&id));
         reply::page(&page, Endpoint::from)
     };
     api.app.endpoints.list(tenant, after, limit, show).await?
-}
-
-/// What a cursor of this list begins with, before it is encoded: other text is none.
-const CURSOR: &str = "endpoint/";
-
-fn cursor(id: &str) -> Cursor {
-    Cursor(URL_SAFE_NO_PAD.encode(format!("{CURSOR}{id}")))
-}
-
-/// The id that the list goes on after.
-fn place(Cursor(text): &Cursor) -> Result<EndpointId, Problem> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let id = text.strip_prefix(CURSOR).map(EndpointId::new);
-    id.and_then(Result::ok)
-        .ok_or_else(|| malformed("cursor", "not one that a list gave"))
 }
 
 /// `GET /v1/endpoints/{id}`

@@ -14,6 +14,7 @@ mod events;
 mod explain;
 mod fields;
 mod hosts;
+mod id_cursor;
 mod media;
 mod metrics;
 mod parse;

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
@@ -14,9 +12,10 @@ use http::header::{self, HeaderValue};
 use super::Api;
 use super::dto::source::{Source, TestedSource};
 use super::fields::{Fields, body_of};
+use super::id_cursor::IdCursors;
 use super::path::{PathParams, parse_name};
 use super::problem::Problem;
-use super::query::{Query, malformed};
+use super::query::Query;
 use super::reply::{self, json};
 use crate::app::MAX_OVERLAP;
 use crate::app::definition::Given as GivenField;
@@ -25,32 +24,20 @@ use crate::domain::inbound::{KEYS, SourceId};
 use crate::domain::json::Json;
 use crate::outbox::Cursor;
 
+const CURSORS: IdCursors = IdCursors("source");
+
 /// `GET /v1/sources`: in order of their ids; `?tenant=` keeps those of one tenant.
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let query = Query::parse(request.uri(), &["tenant", "limit", "cursor"])?;
     let limit = query.limit()?;
     let tenant: Option<Tenant> = query.read("tenant")?;
-    let after = query.cursor()?.as_ref().map(place).transpose()?;
+    let after = query.cursor()?;
+    let after = after.as_ref().map(|cursor| CURSORS.place(cursor));
+    let after = after.transpose()?;
     let sources = &api.app.sources;
     let mut page = sources.page(tenant.as_ref(), after.as_ref(), limit);
-    page.next = page.next.map(|Cursor(id)| cursor(&id));
+    page.next = page.next.map(|Cursor(id)| CURSORS.after(&id));
     reply::page(&page, |known| Source::in_list(known, sources.url_of(known)))
-}
-
-/// What a cursor of this list begins with, before it is encoded: other text is none.
-const CURSOR: &str = "source/";
-
-fn cursor(id: &str) -> Cursor {
-    Cursor(URL_SAFE_NO_PAD.encode(format!("{CURSOR}{id}")))
-}
-
-/// The id that the list goes on after.
-fn place(Cursor(text): &Cursor) -> Result<SourceId, Problem> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
-    let text = std::str::from_utf8(&bytes).unwrap_or_default();
-    let id = text.strip_prefix(CURSOR).map(SourceId::new);
-    id.and_then(Result::ok)
-        .ok_or_else(|| malformed("cursor", "not one that a list gave"))
 }
 
 /// `GET /v1/sources/{id}`

@@ -15,7 +15,7 @@ use super::paint::{BAD, BOLD, DIM, GOOD, Paint, plain};
 use super::selection::{self, Selection, counted};
 use super::table::{Cell, Table};
 use super::when;
-use super::{Failure, print, print_json};
+use super::{Failure, answered, print, print_json};
 use crate::clock;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
@@ -216,18 +216,6 @@ fn definition(
 
 fn path_of(endpoint: &EndpointId) -> String {
     format!("/v1/endpoints/{endpoint}")
-}
-
-/// The answer as it came, or as `readable` has it.
-fn answered(
-    json: bool,
-    answer: &Bytes,
-    readable: impl FnOnce() -> Result<String, Failure>,
-) -> Result<(), Failure> {
-    match json {
-        true => print(&format!("{}\n", String::from_utf8_lossy(answer))),
-        false => print(&readable()?),
-    }
 }
 
 fn readable(client: &Client, answer: &[u8]) -> Result<String, Failure> {

@@ -130,6 +130,18 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     print(&(line + "\n"))
 }
 
+/// The answer as it came, or as `readable` has it.
+fn answered(
+    json: bool,
+    answer: &[u8],
+    readable: impl FnOnce() -> Result<String, Failure>,
+) -> Result<(), Failure> {
+    match json {
+        true => print(&format!("{}\n", String::from_utf8_lossy(answer))),
+        false => print(&readable()?),
+    }
+}
+
 /// The body in a file, or on stdin for `-`. At most 64 MiB.
 fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();

@@ -7,14 +7,13 @@ mod told;
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Configured, Reach};
 use super::filter::{Part, QueryString};
 use super::paint::{Paint, plain};
 use super::shape::text_or_file;
-use super::{Failure, print, print_json};
+use super::{Failure, answered, print, print_json};
 use crate::clock;
 use fields::{Fields, secret};
 use told::{Source, Tested, listed, told};
@@ -245,18 +244,6 @@ pub fn path_of(source: &str) -> Result<String, Failure> {
         false => Err(Failure::Usage(format!(
             "{source:?} is not the id of a source: ids have letters, digits, _ and -"
         ))),
-    }
-}
-
-/// The answer as it came, or as `readable` has it.
-fn answered(
-    json: bool,
-    answer: &Bytes,
-    readable: impl FnOnce() -> Result<String, Failure>,
-) -> Result<(), Failure> {
-    match json {
-        true => print(&format!("{}\n", String::from_utf8_lossy(answer))),
-        false => print(&readable()?),
     }
 }
 

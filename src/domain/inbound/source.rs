@@ -45,7 +45,7 @@ pub(super) const TOKEN_PARAM: &str = "token";
 /// What stands for a value that is not shown.
 const MASK: &str = "…";
 
-/// A checked definition. Made by [`read`](super::read_source).
+/// A checked definition. Made by [`read`](super::read()).
 #[derive(Clone)]
 pub struct Source {
     pub id: SourceId,
