@@ -146,7 +146,7 @@ async fn serve_until_stopped(
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let app = app(&outbox, &config, gauges, questions, is_ready.clone()).await?;
-    let public = Public::new(tls, &app, &config);
+    let public = Public::new(tls, &app, &config, &addresses);
     let tail = app.tail.clone();
     let api = Api::new(app, &config);
     let served = tokio::spawn(serve_all(listeners, public, api, tail, stopping));
@@ -221,7 +221,13 @@ struct Public {
 }
 
 impl Public {
-    fn new(tls: Option<Tls>, app: &App, config: &Config) -> Public {
+    fn new(tls: Option<Tls>, app: &App, config: &Config, addresses: &Addresses) -> Public {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        // 0.0.0.0 says nothing of how it is reached.
+        let mut named = addresses.inbound.iter();
+        if let Some(address) = named.find(|address| !address.ip().is_unspecified()) {
+            app.sources.listens_at(format!("{scheme}://{address}"));
+        }
         let sources = config.sources.iter();
         let longest = sources.filter_map(|source| source.max_event_size).max();
         Public {

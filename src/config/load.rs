@@ -11,7 +11,7 @@ use super::fault::{DUPLICATE, Fault, Faults, Lines, syntax_fix};
 use super::files::read_whole;
 use super::reader::{At, Flaw, Reader};
 use super::sections::Reading;
-use super::unknown::unknown_variable;
+use super::unknown::{is_meant, unknown_variable};
 use super::variables::{Variable, variable_name};
 use super::{Config, Environment, Listen, sections, variables};
 
@@ -138,7 +138,7 @@ pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
         return Ok(Loaded {
             config,
             path: None,
-            variables: variables.iter().map(|given| given.name.into()).collect(),
+            variables: named(&variables),
         });
     }
     Err(faulty())
@@ -163,14 +163,26 @@ fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
     }
 }
 
-/// Notes each variable that names no key, of those whose name begins so.
+/// The variables that gave keys.
+fn named(variables: &[Variable<'_>]) -> Vec<String> {
+    if variables.is_empty() {
+        return Vec::new();
+    }
+    let known = known_variables();
+    let names = variables.iter().map(|given| given.name);
+    let named = names.filter(|name| known.contains(*name));
+    named.map(str::to_owned).collect()
+}
+
+/// Notes each variable that was meant to name a key and names none, of those whose name begins so.
 fn note_unknown<'t>(reader: &Reader<'t>, variables: &'t [Variable<'t>], prefix: &str) {
     if variables.is_empty() {
         return;
     }
     let known = known_variables();
     for variable in variables {
-        if variable.name.starts_with(prefix) && !known.contains(variable.name) {
+        let name = variable.name;
+        if name.starts_with(prefix) && !known.contains(name) && is_meant(name, &known) {
             let at = At::Variable(variable.name, 0);
             reader.fault(at, "", None, &unknown_variable(variable.name, &known));
         }

@@ -2019,7 +2019,7 @@ fn faults_of_the_environment_name_the_variable() {
             "names no key",
             "set OUTBOXD_ENDPOINT,",
         ),
-        ("", "hunter2", "", "names no key", "unset it"),
+        ("NO__KEY", "hunter2", "", "names no key", "unset it"),
     ];
     for (name, value, key, problem, fix) in cases {
         let faults = parse("", &with(&[(name, value)])).unwrap_err();
@@ -2040,7 +2040,7 @@ fn faults_of_the_environment_come_after_those_of_the_file() {
     use std::os::unix::ffi::OsStringExt;
     let mut env = with(&[
         ("DELIVERY__THREADS", "-1"),
-        ("BOGUS", ""),
+        ("BOGUS__X", ""),
         (
             "ENDPOINT",
             "[{ id = \"a\", url = \"x\" }, { bogus = 1, id = \"b\" }]",
@@ -2061,7 +2061,7 @@ fn faults_of_the_environment_come_after_those_of_the_file() {
         [
             (Some(1), "", "bogus"),
             (Some(4), "", "delivery.timeout"),
-            (None, "OUTBOXD_BOGUS", ""),
+            (None, "OUTBOXD_BOGUS__X", ""),
             (None, "OUTBOXD_DELIVERY__THREADS", "delivery.threads"),
             (None, "OUTBOXD_ENDPOINT", "endpoint[0].url"),
             (None, "OUTBOXD_ENDPOINT", "endpoint[1].url"),
@@ -2078,7 +2078,10 @@ fn faults_of_the_environment_come_after_those_of_the_file() {
     );
     // What is no TOML stops the walk, and names are judged all the same.
     let faults = parse("[", &env).unwrap_err();
-    assert!(faults.to_string().contains("OUTBOXD_BOGUS: "), "{faults}");
+    assert!(
+        faults.to_string().contains("OUTBOXD_BOGUS__X: "),
+        "{faults}"
+    );
 }
 
 /// A value in TOML, on one line.
@@ -2150,7 +2153,7 @@ fn every_key_can_be_given_in_the_environment() {
 
 #[test]
 fn clients_heed_the_variables_of_their_table_alone() {
-    let env = |name, value| with(&[("AUTH__TOKENS", "[{"), ("BOGUS", "1"), (name, value)]);
+    let env = |name, value| with(&[("AUTH__TOKENS", "[{"), ("BOGUS__X", "1"), (name, value)]);
     let listen = load_listen(None, &env("LISTEN__HTTP", "127.0.0.1:9")).unwrap();
     assert_eq!(listen.http, Some("127.0.0.1:9".parse().unwrap()));
     load_listen(None, &env("LISTEN__INBOUND_CERT_FILE", "")).unwrap();

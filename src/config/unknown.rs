@@ -45,6 +45,17 @@ impl Unknown<'_> {
     }
 }
 
+/// Whether a variable that names no key was meant to: it has two underscores, has them wrong, or is a
+/// table.
+/// Another name that begins so is a script's or a service manager's own; `known` are the names of keys.
+pub(super) fn is_meant(name: &str, known: &BTreeSet<String>) -> bool {
+    let letters = |name: &str| name.replace('_', "").to_uppercase();
+    let own = letters(name);
+    let is_table = |key: &String| key.starts_with(&format!("{name}{BETWEEN}"));
+    let is_like = |key: &String| letters(key) == own || is_table(key);
+    name.contains(BETWEEN) || known.iter().any(is_like)
+}
+
 /// What is wrong with a variable that names no key; `known` are the names that do.
 pub(super) fn unknown_variable(name: &str, known: &BTreeSet<String>) -> Flaw {
     let others = OTHERS.map(str::to_owned);
@@ -125,6 +136,21 @@ mod tests {
             ),
         ] {
             assert_eq!(unknown_fix(&format!("{PREFIX}{name}"), &known), fix);
+        }
+        for (name, meant) in [
+            ("LISTEN_HTTP", true),
+            ("DATADIR", true),
+            ("log__level", true),
+            ("NOWHERE__X", true),
+            ("BIN", false),
+            ("LOG", true),
+            ("HTTP", false),
+        ] {
+            assert_eq!(
+                is_meant(&format!("{PREFIX}{name}"), &known),
+                meant,
+                "{name}"
+            );
         }
         for name in ["", "ENTIRELY_DIFFERENT", &"X".repeat(5000)] {
             let fix = unknown_fix(&format!("{PREFIX}{name}"), &known);

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 #[derive(Serialize)]
 pub struct Source<'a> {
     id: &'a SourceId,
-    /// What to give to the provider; `null` if the daemon does not know how it is reached. A token in
+    /// What to give to the provider; `null` if the daemon cannot know how it is reached. A token in
     /// it is masked.
     url: Option<String>,
     /// The definition, each key that may be given.

@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,6 +72,8 @@ pub struct Sources {
     outcomes: Outcomes,
     /// How the public listener is reached, without a slash at its end.
     public_url: Option<String>,
+    /// Where the public listener is, to be shown if nobody said how it is reached.
+    listens_at: OnceLock<String>,
     /// Of a body, for sources that say nothing.
     longest_event: u64,
 }
@@ -127,6 +129,7 @@ impl Sources {
             counted: Notify::new(),
             outcomes: Outcomes::default(),
             public_url,
+            listens_at: OnceLock::new(),
             longest_event,
         }
     }
@@ -146,10 +149,17 @@ impl Sources {
         self.registry.page(tenant, after, limit)
     }
 
-    /// What to give to the provider, as it may be shown; `None` if nobody said how the public listener
-    /// is reached.
+    /// Says where the public listener is, once: `http://127.0.0.1:8080`.
+    pub fn listens_at(&self, url: String) {
+        // A second one would be another listener's; the first will do.
+        let _ = self.listens_at.set(url);
+    }
+
+    /// What to give to the provider, as it may be shown: under `public_url`, else where the listener
+    /// is. `None` if there is neither.
     pub fn url_of(&self, known: &KnownSource) -> Option<String> {
-        let base = self.public_url.as_deref()?;
+        let listens_at = self.listens_at.get().map(String::as_str);
+        let base = self.public_url.as_deref().or(listens_at)?;
         let token = match known.source.has_url_token() {
             true => "?token=…",
             false => "",

@@ -395,11 +395,16 @@ fn a_bad_change_changes_nothing() {
 
 /// A scheme that signs the URL is of no use where nobody said what the URL is.
 #[test]
-fn without_a_public_url_no_url_is_shown() {
+fn without_a_public_url_the_listener_s_own_is_shown_and_none_can_be_signed() {
     let home = Home::new();
     let listen = listen(&home, "").replace(&format!("public_url = \"{PUBLIC_URL}\""), "");
     let daemon = home.start(&(listen + &github("gh", "")));
-    assert_eq!(shown(&daemon, "gh")["url"], Value::Null);
+    // Then it is the listener's own address.
+    let address = daemon.inbound.unwrap();
+    assert_eq!(
+        shown(&daemon, "gh")["url"],
+        format!("http://{address}/in/gh")
+    );
     let own = json!({"secrets": ["s"], "verify": {"signature": "header:x-mac",
         "content": "{url}{body}"}});
     let answer = daemon.tcp.post_json("/v1/sources", own.to_string());
