@@ -16,6 +16,9 @@ const FILES: [(&str, &str); 2] = [
     ("verify_token_file", "verify_token"),
 ];
 
+/// Without these another definition would be judged, and faults found that are none.
+const VERIFYING: [&str; 5] = ["preset", "verify", "secrets", "token", "public_key"];
+
 /// All sources of the file that are without fault.
 pub(super) fn read<'t>(root: &mut Section<'t>, listen: &Listen, env: &Environment) -> Vec<Source> {
     let list = |value: &Value<'t>| value.tables("sources are a list of tables");
@@ -96,16 +99,25 @@ fn read_one(
     section.require("id", "give it a short name such as id = \"stripe-live\"");
     // With another name the faults of the keys are found all the same.
     let name = id.clone().or_else(|| SourceId::new("source").ok())?;
-    let source = read_source(name, &given);
-    match &source {
-        Err(_) if is_unread => {}
-        Err(bad) => fault(&section, bad),
-        Ok(source) if source.needs_url() && listen.public_url.is_none() => {
-            let problem = "the provider signs the URL, which outboxd does not know";
-            let fix = "set public_url in [listen]";
-            section.fault("preset", &Flaw::new(problem, fix));
+    let mut source = read_source(name.clone(), &given);
+    // One fault is found at a time, so what is faulty is left out to find the next.
+    while let Err(bad) = &source {
+        let key = root(&bad.key);
+        let verifies = VERIFYING.contains(&key);
+        if !(is_unread && verifies) {
+            fault(&section, bad);
         }
-        Ok(_) => {}
+        if verifies || given.shift_remove(key).is_none() {
+            break;
+        }
+        source = read_source(name.clone(), &given);
+    }
+    if let Ok(source) = &source
+        && source.needs_url()
+        && listen.public_url.is_none()
+    {
+        let problem = "the provider signs the URL, which outboxd does not know";
+        section.fault("preset", &Flaw::new(problem, "set public_url in [listen]"));
     }
     section.finish();
     id.and(source.ok())
@@ -116,10 +128,14 @@ fn both(key: &str, file_key: &str) -> Flaw {
     Flaw::new(problem, "remove one of them")
 }
 
+/// The key of the table that a fault is at or inside of.
+fn root(key: &str) -> &str {
+    key.split(['.', '[']).next().unwrap_or(key)
+}
+
 fn fault(section: &Section<'_>, bad: &BadSource) {
     // Where its key stands; the rest of the path is inside of it.
-    let end = bad.key.find(['.', '[']).unwrap_or(bad.key.len());
-    let (key, rest) = bad.key.split_at(end);
+    let (key, rest) = bad.key.split_at(root(&bad.key).len());
     let problem = match rest.trim_start_matches('.') {
         "" => bad.problem.clone(),
         place => format!("at {place}: {}", bad.problem),

@@ -1729,11 +1729,21 @@ fn faults_of_sources_name_the_key() {
             "source[0].tpye",
             "unknown",
         ),
+        (
+            of("preset = \"github\"\nsecret = \"hush\""),
+            "source[0].secret",
+            "unknown",
+        ),
     ] {
         let faults = parse(&text, &env).unwrap_err();
         let fault = faults.list.iter().find(|fault| fault.key == key);
         let fault = fault.unwrap_or_else(|| panic!("{text}: {faults}"));
         assert!(fault.problem.contains(problem), "{text}: {faults}");
+        let is_slip = key.ends_with(".secret");
+        assert!(
+            !is_slip || fault.fix == "did you mean \"secrets\"?",
+            "{faults}"
+        );
         assert!(!faults.to_string().contains("hush"), "{faults}");
     }
 }
@@ -2216,4 +2226,25 @@ proptest! {
             prop_assert!(!faults.to_string().contains("MfKQ"), "{}", faults);
         }
     }
+}
+
+#[test]
+fn all_faults_of_a_source_are_told_at_once() {
+    let text = "[[source]]\nid = \"a\"\npreset = \"github\"\nsecrets = [\"x\"]\n\
+                rate_limit = \"fast\"\nallow_from = [\"10.0.0.0/99\"]\ntype = \"{{ \"\n";
+    let faults = parse(text, &bare()).unwrap_err();
+    let keys: Vec<&str> = faults.list.iter().map(|fault| fault.key.as_str()).collect();
+    let all = [
+        "source[0].rate_limit",
+        "source[0].allow_from[0]",
+        "source[0].type",
+    ];
+    for key in all {
+        let root = key.trim_end_matches("[0]");
+        assert!(
+            keys.iter().any(|found| found.starts_with(root)),
+            "{key}: {faults}"
+        );
+    }
+    assert_eq!(keys.len(), all.len(), "{faults}");
 }

@@ -19,6 +19,10 @@ pub(super) struct Unknown<'t> {
 impl Unknown<'_> {
     /// What to write instead; `known` are the paths of all keys there are.
     pub fn fix(&self, known: &BTreeSet<String>) -> String {
+        // A slip of a key here is likelier than a key of another table.
+        if let Some(name) = nearest(self.name, self.siblings.iter().copied()) {
+            return format!("did you mean {name:?}?");
+        }
         let elsewhere: Vec<String> = known
             .iter()
             .filter(|path| {
@@ -38,10 +42,7 @@ impl Unknown<'_> {
                 elsewhere.join(" or ")
             );
         }
-        match nearest(self.name, self.siblings.iter().copied()) {
-            Some(name) => format!("did you mean {name:?}?"),
-            None => format!("remove it; the keys here are {}", self.siblings.join(", ")),
-        }
+        format!("remove it; the keys here are {}", self.siblings.join(", "))
     }
 }
 
