@@ -21,6 +21,7 @@ macro_rules! each {
         #[test]
         fn $test() {
             goes_through_all(&$stand_in);
+            comes_again_after_a_kill(&$stand_in);
         }
     )*};
 }
@@ -118,6 +119,40 @@ fn goes_through_all(one: &StandIn) {
     taking.is_refused(old, new);
     taking.is_rotated(old, new);
     taking.is_tested();
+}
+
+/// The daemon dies when the call is durable, and the answer is lost with it. So the provider makes the
+/// same call again: it is a success, and the receiver has one event.
+fn comes_again_after_a_kill(one: &StandIn) {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let config = endpoint("app", &receiver.url("/"), "");
+    let secret = one.two_secrets()[0];
+    let daemon = start(&home, &config);
+    if is_for_later(&daemon, one) {
+        return;
+    }
+    made(&daemon, &one.definition(&[secret]));
+    let call = (one.call)(Signing {
+        secret,
+        at_ms: now_ms(),
+        number: 1,
+    });
+    call.send(&daemon, one.name);
+    daemon.kill();
+    let taking = Taking {
+        one,
+        daemon: start(&home, &config),
+        receiver,
+        _home: home,
+    };
+    taking.assert_answer(&taking.send(&call));
+    if one.repeats {
+        return;
+    }
+    assert_eq!(events(&taking.daemon).len(), 1);
+    let seen = taking.receiver.wait(1);
+    assert!(seen.iter().all(|other| other.id() == seen[0].id()));
 }
 
 impl Taking<'_> {
