@@ -3,7 +3,7 @@
 //! Only `rotate` prints a secret, and only one that the daemon made.
 
 mod fields;
-mod told;
+mod view;
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use super::shape::text_or_file;
 use super::{Failure, answered, print, print_json};
 use crate::clock;
 use fields::{Fields, secret};
-use told::{Source, Tested, listed, told};
+use view::{Source, Tested, details, table};
 
 /// List the sources whose webhooks come in; make, change, test or remove one; rotate its secret
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +46,7 @@ enum Command {
     Add {
         /// github, stripe, shopify, slack, …; not needed with --verify
         preset: Option<String>,
-        /// Its id, which ends its URL [default: one that nobody guesses]
+        /// Its id, which ends its URL [default: one that cannot be guessed]
         #[arg(long)]
         id: Option<String>,
         /// The tenant whose events its calls are [default: default]
@@ -102,7 +102,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
             let path = format!("/v1/sources{}", query.as_str());
             let answer = client.get(&path).await?;
             let paint = Paint::for_stdout();
-            answered(json, &answer, || Ok(listed(&client.read(&answer)?, paint)))
+            answered(json, &answer, || Ok(table(&client.read(&answer)?, paint)))
         }
         Command::Show { source } => {
             let answer = client.get(&path_of(&source)?).await?;
@@ -249,7 +249,7 @@ pub fn path_of(source: &str) -> Result<String, Failure> {
 
 fn readable(client: &Client, answer: &[u8]) -> Result<String, Failure> {
     let source: Source = client.read(answer)?;
-    Ok(told(&source, clock::now(), Paint::for_stdout()))
+    Ok(details(&source, clock::now(), Paint::for_stdout()))
 }
 
 fn rotated(client: &Client, answer: &[u8], made: bool) -> Result<String, Failure> {

@@ -54,7 +54,7 @@ pub struct Tested {
     pub detail: Option<String>,
 }
 
-pub fn listed(list: &List<Source>, paint: Paint) -> String {
+pub fn table(list: &List<Source>, paint: Paint) -> String {
     if list.data.is_empty() && list.next.is_none() {
         return "no sources\n".to_owned();
     }
@@ -92,7 +92,7 @@ fn state(source: &Source) -> (anstyle::Style, &'static str) {
     }
 }
 
-pub fn told(source: &Source, now: Timestamp, paint: Paint) -> String {
+pub fn details(source: &Source, now: Timestamp, paint: Paint) -> String {
     let (style, state) = state(source);
     let mut out = format!(
         "{}  {}\n",
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_told_with_what_was_refused() {
+    fn a_source_is_shown_with_what_was_refused() {
         let source: Source = serde_json::from_str(
             r#"{"id":"gh","tenant":"default","preset":"github","url":"https://h.example/in/gh",
             "enabled":true,"source":"api","new":1,
@@ -164,7 +164,7 @@ mod tests {
         )
         .unwrap();
         let now = "2026-01-01T00:01:00Z".parse().unwrap();
-        let text = told(&source, now, Paint { colour: false });
+        let text = details(&source, now, Paint { colour: false });
         assert_eq!(
             text,
             "gh  enabled\n\
