@@ -302,7 +302,7 @@ fn changed(tried: &Tried, sample: &Request, how: How) {
         let Received::Rejected(why) = received else {
             continue;
         };
-        // The right signature of the changed body is told nobody.
+        // No response shows the signature that would have been right.
         let right = tried.source.sample(Some(changed.body), [7; 16], now(), Some(URL));
         let Ok(right) = right else { continue };
         let detail = why.detail();

@@ -1,4 +1,4 @@
-//! `GET /v1/tail`: what happens, as server-sent events
+//! `GET /v1/tail`: accepted events as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! A task of its own reads the tail and hands the text to the response's body, a few pieces ahead.

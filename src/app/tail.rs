@@ -1,7 +1,7 @@
-//! What happens, told to listeners as it happens.
+//! Accepted events, sent to listeners as they happen.
 //!
-//! Nothing is kept for a listener: a tail begins now. Telling never waits. A listener that reads too
-//! slowly loses the oldest of what it has not read, and hears how many that were.
+//! Nothing is kept for a listener: a tail begins now. Sending never waits. A listener that reads too
+//! slowly misses the oldest events that it has not read, and gets their number.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,7 +58,7 @@ impl Wanted {
     }
 }
 
-/// Tells all listeners. Cheap to clone; clones are the same.
+/// Sends to all listeners. Cheap to clone; clones are the same.
 #[derive(Clone)]
 pub struct Tail {
     /// `None` once the daemon stops.
@@ -75,14 +75,14 @@ impl Default for Tail {
 }
 
 impl Tail {
-    /// Whether anybody listens: what nobody hears need not be made.
+    /// Whether there is a listener. Without one there is nothing to prepare.
     pub fn is_heard(&self) -> bool {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = sender.as_ref();
         sender.is_some_and(|sender| sender.receiver_count() > 0)
     }
 
-    /// Tells of these events, duplicates left out.
+    /// Sends these events to all listeners, duplicates left out.
     pub fn accepted(&self, events: Vec<Unaccepted>, receipts: &[Receipt]) {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = sender.as_ref() else {
@@ -90,7 +90,7 @@ impl Tail {
         };
         for (event, receipt) in events.into_iter().zip(receipts) {
             if !receipt.duplicate {
-                // An error says that nobody listens any more.
+                // It fails only when no listener is left.
                 let _ = sender.send(Arc::new(event.accepted(receipt)));
             }
         }
@@ -117,7 +117,7 @@ impl Tail {
     }
 }
 
-/// What of an event is told once it is accepted.
+/// The fields of an event that listeners get once it is accepted.
 #[derive(Debug)]
 pub struct Unaccepted {
     tenant: Tenant,

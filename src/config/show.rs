@@ -53,7 +53,7 @@ pub fn to_toml(config: &Config) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,
-                "# nothing verifies it: everybody who knows its URL is believed"
+                "# outboxd does not verify the calls of this source: whoever knows its URL can send events"
             );
         }
         write_keys(&mut out, &source_keys(source));
@@ -223,7 +223,7 @@ fn endpoint_keys(endpoint: &Endpoint) -> Keys {
     keys
 }
 
-/// Those of a source; a recipe of its own stands in the place of a preset.
+/// The keys of a source. A source with a recipe of its own has no preset.
 fn source_keys(source: &Source) -> Keys {
     let shown = source.shown();
     let key = |name: &'static str| Some((name, source_key(name, shown.get(name)?)));

@@ -1682,7 +1682,7 @@ fn sources_are_read_with_what_their_files_hold() {
     assert!(toml.contains("rate_limit = \"5/s\"\n"), "{toml}");
     assert_eq!(json["source"][0]["verify_token"], "…");
     let open = good("[[source]]\nid = \"a\"\nverify = \"none\"\n").config;
-    assert!(show::to_toml(&open).contains("nothing verifies it"));
+    assert!(show::to_toml(&open).contains("does not verify the calls"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Nothing of the API is here, nor are its rules: no `Host`, `Origin` or token is asked for. Who
 //! calls is told by the source that is named. A path that is not one of these is answered like
-//! a source that does not exist, so that nobody learns more.
+//! a source that does not exist, so that a caller learns nothing from it.
 
 mod calls;
 mod refusals;

@@ -1,9 +1,9 @@
-//! How many calls of one address are refused before it is not listened to for a moment.
+//! Limits how often the calls of one address are refused.
 //!
-//! Anybody can call the public listener. An address that is refused often, by guessing signatures or
-//! names of sources, gets 429 until the second is over, before anything of its call is read. Calls
-//! that are taken do not count, so no provider is slowed down, however much it sends. A proxy that
-//! nobody told outboxd of is spared: one caller behind it must not silence all others.
+//! Anybody can call the public listener. An address whose calls are often refused, because it guesses
+//! signatures or names of sources, gets 429 until the second is over, before the body of its call is
+//! read. Accepted calls do not count, so a provider is never slowed down. The limit does not apply to
+//! a proxy that is not in `trusted_proxies`: one caller behind it must not silence all others.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -38,7 +38,7 @@ impl Refusals {
         }
     }
 
-    /// Whether an address is listened to.
+    /// Whether a call of an address is looked at.
     ///
     /// # Errors
     /// How long until it is again.

@@ -197,7 +197,7 @@ pub enum Record<'a> {
     Erased(ErasedRow),
     Source(SourceRow<'a>),
     SourceCounts(SourceCountsRow<'a>),
-    /// Nothing is known of the source any more: neither definition nor counts.
+    /// A source is forgotten, with its definition and counts.
     SourceForgotten(&'a str),
 }
 

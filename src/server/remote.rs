@@ -14,8 +14,8 @@ pub struct Remote {
     pub ip: IpAddr,
     /// Whether it came by https.
     pub https: bool,
-    /// It forwards for others, and nobody said that it may be believed: the address is probably that
-    /// of a proxy, and many callers have it.
+    /// The peer sends `X-Forwarded-For` and is not a trusted proxy: its address is probably that of a
+    /// proxy, which many callers share.
     pub is_shared: bool,
 }
 

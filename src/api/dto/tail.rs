@@ -1,4 +1,4 @@
-//! What `GET /v1/tail` tells.
+//! The events of `GET /v1/tail`.
 
 use serde::Serialize;
 

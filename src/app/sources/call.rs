@@ -74,7 +74,7 @@ impl CallRefused {
     /// What the caller is answered.
     pub fn status(&self) -> StatusCode {
         match self {
-            // Who may not call learns no more than that there is nothing for him.
+            // An address that may not call must not learn that the source exists.
             CallRefused::NoSuchSource | CallRefused::Rejected(Rejection::NotAllowed) => {
                 StatusCode::NOT_FOUND
             }

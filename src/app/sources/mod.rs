@@ -66,13 +66,14 @@ pub struct Sources {
     events: Arc<Events>,
     registry: Registry,
     changing: Mutex<()>,
-    /// Something was counted that is to be stored soon. A call that was refused is not: anybody can
-    /// make one, and it must not write. Its count is stored with the next of these, or at the end.
+    /// Woken when counts have to be stored soon. A refused call does not wake it: anybody can make one,
+    /// and it must not cause a write. Its count is stored with the next call that is taken, or at the
+    /// stop.
     counted: Notify,
     outcomes: Outcomes,
     /// How the public listener is reached, without a slash at its end.
     public_url: Option<String>,
-    /// Where the public listener is, to be shown if nobody said how it is reached.
+    /// Where the public listener is, shown where `public_url` is not set.
     listens_at: OnceLock<String>,
     /// Of a body, for sources that say nothing.
     longest_event: u64,
@@ -452,7 +453,7 @@ fn stored_source(id: &str, definition: &KeyBytes) -> Option<Source> {
     }
 }
 
-/// Puts what is written in the place of what was given.
+/// Replaces the keys that are written; `None` removes a key.
 fn overlay(given: &mut Given, written: Written) {
     for (key, value) in written {
         match value {
@@ -468,7 +469,7 @@ fn fresh_secret(source: &Source) -> Result<String, Error> {
     source.fresh_secret(random).ok_or(Error::ProvidersSecret)
 }
 
-/// `src_` and a ULID of now, of which nobody guesses the second half.
+/// `src_` and a ULID of now. Its second half cannot be guessed.
 fn new_id() -> Result<SourceId, Error> {
     let random = u128::from_be_bytes(random_bytes()?);
     let ulid = ulid::Ulid::from_parts(clock::now().as_millis(), random);

@@ -32,7 +32,7 @@ impl Registry {
         sources.get(id).cloned()
     }
 
-    /// Puts a source in force, in the place of the one before.
+    /// Puts a source in force. It replaces the one of the same id.
     pub fn put(&self, known: KnownSource) -> Arc<KnownSource> {
         let known = Arc::new(known);
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);

@@ -5,7 +5,7 @@ use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
 use crate::outbox::record::{KeyBytes, Record, SourceCountsRow, SourceRow};
 use crate::outbox::views::ActRefused;
 
-/// Stores a definition in the place of the one before.
+/// Stores a definition, which replaces the one before.
 pub fn put(basis: &Basis<'_>, id: &str, definition: &KeyBytes, draft: &mut Draft) -> Acts {
     if !draft.touched_sources.insert(id.to_owned()) {
         return Ok(None);

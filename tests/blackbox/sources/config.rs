@@ -112,7 +112,7 @@ fn to_verify_nothing_has_to_be_said_and_is_said_aloud() {
     let path = home.write_config(&(listen(&home, "") + &config));
     let ran = home.run(&["check", "--config", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let aloud = "[[source]]\n# nothing verifies it";
+    let aloud = "[[source]]\n# outboxd does not verify the calls";
     let (_, open) = ran
         .stdout
         .split_once(aloud)

@@ -1,4 +1,4 @@
-//! Requests of anybody.
+//! Requests that no provider made.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
