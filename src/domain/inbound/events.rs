@@ -1,6 +1,6 @@
 //! The events of a verified call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -100,15 +100,31 @@ fn within(body: &Bytes, part: &[u8]) -> Bytes {
     }
 }
 
-/// Different events of one call have different ids, whatever the provider writes: none is lost.
+/// Different events of one call have different ids, whatever the provider writes: none is lost. The
+/// first that has an id keeps it; those after it get a number that makes an id which no other has.
 fn number(events: &mut [Incoming]) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let given: HashSet<String> = events.iter().map(|one| one.delivery_id.clone()).collect();
+    if given.len() == events.len() {
+        return;
+    }
+    // By id, the number to try next; 0 stands for the id itself.
+    let mut next: HashMap<String, usize> = HashMap::new();
     for event in events {
-        let count = seen.entry(event.delivery_id.clone()).or_default();
-        if *count > 0 {
-            event.delivery_id = format!("{}#{count}", event.delivery_id);
+        let next = next.entry(event.delivery_id.clone()).or_default();
+        let mut numbered = (*next..).map(|n| (n, with_number(&event.delivery_id, n)));
+        // Two ids with two numbers are never the same text, so only those that were given matter.
+        let free = numbered.find(|(n, id)| *n == 0 || !given.contains(id));
+        if let Some((n, id)) = free {
+            *next = n.saturating_add(1);
+            event.delivery_id = id;
         }
-        *count = count.saturating_add(1);
+    }
+}
+
+fn with_number(id: &str, n: usize) -> String {
+    match n {
+        0 => id.to_owned(),
+        n => format!("{id}#{n}"),
     }
 }
 

@@ -367,6 +367,48 @@ fn elements_of_a_call_with_an_id_are_numbered() {
 }
 
 #[test]
+fn no_element_of_a_call_gets_the_id_of_another() {
+    let source = source(r#"{"verify":"none","preset":"line","split":"/events"}"#);
+    for (given, wanted) in [
+        (&["a", "a", "a#1"][..], &["a", "a#2", "a#1"][..]),
+        (&["a#1", "a", "a", "a"], &["a#1", "a", "a#2", "a#3"]),
+        (
+            &["a", "a", "a#1", "a#1", "a#1#1"],
+            &["a", "a#2", "a#1", "a#1#2", "a#1#1"],
+        ),
+    ] {
+        let elements = given
+            .iter()
+            .map(|id| format!(r#"{{"webhookEventId":"{id}"}}"#));
+        let elements: Vec<String> = elements.collect();
+        let body = format!(r#"{{"events":[{}]}}"#, elements.join(","));
+        let events = Request::post(body).events(&source, at(0));
+        let ids: Vec<&str> = events.iter().map(|event| &*event.delivery_id).collect();
+        assert_eq!(ids, wanted, "{given:?}");
+    }
+}
+
+#[test]
+fn ids_that_collide_at_every_number_stay_short_and_different() {
+    let source = source(r#"{"verify":"none","preset":"line","split":"/events"}"#);
+    let long = "a".repeat(MAX_DELIVERY_ID - 10);
+    let mut elements = Vec::new();
+    for n in 0..500 {
+        elements.push(format!(r#"{{"webhookEventId":"{long}"}}"#));
+        elements.push(format!(
+            r#"{{"webhookEventId":"b#{n}"}},{{"webhookEventId":"b"}}"#
+        ));
+    }
+    elements.truncate(666);
+    let body = format!(r#"{{"events":[{}]}}"#, elements.join(","));
+    let events = Request::post(body).events(&source, at(0));
+    let ids: std::collections::HashSet<&str> =
+        events.iter().map(|event| &*event.delivery_id).collect();
+    assert_eq!(ids.len(), events.len());
+    assert!(ids.iter().all(|id| id.len() <= MAX_DELIVERY_ID));
+}
+
+#[test]
 fn a_form_with_json_is_read_as_json() {
     let source = source(r#"{"preset":"github","secrets":["s"],"type":"{{ type }}.{{ data.n }}"}"#);
     let body = "payload=%7B%22action%22%3A%22opened%22%2C%22n%22%3A12.50%7D";
