@@ -17,7 +17,7 @@ use crate::outbox::maintain::{Cleaner, Requests};
 use crate::outbox::request::{Request, Step, Wanted};
 use crate::outbox::{
     ActRefused, Action, Keep, KeyBytes, Options, Outbox, Receipt, RecoveryKind, Refused,
-    StoredSource,
+    SourceDefinition, StoredSource,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -34,6 +34,16 @@ impl Clock for Still {
 
     fn mono(&self) -> Duration {
         Duration::ZERO
+    }
+}
+
+fn put(id: &str, definition: &str, changed_at: Timestamp) -> Action {
+    Action::PutSource {
+        id: id.to_owned(),
+        definition: SourceDefinition {
+            changed_at,
+            bytes: KeyBytes(definition.into()),
+        },
     }
 }
 
@@ -125,8 +135,8 @@ impl Store {
     }
 
     fn put(&self, id: &str, definition: &str) {
-        let (id, definition) = (id.to_owned(), KeyBytes(definition.into()));
-        self.act(Action::PutSource { id, definition }).unwrap();
+        let action = put(id, definition, self.clock.wall());
+        self.act(action).unwrap();
     }
 
     fn count(&self, counts: &[(&str, &str)]) {
@@ -252,17 +262,14 @@ fn definitions_and_counts_are_there_until_the_source_is_removed() {
 fn changes_of_one_source_that_come_at_once_are_made_one_after_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path());
-    let put = |definition: &[u8]| Action::PutSource {
-        id: "a".into(),
-        definition: KeyBytes(definition.into()),
-    };
+    let put = |definition| put("a", definition, store.clock.wall());
     let counts = Action::PutSourceCounts {
         counts: vec![("a".into(), b"1".to_vec())],
     };
     let remove = Action::RemoveSource { id: "a".into() };
     store.runtime.block_on(async {
         let act = |action| store.outbox.act(action);
-        let all = tokio::join!(act(put(b"1")), act(counts), act(remove), act(put(b"2")));
+        let all = tokio::join!(act(put("1")), act(counts), act(remove), act(put("2")));
         assert_eq!(all, (Ok(()), Ok(()), Ok(()), Ok(())));
     });
     let sources = store.outbox.stored_sources().unwrap();

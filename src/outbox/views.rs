@@ -121,7 +121,7 @@ pub enum Action {
     /// not read it.
     PutSource {
         id: String,
-        definition: KeyBytes,
+        definition: SourceDefinition,
     },
     /// Forgets a source's definition and counts; its events stay.
     RemoveSource {

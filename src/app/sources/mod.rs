@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use super::error::Error;
 use super::events::Events;
@@ -31,8 +31,7 @@ use crate::domain::inbound::{
     self, Answer, BadSource, EARLIER_SECRETS, Given, Source, SourceId, read_stored,
 };
 use crate::domain::json::Json;
-use crate::domain::time::Timestamp;
-use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, StoredSource};
+use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, SourceDefinition, StoredSource};
 use outcomes::Outcomes;
 use registry::Registry;
 
@@ -64,8 +63,8 @@ pub struct Tested {
 pub struct Sources {
     outbox: Outbox,
     events: Arc<Events>,
-    registry: Registry,
-    changing: Mutex<()>,
+    registry: Arc<Registry>,
+    changing: Arc<Mutex<()>>,
     /// Woken when counts have to be stored soon. A refused call does not wake it: anybody can make one,
     /// and it must not cause a write. Its count is stored with the next call that is taken, or at the
     /// stop.
@@ -123,10 +122,10 @@ impl Sources {
             known.push(KnownSource::new(source.clone(), Origin::File, tally));
         }
         Sources {
-            registry: Registry::new(outbox.clone(), known),
+            registry: Arc::new(Registry::new(outbox.clone(), known)),
             outbox,
             events,
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             counted: Notify::new(),
             outcomes: Outcomes::default(),
             public_url,
@@ -187,19 +186,19 @@ impl Sources {
         overlay(&mut given, written);
         let source = inbound::read(id, &given).map_err(Error::Source)?;
         self.check(&source)?;
-        let _turn = self.changing.lock().await;
+        let turn = self.turn().await;
         if self.registry.find(&source.id).is_some() {
             return Err(Error::SourceExists);
         }
         if self.registry.len() >= MAX_SOURCES {
             return Err(Error::TooManySources);
         }
-        self.put(source, Arc::default()).await
+        self.put(turn, source, Arc::default()).await
     }
 
     /// Changes what is written, and nothing else.
     pub async fn change(&self, id: &SourceId, written: Written) -> Result<Arc<KnownSource>, Error> {
-        let _turn = self.changing.lock().await;
+        let turn = self.turn().await;
         let known = self.own(id)?;
         let mut given = known.source.definition();
         if written.iter().any(|(key, _)| *key == "secrets") {
@@ -208,7 +207,7 @@ impl Sources {
         overlay(&mut given, written);
         let source = read_stored(id.clone(), &given).map_err(Error::Source)?;
         self.check(&source)?;
-        self.put(source, known.tally.clone()).await
+        self.put(turn, source, known.tally.clone()).await
     }
 
     /// Lets a new secret count; those before it count too during `overlap`. Returns the source, and the
@@ -219,7 +218,7 @@ impl Sources {
         secret: Option<String>,
         overlap: Option<Duration>,
     ) -> Result<(Arc<KnownSource>, Option<String>), Error> {
-        let _turn = self.changing.lock().await;
+        let turn = self.turn().await;
         let known = self.own(id)?;
         let (secret, is_made) = match secret {
             Some(secret) => (secret, false),
@@ -228,18 +227,23 @@ impl Sources {
         let overlap = overlap.unwrap_or(OVERLAP);
         let rotated = known.source.rotated(&secret, clock::now(), overlap);
         let source = rotated.map_err(Error::Source)?;
-        let known = self.put(source, known.tally.clone()).await?;
+        let known = self.put(turn, source, known.tally.clone()).await?;
         Ok((known, is_made.then_some(secret)))
     }
 
     /// Removes a source; what came in stays.
     pub async fn remove(&self, id: &SourceId) -> Result<(), Error> {
-        let _turn = self.changing.lock().await;
+        let turn = self.turn().await;
         self.own(id)?;
-        let action = Action::RemoveSource { id: id.to_string() };
-        self.outbox.act(action).await?;
-        self.registry.remove(id);
-        Ok(())
+        let (outbox, registry, id) = (self.outbox.clone(), self.registry.clone(), id.clone());
+        to_the_end(async move {
+            let id_text = id.to_string();
+            outbox.act(Action::RemoveSource { id: id_text }).await?;
+            registry.remove(&id);
+            drop(turn);
+            Ok(())
+        })
+        .await
     }
 
     /// Signs a sample as the provider does and hands it in.
@@ -367,7 +371,7 @@ impl Sources {
     /// Stores counts that have changed.
     pub async fn store_counts(&self) {
         // Counts of a source that is removed meanwhile must not be stored after that.
-        let _turn = self.changing.lock().await;
+        let _turn = self.turn().await;
         let mut counts = Vec::new();
         let mut taken = Vec::new();
         for known in self.registry.all() {
@@ -390,29 +394,35 @@ impl Sources {
         }
     }
 
-    /// Puts a source of the API in force once it is stored.
-    async fn put(&self, source: Source, tally: Arc<Tally>) -> Result<Arc<KnownSource>, Error> {
-        let definition = Json::Object(source.definition()).to_string().into_bytes();
-        let action = Action::PutSource {
-            id: source.id.to_string(),
-            definition: KeyBytes(definition),
-        };
-        self.outbox.act(action).await?;
-        let changed_at = self.changed_at(&source.id).await?;
-        let known = KnownSource::new(source, Origin::Api { changed_at }, tally);
-        Ok(self.registry.put(known))
+    /// Until it is dropped, nobody else changes a source.
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.changing.clone().lock_owned().await
     }
 
-    /// The time that the store gave to a change, which a restart shows, too.
-    async fn changed_at(&self, id: &SourceId) -> Result<Timestamp, Error> {
-        let (outbox, id) = (self.outbox.clone(), id.to_string());
-        let read = tokio::task::spawn_blocking(move || outbox.source_changed_at(&id)).await;
-        let read = read.map_err(|error| {
-            tracing::error!(%error, "reading a source broke down");
-            Error::Internal("reading the source broke down; see the log")
-        })?;
-        // Changes are made one after the other, so it is there.
-        Ok(read?.unwrap_or_else(clock::now))
+    /// Puts a source of the API in force once it is stored.
+    async fn put(
+        &self,
+        turn: OwnedMutexGuard<()>,
+        source: Source,
+        tally: Arc<Tally>,
+    ) -> Result<Arc<KnownSource>, Error> {
+        let (outbox, registry) = (self.outbox.clone(), self.registry.clone());
+        to_the_end(async move {
+            let changed_at = clock::now();
+            let definition = Json::Object(source.definition()).to_string().into_bytes();
+            let action = Action::PutSource {
+                id: source.id.to_string(),
+                definition: SourceDefinition {
+                    changed_at,
+                    bytes: KeyBytes(definition),
+                },
+            };
+            outbox.act(action).await?;
+            let known = registry.put(KnownSource::new(source, Origin::Api { changed_at }, tally));
+            drop(turn);
+            Ok(known)
+        })
+        .await
     }
 
     /// A source that the API may change.
@@ -442,6 +452,19 @@ impl Sources {
         }
         Ok(())
     }
+}
+
+/// Does a change to its end even if the caller is gone: what is stored and what is in force must not
+/// differ.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(change).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "changing a source broke down");
+        Err(Error::Internal(
+            "changing the source broke down; see the log",
+        ))
+    })
 }
 
 /// The source that a store has; `None` if the definition cannot be read.

@@ -82,3 +82,37 @@ async fn a_call_that_is_refused_stores_nothing() {
     let kept = known.tally.take_changed().expect("nothing was stored");
     assert_eq!(kept.rejected["missing_signature"], 2);
 }
+
+/// A caller that goes away as soon as its request was read.
+async fn begin_and_leave<T: std::fmt::Debug>(change: impl Future<Output = T>) {
+    tokio::select! {
+        biased;
+        done = change => panic!("it was done at once: {done:?}"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_made_to_its_end_when_the_caller_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    let mut commits = opened.commits;
+    tokio::spawn(async move {
+        while let Some(mut commit) = commits.recv().await {
+            commit.answer();
+        }
+    });
+    let (sources, _) = sources(&opened.outbox);
+    let id = SourceId::new("mine").unwrap();
+    let text = |key, text: &str| (key, Some(Json::from(text)));
+    let made = vec![text("preset", "query_token"), text("token", "t")];
+    // One that waits has its turn when the one before it has ended.
+    begin_and_leave(sources.create(Some(id.clone()), made)).await;
+    sources.change(&id, Vec::new()).await.unwrap();
+    begin_and_leave(sources.change(&id, vec![text("description", "changed")])).await;
+    let known = sources.change(&id, Vec::new()).await.unwrap();
+    assert_eq!(&*known.source.description, "changed");
+    begin_and_leave(sources.remove(&id)).await;
+    assert!(sources.change(&id, Vec::new()).await.is_err());
+    assert!(sources.find(&id).is_err());
+}

@@ -3,14 +3,15 @@
 
 use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
 use crate::outbox::record::{KeyBytes, Record, SourceCountsRow, SourceRow};
-use crate::outbox::views::ActRefused;
+use crate::outbox::views::{ActRefused, SourceDefinition};
 
 /// Stores a definition, which replaces the one before.
-pub fn put(basis: &Basis<'_>, id: &str, definition: &KeyBytes, draft: &mut Draft) -> Acts {
+pub fn put(id: &str, definition: &SourceDefinition, draft: &mut Draft) -> Acts {
     if !draft.touched_sources.insert(id.to_owned()) {
         return Ok(None);
     }
-    push(basis.now.as_millis(), id, definition, draft)?;
+    let changed_at = definition.changed_at.as_millis();
+    push(changed_at, id, &definition.bytes, draft)?;
     let id = id.to_owned();
     draft.log(move || tracing::info!(source = id, "source stored"));
     Ok(Some(Ok(())))

@@ -31,14 +31,6 @@ impl Outbox {
         Ok(found.into_values().collect())
     }
 
-    /// When a source's definition was changed last; `None`: none is stored. Reads the index: callers
-    /// on the runtime use `spawn_blocking`.
-    pub fn source_changed_at(&self, id: &str) -> Result<Option<Timestamp>, ReadError> {
-        let found = self.shared.index.read().source_entry(id);
-        let entry = self.judged(found.map_err(ReadError::from))?;
-        Ok(entry.map(|entry| Timestamp::from_millis(entry.changed_at)))
-    }
-
     /// Gives the rows under `prefix` to `each`, in pieces.
     fn each_of_sources(
         &self,

@@ -12,7 +12,9 @@ use outboxd::domain::event::{
 use outboxd::domain::extras::{Extras, Received};
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::request::Request;
-use outboxd::outbox::{Action, EventView, KeyBytes, Outbox, Receipt, SOURCE_WINDOW};
+use outboxd::outbox::{
+    Action, EventView, KeyBytes, Outbox, Receipt, SOURCE_WINDOW, SourceDefinition,
+};
 use tokio::sync::oneshot;
 
 use super::{Acting, Violation, World};
@@ -109,7 +111,10 @@ impl World {
         let action = match a % 8 {
             0..3 => Action::PutSource {
                 id,
-                definition: KeyBytes(text("definition")),
+                definition: SourceDefinition {
+                    changed_at: Timestamp::from_millis(a.into()),
+                    bytes: KeyBytes(text("definition")),
+                },
             },
             3..6 => {
                 let some = SOURCES.iter().take(1 + b as usize / 4 % SOURCES.len());
@@ -254,7 +259,7 @@ fn apply(sources: &mut Sources, action: &Action) -> bool {
     match action {
         Action::PutSource { id, definition } => {
             let source = sources.entry(id.clone()).or_default();
-            source.definition = Some(definition.0.clone());
+            source.definition = Some(definition.bytes.0.clone());
         }
         Action::PutSourceCounts { counts } => {
             for (id, counts) in counts {
