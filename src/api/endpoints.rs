@@ -57,7 +57,7 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     Query::parse(&parts.uri, &[])?;
     let body = body_of(&api, &parts.headers, body).await?;
     let endpoints = &api.app.endpoints;
-    let definition = definition::read(&body, endpoints.base_retry())?;
+    let definition = definition::read(&body, &endpoints.base_retry())?;
     let (known, secret) = endpoints.create(definition).await?;
     let revealed = secret.reveal();
     let mut shown = Endpoint::from(&known);
@@ -84,7 +84,7 @@ pub async fn change(
     let endpoint: EndpointId = parse_name(&id)?;
     let body = body_of(&api, &parts.headers, body).await?;
     let endpoints = &api.app.endpoints;
-    let definition = definition::read(&body, endpoints.base_retry())?;
+    let definition = definition::read(&body, &endpoints.base_retry())?;
     let known = endpoints.change(endpoint, definition).await?;
     json(StatusCode::OK, &Endpoint::from(&known))
 }

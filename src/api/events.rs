@@ -40,7 +40,7 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     let header_key = header_key(&parts.headers)?;
     let trace = trace::context(&parts.headers);
     if is_media_type(content_type, "application/json") {
-        let received = body::collect(body, event_limit(&api), &api.bodies).await?;
+        let received = body::collect(body, event_limit(&api), &api.rules().bodies).await?;
         let mut event = parse::event(&received.bytes, header_key)?;
         trace::attach(&mut event, &trace);
         accept_one(&api, event).await
@@ -52,10 +52,10 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
             ));
         }
         let limit = Limit {
-            bytes: api.ingest.max_batch_size,
+            bytes: api.rules().ingest.max_batch_size,
             key: "ingest.max_batch_size",
         };
-        let received = body::collect(body, limit, &api.bodies).await?;
+        let received = body::collect(body, limit, &api.rules().bodies).await?;
         accept_batch(&api, received, &trace).await
     } else {
         Err(Problem::new(
@@ -84,16 +84,16 @@ async fn post_cloudevents(
     }
     let limit = match mode {
         Mode::Batch => Limit {
-            bytes: api.ingest.max_batch_size,
+            bytes: api.rules().ingest.max_batch_size,
             key: "ingest.max_batch_size",
         },
         Mode::Structured | Mode::Binary => event_limit(api),
     };
     let fields = cloudevents_in::Fields::of(parts)?;
-    let received = body::collect(body, limit, &api.bodies).await?;
+    let received = body::collect(body, limit, &api.rules().bodies).await?;
     let limits = BatchLimits {
-        events: api.ingest.max_batch_events,
-        event_size: api.ingest.max_event_size,
+        events: api.rules().ingest.max_batch_events,
+        event_size: api.rules().ingest.max_event_size,
     };
     let (headers, bytes) = (parts.headers.clone(), received.bytes.clone());
     let read = move || cloudevents_in::read(mode, &headers, &bytes, limits, &fields);
@@ -145,7 +145,7 @@ pub async fn post_opaque(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let mut event = opaque_event(&name, &parts)?;
-    let received = body::collect(body, event_limit(&api), &api.bodies).await?;
+    let received = body::collect(body, event_limit(&api), &api.rules().bodies).await?;
     if let Payload::Opaque { body, .. } = &mut event.payload {
         // A copy: the received piece would keep the connection's whole buffer alive for
         // as long as the event is kept in memory.
@@ -221,8 +221,8 @@ async fn accept_batch(
     trace: &TraceContext,
 ) -> Result<Response, Problem> {
     let limits = BatchLimits {
-        events: api.ingest.max_batch_events,
-        event_size: api.ingest.max_event_size,
+        events: api.rules().ingest.max_batch_events,
+        event_size: api.rules().ingest.max_event_size,
     };
     let bytes = received.bytes.clone();
     let read = move || Ok(parse::batch(&bytes, limits)?);
@@ -262,7 +262,7 @@ impl From<Fault> for Problem {
 
 fn event_limit(api: &Api) -> Limit {
     Limit {
-        bytes: api.ingest.max_event_size,
+        bytes: api.rules().ingest.max_event_size,
         key: "ingest.max_event_size",
     }
 }

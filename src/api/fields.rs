@@ -39,7 +39,7 @@ pub async fn body_of(api: &Api, headers: &HeaderMap, body: Body) -> Result<Bytes
         key: "what such a request may hold",
     };
     plain_body(headers)?;
-    let received = body::collect(body, limit, &api.bodies).await?;
+    let received = body::collect(body, limit, &api.rules().bodies).await?;
     if received.bytes.is_empty() {
         return Ok(received.bytes);
     }

@@ -33,6 +33,8 @@ mod trace;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::app::App;
 use crate::config::{Config, Ingest};
 use crate::server::body::Budget;
@@ -46,21 +48,44 @@ const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
 /// What the handlers work with.
 pub struct Api {
     app: App,
+    rules: ArcSwap<Rules>,
+}
+
+/// What of the configuration every request goes by.
+struct Rules {
     access: Access,
     /// The bounds of requests that hand in events.
     ingest: Ingest,
     bodies: Arc<Budget>,
 }
 
+impl Rules {
+    fn new(config: &Config, bodies: Option<Arc<Budget>>) -> Rules {
+        let room = MIN_BODY_BUDGET.max(config.ingest.max_batch_size.saturating_mul(4));
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let bodies = bodies.filter(|bodies| bodies.room() == room);
+        Rules {
+            access: Access::new(&config.auth, &config.listen.hosts),
+            ingest: config.ingest.clone(),
+            bodies: bodies.unwrap_or_else(|| Budget::new(room)),
+        }
+    }
+}
+
 impl Api {
     pub fn new(app: App, config: &Config) -> Arc<Self> {
-        let ingest = config.ingest.clone();
-        let room = MIN_BODY_BUDGET.max(ingest.max_batch_size.saturating_mul(4));
-        Arc::new(Api {
-            app,
-            access: Access::new(&config.auth, &config.listen.hosts),
-            ingest,
-            bodies: Budget::new(usize::try_from(room).unwrap_or(usize::MAX)),
-        })
+        let rules = ArcSwap::from_pointee(Rules::new(config, None));
+        Arc::new(Api { app, rules })
+    }
+
+    /// Another configuration is in force. Requests that were let in before go on.
+    pub async fn go_by(&self, config: &Config) {
+        let bodies = self.rules.load().bodies.clone();
+        self.rules.store(Arc::new(Rules::new(config, Some(bodies))));
+        self.app.go_by(config).await;
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
     }
 }

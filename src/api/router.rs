@@ -79,7 +79,8 @@ pub(super) async fn answer(
     peer: Peer,
     request: Request,
 ) -> Response {
-    match admit(&api.access, peer, &request) {
+    let admitted = admit(&api.rules().access, peer, &request);
+    match admitted {
         Ok(()) => {
             let Ok(response) = router.call(request).await;
             response

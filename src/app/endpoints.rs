@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::definition::{self, Definition, FreshKeys};
 use super::error::Error;
 use super::random::random_bytes;
@@ -29,7 +31,7 @@ pub struct Endpoints {
     outbox: Outbox,
     reader: Reader,
     /// The retry rule of endpoints that do not have their own.
-    retry: RetryPolicy,
+    retry: ArcSwap<RetryPolicy>,
 }
 
 impl Endpoints {
@@ -37,13 +39,18 @@ impl Endpoints {
         Endpoints {
             outbox,
             reader,
-            retry,
+            retry: ArcSwap::from_pointee(retry),
         }
     }
 
     /// The configuration's retry rule, which an endpoint's own values override.
-    pub fn base_retry(&self) -> &RetryPolicy {
-        &self.retry
+    pub fn base_retry(&self) -> Arc<RetryPolicy> {
+        self.retry.load_full()
+    }
+
+    /// Another one is in force.
+    pub fn set_base_retry(&self, retry: RetryPolicy) {
+        self.retry.store(Arc::new(retry));
     }
 
     /// The endpoint in force that has this id.

@@ -17,10 +17,24 @@ use crate::outbox::{
 pub struct Events {
     outbox: Outbox,
     reader: Reader,
-    /// `None`: as many events as there is room for.
-    rate_limit: Option<Mutex<EventRateLimit>>,
+    rate_limit: Mutex<RateLimit>,
     counters: Arc<Counters>,
     tail: Tail,
+}
+
+/// `ingest.rate_limit`. `None`: as many events as there is room for.
+struct RateLimit {
+    rate: Option<Rate>,
+    bucket: Option<EventRateLimit>,
+}
+
+impl RateLimit {
+    fn new(rate: Option<Rate>) -> RateLimit {
+        RateLimit {
+            rate,
+            bucket: rate.map(|rate| EventRateLimit::new(rate, Instant::now())),
+        }
+    }
 }
 
 impl Events {
@@ -31,11 +45,10 @@ impl Events {
         counters: Arc<Counters>,
         tail: Tail,
     ) -> Events {
-        let limit = rate_limit.map(|rate| EventRateLimit::new(rate, Instant::now()));
         Events {
             outbox,
             reader,
-            rate_limit: limit.map(Mutex::new),
+            rate_limit: Mutex::new(RateLimit::new(rate_limit)),
             counters,
             tail,
         }
@@ -64,13 +77,27 @@ impl Events {
         Ok(receipts)
     }
 
+    /// Another rate is in force; the bucket of the same rate stays as it is.
+    pub fn set_rate_limit(&self, rate: Option<Rate>) {
+        let mut limit = self
+            .rate_limit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if limit.rate != rate {
+            *limit = RateLimit::new(rate);
+        }
+    }
+
     fn take_from_rate_limit(&self, events: usize) -> Result<(), Error> {
-        let Some(limit) = &self.rate_limit else {
+        // The bucket is consistent even if a thread panicked while it held the lock.
+        let mut limit = self
+            .rate_limit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(bucket) = &mut limit.bucket else {
             return Ok(());
         };
-        // The bucket is consistent even if a thread panicked while it held the lock.
-        let mut limit = limit.lock().unwrap_or_else(PoisonError::into_inner);
-        limit.take(events, Instant::now()).map_err(|wait| {
+        bucket.take(events, Instant::now()).map_err(|wait| {
             self.counters.count_rate_limited();
             Error::RateLimited { wait }
         })

@@ -94,14 +94,19 @@ impl App {
             endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
             explainer: Explainer::new(outbox, reader.clone(), questions),
-            previews: Previews::new(
-                reader.clone(),
-                config.delivery.longest_body,
-                config.delivery.user_agent.clone(),
-            ),
+            previews: Previews::new(reader.clone(), &config.delivery),
             monitor: Monitor::new(reader, gauges, counters, ready),
             sources: Arc::new(sources),
             tail,
         }
+    }
+
+    /// Another configuration is in force.
+    pub async fn go_by(&self, config: &Config) {
+        self.events.set_rate_limit(config.ingest.rate_limit);
+        self.endpoints.set_base_retry(config.retry.clone());
+        self.previews.go_by(&config.delivery);
+        let longest_event = config.ingest.max_event_size;
+        self.sources.go_by(&config.sources, longest_event).await;
     }
 }

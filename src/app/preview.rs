@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -10,6 +11,7 @@ use rand::rngs::SysRng;
 use super::error::Error;
 use super::reader::Reader;
 use crate::clock;
+use crate::config::DeliveryLimits;
 use crate::domain::content::Content;
 use crate::domain::endpoint::{Endpoint, EndpointId};
 use crate::domain::event::{EventId, NewEvent};
@@ -37,17 +39,35 @@ pub struct Preview {
 
 pub struct Previews {
     reader: Reader,
+    settings: ArcSwap<Settings>,
+}
+
+/// What of the configuration shows in a preview.
+struct Settings {
     longest_body: usize,
     user_agent: String,
 }
 
+impl Settings {
+    fn new(limits: &DeliveryLimits) -> Settings {
+        Settings {
+            longest_body: usize::try_from(limits.longest_body).unwrap_or(usize::MAX),
+            user_agent: limits.user_agent.clone(),
+        }
+    }
+}
+
 impl Previews {
-    pub fn new(reader: Reader, longest_body: u64, user_agent: String) -> Previews {
+    pub fn new(reader: Reader, limits: &DeliveryLimits) -> Previews {
         Previews {
             reader,
-            longest_body: usize::try_from(longest_body).unwrap_or(usize::MAX),
-            user_agent,
+            settings: ArcSwap::from_pointee(Settings::new(limits)),
         }
+    }
+
+    /// Other limits are in force.
+    pub fn go_by(&self, limits: &DeliveryLimits) {
+        self.settings.store(Arc::new(Settings::new(limits)));
     }
 
     /// Whether the filter lets the event through, and if not, which condition does not hold.
@@ -64,7 +84,7 @@ impl Previews {
     /// # Errors
     /// There is no such event in the endpoint's tenant, or it cannot be rendered.
     pub async fn render(&self, id: EndpointId, sample: Sample) -> Result<Preview, Error> {
-        let (longest, user_agent) = (self.longest_body, self.user_agent.clone());
+        let settings = self.settings.load_full();
         let render = move |outbox: &Outbox| {
             let (endpoint, _) = outbox.endpoint(&id).ok_or(ReadError::NoSuchEndpoint)?;
             let is_stored = matches!(sample, Sample::Stored(_));
@@ -73,7 +93,7 @@ impl Previews {
                 return Err(ReadError::NoSuchEvent);
             }
             content.tenant = endpoint.tenant.clone();
-            Ok(preview(endpoint, event, &content, longest, &user_agent))
+            Ok(preview(endpoint, event, &content, &settings))
         };
         self.reader.read(render).await?
     }
@@ -83,11 +103,10 @@ fn preview(
     endpoint: Arc<Endpoint>,
     event: EventId,
     content: &Content,
-    longest: usize,
-    user_agent: &str,
+    settings: &Settings,
 ) -> Result<Preview, Error> {
-    let outgoing = Outgoing::new(&endpoint, event, content, longest)?;
-    let headers = described(&endpoint, &outgoing, clock::now(), user_agent)?;
+    let outgoing = Outgoing::new(&endpoint, event, content, settings.longest_body)?;
+    let headers = described(&endpoint, &outgoing, clock::now(), &settings.user_agent)?;
     Ok(Preview {
         endpoint,
         outgoing,

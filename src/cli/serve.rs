@@ -4,12 +4,15 @@ use std::backtrace::Backtrace;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use crate::config::{self, Environment, LogFormat, Logging};
-use crate::daemon;
+use crate::daemon::{self, Reload};
 use crate::stderr::{self, Stderr};
 
 /// How long the last lines may take to reach stderr, after all else has ended.
@@ -45,9 +48,15 @@ fn serve(args: &Serve) -> u8 {
             return 2;
         }
     };
-    start_logging(&loaded.config.log);
+    let set_log = start_logging(&loaded.config.log);
     log_panics();
-    match daemon::run(loaded.config, |_| {}) {
+    let path = args.config.clone();
+    let read = move || config::load(path.as_deref(), &Environment::of_process());
+    let reload = Reload {
+        read: Arc::new(read),
+        log: set_log,
+    };
+    match daemon::run(loaded.config, reload) {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!(%error, "outboxd cannot go on");
@@ -56,25 +65,36 @@ fn serve(args: &Serve) -> u8 {
     }
 }
 
-/// Logs go to stderr. `RUST_LOG` wins over `log.level`.
-pub fn start_logging(logging: &Logging) {
+/// What is logged. `RUST_LOG` wins over `log.level`.
+fn level(logging: &Logging) -> EnvFilter {
     let filter = std::env::var("RUST_LOG")
         .ok()
         .filter(|text| !text.is_empty());
     let filter = filter.and_then(|text| EnvFilter::try_new(text).ok());
     // The level was checked with the configuration.
     let filter = filter.or_else(|| EnvFilter::try_new(&logging.level).ok());
-    let start = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_default())
+    filter.unwrap_or_default()
+}
+
+/// Starts logging to stderr. What it returns makes the level another one.
+pub fn start_logging(logging: &Logging) -> Box<dyn Fn(&Logging) + Send> {
+    let (filter, handle) = reload::Layer::new(level(logging));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| Stderr)
         .with_ansi(io::stderr().is_terminal())
         // It would print to stderr itself, and panic if that fails.
         .log_internal_errors(false);
-    // A second start in one process keeps the first.
-    let _ = match logging.format {
-        LogFormat::Text => start.with_target(false).try_init(),
-        LogFormat::Json => start.json().flatten_event(true).try_init(),
+    let lines = match logging.format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    // A second start in one process keeps the first.
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
+    // It fails only where logging was not started.
+    Box::new(move |logging| drop(handle.reload(level(logging))))
 }
 
 /// What panics says so in the log. The hook that Rust comes with writes to stderr itself,

@@ -96,6 +96,7 @@ impl Default for DeliveryLimits {
             allow_http: false,
             proxy: None,
             ca_file: None,
+            ca_digest: None,
             threads: 0,
             http2: true,
             connection_max_age: Duration::from_secs(5 * 60),

@@ -110,8 +110,8 @@ pub(super) fn read_token(path: &Path) -> Result<[u8; 32], Flaw> {
     Ok(Sha256::digest(text.as_bytes()).into())
 }
 
-/// Checks that a file holds certificates in PEM that can be roots.
-pub(super) fn check_roots(path: &Path) -> Result<(), Flaw> {
+/// Checks that a file holds certificates in PEM that can be roots; its SHA-256.
+pub(super) fn check_roots(path: &Path) -> Result<[u8; 32], Flaw> {
     let fix = "name a readable file of CA certificates in PEM";
     let content = read_named(path, MAX_CA_FILE, fix)?;
     let flawed = |what: String| Flaw::new(format!("{}: {what}", path.display()), fix);
@@ -126,7 +126,7 @@ pub(super) fn check_roots(path: &Path) -> Result<(), Flaw> {
     if roots.is_empty() {
         return Err(flawed("it holds no certificate".to_owned()));
     }
-    Ok(())
+    Ok(Sha256::digest(&content).into())
 }
 
 /// A file name as it was written, unless it is not one.

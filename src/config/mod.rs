@@ -15,6 +15,7 @@ mod load;
 pub mod policy;
 mod reader;
 pub mod request;
+mod restart;
 mod retry;
 mod sections;
 mod shaping;
@@ -33,6 +34,7 @@ pub use fault::{Fault, Faults};
 pub use files::plain_text;
 pub use load::{Loaded, load, load_listen, parse};
 pub use reader::nearest;
+pub use restart::without_restart;
 
 pub use crate::domain::units;
 
@@ -63,7 +65,7 @@ pub struct Config {
     pub log: Logging,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listen {
     pub http: Option<SocketAddr>,
     pub unix: Option<PathBuf>,
@@ -107,7 +109,7 @@ impl std::fmt::Debug for Token {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Ingest {
     pub max_event_size: u64,
     pub max_batch_events: usize,
@@ -116,7 +118,7 @@ pub struct Ingest {
     pub idempotency_window: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutboxLimits {
     pub max_size: u64,
     /// 0 (exclusive) to 1.
@@ -126,7 +128,7 @@ pub struct OutboxLimits {
     pub segment_size: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Retention {
     pub delivered: Duration,
     pub dead: Duration,
@@ -134,7 +136,7 @@ pub struct Retention {
     pub max_size: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeliveryLimits {
     pub max_in_flight: usize,
     pub connect_timeout: Duration,
@@ -147,6 +149,8 @@ pub struct DeliveryLimits {
     pub proxy: Option<Url>,
     /// Extra roots, in PEM; read and checked when the configuration was.
     pub ca_file: Option<PathBuf>,
+    /// The SHA-256 of what it held.
+    pub ca_digest: Option<[u8; 32]>,
     /// Threads that make attempts; 0: as many as pay on this machine.
     pub threads: usize,
     /// For endpoints that say nothing themselves.
@@ -156,7 +160,7 @@ pub struct DeliveryLimits {
     pub user_agent: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Logging {
     /// A level or a `RUST_LOG` style filter.
     pub level: String,

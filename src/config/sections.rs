@@ -297,6 +297,8 @@ const MAX_THREADS: usize = 64;
 fn read_delivery(mut delivery: Section<'_>, longest_body: u64) -> DeliveryLimits {
     let base = DeliveryLimits::default();
     let timeouts = *SOME_DURATION.start()..=MAX_TIMEOUT;
+    let roots = delivery.take("ca_file", unless_empty(roots)).flatten();
+    let (ca_file, ca_digest) = roots.unzip();
     let read = DeliveryLimits {
         max_in_flight: delivery
             .take("max_in_flight", count(1..=MAX_IN_FLIGHT))
@@ -316,7 +318,8 @@ fn read_delivery(mut delivery: Section<'_>, longest_body: u64) -> DeliveryLimits
             .take("allow_http", Value::flag)
             .unwrap_or(base.allow_http),
         proxy: delivery.take("proxy", unless_empty(proxy)).flatten(),
-        ca_file: delivery.take("ca_file", unless_empty(roots)).flatten(),
+        ca_file,
+        ca_digest,
         threads: delivery
             .take("threads", count(0..=MAX_THREADS))
             .unwrap_or(base.threads),
@@ -346,10 +349,10 @@ fn proxy(value: &Value<'_>) -> Result<url::Url, Flaw> {
     })
 }
 
-fn roots(value: &Value<'_>) -> Result<std::path::PathBuf, Flaw> {
+fn roots(value: &Value<'_>) -> Result<(std::path::PathBuf, [u8; 32]), Flaw> {
     let path = path(value)?;
-    files::check_roots(&path)?;
-    Ok(path)
+    let digest = files::check_roots(&path)?;
+    Ok((path, digest))
 }
 
 fn user_agent(value: &Value<'_>) -> Result<String, Flaw> {

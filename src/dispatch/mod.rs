@@ -10,6 +10,7 @@ mod gauges;
 mod policy;
 mod questions;
 mod readings;
+mod report;
 mod workers;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock;
-use crate::domain::attempt::{Attempt, ErrorKind};
+use crate::domain::attempt::Attempt;
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, Lost, Now};
@@ -33,7 +34,7 @@ use bodies::Bodies;
 pub use gauges::{DispatchGauges, Dispatched};
 use policy::policy;
 use questions::Question;
-pub use questions::{LaneView, Questions};
+pub use questions::{LaneView, Questions, Settings};
 use readings::{Reading, Readings};
 pub use workers::Transports;
 use workers::{Body, Start, Workers};
@@ -217,7 +218,7 @@ impl Dispatch {
         }
     }
 
-    fn answer(&self, question: Question) {
+    fn answer(&mut self, question: Question) {
         let now = self.now();
         // Whoever asked may have gone away.
         match question {
@@ -227,6 +228,13 @@ impl Dispatch {
             }
             Question::InFlight(no, event, reply) => {
                 let _ = reply.send(self.engine.is_in_flight(no, event));
+            }
+            Question::GoBy(settings) => {
+                let max_in_flight = settings.max_in_flight;
+                if let Some(transports) = settings.transports {
+                    self.workers.go_by(transports);
+                }
+                self.tell(Input::Limits { max_in_flight });
             }
         }
     }
@@ -410,43 +418,6 @@ impl Dispatch {
             awaited,
             unrendered_by,
         });
-    }
-
-    fn report(&mut self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
-        let error = attempt.error.as_ref();
-        let is_held = matches!(next, Next::Held { .. });
-        if let Some(error) = error.filter(|error| error.kind == ErrorKind::Local && !is_held)
-            && let Some(attempts) = self.local_faults.happened(self.started.elapsed())
-        {
-            let detail = error.detail.as_str();
-            tracing::warn!(%event, attempts, error = detail, "attempts could not be made, through no fault of their endpoints; they are tried again");
-        }
-        let is_news = matches!(next, Next::Dead { .. } | Next::Held { .. });
-        if !is_news && !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        let known = self.outbox.in_force(no);
-        let endpoint = known
-            .as_ref()
-            .map_or("unknown", |endpoint| endpoint.id.as_str());
-        let detail = attempt
-            .error
-            .as_ref()
-            .map_or("", |error| error.detail.as_str());
-        match next {
-            Next::Delivered => {
-                tracing::debug!(%event, endpoint, status = attempt.status, "delivered")
-            }
-            Next::Retry { due, tries, .. } => {
-                tracing::debug!(%event, endpoint, attempt = tries, reason = detail, next = %due, "attempt failed");
-            }
-            Next::Held { reason } => {
-                tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is held; changing the endpoint releases it");
-            }
-            Next::Dead { reason } => {
-                tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is dead; it is kept and can be retried");
-            }
-        }
     }
 
     fn committed(&mut self, first: Commit, commits: &mut Commits) {

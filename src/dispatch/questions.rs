@@ -1,12 +1,13 @@
 //! Queries to the dispatcher: the state of a lane, for `explain` and `status`.
 //!
 //! The dispatcher answers them between two inputs of the engine, so an answer is consistent.
-//! A query changes nothing and never makes the dispatcher wait.
+//! A query changes nothing and never makes the dispatcher wait. New settings come the same way.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::workers::Transports;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{self, Now};
 use crate::domain::event::EventId;
@@ -43,6 +44,21 @@ pub struct LaneView {
 pub(super) enum Question {
     Lane(EndpointNo, oneshot::Sender<Option<LaneView>>),
     InFlight(EndpointNo, EventId, oneshot::Sender<bool>),
+    GoBy(Box<Settings>),
+}
+
+/// What of the configuration is the dispatcher's, and can change while it runs.
+pub struct Settings {
+    /// Attempts at once, whole daemon; at least 1.
+    pub max_in_flight: usize,
+    /// To make attempts with from now on, if those of before will not do.
+    pub transports: Option<Transports>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Settings({} in flight)", self.max_in_flight)
+    }
 }
 
 impl Default for Questions {
@@ -64,6 +80,19 @@ impl Questions {
         let (reply, answer) = oneshot::channel();
         self.0.send(Question::Lane(no, reply)).await.ok()?;
         answer.await.ok()?
+    }
+
+    /// Whether the dispatcher answers.
+    pub async fn is_answered(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.0.send(Question::Lane(EndpointNo(0), reply)).await;
+        asked.is_ok() && answer.await.is_ok()
+    }
+
+    /// Has other settings be in force. Attempts under way end as they began.
+    pub async fn go_by(&self, settings: Settings) {
+        // A dispatcher that has ended needs none.
+        let _ = self.0.send(Question::GoBy(Box::new(settings))).await;
     }
 
     /// Whether an attempt of this delivery is under way.

@@ -93,8 +93,14 @@ pub(super) struct Workers {
     keeps_plain: bool,
 }
 
+enum Work {
+    Attempts(Vec<Start>),
+    /// To make attempts with from now on.
+    Transport(Transport),
+}
+
 pub(super) struct Worker {
-    batches: mpsc::UnboundedSender<Vec<Start>>,
+    work: mpsc::UnboundedSender<Work>,
     /// Attempts of this turn.
     batch: Vec<Start>,
     /// Attempts handed over that have not ended.
@@ -111,6 +117,15 @@ impl Workers {
             here: transports.here,
             keeps_plain: transports.keeps_plain,
         })
+    }
+
+    /// Makes attempts with others from now on. There are as many threads as before.
+    pub fn go_by(&mut self, transports: Transports) {
+        self.here = transports.here;
+        for (worker, transport) in self.threads.iter().zip(transports.threads) {
+            // A thread that has ended has said why.
+            let _ = worker.work.send(Work::Transport(transport));
+        }
     }
 
     /// Starts an attempt. Another thread begins it after [`hand_over`](Self::hand_over).
@@ -136,7 +151,8 @@ impl Workers {
             if !worker.batch.is_empty() {
                 // If the thread has ended, it has said why, and the guard of each attempt
                 // reports that it was not made.
-                let _ = worker.batches.send(std::mem::take(&mut worker.batch));
+                let batch = std::mem::take(&mut worker.batch);
+                let _ = worker.work.send(Work::Attempts(batch));
             }
         }
     }
@@ -156,15 +172,22 @@ fn chosen(threads: &mut [Worker], no: EndpointNo) -> Option<&mut Worker> {
 }
 
 impl Worker {
-    fn start(n: usize, transport: Transport, outbox: Outbox) -> std::io::Result<Worker> {
+    fn start(n: usize, mut transport: Transport, outbox: Outbox) -> std::io::Result<Worker> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (batches, mut started) = mpsc::unbounded_channel::<Vec<Start>>();
+        let (work, mut asked) = mpsc::unbounded_channel::<Work>();
         let under_way = Arc::new(AtomicUsize::new(0));
         let count = under_way.clone();
-        let work = async move {
-            while let Some(batch) = started.recv().await {
+        let working = async move {
+            while let Some(work) = asked.recv().await {
+                let batch = match work {
+                    Work::Attempts(batch) => batch,
+                    Work::Transport(new) => {
+                        transport = new;
+                        continue;
+                    }
+                };
                 for start in batch {
                     let (transport, leaving) = (transport.clone(), Leaving(count.clone()));
                     tokio::spawn(async move {
@@ -176,7 +199,7 @@ impl Worker {
         };
         let run = move || {
             forbid_reads_here();
-            let working = AssertUnwindSafe(|| runtime.block_on(work));
+            let working = AssertUnwindSafe(|| runtime.block_on(working));
             if catch_unwind(working).is_err() {
                 outbox.fail("a thread that makes attempts panicked");
             }
@@ -187,7 +210,7 @@ impl Worker {
             .name(format!("attempts-{n}"))
             .spawn(run)?;
         Ok(Worker {
-            batches,
+            work,
             batch: Vec::new(),
             under_way,
         })
@@ -209,7 +232,7 @@ mod tests {
 
     fn with_under_way(under_way: usize) -> Worker {
         Worker {
-            batches: mpsc::unbounded_channel().0,
+            work: mpsc::unbounded_channel().0,
             batch: Vec::new(),
             under_way: Arc::new(AtomicUsize::new(under_way)),
         }

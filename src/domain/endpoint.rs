@@ -14,7 +14,7 @@ use super::identity::Identity;
 use super::name::{BadName, checked_name, is_plain};
 pub use super::rate::Rate;
 use super::retry::{RetryOverrides, RetryPolicy};
-use super::shaping::Shaping;
+use super::shaping::{Given, Shaping};
 use super::signature::Secret;
 use super::time::Timestamp;
 
@@ -181,6 +181,45 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Whether it is defined alike. What it learned since does not count.
+    pub fn is_same_as(&self, other: &Endpoint) -> bool {
+        let of_delivery = |endpoint: &Endpoint| {
+            let limits = (
+                endpoint.max_in_flight,
+                endpoint.rate_limit,
+                endpoint.timeout,
+            );
+            (limits, endpoint.ordering, endpoint.http2, endpoint.enabled)
+        };
+        self.id == other.id
+            && self.tenant == other.tenant
+            && self.url == other.url
+            && self.types == other.types
+            && self.secrets == other.secrets
+            && self.headers == other.headers
+            && of_delivery(self) == of_delivery(other)
+            && self.retry == other.retry
+            && self.allow_networks == other.allow_networks
+            && self.source == other.source
+            && self.description == other.description
+            && self.given() == other.given()
+    }
+
+    /// What its shaping was made of.
+    fn given(&self) -> Option<&Given> {
+        self.shaping.as_ref().map(|shaping| shaping.given())
+    }
+
+    /// Keeps the shaping of the definition before it if that is the same: a consent that was given
+    /// and tokens that were fetched stay good.
+    pub fn keep_shaping_of(&mut self, old: &Endpoint) {
+        if let (Some(new), Some(old)) = (&mut self.shaping, &old.shaping)
+            && new.given() == old.given()
+        {
+            *new = old.clone();
+        }
+    }
+
     /// Its URL, to be shown: that of a chat service is a secret but for its host.
     pub fn shown_url(&self) -> Cow<'_, str> {
         let has_preset = self

@@ -14,13 +14,14 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::outbox::decide::limits::Limits;
-use crate::outbox::decide::{Basis, DecideError, Defaults, Draft, accept};
+use crate::outbox::decide::{Basis, DecideError, Draft, accept};
 use crate::outbox::handle::Shared;
 use crate::outbox::index::{Flusher, Index, PagesError};
 use crate::outbox::log::{Batch, Committed, Log, LogError};
 use crate::outbox::record::Record;
 use crate::outbox::recovery::StartFlusher;
 use crate::outbox::request::{Commit, Notice, Placed};
+use crate::outbox::rules::Defaults;
 use crate::outbox::views::Refused;
 
 /// How long a frame of a large batch waits for the index to move along. If it cannot keep up,
@@ -166,7 +167,7 @@ impl Committer {
     }
 
     /// Sends answers and notices on their way.
-    fn tell(&self, commit: Commit) {
+    pub(super) fn tell(&self, commit: Commit) {
         if !commit.is_empty() {
             // The receiver is gone only at the very end of a stop.
             let _ = self.commits.send(commit);

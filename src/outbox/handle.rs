@@ -15,7 +15,8 @@ use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
 use crate::outbox::judged::{Filters, Judged};
 use crate::outbox::log::LogReader;
-use crate::outbox::request::{Outcome, Request};
+use crate::outbox::request::{Changed, Outcome, Request, Settings};
+use crate::outbox::rules::Rules;
 use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused};
 
 /// Why the process must end: the store failed, or a thread without which nothing goes on. The next
@@ -33,6 +34,8 @@ pub struct Shared {
     pub endpoints: RwLock<Endpoints>,
     /// For how long the delivery ids of each source count.
     pub source_windows: RwLock<SourceWindows>,
+    /// What the threads beside the writer go by. The writer alone changes it.
+    rules: RwLock<Rules>,
     pub failed: watch::Sender<Option<StoreFailure>>,
     pub gauges: Gauges,
     /// Records that are counted as damaged: each is counted once, however often it is met.
@@ -61,6 +64,8 @@ pub struct Gauges {
     pub cleaning_cut_short: AtomicU64,
     /// Batches that found no room, since the start.
     pub refused_batches: AtomicU64,
+    /// Frames that indexes built anew have taken in, since the start.
+    pub rebuilt_frames: AtomicU64,
 }
 
 impl Shared {
@@ -80,6 +85,7 @@ impl Shared {
             clock,
             endpoints: RwLock::default(),
             source_windows: RwLock::default(),
+            rules: RwLock::default(),
             failed,
             gauges: Gauges::default(),
             met: Mutex::new(met),
@@ -97,6 +103,14 @@ impl Shared {
     pub fn source_windows(&self) -> RwLockReadGuard<'_, SourceWindows> {
         let windows = &self.source_windows;
         windows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn rules(&self) -> Rules {
+        *self.rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_rules(&self, rules: Rules) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 
     pub fn put_in_force(&self, no: EndpointNo, endpoint: Option<Arc<Endpoint>>) {
@@ -218,6 +232,31 @@ impl Outbox {
     pub fn settle(&self, outcome: Outcome) {
         // If the writer is gone the attempt is repeated after the restart.
         let _ = self.requests.send(Request::Outcome(Box::new(outcome)));
+    }
+
+    /// Puts other settings in force; what they make of endpoints is durable when it returns.
+    ///
+    /// # Errors
+    /// There is no room in the log, or the store ends. Nothing changed.
+    pub async fn reconfigure(&self, settings: Settings) -> Result<Changed, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let settings = Box::new(settings);
+        let request = Request::Reconfigure { settings, reply };
+        match self.requests.send(request).ok() {
+            Some(()) => answer.await.unwrap_or_else(|_| Err(self.gone())),
+            None => Err(self.gone()),
+        }
+    }
+
+    /// Whether the writer answers: it does between two batches, as long as it can make any durable.
+    pub async fn is_answered(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Ping(reply)).is_ok() && answer.await.is_ok()
+    }
+
+    /// Grows while the writer builds the index anew; it answers nothing meanwhile.
+    pub fn rebuilt_frames(&self) -> u64 {
+        self.shared.gauges.rebuilt_frames.load(Relaxed)
     }
 
     /// Commits what was handed in before, and ends the writer.

@@ -22,6 +22,7 @@ pub mod open;
 pub mod record;
 pub mod recovery;
 pub mod request;
+pub mod rules;
 pub mod views;
 pub mod waiting;
 pub mod writer;
@@ -29,6 +30,7 @@ pub mod writer;
 mod clock_watch;
 mod disk_watch;
 mod read;
+mod reconfigure;
 mod renewal;
 mod steps;
 
@@ -37,15 +39,14 @@ mod bulk_tests;
 #[cfg(test)]
 mod source_tests;
 
-pub use decide::Defaults;
 pub use decide::envelope::content as content_of;
 pub use decide::windows::SOURCE_WINDOW;
 pub use directory::OpenError;
 pub use handle::{Outbox, StoreFailure};
 pub use index::forbid_reads_here;
 pub use judged::{Filters, Judged};
-pub use maintain::Keep;
 pub use open::{EndpointStart, Opened, Options};
 pub use record::KeyBytes;
-pub use request::{Commit, Commits, Notice, Outcome};
+pub use request::{Changed, Commit, Commits, Notice, Outcome, Settings};
+pub use rules::{Defaults, Keep, LimitRules};
 pub use views::*;

@@ -15,8 +15,7 @@ use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::clock_watch;
 use crate::outbox::committer::{Parts, WriterError};
-use crate::outbox::decide::Defaults;
-use crate::outbox::decide::limits::{LimitRules, Limits};
+use crate::outbox::decide::limits::Limits;
 use crate::outbox::directory::{
     OpenError, at, make_private, read_format, sync_way_to, take_lock, write_format,
 };
@@ -24,9 +23,10 @@ use crate::outbox::handle::{Outbox, Shared, StoreFailure};
 use crate::outbox::index::open::Place;
 use crate::outbox::index::{Flusher, Generations, Index, IndexFailure, Readers};
 use crate::outbox::log::{Log, LogOptions};
-use crate::outbox::maintain::{Bulk, Cleaner, Cut, Keep, Requests};
+use crate::outbox::maintain::{Bulk, Cleaner, Cut, Requests};
 use crate::outbox::recovery::{self, Recovered, StartFlusher};
 use crate::outbox::request::{Commits, Request};
+use crate::outbox::rules::{Defaults, Keep, LimitRules};
 use crate::outbox::writer::Writer;
 
 /// How to open a store.
@@ -115,8 +115,7 @@ impl Outbox {
         if !known {
             write_format(dir)?;
         }
-        recovery::report(&found);
-        recovery::report_file_system(&dir.join("log"));
+        recovery::report(&found, &dir.join("log"));
         let index_dir = dir.join("index");
         make_private(&index_dir)?;
         let generations: Arc<dyn Generations> = Arc::new(Place::new(
@@ -144,26 +143,27 @@ impl Outbox {
             (kind, began.elapsed()),
             met,
         ));
+        let limits = Limits::new(&options.limit_rules());
+        shared.set_rules(limits.rules(options.keep));
         shared.count_damage(damaged);
         let newest = EventId(shared.index.read().meta.last_id).timestamp();
         clock_watch::report_behind(newest, shared.clock.wall());
         flusher.in_use();
         let (nudge, nudges) = mpsc::sync_channel(1);
         let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
-        let mut writer = Writer::new(Parts {
+        let writer = Writer::new(Parts {
             log,
             index,
             flusher,
             start_flusher: start,
-            limits: Limits::new(&options.limit_rules()),
+            limits,
             defaults: options.defaults,
             shared: shared.clone(),
             commits: sender,
             random,
             nudge,
         });
-        begin(&mut writer, options.endpoints)?;
-        let started = start_threads(writer, options.keep, nudges, lock)?;
+        let started = start_threads(begun(writer, options.endpoints)?, nudges, lock)?;
         Ok(Opened {
             outbox: started.outbox,
             commits,
@@ -175,12 +175,13 @@ impl Outbox {
 }
 
 /// An index that the first look finds damaged is not used again: every start would find it so.
-fn begin(writer: &mut Writer, endpoints: Vec<Endpoint>) -> Result<(), OpenError> {
+fn begun(mut writer: Writer, endpoints: Vec<Endpoint>) -> Result<Writer, OpenError> {
     let begun = writer.begin(endpoints);
     if let Err(WriterError::Index(_)) = &begun {
         writer.shared().generations.condemn();
     }
-    Ok(begun?)
+    begun?;
+    Ok(writer)
 }
 
 /// Starts the thread that moves the index along. When the index is damaged the process ends.
@@ -205,15 +206,13 @@ struct Started {
 
 fn start_threads(
     writer: Writer,
-    keep: Keep,
     nudges: mpsc::Receiver<()>,
     lock: File,
 ) -> Result<Started, OpenError> {
     let (requests, receiver) = mpsc::channel::<Request>();
     let shared = writer.shared().clone();
-    let (share, max_size) = writer.shares();
-    let cleaner = Cleaner::new(keep, shared.clone());
-    let bulk = Bulk::new(shared.clone(), share, max_size);
+    let cleaner = Cleaner::new(shared.clone());
+    let bulk = Bulk::new(shared.clone());
     let (stopper, stopped) = mpsc::channel();
     let asked = Requests(requests.clone());
     supervise("cleaner", shared.clone(), move || {

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::outbox::directory::OpenError;
 use crate::outbox::disk::allocates_on_overwrite;
@@ -21,18 +22,19 @@ use crate::outbox::views::RecoveryKind;
 /// Starts what moves the index's overlay along.
 pub type StartFlusher = Arc<dyn Fn(Index) -> io::Result<Flusher> + Send + Sync>;
 
-/// Logs what opening the log found.
-pub fn report(found: &Found) {
+/// Logs what opening the log in `log_dir` found.
+pub fn report(found: &Found, log_dir: &Path) {
     if let Some(torn) = &found.torn {
         tracing::info!(at = %torn.at, bytes = torn.bytes, "a write that was never acknowledged was cut off the log's end");
     }
     for damage in &found.damage {
         tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
     }
+    report_file_system(log_dir);
 }
 
 /// Logs what the file system of the log does not do as the log wants it.
-pub fn report_file_system(log_dir: &Path) {
+fn report_file_system(log_dir: &Path) {
     if let Some(kind) = allocates_on_overwrite(log_dir) {
         tracing::warn!(
             dir = %log_dir.display(),
@@ -71,7 +73,7 @@ pub fn recover(
     });
     if let Ok(state) = opened {
         let from = Lsn(state.meta.applied);
-        match fill(log, start, state, from) {
+        match fill(log, start, state, from, &AtomicU64::default()) {
             Ok(mut filled) => {
                 let mut below = 0;
                 for damage in found.damage_below(from) {
@@ -97,7 +99,14 @@ pub fn recover(
     }
     clear(generations);
     let made = create(generations);
-    let mut rebuilt = rebuild(log, found.store_id, generations, start, made)?;
+    let mut rebuilt = rebuild(
+        log,
+        found.store_id,
+        generations,
+        start,
+        made,
+        &AtomicU64::default(),
+    )?;
     rebuilt.damaged += damaged;
     if found.created {
         rebuilt.kind = RecoveryKind::Created;
@@ -125,16 +134,17 @@ pub fn create(generations: &Arc<dyn Generations>) -> Option<Made> {
 }
 
 /// Builds the index from the whole log: in `made`, or in memory if there is none or it cannot
-/// be written. A full disk must not stop deliveries.
+/// be written. A full disk must not stop deliveries. Counts the frames that it has taken in.
 pub fn rebuild(
     log: &Log,
     store_id: [u8; 16],
     generations: &Arc<dyn Generations>,
     start: &StartFlusher,
     made: Option<Made>,
+    frames: &AtomicU64,
 ) -> Result<Recovered, OpenError> {
     if let Some((state, number)) = made {
-        match fill(log, start, state, log.start()) {
+        match fill(log, start, state, log.start(), frames) {
             Ok(filled) => {
                 filled.flusher.settle();
                 let Some(reason) = filled.index.read().entries.failure() else {
@@ -155,7 +165,7 @@ pub fn rebuild(
     }
     tracing::error!("the index is kept in memory until there can be one on the disk");
     let state = State::new(None, store_id);
-    let filled = fill(log, start, state, log.start())?;
+    let filled = fill(log, start, state, log.start(), frames)?;
     Ok(filled.recovered(RecoveryKind::Rebuilt, 0))
 }
 
@@ -207,8 +217,14 @@ impl From<FillError> for OpenError {
     }
 }
 
-/// Brings `state` from `from` to the log's end.
-fn fill(log: &Log, start: &StartFlusher, mut state: State, from: Lsn) -> Result<Filled, FillError> {
+/// Brings `state` from `from` to the log's end, and counts the frames.
+fn fill(
+    log: &Log,
+    start: &StartFlusher,
+    mut state: State,
+    from: Lsn,
+    frames: &AtomicU64,
+) -> Result<Filled, FillError> {
     for (base, _) in log.segments() {
         state.segments.begins(base.0);
     }
@@ -239,6 +255,7 @@ fn fill(log: &Log, start: &StartFlusher, mut state: State, from: Lsn) -> Result<
                 let mut state = held.take().unwrap_or_else(|| index.write());
                 state.meta.applied = end.0;
                 drop(state);
+                frames.fetch_add(1, Relaxed);
                 filled.flusher.breathe(ROUND_DEADLINE);
                 Ok(())
             }

@@ -78,7 +78,9 @@ impl Committer {
         let generations = &self.shared.generations;
         let start = &self.start_flusher;
         let failed = |error: &dyn Display| WriterError::Renewal(error.to_string());
-        let built = recovery::rebuild(&self.log, store_id, generations, start, make(generations))
+        let frames = &self.shared.gauges.rebuilt_frames;
+        let made = make(generations);
+        let built = recovery::rebuild(&self.log, store_id, generations, start, made, frames)
             .map_err(|error| failed(&error))?;
         // What it could not move is moved later.
         built.flusher.stop();

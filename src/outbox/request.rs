@@ -16,6 +16,7 @@ use crate::outbox::index::choice::Choice;
 use crate::outbox::judged::Judged;
 use crate::outbox::log::Lsn;
 use crate::outbox::record::JobWork;
+use crate::outbox::rules::{Defaults, Keep, LimitRules};
 use crate::outbox::views::{ActRefused, Action, Receipt, Refused};
 
 /// The outcome of an attempt, to be stored.
@@ -54,6 +55,13 @@ pub enum Request {
         job: NewJob,
         reply: oneshot::Sender<Result<u32, ActRefused>>,
     },
+    /// The configuration changed.
+    Reconfigure {
+        settings: Box<Settings>,
+        reply: oneshot::Sender<Result<Changed, Refused>>,
+    },
+    /// Nothing but an answer.
+    Ping(oneshot::Sender<()>),
     /// A step of maintenance; `done` gets what was made durable of it.
     Maintain {
         step: Step,
@@ -61,6 +69,25 @@ pub enum Request {
     },
     /// Commit what was handed in before, and end.
     Stop,
+}
+
+/// What of the configuration is the store's, and can change while it runs.
+#[derive(Debug)]
+pub struct Settings {
+    pub limits: LimitRules,
+    pub keep: Keep,
+    pub defaults: Defaults,
+    /// Those of the file, all of them.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// How many endpoints of the file a change of the configuration touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// New, or back.
+    pub added: usize,
+    pub changed: usize,
+    pub removed: usize,
 }
 
 /// What the writer made durable of a step. Nothing may be built on a step that is not.

@@ -426,14 +426,11 @@ fn a_damaged_definition_does_not_keep_its_segment_for_ever() {
     let before = store.outbox.stored_sources().unwrap();
     let ids = (0..40).map(|n| store.take_in("a", &n.to_string(), &"x".repeat(3000)).id);
     store.step(Step::Forget(ids.collect()));
-    let keep = small().keep;
-    let mut cleaner = Cleaner::new(
-        Keep {
-            segment_size: 16 << 10,
-            ..keep
-        },
-        store.outbox.shared.clone(),
-    );
+    let shared = store.outbox.shared.clone();
+    let mut rules = shared.rules();
+    rules.keep.segment_size = 16 << 10;
+    shared.set_rules(rules);
+    let mut cleaner = Cleaner::new(shared);
     let mut writer = Requests(store.outbox.requests.clone());
     cleaner.look(&mut writer).unwrap();
     assert!(store.outbox.shared.log.segments()[0].0 > first);

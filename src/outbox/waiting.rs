@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use crate::outbox::request::{Outcome, Placed, Request, Step};
+use tokio::sync::oneshot;
+
+use crate::outbox::request::{Changed, Outcome, Placed, Request, Settings, Step};
+use crate::outbox::views::Refused;
 
 /// How long an outcome that no attempt waits for may wait for others to share its batch.
 const OUTCOME_WAIT: Duration = Duration::from_millis(20);
@@ -22,6 +25,7 @@ pub enum Turn {
 }
 
 type AskedStep = (Step, SyncSender<Placed>);
+type AskedSettings = (Box<Settings>, oneshot::Sender<Result<Changed, Refused>>);
 
 /// The queues.
 #[derive(Debug)]
@@ -30,6 +34,7 @@ pub struct Waiting {
     /// To accept, to act and to begin.
     requests: VecDeque<Request>,
     steps: VecDeque<AskedStep>,
+    settings: VecDeque<AskedSettings>,
     stop: bool,
     /// Outcomes that other attempts wait for.
     awaited: usize,
@@ -47,6 +52,7 @@ impl Default for Waiting {
             outcomes: VecDeque::new(),
             requests: VecDeque::new(),
             steps: VecDeque::new(),
+            settings: VecDeque::new(),
             stop: false,
             awaited: 0,
             since: Duration::ZERO,
@@ -67,6 +73,7 @@ impl Waiting {
                 self.outcomes.push_back(outcome);
             }
             Request::Maintain { step, done } => self.steps.push_back((step, done)),
+            Request::Reconfigure { settings, reply } => self.settings.push_back((settings, reply)),
             Request::Stop => self.stop = true,
             request => self.requests.push_back(request),
         }
@@ -78,7 +85,8 @@ impl Waiting {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.outcomes.is_empty() && self.requests.is_empty() && self.steps.is_empty() && !self.stop
+        let is_asked = !self.requests.is_empty() || !self.steps.is_empty();
+        self.outcomes.is_empty() && self.settings.is_empty() && !is_asked && !self.stop
     }
 
     pub fn has_outcomes(&self) -> bool {
@@ -87,7 +95,8 @@ impl Waiting {
 
     /// When a batch is to be made; `None`: nothing waits.
     pub fn due(&self, is_out: bool) -> Option<Duration> {
-        if self.stop || !self.requests.is_empty() || !self.steps.is_empty() {
+        let is_asked = !self.requests.is_empty() || !self.steps.is_empty();
+        if self.stop || is_asked || !self.settings.is_empty() {
             return Some(Duration::ZERO);
         }
         if self.outcomes.is_empty() {
@@ -142,6 +151,10 @@ impl Waiting {
 
     pub fn put_back_request(&mut self, request: Request) {
         self.requests.push_front(request);
+    }
+
+    pub fn next_settings(&mut self) -> Option<AskedSettings> {
+        self.settings.pop_front()
     }
 
     pub fn next_step(&mut self) -> Option<AskedStep> {

@@ -80,11 +80,6 @@ impl Writer {
         &self.committer.shared
     }
 
-    /// Of the pending bytes: what one endpoint may have, and all together.
-    pub fn shares(&self) -> (u64, u64) {
-        (self.committer.limits.share, self.committer.limits.max_size)
-    }
-
     /// Brings the endpoints that the store knows in line with the configuration's, and puts
     /// them and the API's in force. The first thing to do.
     pub fn begin(&mut self, configured: Vec<Endpoint>) -> Result<(), WriterError> {
@@ -95,11 +90,14 @@ impl Writer {
         let mut switched = Vec::new();
         let mut draft = self.committer.draft();
         for endpoint in configured {
-            let (no, change) = self.committer.decide(&mut draft, |basis, draft| {
-                restate::configure(basis, &endpoint, draft)
+            let configured = self.committer.decide(&mut draft, |basis, draft| {
+                let configured = restate::configure(basis, &endpoint, draft)?;
+                // Its template may be another one than it was before the start.
+                bulk::begin_release(basis, configured.no, endpoint.rate_limit, draft)?;
+                Ok(configured)
             })?;
-            switched.extend(change);
-            in_force.push((no, Arc::new(endpoint)));
+            switched.extend(configured.switched);
+            in_force.push((configured.no, Arc::new(endpoint)));
         }
         let _ = self.committer.commit(draft)?;
         let present = in_force.iter().map(|(no, _)| *no).collect();
@@ -109,9 +107,12 @@ impl Writer {
         for (no, endpoint) in in_force {
             self.committer.shared.put_in_force(no, Some(endpoint));
         }
-        let _ = self
-            .committer
-            .push_one(|basis, draft| restate::report_switched(basis, &switched, draft))?;
+        let _ = self.committer.push_one(|basis, draft| {
+            restate::report_switched(basis, &switched, draft)?;
+            // What these events lead to is read from the index when deliveries begin.
+            draft.queued.clear();
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -208,6 +209,11 @@ impl Writer {
             self.store(false, true)?;
         } else {
             self.store(true, true)?;
+        }
+        if let Some((settings, reply)) = self.waiting.next_settings() {
+            let changed = self.committer.reconfigure(*settings)?;
+            // Whoever asked may have been stopped meanwhile.
+            let _ = reply.send(changed);
         }
         if let Some((step, done)) = self.waiting.next_step() {
             let placed = self.take_step(step)?;
@@ -327,8 +333,13 @@ impl Writer {
                         }
                     }
                 }
+                // Whoever asked may have given up.
+                Request::Ping(reply) => drop(reply.send(())),
                 // These have queues of their own.
-                Request::Outcome(_) | Request::Maintain { .. } | Request::Stop => {}
+                Request::Outcome(_)
+                | Request::Maintain { .. }
+                | Request::Reconfigure { .. }
+                | Request::Stop => {}
             }
         }
         Ok(())

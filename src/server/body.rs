@@ -27,15 +27,26 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// The room for request bodies of all connections together.
 #[derive(Debug)]
-pub struct Budget(AtomicUsize);
+pub struct Budget {
+    room: usize,
+    left: AtomicUsize,
+}
 
 impl Budget {
     pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Budget(AtomicUsize::new(bytes)))
+        Arc::new(Budget {
+            room: bytes,
+            left: AtomicUsize::new(bytes),
+        })
+    }
+
+    /// How much it is, in bytes, all that is taken included.
+    pub fn room(&self) -> usize {
+        self.room
     }
 
     fn take(&self, bytes: usize) -> bool {
-        self.0
+        self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(bytes)
             })
@@ -63,7 +74,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.left.fetch_add(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -298,7 +309,7 @@ mod tests {
             collect(fed(&["x"]), LIMIT, &budget).await.unwrap().bytes,
             "x"
         );
-        assert_eq!(budget.0.load(Ordering::Relaxed), 10);
+        assert_eq!(budget.left.load(Ordering::Relaxed), 10);
     }
 
     #[tokio::test]

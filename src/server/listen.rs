@@ -133,11 +133,16 @@ impl Listeners {
     /// # Errors
     /// When a client on another machine could connect and would need no token.
     pub fn require_tokens(&self, auth: &Auth) -> Result<(), ListenError> {
-        let beyond = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
-        match self.tcp_addresses().into_iter().find(beyond) {
+        match self.exposed() {
             Some(address) if auth.tokens.is_empty() => Err(ListenError::Open { address }),
             _ => Ok(()),
         }
+    }
+
+    /// An address of the API that clients on other machines may reach.
+    pub fn exposed(&self) -> Option<SocketAddr> {
+        let beyond = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+        self.tcp_addresses().into_iter().find(beyond)
     }
 
     /// The API's TCP addresses, with the ports that the system chose.

@@ -254,6 +254,29 @@ impl Daemon {
         kill_process(pid, Signal::TERM).expect("it takes signals");
     }
 
+    /// Sends SIGHUP, and waits for the line of the log that says what came of it.
+    #[track_caller]
+    pub fn reload(&self) -> Value {
+        let said = |lines: &[String]| -> Vec<Value> {
+            let lines = lines.iter();
+            let lines = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let is_said = |line: &Value| {
+                line["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("reloaded"))
+            };
+            lines.filter(is_said).collect()
+        };
+        let before = said(&self.log.state.lock().unwrap().lines).len();
+        let pid = Pid::from_child(self.child.as_ref().expect("it runs"));
+        kill_process(pid, Signal::HUP).expect("it takes signals");
+        let found = |lines: &[String]| said(lines).into_iter().nth(before);
+        self.log.wait(&found, PATIENCE).unwrap_or_else(|| {
+            let text = self.log_text();
+            panic!("it says nothing of a reload:\n{text}")
+        })
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn wait_exit(mut self) -> ExitStatus {

@@ -9,12 +9,15 @@ mod known;
 mod outcomes;
 mod receive;
 mod registry;
+mod reload;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod to_the_end;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -34,6 +37,7 @@ use crate::domain::json::Json;
 use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, SourceDefinition, StoredSource};
 use outcomes::Outcomes;
 use registry::Registry;
+use to_the_end::to_the_end;
 
 pub use call::{CallRefused, InboundCall};
 pub use known::{KnownSource, Origin};
@@ -59,12 +63,15 @@ pub struct Tested {
     pub refused: Option<(&'static str, String)>,
 }
 
+/// Counts of sources that are gone from the file, should they come back.
+type Retired = HashMap<SourceId, Arc<Tally>>;
+
 /// See the module.
 pub struct Sources {
     outbox: Outbox,
     events: Arc<Events>,
     registry: Arc<Registry>,
-    changing: Arc<Mutex<()>>,
+    changing: Arc<Mutex<Retired>>,
     /// Woken when counts have to be stored soon. A refused call does not wake it: anybody can make one,
     /// and it must not cause a write. Its count is stored with the next call that is taken, or at the
     /// stop.
@@ -75,7 +82,7 @@ pub struct Sources {
     /// Where the public listener is, shown where `public_url` is not set.
     listens_at: OnceLock<String>,
     /// Of a body, for sources that say nothing.
-    longest_event: u64,
+    longest_event: AtomicU64,
 }
 
 impl Sources {
@@ -130,7 +137,7 @@ impl Sources {
             outcomes: Outcomes::default(),
             public_url,
             listens_at: OnceLock::new(),
-            longest_event,
+            longest_event: AtomicU64::new(longest_event),
         }
     }
 
@@ -169,7 +176,8 @@ impl Sources {
 
     /// The longest body that a source takes, in bytes.
     pub fn longest(&self, known: &KnownSource) -> u64 {
-        known.source.max_event_size.unwrap_or(self.longest_event)
+        let limit = known.source.max_event_size;
+        limit.unwrap_or_else(|| self.longest_event.load(Relaxed))
     }
 
     /// Makes a source.
@@ -395,14 +403,14 @@ impl Sources {
     }
 
     /// Until it is dropped, nobody else changes a source.
-    async fn turn(&self) -> OwnedMutexGuard<()> {
+    async fn turn(&self) -> OwnedMutexGuard<Retired> {
         self.changing.clone().lock_owned().await
     }
 
     /// Puts a source of the API in force once it is stored.
     async fn put(
         &self,
-        turn: OwnedMutexGuard<()>,
+        turn: OwnedMutexGuard<Retired>,
         source: Source,
         tally: Arc<Tally>,
     ) -> Result<Arc<KnownSource>, Error> {
@@ -452,19 +460,6 @@ impl Sources {
         }
         Ok(())
     }
-}
-
-/// Does a change to its end even if the caller is gone: what is stored and what is in force must not
-/// differ.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(change).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "changing a source broke down");
-        Err(Error::Internal(
-            "changing the source broke down; see the log",
-        ))
-    })
 }
 
 /// The source that a store has; `None` if the definition cannot be read.

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo, EndpointSpec};
+use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::EventId;
-use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::limits::Limits;
 use crate::outbox::decide::windows::SourceWindows;
@@ -15,6 +13,7 @@ use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Batch, LogError, Lsn, Offset};
 use crate::outbox::record::{BadRecord, Record};
 use crate::outbox::request::{Commit, Notice};
+use crate::outbox::rules::Defaults;
 use crate::outbox::views::{ActRefused, Receipt, Refused};
 
 /// A frame is applied to the index under one lock: it holds no more deliveries than this,
@@ -39,31 +38,6 @@ impl From<BadRecord> for DecideError {
 /// The answer to an action; `None`: it must wait for the next batch, as this one changes
 /// the same.
 pub type Acts = Result<Option<Result<(), ActRefused>>, DecideError>;
-
-/// What the configuration gives to endpoints that say nothing themselves.
-#[derive(Clone, Debug)]
-pub struct Defaults {
-    pub timeout: Duration,
-    pub http2: bool,
-    pub retry: Arc<RetryPolicy>,
-}
-
-impl Defaults {
-    /// The endpoint as `spec` and the configuration define it.
-    pub fn endpoint(&self, spec: &EndpointSpec, id: &EndpointId) -> Arc<Endpoint> {
-        Arc::new(spec.endpoint(id.clone(), self.timeout, self.http2, &self.retry))
-    }
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Defaults {
-            timeout: Duration::from_secs(20),
-            http2: true,
-            retry: Arc::default(),
-        }
-    }
-}
 
 /// What a decision is made from: the store as it is, and the moment.
 pub struct Basis<'a> {

@@ -16,7 +16,7 @@ use crate::domain::event::{EventType, NewEvent, Payload};
 use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::outbox::decide::spec::BadSpec;
-use crate::outbox::decide::{Acts, Basis, DecideError, Defaults, Draft, accept, bulk, report};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, accept, bulk, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{PagesError, State, StoredEndpoint, keys};
 use crate::outbox::record::{
@@ -24,6 +24,7 @@ use crate::outbox::record::{
     disabled_number,
 };
 use crate::outbox::request::Notice;
+use crate::outbox::rules::Defaults;
 use crate::outbox::views::{ActRefused, TestEvent};
 
 /// The type of a test event that brings none.

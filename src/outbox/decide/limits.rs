@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::outbox::disk::Free;
 use crate::outbox::log::{Room, SpareState};
+use crate::outbox::rules::{Keep, LimitRules, Rules};
 use crate::outbox::views::Refused;
 
 /// What the outcome of an attempt may take in the log while room is short, with the event
@@ -18,20 +19,6 @@ const OUTCOME_BYTES: u64 = 768;
 const OUTCOMES_BESIDE: u64 = 64;
 /// The index may be so many bytes ahead of its files before nothing more is accepted.
 const INDEX_BEHIND: usize = 256 << 20;
-
-/// The rules of the configuration.
-#[derive(Clone, Copy, Debug)]
-pub struct LimitRules {
-    /// Bytes of bodies that are still to be delivered.
-    pub max_size: u64,
-    /// Of `max_size` for one endpoint, 0 to 1.
-    pub endpoint_share: f64,
-    pub min_free_disk: u64,
-    pub idempotency_window: Duration,
-    /// Attempts at once.
-    pub max_in_flight: usize,
-    pub segment_size: u64,
-}
 
 /// How the disk and the index stand.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +77,25 @@ impl Limits {
             is_full: false,
             is_told: false,
         }
+    }
+
+    /// What the threads beside the writer go by.
+    pub fn rules(&self, keep: Keep) -> Rules {
+        Rules {
+            keep,
+            share: self.share,
+            max_size: self.max_size,
+        }
+    }
+
+    /// Goes by other rules from now on; how the disk stands is known.
+    pub fn go_by(&mut self, rules: &LimitRules) {
+        let new = Limits::new(rules);
+        self.max_size = new.max_size;
+        self.share = new.share;
+        self.idempotency_window = new.idempotency_window;
+        self.min_free_disk = new.min_free_disk;
+        self.reserve = new.reserve;
     }
 
     /// Takes in how the disk stands now.

@@ -23,4 +23,4 @@ pub mod source;
 pub mod spec;
 pub mod windows;
 
-pub use draft::{Acts, Basis, DecideError, Defaults, Draft};
+pub use draft::{Acts, Basis, DecideError, Draft};

@@ -1,11 +1,10 @@
-//! Endpoints' numbers, names and states: brought in line with the configuration at the
-//! start, and written again so that neither damage nor cleaning takes them away.
+//! Endpoints' numbers, names and states: brought in line with the configuration, and written again so that neither damage nor cleaning takes them away.
 
 use std::collections::{BTreeSet, HashSet};
 
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
-use crate::outbox::decide::{Basis, DecideError, Draft, bulk, endpoint, report};
+use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{State, StoredEndpoint, keys};
 use crate::outbox::record::{
@@ -80,19 +79,33 @@ pub fn push_highest(basis: &Basis<'_>, draft: &mut Draft) -> Result<(), DecideEr
     Ok(())
 }
 
-/// An endpoint of the configuration that was switched on or off there since the last start.
+/// An endpoint of the configuration that was switched on or off there.
 pub struct Switched {
     stored: StoredEndpoint,
     state: EndpointStateRow,
 }
 
-/// Brings one endpoint of the configuration in line; its number, and whether it was
-/// switched.
+/// What became of an endpoint of the configuration.
+pub struct Configured {
+    pub no: EndpointNo,
+    /// Whether it takes deliveries no more, or again, unlike before.
+    pub turned: Option<Turned>,
+    pub switched: Option<Switched>,
+}
+
+/// How an endpoint was turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    Off,
+    On { at: Timestamp },
+}
+
+/// Brings one endpoint of the configuration in line.
 pub fn configure(
     basis: &Basis<'_>,
     configured: &Endpoint,
     draft: &mut Draft,
-) -> Result<(EndpointNo, Option<Switched>), DecideError> {
+) -> Result<Configured, DecideError> {
     let known = basis.state.endpoint_named(&configured.id);
     let no = match known {
         Some((no, _)) => no,
@@ -116,7 +129,6 @@ pub fn configure(
         };
         draft.push(&Record::Endpoint(row), &[])?;
     }
-    bulk::begin_release(basis, no, configured.rate_limit, draft)?;
     let is_switched = |stored: &&StoredEndpoint| {
         stored.state.off_in_file.is_some() != state.off_in_file.is_some()
     };
@@ -124,7 +136,17 @@ pub fn configure(
         stored: stored.clone(),
         state,
     });
-    Ok((no, switched))
+    let was_off = old.is_some_and(|stored| stored.state.is_holding());
+    let turned = match (was_off, state.is_holding()) {
+        (false, true) => Some(Turned::Off),
+        (true, false) => Some(Turned::On { at: basis.now }),
+        _ => None,
+    };
+    Ok(Configured {
+        no,
+        turned,
+        switched,
+    })
 }
 
 /// The endpoints of the file that are not among those in force and not known to be gone.
@@ -159,7 +181,7 @@ pub fn push_missing(
     Ok(())
 }
 
-/// Reports endpoints that were switched on or off in the file since the last start.
+/// Reports endpoints that were switched on or off in the file.
 pub fn report_switched(
     basis: &Basis<'_>,
     switched: &[Switched],
@@ -172,8 +194,6 @@ pub fn report_switched(
             report::enabled(basis, stored, draft)?;
         }
     }
-    // What these events lead to is read from the index when deliveries begin.
-    draft.queued.clear();
     Ok(())
 }
 

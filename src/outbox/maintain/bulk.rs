@@ -52,18 +52,13 @@ struct Pace {
 /// The thread for work on many deliveries.
 pub struct Bulk {
     shared: Arc<Shared>,
-    /// Of the pending bytes: what one endpoint may have, and all together.
-    share: u64,
-    max_size: u64,
     paces: HashMap<u32, Pace>,
 }
 
 impl Bulk {
-    pub fn new(shared: Arc<Shared>, share: u64, max_size: u64) -> Bulk {
+    pub fn new(shared: Arc<Shared>) -> Bulk {
         Bulk {
             shared,
-            share,
-            max_size,
             paces: HashMap::new(),
         }
     }
@@ -134,19 +129,20 @@ impl Bulk {
 
     /// Half of the room for pending bodies is taken.
     fn is_full(&self) -> bool {
-        self.shared.index.read().pending_bytes() > self.max_size / 2
+        self.shared.index.read().pending_bytes() > self.shared.rules().max_size / 2
     }
 
     /// Lets go of backlogs, oldest first, of endpoints that have worked off half of their
     /// share; up to the whole share, and while there is room for pending bodies at all.
     fn release(&self, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let mut steps = Vec::new();
+        let rules = self.shared.rules();
         let (backlogged, mut room) = {
             let state = self.shared.index.read();
             let backlogged: Vec<EndpointNo> = state.sums.backlogged.iter().copied().collect();
             (
                 backlogged,
-                self.max_size.saturating_sub(state.pending_bytes()),
+                rules.max_size.saturating_sub(state.pending_bytes()),
             )
         };
         for no in backlogged {
@@ -161,10 +157,10 @@ impl Bulk {
             };
             // One always goes when nothing else is under way, however large it is.
             let idle = totals.pending == 0;
-            if !idle && totals.pending_bytes > self.share / 2 {
+            if !idle && totals.pending_bytes > rules.share / 2 {
                 continue;
             }
-            let most = self.share.saturating_sub(totals.pending_bytes).min(room);
+            let most = rules.share.saturating_sub(totals.pending_bytes).min(room);
             let (ids, bytes) = releasable(&self.shared.index, no, most, idle)?;
             if !ids.is_empty() {
                 room = room.saturating_sub(bytes);
@@ -279,7 +275,7 @@ impl Bulk {
     fn is_over_share(&self, no: EndpointNo) -> bool {
         let state = self.shared.index.read();
         let stored = state.endpoints.get(&no).filter(|stored| stored.is_taking());
-        stored.is_some_and(|stored| stored.totals.pending_bytes >= self.share)
+        stored.is_some_and(|stored| stored.totals.pending_bytes >= self.shared.rules().share)
     }
 }
 

@@ -22,9 +22,11 @@ use crate::outbox::log::{Lsn, Replayed};
 use crate::outbox::maintain::erasing::{CopySearch, batches};
 use crate::outbox::maintain::held::{Held, weight_of};
 use crate::outbox::maintain::survey::{Survey, add_unnamed};
-use crate::outbox::maintain::{Asked, Cut, Keep, Requests, moving};
+use crate::outbox::maintain::{Asked, Cut, Requests, moving};
+
 use crate::outbox::record::Record;
 use crate::outbox::request::Step;
+use crate::outbox::rules::Keep;
 
 /// How many events one step takes, and how many bytes unless a single event is larger.
 const STEP_EVENTS: usize = 256;
@@ -43,6 +45,7 @@ type Batch = (Vec<EventId>, Vec<u8>);
 
 /// The thread that cleans.
 pub struct Cleaner {
+    /// As it was when the present pass began.
     keep: Keep,
     shared: Arc<Shared>,
     held: Held,
@@ -54,10 +57,10 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
-    pub fn new(keep: Keep, shared: Arc<Shared>) -> Cleaner {
+    pub fn new(shared: Arc<Shared>) -> Cleaner {
         Cleaner {
-            held: Held::new(keep, shared.clone()),
-            keep,
+            held: Held::new(shared.clone()),
+            keep: shared.rules().keep,
             shared,
             copies: CopySearch::default(),
             stuck_until: None,
@@ -82,9 +85,11 @@ impl Cleaner {
     /// One look, once a second. A pass that cannot finish is given up: what it did so far
     /// changes nothing, and the next one begins anew.
     pub fn look(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
+        self.keep = self.shared.rules().keep;
         let shortest = self.keep.delivered.min(self.keep.dead).min(self.keep.held);
         let every = (shortest / 20).clamp(LOOK_MIN, LOOK_MAX);
-        self.sweep_in = self.sweep_in.saturating_sub(LOOK_MIN);
+        // A retention that became shorter does not wait for the next sweep of the longer one.
+        self.sweep_in = self.sweep_in.min(every).saturating_sub(LOOK_MIN);
         let gauges = &self.shared.clone().gauges;
         let passed = self.pass(self.sweep_in.is_zero(), writer);
         if self.sweep_in.is_zero() {

@@ -19,7 +19,7 @@ use crate::outbox::index::overlay::Scan;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{HOLD_ROWS, PagesError, Readers, State, StoredEndpoint};
-use crate::outbox::maintain::{Asked, Cut, Keep};
+use crate::outbox::maintain::{Asked, Cut};
 use crate::outbox::request::Step;
 
 /// The most deliveries of one step.
@@ -95,15 +95,13 @@ fn list_of(stored: &StoredEndpoint) -> Option<List> {
 
 /// Enforces the limits of what is held.
 pub(super) struct Held {
-    keep: Keep,
     shared: Arc<Shared>,
     made_room: MadeRoom,
 }
 
 impl Held {
-    pub fn new(keep: Keep, shared: Arc<Shared>) -> Held {
+    pub fn new(shared: Arc<Shared>) -> Held {
         Held {
-            keep,
             shared,
             made_room: MadeRoom::default(),
         }
@@ -116,7 +114,7 @@ impl Held {
 
     /// What has been held too long is dead.
     pub(super) fn end_old_holds(&self, now: Timestamp, writer: &mut dyn Asked) -> Result<(), Cut> {
-        let cut = now.saturating_sub(self.keep.held);
+        let cut = now.saturating_sub(self.shared.rules().keep.held);
         let index = &self.shared.index;
         let holding = index.endpoints_where(|stored| list_of(stored).is_some());
         let (mut endpoints, mut deliveries) = (0, 0);
@@ -308,10 +306,8 @@ impl Held {
 
     /// Lets go of those that made room and were seen long enough.
     pub(super) fn forget_made_room(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
-        while let Some(ids) = self
-            .made_room
-            .next(self.shared.clock.mono(), self.keep.max_size)
-        {
+        let max_size = self.shared.rules().keep.max_size;
+        while let Some(ids) = self.made_room.next(self.shared.clock.mono(), max_size) {
             // Without room for it they are history that is over the limit, and found again.
             writer.need(Step::Forget(ids))?;
         }

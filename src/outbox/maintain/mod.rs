@@ -13,7 +13,6 @@ pub(in crate::outbox) mod moving;
 mod survey;
 
 use std::sync::mpsc;
-use std::time::Duration;
 
 use crate::outbox::index::PagesError;
 use crate::outbox::log::{LogError, ReadError};
@@ -22,21 +21,6 @@ use crate::outbox::request::{Placed, Request, Step};
 
 pub use bulk::Bulk;
 pub use cleaning::Cleaner;
-
-/// How long what is finished is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    pub delivered: Duration,
-    pub dead: Duration,
-    /// How long a delivery may be held.
-    pub held: Duration,
-    /// How long it is known that an event was erased.
-    pub erased: Duration,
-    /// Bytes of finished, dead and held events; over it the oldest go first.
-    pub max_size: u64,
-    pub min_free_disk: u64,
-    pub segment_size: u64,
-}
 
 /// Why a pass was given up.
 #[derive(Debug, thiserror::Error)]

@@ -38,6 +38,7 @@ fn limits() -> DeliveryLimits {
         allow_http: false,
         proxy: None,
         ca_file: None,
+        ca_digest: None,
         threads: 1,
         http2: true,
         connection_max_age: Duration::from_secs(300),

@@ -12,16 +12,16 @@ use outboxd::clock::Clock;
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::Outbox;
 use outboxd::outbox::committer::{Parts, WriterError};
-use outboxd::outbox::decide::Defaults;
-use outboxd::outbox::decide::limits::{LimitRules, Limits};
+use outboxd::outbox::decide::limits::Limits;
 use outboxd::outbox::handle::Shared;
 use outboxd::outbox::index::open::{Unusable, load};
 use outboxd::outbox::index::pages::{MemoryTree, Pages};
 use outboxd::outbox::index::{Flusher, Generations, Readers, State};
 use outboxd::outbox::log::{Log, LogOptions};
-use outboxd::outbox::maintain::{Asked, Bulk, Cleaner, Cut, Keep};
+use outboxd::outbox::maintain::{Asked, Bulk, Cleaner, Cut};
 use outboxd::outbox::recovery::{self, Recovered, StartFlusher};
 use outboxd::outbox::request::{Commits, Placed, Request, Step};
+use outboxd::outbox::rules::{Defaults, Keep, LimitRules};
 use outboxd::outbox::writer::Writer;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -185,6 +185,14 @@ impl Machine {
         } = recovered;
         let clock: Arc<dyn Clock> = self.clock.clone();
         let reader = log.reader();
+        let limits = Limits::new(&LimitRules {
+            max_size: 1 << 20,
+            endpoint_share: 1.0,
+            min_free_disk: 0,
+            idempotency_window: 2 * HOUR,
+            max_in_flight: 8,
+            segment_size: SEGMENT,
+        });
         let shared = Shared::new(
             Readers::new(index.clone()),
             reader,
@@ -194,16 +202,18 @@ impl Machine {
             (kind, Duration::ZERO),
             met,
         );
+        shared.set_rules(limits.rules(Keep {
+            delivered: HOUR,
+            dead: HOUR,
+            // Longer than any jump of the clock.
+            held: 1_000_000 * HOUR,
+            erased: HOUR,
+            max_size: 1 << 30,
+            min_free_disk: 0,
+            segment_size: SEGMENT,
+        }));
         shared.count_damage(damaged);
         let shared = Arc::new(shared);
-        let limits = Limits::new(&LimitRules {
-            max_size: 1 << 20,
-            endpoint_share: 1.0,
-            min_free_disk: 0,
-            idempotency_window: 2 * HOUR,
-            max_in_flight: 8,
-            segment_size: SEGMENT,
-        });
         let (nudge, nudges) = sync_channel(1);
         let (sender, commits) = tokio::sync::mpsc::unbounded_channel();
         let mut writer = Writer::new(Parts {
@@ -219,23 +229,12 @@ impl Machine {
             nudge,
         });
         writer.begin(Vec::new())?;
-        let keep = Keep {
-            delivered: HOUR,
-            dead: HOUR,
-            // Longer than any jump of the clock.
-            held: 1_000_000 * HOUR,
-            erased: HOUR,
-            max_size: 1 << 30,
-            min_free_disk: 0,
-            segment_size: SEGMENT,
-        };
-        let (share, max_size) = writer.shares();
         let (requests, asked) = std::sync::mpsc::channel();
         Ok(Store {
             writer,
             outbox: Outbox::new(shared.clone(), requests),
-            cleaner: Cleaner::new(keep, shared.clone()),
-            bulk: Bulk::new(shared.clone(), share, max_size),
+            cleaner: Cleaner::new(shared.clone()),
+            bulk: Bulk::new(shared.clone()),
             shared,
             commits,
             _nudges: nudges,

@@ -3,12 +3,17 @@
 //! One thread's runtime has the API and the dispatcher; the store and attempts have threads of
 //! their own (see "Threads" in ARCHITECTURE.md).
 
+mod reload;
+mod settings;
+mod signals;
+mod systemd;
+mod watchdog;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, serve};
@@ -16,22 +21,19 @@ use crate::app::{App, Sources, Tail};
 use crate::config::{Config, Listen};
 use crate::dispatch::{Dispatch, DispatchGauges, Questions, Stop, Transports};
 use crate::inbound::{Calls, Inbound};
-use crate::outbox::{
-    Defaults, Keep, OpenError, Opened, Options, Outbox, OutboxStatus, ReadError, StoreFailure,
-    forbid_reads_here,
-};
+use crate::outbox::{OpenError, Opened, Outbox, ReadError, StoreFailure, forbid_reads_here};
 use crate::server::listen::{ListenError, Listeners};
 use crate::server::public;
 use crate::server::remote::TrustedProxies;
 use crate::server::tls::{self, Tls, TlsError};
 use crate::transport::TransportError;
+pub use reload::Reload;
+use reload::Reloader;
+use signals::Signals;
+use systemd::NotifyState;
 
 /// How long requests under way may take to finish after a stop was asked for.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the service manager may take to be told something.
-const MANAGER_DEADLINE: Duration = Duration::from_secs(1);
-/// Where the kernel names the present boot.
-const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Why the daemon did not run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -94,25 +96,21 @@ impl Addresses {
     }
 }
 
-/// Runs the daemon until a signal ends it. `ready` is called once, when it accepts and
-/// delivers.
-pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), DaemonError> {
+/// Runs the daemon until a signal ends it. SIGHUP has `reload` read the configuration again.
+pub fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     raise_open_files();
     forbid_reads_here();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(cannot("start the runtime"))?;
-    let outcome = runtime.block_on(serve_until_stopped(config, ready));
+    let outcome = runtime.block_on(serve_until_stopped(config, reload));
     // Reads that hang on a broken disk must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve_until_stopped(
-    config: Config,
-    ready: impl FnOnce(&Addresses),
-) -> Result<(), DaemonError> {
+async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), DaemonError> {
     let signals = Signals::new().map_err(cannot("listen for signals"))?;
     check_file_size(config.outbox.segment_size)?;
     // Before the recovery, so that a port in use is reported at once; no connection is
@@ -120,16 +118,16 @@ async fn serve_until_stopped(
     let listeners = Listeners::open(&config.listen)?;
     listeners.require_tokens(&config.auth)?;
     let tls = public_tls(&config.listen)?;
-    let transports = Transports::new(&config.delivery, cores())?;
-    let options = options(&config);
-    let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
+    let cores = cores();
+    let transports = Transports::new(&config.delivery, cores)?;
     let Opened {
         outbox,
         commits,
         endpoints,
         mut failed,
         writer,
-    } = opened.map_err(|error| cannot("open the store")(error.into()))??;
+    } = open(&config).await?;
+    let exposed = listeners.exposed();
     let addresses = Addresses::of(&listeners);
     let gauges = Arc::new(DispatchGauges::default());
     let (stop, stopping) = watch::channel(Stop::No);
@@ -145,41 +143,67 @@ async fn serve_until_stopped(
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let app = app(&outbox, &config, gauges, questions, is_ready.clone()).await?;
+    let app = app(
+        &outbox,
+        &config,
+        gauges,
+        questions.clone(),
+        is_ready.clone(),
+    )
+    .await?;
     let public = Public::new(tls, &app, &config, &addresses);
     let tail = app.tail.clone();
     let api = Api::new(app, &config);
-    let served = tokio::spawn(serve_all(listeners, public, api, tail, stopping));
-    let at_start = outbox.clone();
-    let status = tokio::task::spawn_blocking(move || at_start.status()).await;
-    let status = status.map_err(|error| cannot("read the store")(error.into()))?;
-    started(&status, &addresses);
-    tell_manager(sd_notify::NotifyState::Ready).await;
-    ready(&addresses);
-    let watching = tokio::spawn(watch_signals(signals, stop.clone()));
-    let mut asked = stop.subscribe();
-    tokio::select! {
-        _ = asked.wait_for(|stop| *stop > Stop::No) => {}
-        _ = failed.wait_for(Option::is_some) => {}
-        broke = &mut dispatching => {
-            if let Err(error) = broke {
-                return Err(cannot("go on delivering")(error.into()));
-            }
-        }
-    }
+    let served = tokio::spawn(serve_all(listeners, public, api.clone(), tail, stopping));
+    started(&outbox, &addresses).await?;
+    systemd::tell(&[NotifyState::Ready]).await;
+    let reloader = Reloader {
+        reload,
+        in_force: config,
+        outbox: outbox.clone(),
+        questions: questions.clone(),
+        api,
+        cores,
+        exposed,
+    };
+    let (ask, asked_to_reload) = mpsc::channel(1);
+    let watching = tokio::spawn(signals.watch(stop.clone(), ask));
+    let reloading = tokio::spawn(reloader.run(asked_to_reload));
+    let watchdog = tokio::spawn(watchdog::run(outbox, questions));
+    until_it_ends(&stop, &mut failed, &mut dispatching).await?;
     is_ready.store(false, Ordering::Release);
+    reloading.abort();
     still_sound(&failed)?;
     drain(&stop, served, &mut dispatching).await;
     watching.abort();
-    let stopped = tokio::task::spawn_blocking(move || writer.join());
-    tokio::select! {
-        _ = stopped => {}
-        // It waits for a disk that hangs.
-        _ = failed.wait_for(Option::is_some) => {}
-    }
+    watchdog.abort();
+    join(writer, &mut failed).await;
     still_sound(&failed)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn open(config: &Config) -> Result<Opened, DaemonError> {
+    let options = settings::options(config);
+    let opened = tokio::task::spawn_blocking(move || Outbox::open(options)).await;
+    Ok(opened.map_err(|error| cannot("open the store")(error.into()))??)
+}
+
+/// Waits for a stop, or for a part without which the daemon cannot go on.
+async fn until_it_ends(
+    stop: &watch::Sender<Stop>,
+    failed: &mut watch::Receiver<Option<StoreFailure>>,
+    dispatching: &mut JoinHandle<()>,
+) -> Result<(), DaemonError> {
+    let mut asked = stop.subscribe();
+    tokio::select! {
+        _ = asked.wait_for(|stop| *stop > Stop::No) => Ok(()),
+        _ = failed.wait_for(Option::is_some) => Ok(()),
+        broke = dispatching => match broke {
+            Ok(()) => Ok(()),
+            Err(error) => Err(cannot("go on delivering")(error.into())),
+        },
+    }
 }
 
 /// The application, with the sources that are stored.
@@ -280,6 +304,19 @@ async fn serve_all(
     sources.store_counts().await;
 }
 
+/// Waits until the writer has made everything durable, or the store has failed.
+async fn join(
+    writer: std::thread::JoinHandle<()>,
+    failed: &mut watch::Receiver<Option<StoreFailure>>,
+) {
+    let stopped = tokio::task::spawn_blocking(move || writer.join());
+    tokio::select! {
+        _ = stopped => {}
+        // It waits for a disk that hangs.
+        _ = failed.wait_for(Option::is_some) => {}
+    }
+}
+
 /// An error if the store has failed.
 fn still_sound(failed: &watch::Receiver<Option<StoreFailure>>) -> Result<(), DaemonError> {
     match failed.borrow().clone() {
@@ -295,7 +332,7 @@ async fn drain(
     served: JoinHandle<()>,
     dispatching: &mut JoinHandle<()>,
 ) {
-    tell_manager(sd_notify::NotifyState::Stopping).await;
+    systemd::tell(&[NotifyState::Stopping]).await;
     tracing::info!("stopping: nothing more is accepted; attempts in flight may finish");
     // Whether it panicked or not, nobody is served any more.
     let _ = served.await;
@@ -308,43 +345,6 @@ async fn drain(
 /// The cores that the process may use: its affinity, and the quota of its cgroup.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn options(config: &Config) -> Options {
-    Options {
-        data_dir: config.data_dir.clone(),
-        segment_size: config.outbox.segment_size,
-        cache_size: config.outbox.cache_size,
-        max_size: config.outbox.max_size,
-        endpoint_share: config.outbox.endpoint_share,
-        min_free_disk: config.outbox.min_free_disk,
-        idempotency_window: config.ingest.idempotency_window,
-        max_in_flight: config.delivery.max_in_flight,
-        keep: Keep {
-            delivered: config.retention.delivered,
-            dead: config.retention.dead,
-            held: config.retention.held,
-            erased: config.retention.dead.max(config.ingest.idempotency_window),
-            max_size: config.retention.max_size,
-            min_free_disk: config.outbox.min_free_disk,
-            segment_size: config.outbox.segment_size,
-        },
-        boot_id: boot_id(),
-        endpoints: config.endpoints.clone(),
-        defaults: Defaults {
-            timeout: config.delivery.timeout,
-            http2: config.delivery.http2,
-            retry: Arc::new(config.retry.clone()),
-        },
-    }
-}
-
-/// Names this boot of the machine: `$OUTBOXD_BOOT_ID_FILE`, else the kernel's.
-fn boot_id() -> Option<String> {
-    let file = std::env::var_os("OUTBOXD_BOOT_ID_FILE").unwrap_or_else(|| BOOT_ID_FILE.into());
-    let text = std::fs::read_to_string(file).ok()?;
-    let id = text.trim();
-    (!id.is_empty() && !id.contains('\n')).then(|| id.to_owned())
 }
 
 /// Raises the soft limit of open files to the hard one: each connection is a file.
@@ -383,7 +383,11 @@ fn check_file_size(segment_size: u64) -> Result<(), DaemonError> {
     Ok(())
 }
 
-fn started(status: &OutboxStatus, addresses: &Addresses) {
+/// Says that it is ready.
+async fn started(outbox: &Outbox, addresses: &Addresses) -> Result<(), DaemonError> {
+    let outbox = outbox.clone();
+    let status = tokio::task::spawn_blocking(move || outbox.status()).await;
+    let status = status.map_err(|error| cannot("read the store")(error.into()))?;
     let seconds = status.recovery_took.as_secs_f64();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -396,55 +400,5 @@ fn started(status: &OutboxStatus, addresses: &Addresses) {
         seconds = format!("{seconds:.3}"),
         "ready"
     );
-}
-
-/// Tells the service manager, if there is one. One that does not read does not hold the
-/// daemon up.
-async fn tell_manager(state: sd_notify::NotifyState<'static>) {
-    let telling = tokio::task::spawn_blocking(move || sd_notify::notify(&[state]));
-    let told = tokio::time::timeout(MANAGER_DEADLINE, telling).await;
-    let error = match told {
-        Ok(Ok(Ok(()))) => return,
-        Ok(Ok(Err(error))) => error.to_string(),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it does not read its socket".to_owned(),
-    };
-    tracing::warn!(error, "the service manager could not be told");
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    /// Never read: while the signal has a handler, a write past RLIMIT_FSIZE fails with an
-    /// error that can be logged, instead of ending the process without a message.
-    _file_size: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            _file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// The first signal drains, the second hurries.
-async fn watch_signals(mut signals: Signals, stop: watch::Sender<Stop>) {
-    signals.next().await;
-    stop.send_replace(Stop::Drain);
-    signals.next().await;
-    tracing::warn!(
-        "asked to stop again: attempts in flight are left, and repeated after the next start"
-    );
-    stop.send_replace(Stop::Hurry);
+    Ok(())
 }

@@ -1,0 +1,157 @@
+//! SIGHUP: the configuration is read again, and what of it can change is put in force.
+//!
+//! All of the new configuration is in force, or nothing. What could fail is done first: it is read
+//! whole, what makes attempts is made, and the store makes durable what becomes of endpoints.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::settings;
+use super::systemd::{self, NotifyState};
+use crate::api::Api;
+use crate::config::{Config, Faults, Loaded, Logging, without_restart};
+use crate::dispatch::{Questions, Settings, Transports};
+use crate::outbox::{Changed, Outbox};
+
+/// How the configuration is read again, and what of it is not the daemon's.
+pub struct Reload {
+    pub read: Arc<dyn Fn() -> Result<Loaded, Faults> + Send + Sync>,
+    /// Makes what is logged follow the configuration.
+    pub log: Box<dyn Fn(&Logging) + Send>,
+}
+
+/// Why nothing changed.
+#[derive(Debug, thiserror::Error)]
+enum Unchanged {
+    #[error("{0}")]
+    Faults(Faults),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What a reload works with.
+pub(super) struct Reloader {
+    pub reload: Reload,
+    pub in_force: Config,
+    pub outbox: Outbox,
+    pub questions: Questions,
+    pub api: Arc<Api>,
+    pub cores: usize,
+    /// A listener of the API that is not loopback.
+    pub exposed: Option<SocketAddr>,
+}
+
+impl Reloader {
+    /// Reloads as often as it is asked to.
+    pub async fn run(mut self, mut asked: mpsc::Receiver<()>) {
+        while asked.recv().await.is_some() {
+            systemd::tell(&systemd::reloading()).await;
+            match self.reload().await {
+                Ok(()) => {}
+                Err(Unchanged::Faults(faults)) => report(&faults),
+                Err(Unchanged::Other(error)) => {
+                    tracing::error!(error, "the configuration was not reloaded; nothing changed");
+                }
+            }
+            systemd::tell(&[NotifyState::Ready]).await;
+        }
+    }
+
+    async fn reload(&mut self) -> Result<(), Unchanged> {
+        let read = self.reload.read.clone();
+        let loaded = tokio::task::spawn_blocking(move || read()).await;
+        let loaded = loaded.map_err(|error| Unchanged::Other(error.to_string()))?;
+        let new = loaded.map_err(Unchanged::Faults)?.config;
+        let (config, take_restart) = without_restart(&self.in_force, new);
+        if let Some(address) = self.exposed.filter(|_| config.auth.tokens.is_empty()) {
+            return Err(Unchanged::Other(format!(
+                "{address} is not loopback, and without a token anyone who reaches it has full access: keep a token under [auth]"
+            )));
+        }
+        let transports = self.transports(&config).map_err(Unchanged::Other)?;
+        let changed = self.outbox.reconfigure(settings::of_store(&config)).await;
+        let changed = changed.map_err(|refused| Unchanged::Other(refused.to_string()))?;
+        let max_in_flight = config.delivery.max_in_flight;
+        self.questions
+            .go_by(Settings {
+                max_in_flight,
+                transports,
+            })
+            .await;
+        self.api.go_by(&config).await;
+        if config.log != self.in_force.log {
+            (self.reload.log)(&config.log);
+        }
+        self.in_force = config;
+        report_done(changed, &take_restart);
+        Ok(())
+    }
+
+    /// What makes attempts, if it has to be another one. Connections that are kept go with the old.
+    fn transports(&self, config: &Config) -> Result<Option<Transports>, String> {
+        let mut old = self.in_force.delivery.clone();
+        old.max_in_flight = config.delivery.max_in_flight;
+        if old == config.delivery {
+            return Ok(None);
+        }
+        let made = Transports::new(&config.delivery, self.cores);
+        made.map(Some).map_err(|error| error.to_string())
+    }
+}
+
+fn report(faults: &Faults) {
+    let file = faults.path.as_ref().map(|path| path.display().to_string());
+    let file = file.as_deref().unwrap_or("the environment");
+    for fault in &faults.list {
+        tracing::error!(
+            line = fault.line,
+            column = fault.column,
+            variable = fault.variable.as_deref(),
+            key = fault.key,
+            endpoint = fault.endpoint.as_deref(),
+            problem = fault.problem,
+            fix = fault.fix,
+            "a fault of the configuration"
+        );
+    }
+    let count = faults.list.len();
+    tracing::error!(
+        file,
+        faults = count,
+        "the configuration has faults and was not reloaded; nothing changed"
+    );
+}
+
+fn report_done(changed: Changed, take_restart: &[&str]) {
+    let Changed {
+        added,
+        changed,
+        removed,
+    } = changed;
+    tracing::info!(
+        endpoints_added = added,
+        endpoints_changed = changed,
+        endpoints_removed = removed,
+        "the configuration was reloaded"
+    );
+    if !take_restart.is_empty() {
+        let keys = take_restart.join(", ");
+        tracing::warn!(keys, "what changed of these keys takes a restart");
+    }
+    let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let files = directory.and_then(|directory| std::fs::read_dir(directory).ok());
+    let names = files.into_iter().flatten().flatten();
+    let mut names: Vec<_> = names
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .collect();
+    if !names.is_empty() {
+        names.sort_unstable();
+        let files = names.join(", ");
+        tracing::info!(
+            files,
+            "the credentials of systemd are those of the start: a restart renews them"
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! What the service manager is told (sd_notify(3)). Without one, nothing.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+pub(super) use sd_notify::NotifyState;
+
+/// How long the service manager may take to be told something.
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Whether there is a service manager that wants to be told.
+pub(super) fn is_there() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty())
+}
+
+/// Tells the service manager, if there is one. One that does not read does not hold the
+/// daemon up.
+pub(super) async fn tell(states: &[NotifyState<'_>]) {
+    if !is_there() {
+        return;
+    }
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let telling = tokio::task::spawn_blocking(move || send(message.as_bytes()));
+    let told = tokio::time::timeout(DEADLINE, telling).await;
+    let error = match told {
+        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not read its socket".to_owned(),
+    };
+    tracing::warn!(error, "the service manager could not be told");
+}
+
+fn send(message: &[u8]) -> io::Result<()> {
+    let name = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address(&name)?)?;
+    let sent = socket.send(message)?;
+    match sent == message.len() {
+        true => Ok(()),
+        false => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// A path, or after `@` a name in the abstract namespace, which the crate does not know.
+fn address(name: &OsStr) -> io::Result<SocketAddr> {
+    match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(name),
+    }
+}
+
+/// That a reload begins; `READY=1` says that it has ended.
+pub(super) fn reloading() -> Vec<NotifyState<'static>> {
+    let now = NotifyState::monotonic_usec_now();
+    [NotifyState::Reloading].into_iter().chain(now).collect()
+}

@@ -1,0 +1,46 @@
+//! What the log says of attempts.
+
+use super::Dispatch;
+use crate::domain::attempt::{Attempt, ErrorKind};
+use crate::domain::delivery::Next;
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+
+impl Dispatch {
+    pub(super) fn report(&mut self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
+        let error = attempt.error.as_ref();
+        let is_held = matches!(next, Next::Held { .. });
+        if let Some(error) = error.filter(|error| error.kind == ErrorKind::Local && !is_held)
+            && let Some(attempts) = self.local_faults.happened(self.started.elapsed())
+        {
+            let detail = error.detail.as_str();
+            tracing::warn!(%event, attempts, error = detail, "attempts could not be made, through no fault of their endpoints; they are tried again");
+        }
+        let is_news = matches!(next, Next::Dead { .. } | Next::Held { .. });
+        if !is_news && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let known = self.outbox.in_force(no);
+        let endpoint = known
+            .as_ref()
+            .map_or("unknown", |endpoint| endpoint.id.as_str());
+        let detail = attempt
+            .error
+            .as_ref()
+            .map_or("", |error| error.detail.as_str());
+        match next {
+            Next::Delivered => {
+                tracing::debug!(%event, endpoint, status = attempt.status, "delivered")
+            }
+            Next::Retry { due, tries, .. } => {
+                tracing::debug!(%event, endpoint, attempt = tries, reason = detail, next = %due, "attempt failed");
+            }
+            Next::Held { reason } => {
+                tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is held; changing the endpoint releases it");
+            }
+            Next::Dead { reason } => {
+                tracing::warn!(%event, endpoint, reason = reason.as_str(), error = detail, "delivery is dead; it is kept and can be retried");
+            }
+        }
+    }
+}

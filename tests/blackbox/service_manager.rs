@@ -1,0 +1,165 @@
+//! What a service manager is told: readiness, reloads, the stop, and that the daemon makes progress.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Daemon, Home, PATIENCE};
+
+/// A socket that hears what the daemon says.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// In the abstract namespace; its name as systemd writes it.
+    fn abstract_named(home: &Home) -> (Manager, String) {
+        let name = format!("{}/manager", home.path("").display());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        (Manager::on(&address), format!("@{name}"))
+    }
+
+    fn at_path(home: &Home) -> (Manager, String) {
+        let path = home.path("manager");
+        let address = SocketAddr::from_pathname(&path).unwrap();
+        (Manager::on(&address), path.display().to_string())
+    }
+
+    fn on(address: &SocketAddr) -> Manager {
+        let socket = UnixDatagram::bind_addr(address).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        Manager(socket)
+    }
+
+    fn next(&self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        let read = self.0.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..read]).into_owned())
+    }
+
+    /// Waits for a message that has this line; those before it are dropped.
+    #[track_caller]
+    fn wait(&self, line: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(message) = self.next()
+                && message.lines().any(|said| said.starts_with(line))
+            {
+                return message;
+            }
+        }
+        panic!("it never said {line}");
+    }
+
+    /// Whether nothing of the kind is said for so long.
+    fn is_silent(&self, line: &str, long: Duration) -> bool {
+        let until = Instant::now() + long;
+        while Instant::now() < until {
+            if self.next().is_some_and(|message| message.contains(line)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[test]
+fn it_says_that_it_is_ready_reloads_and_stops() {
+    for make in [Manager::abstract_named, Manager::at_path] {
+        let mut home = Home::new();
+        let (manager, name) = make(&home);
+        home.set_env("NOTIFY_SOCKET", name);
+        let daemon = home.start("");
+        manager.wait("READY=1");
+        manager.wait("STATUS=0 pending");
+        daemon.reload();
+        let reloading = manager.wait("RELOADING=1");
+        assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+        manager.wait("READY=1");
+        daemon.terminate();
+        manager.wait("STOPPING=1");
+        assert_eq!(daemon.wait_exit().code(), Some(0));
+    }
+}
+
+/// Stops one thread of the daemon, and nothing else, for as long as it lives.
+struct Stopped(std::process::Child);
+
+const STOP_THREAD: &str = "
+import ctypes, sys, os
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_long] * 4
+ptrace.restype = ctypes.c_long
+tid = int(sys.argv[1])
+for request in (0x4206, 0x4207):
+    if ptrace(request, tid, 0, 0) != 0:
+        print('refused', ctypes.get_errno(), flush=True)
+        sys.exit(1)
+os.waitpid(tid, 0x40000000)
+print('stopped', flush=True)
+sys.stdin.read()
+";
+
+impl Stopped {
+    /// `None` if this place lets nobody trace.
+    fn thread(daemon: &Daemon, name: &str) -> Option<Stopped> {
+        use std::io::{BufRead, BufReader};
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let named = tasks.flatten().find(|task| {
+            let comm = std::fs::read_to_string(task.path().join("comm"));
+            comm.is_ok_and(|comm| comm.trim() == name)
+        });
+        let tid = named.expect("the thread is there").file_name();
+        let mut child = Command::new("python3")
+            .args(["-c", STOP_THREAD])
+            .arg(tid)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take()?;
+        BufReader::new(stdout).read_line(&mut line).ok()?;
+        match line.trim() {
+            "stopped" => Some(Stopped(child)),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_watchdog_is_fed_while_dispatch_and_writer_go_on() {
+    let mut home = Home::new();
+    let (manager, name) = Manager::abstract_named(&home);
+    home.set_env("NOTIFY_SOCKET", name);
+    home.set_env("WATCHDOG_USEC", "900000");
+    for thread in ["writer", "outboxd"] {
+        let daemon = home.start("");
+        for _ in 0..3 {
+            manager.wait("WATCHDOG=1");
+        }
+        let Some(stopped) = Stopped::thread(&daemon, thread) else {
+            eprintln!(
+                "SKIPPED: a thread of the daemon cannot be stopped here (python3 and ptrace)"
+            );
+            return;
+        };
+        // What was on its way when it stopped.
+        manager.is_silent("", Duration::from_millis(700));
+        assert!(
+            manager.is_silent("WATCHDOG", Duration::from_secs(2)),
+            "it is fed although {thread} stands still"
+        );
+        drop(stopped);
+        manager.wait("WATCHDOG=1");
+        assert_eq!(daemon.stop().code(), Some(0));
+    }
+}
