@@ -18,6 +18,7 @@ use super::{
     Auth, CertFiles, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging,
     OutboxLimits, Retention, Scope, Token, endpoints, files, sources,
 };
+use crate::domain::event::MAX_EVENT_SIZE;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -219,7 +220,7 @@ fn read_ingest(mut ingest: Section<'_>) -> Ingest {
     let base = Ingest::default();
     let read = Ingest {
         max_event_size: ingest
-            .take("max_event_size", size(1..=256 * MIB))
+            .take("max_event_size", size(1..=MAX_EVENT_SIZE))
             .unwrap_or(base.max_event_size),
         max_batch_events: ingest
             .take("max_batch_events", count(1..=1_000_000))

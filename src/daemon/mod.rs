@@ -240,8 +240,6 @@ struct Public {
     tls: Option<Tls>,
     proxies: TrustedProxies,
     sources: Arc<Sources>,
-    /// Of a body that any source of the file takes, or the daemon does, in bytes.
-    longest: u64,
 }
 
 impl Public {
@@ -252,15 +250,10 @@ impl Public {
         if let Some(address) = named.find(|address| !address.ip().is_unspecified()) {
             app.sources.listens_at(format!("{scheme}://{address}"));
         }
-        let sources = config.sources.iter();
-        let longest = sources.filter_map(|source| source.max_event_size).max();
         Public {
             tls,
             proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             sources: app.sources.clone(),
-            longest: longest
-                .unwrap_or_default()
-                .max(config.ingest.max_event_size),
         }
     }
 }
@@ -282,7 +275,7 @@ async fn serve_all(
     };
     let private = serve::serve(tcp, unix, api, stopped, REQUEST_DEADLINE);
     let sources = public.sources;
-    let paths = Arc::new(Inbound::new(Calls::new(sources.clone(), public.longest)));
+    let paths = Arc::new(Inbound::new(Calls::new(sources.clone())));
     let answer = move |request, remote| {
         let paths = paths.clone();
         async move { paths.answer(request, remote).await }

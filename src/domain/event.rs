@@ -96,6 +96,9 @@ pub fn source_of_key(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix(SOURCE_KEY)?.split_once(':')
 }
 
+/// The most that `max_event_size` may be, of the daemon or of a source, in bytes.
+pub const MAX_EVENT_SIZE: u64 = 256 * 1024 * 1024;
+
 /// Types that begin so are the daemon's own.
 pub const RESERVED_PREFIX: &str = "outboxd.";
 

@@ -15,13 +15,14 @@ use http::{HeaderMap, Response};
 use super::refusals::Refusals;
 use super::{Receive, nothing_here};
 use crate::app::sources::{CallRefused, InboundCall, KnownSource, Sources};
+use crate::domain::event::MAX_EVENT_SIZE;
 use crate::domain::inbound::{Answer, Rejection, SourceId};
 use crate::server::body::{self, BodyError, Budget, Limit};
 use crate::server::connection::READ_BUFFER;
 use crate::server::remote::Remote;
 
-/// Room for the bodies of all calls under way, at least.
-const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
+/// Room for the bodies of all calls under way, in bytes: the largest that any source may take fits.
+const BODY_BUDGET: usize = MAX_EVENT_SIZE as usize;
 /// When a call that could not be stored may be tried again, in seconds.
 const TRY_AGAIN: u64 = 5;
 
@@ -33,12 +34,10 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// `longest`: of a body, in bytes.
-    pub fn new(sources: Arc<Sources>, longest: u64) -> Calls {
-        let room = MIN_BODY_BUDGET.max(longest.saturating_mul(4));
+    pub fn new(sources: Arc<Sources>) -> Calls {
         Calls {
             sources,
-            bodies: Budget::new(usize::try_from(room).unwrap_or(usize::MAX)),
+            bodies: Budget::new(BODY_BUDGET),
             refusals: Refusals::new(Instant::now()),
         }
     }

@@ -151,7 +151,9 @@ fn make(
         enabled: table.flag("enabled")?.unwrap_or(true),
         description: bounded(table, "description", MAX_DESCRIPTION)?.unwrap_or_default(),
         rate_limit: rate_limit(table)?,
-        max_event_size: max_event_size(table)?.or(recipe.max_event_size),
+        max_event_size: table
+            .event_size("max_event_size")?
+            .or(recipe.max_event_size),
         idempotency_window: duration(table, "idempotency_window")?.unwrap_or(DEFAULT_WINDOW),
         allow_from: networks(table)?,
         secrets,
@@ -299,16 +301,6 @@ fn tenant(table: &Table<'_>) -> Result<Tenant, BadSource> {
 fn rate_limit(table: &Table<'_>) -> Result<Option<Rate>, BadSource> {
     let read = table.filled("rate_limit")?.map(parse_rate).transpose();
     read.map_err(|bad| table.unit("rate_limit", &bad))
-}
-
-fn max_event_size(table: &Table<'_>) -> Result<Option<u64>, BadSource> {
-    match table.size("max_event_size")? {
-        Some(0) => {
-            let fix = "write such as \"1MiB\"";
-            Err(table.fault("max_event_size", "a size of 0 lets nothing through", fix))
-        }
-        size => Ok(size),
-    }
 }
 
 fn duration(table: &Table<'_>, key: &str) -> Result<Option<Duration>, BadSource> {

@@ -81,7 +81,7 @@ pub(super) fn recipe(prefix: &str, given: &Given) -> Result<Recipe, BadSource> {
             .map(Box::from)
             .collect(),
         tolerance: table.duration("tolerance")?.unwrap_or(DEFAULT_TOLERANCE),
-        max_event_size: table.size("max_event_size")?,
+        max_event_size: table.event_size("max_event_size")?,
         optional_secrets: table.flag("optional_secrets")?.unwrap_or(false),
         cloudevents: table.flag("cloudevents")?.unwrap_or(false),
         repeats: table.flag("repeats")?.unwrap_or(false),

@@ -5,9 +5,10 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use super::fault::BadSource;
+use crate::domain::event::MAX_EVENT_SIZE;
 use crate::domain::json::Json;
 use crate::domain::nearest::nearest;
-use crate::domain::units::{BadUnit, parse_duration, parse_size};
+use crate::domain::units::{BadUnit, parse_duration, parse_size, show_size};
 
 /// Keys and their values, as they were given.
 pub type Given = IndexMap<Box<str>, Json>;
@@ -197,11 +198,21 @@ impl<'a> Table<'a> {
         read.map_err(|bad| self.unit(key, &bad))
     }
 
-    /// A size in bytes; an empty text is none.
-    pub(super) fn size(&self, key: &str) -> Result<Option<u64>, BadSource> {
+    /// The size of an event in bytes, 1 to [`MAX_EVENT_SIZE`]; an empty text is none.
+    pub(super) fn event_size(&self, key: &str) -> Result<Option<u64>, BadSource> {
         let text = self.filled(key)?;
         let read = text.map(parse_size).transpose();
-        read.map_err(|bad| self.unit(key, &bad))
+        match read.map_err(|bad| self.unit(key, &bad))? {
+            Some(0) => {
+                let fix = "write such as \"1MiB\"";
+                Err(self.fault(key, "a size of 0 lets nothing through", fix))
+            }
+            Some(size) if size > MAX_EVENT_SIZE => {
+                let fix = format!("write at most \"{}\"", show_size(MAX_EVENT_SIZE));
+                Err(self.fault(key, "this size is too large", fix))
+            }
+            size => Ok(size),
+        }
     }
 
     pub(super) fn unit(&self, key: &str, bad: &BadUnit) -> BadSource {

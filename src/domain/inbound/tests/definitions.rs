@@ -84,6 +84,21 @@ fn faults_name_the_key_and_the_fix() {
             "KiB",
         ),
         (
+            r#"{"preset":"stripe","secrets":["x"],"max_event_size":"0KiB"}"#,
+            "max_event_size",
+            "write such as",
+        ),
+        (
+            r#"{"preset":"stripe","secrets":["x"],"max_event_size":"257MiB"}"#,
+            "max_event_size",
+            "at most \"256MiB\"",
+        ),
+        (
+            r#"{"secrets":["x"],"verify":{"signature":"header:a","max_event_size":"1GiB"}}"#,
+            "verify.max_event_size",
+            "at most \"256MiB\"",
+        ),
+        (
             r#"{"preset":"stripe","secrets":["x"],"allow_from":["10.0.0.1"]}"#,
             "allow_from[0]",
             "10.0.0.1/32",
