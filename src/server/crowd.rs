@@ -1,11 +1,12 @@
 //! How many connections each remote address has open, so that one caller cannot take all slots.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The connections that are open, by address. An IPv6 network of 64 bits counts as one address:
-/// a single host has all of it.
+use super::remote::network_of;
+
+/// The connections that are open, by the network of their address ([`network_of`]).
 #[derive(Debug)]
 pub struct Crowd {
     most: usize,
@@ -31,7 +32,7 @@ impl Crowd {
 
     /// A place for one more connection from `ip`; `None` when it has all that it may.
     pub fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
-        let address = counted(ip);
+        let address = network_of(ip);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.get(&address).copied().unwrap_or_default();
         if count >= self.most {
@@ -53,14 +54,6 @@ impl Drop for Place {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(open.remove(&self.address)),
         }
-    }
-}
-
-/// The address that a connection counts for.
-fn counted(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
     }
 }
 

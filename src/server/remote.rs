@@ -1,6 +1,6 @@
 //! Who calls the public listener: the peer, or whom a trusted proxy names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -71,6 +71,14 @@ impl TrustedProxies {
         }
         // All are trusted: the first of them began.
         outermost
+    }
+}
+
+/// The network that one caller has: its address, or a /64 of IPv6, all of which a single host has.
+pub fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+        v4 => v4,
     }
 }
 
