@@ -14,8 +14,8 @@ pub struct Remote {
     pub ip: IpAddr,
     /// Whether it came by https.
     pub https: bool,
-    /// The peer sends `X-Forwarded-For` and is not a trusted proxy: its address is probably that of a
-    /// proxy, which many callers share.
+    /// The peer sends `X-Forwarded-For` and no proxy is trusted: its address is probably that of a
+    /// proxy which nobody has named, and which many callers share.
     pub is_shared: bool,
 }
 
@@ -48,7 +48,7 @@ impl TrustedProxies {
             return Remote {
                 ip: peer,
                 https: tls,
-                is_shared: headers.contains_key(FORWARDED_FOR),
+                is_shared: self.0.is_empty() && headers.contains_key(FORWARDED_FOR),
             };
         }
         Remote {
@@ -140,12 +140,15 @@ mod tests {
         assert_eq!(ip_of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
         assert_eq!(ip_of("::ffff:203.0.113.9", &[]), "203.0.113.9");
         let forwarding = headers("x-forwarded-for", &[b"198.51.100.1"]);
-        for (peer, headers, is_shared) in [
-            ("203.0.113.9", &forwarding, true),
-            ("203.0.113.9", &HeaderMap::new(), false),
-            ("10.1.1.1", &forwarding, false),
+        let nobody = TrustedProxies::default();
+        for (trusted, peer, headers, is_shared) in [
+            (&nobody, "203.0.113.9", &forwarding, true),
+            (&nobody, "203.0.113.9", &HeaderMap::new(), false),
+            // Where proxies are named this one is not among them, and speaks for itself.
+            (&proxies(), "203.0.113.9", &forwarding, false),
+            (&proxies(), "10.1.1.1", &forwarding, false),
         ] {
-            let remote = proxies().remote(peer.parse().unwrap(), false, headers);
+            let remote = trusted.remote(peer.parse().unwrap(), false, headers);
             assert_eq!(remote.is_shared, is_shared, "{peer}");
         }
         let headers = headers("x-forwarded-proto", &[b"https"]);
