@@ -19,10 +19,11 @@ use super::query::Query;
 use super::reply::{self, json};
 use crate::app::MAX_OVERLAP;
 use crate::app::definition::Given as GivenField;
+use crate::app::sources::KnownSource;
 use crate::domain::event::Tenant;
 use crate::domain::inbound::{KEYS, SourceId};
 use crate::domain::json::Json;
-use crate::outbox::Cursor;
+use crate::outbox::{Cursor, Page};
 
 const CURSORS: IdCursors = IdCursors("source");
 
@@ -34,10 +35,13 @@ pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     let after = query.cursor()?;
     let after = after.as_ref().map(|cursor| CURSORS.place(cursor));
     let after = after.transpose()?;
-    let sources = &api.app.sources;
-    let mut page = sources.page(tenant.as_ref(), after.as_ref(), limit);
-    page.next = page.next.map(|Cursor(id)| CURSORS.after(&id));
-    reply::page(&page, |known| Source::in_list(known, sources.url_of(known)))
+    let showing = api.clone();
+    let show = move |mut page: Page<Arc<KnownSource>>| {
+        let sources = &showing.app.sources;
+        page.next = page.next.map(|Cursor(id)| CURSORS.after(&id));
+        reply::page(&page, |known| Source::in_list(known, sources.url_of(known)))
+    };
+    api.app.sources.list(tenant, after, limit, show).await?
 }
 
 /// `GET /v1/sources/{id}`

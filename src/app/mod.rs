@@ -82,6 +82,7 @@ impl App {
         ));
         let sources = Sources::new(
             outbox.clone(),
+            reader.clone(),
             events.clone(),
             &config.sources,
             stored,

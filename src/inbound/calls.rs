@@ -12,7 +12,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response};
 
-use super::refusals::Refusals;
+use super::refusals::{Caller, Refusals};
 use super::{Receive, nothing_here};
 use crate::app::sources::{CallRefused, InboundCall, KnownSource, Sources};
 use crate::domain::event::MAX_EVENT_SIZE;
@@ -88,10 +88,14 @@ impl Receive for Calls {
         let Ok(id) = SourceId::new(source) else {
             return nothing_here();
         };
+        let found = self.sources.found_by(remote.ip, &id);
+        let caller = Caller::new(remote.ip, found.as_ref().map(|known| known.id().clone()));
         if !remote.is_shared
-            && let Err(wait) = self.refusals.admit(remote.ip, Instant::now())
+            && let Err(wait) = self.refusals.admit(&caller, Instant::now())
         {
-            return refuse(&CallRefused::RateLimited { wait });
+            let refused = CallRefused::RateLimited { wait };
+            self.sources.count_refused(found.as_deref(), &refused);
+            return refuse(&refused);
         }
         let call = InboundCall {
             method: parts.method,
@@ -105,7 +109,7 @@ impl Receive for Calls {
             Ok(answer) => give(answer),
             Err(refused) => {
                 if refused.is_callers_fault() && !remote.is_shared {
-                    self.refusals.note(remote.ip, Instant::now());
+                    self.refusals.note(caller, Instant::now());
                 }
                 refuse(&refused)
             }
@@ -159,7 +163,7 @@ fn refuse(refused: &CallRefused) -> Response<Body> {
         CallRefused::TooLarge | CallRefused::TooSlow => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        CallRefused::Rejected(_) | CallRefused::NoSuchSource => {}
+        CallRefused::Rejected(_) | CallRefused::NoSuchSource | CallRefused::TooMuch => {}
     }
     response
 }

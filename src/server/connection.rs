@@ -60,9 +60,10 @@ where
     }
 }
 
-/// The size of a request's path, query and headers, in bytes.
+/// The size of a request's method, path, query and headers, in bytes.
 pub fn head_size<B>(request: &Request<B>) -> usize {
-    let line = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    let (method, uri) = (request.method().as_str(), request.uri());
+    let line = method.len() + uri.path().len() + uri.query().map_or(0, str::len);
     let headers = request.headers().iter();
     headers
         .map(|(name, value)| name.as_str().len().saturating_add(value.len()))

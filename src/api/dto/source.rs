@@ -50,7 +50,8 @@ struct Rejected {
     detail: String,
     content_type: Option<String>,
     user_agent: Option<String>,
-    body_bytes: u64,
+    /// `null` if the body was not read and its length not announced.
+    body_bytes: Option<u64>,
 }
 
 impl From<RejectedCall> for Rejected {

@@ -45,17 +45,25 @@ impl KnownSource {
         &self.source.id
     }
 
+    /// Whether this address may call at all. One that may not is answered as if there were no such
+    /// source.
+    ///
+    /// # Errors
+    /// The source is disabled, or the address may not call.
+    pub fn lets_in(&self, remote: IpAddr) -> Result<(), Rejection> {
+        match (self.source.enabled, self.source.allows(remote)) {
+            (false, _) => Err(Rejection::Disabled),
+            (true, false) => Err(Rejection::NotAllowed),
+            (true, true) => Ok(()),
+        }
+    }
+
     /// Whether a call from this address may come now.
     ///
     /// # Errors
-    /// The source is disabled, the address may not call, or there are too many calls.
+    /// As [`lets_in`](Self::lets_in), or there are too many calls.
     pub fn admit(&self, remote: IpAddr) -> Result<(), CallRefused> {
-        if !self.source.enabled {
-            return Err(CallRefused::Rejected(Rejection::Disabled));
-        }
-        if !self.source.allows(remote) {
-            return Err(CallRefused::Rejected(Rejection::NotAllowed));
-        }
+        self.lets_in(remote).map_err(CallRefused::Rejected)?;
         let limited = self.take_from_rate_limit();
         limited.map_err(|wait| CallRefused::RateLimited { wait })
     }

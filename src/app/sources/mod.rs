@@ -5,6 +5,7 @@
 //! Changes are made one after the other, so each is made over the newest definition.
 
 mod call;
+mod definition;
 mod known;
 mod outcomes;
 mod receive;
@@ -28,18 +29,19 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use super::error::Error;
 use super::events::Events;
 use super::random::random_bytes;
+use super::reader::Reader;
 use crate::clock;
 use crate::domain::event::{EventId, Tenant};
-use crate::domain::inbound::{
-    self, Answer, BadSource, EARLIER_SECRETS, Given, Source, SourceId, read_stored,
-};
+use crate::domain::inbound::{self, Answer, EARLIER_SECRETS, Given, Source, SourceId, read_stored};
 use crate::domain::json::Json;
 use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, SourceDefinition, StoredSource};
+use definition::{fresh_secret, new_id, overlay, stored_source};
 use outcomes::Outcomes;
 use registry::Registry;
 use to_the_end::to_the_end;
 
 pub use call::{CallRefused, InboundCall};
+pub use definition::Written;
 pub use known::{KnownSource, Origin};
 pub use tally::{Counts, RejectedCall, Tally};
 
@@ -49,9 +51,6 @@ const OVERLAP: Duration = Duration::from_secs(24 * 3600);
 const MAX_SOURCES: usize = 10_000;
 /// Counts are stored at most so often.
 const STORE_EVERY: Duration = Duration::from_secs(1);
-
-/// The keys of a definition that a request gives, `None` for those that go back to their default.
-pub type Written = Vec<(&'static str, Option<Json>)>;
 
 /// What became of a sample.
 #[derive(Debug)]
@@ -69,6 +68,7 @@ type Retired = HashMap<SourceId, Arc<Tally>>;
 /// See the module.
 pub struct Sources {
     outbox: Outbox,
+    reader: Reader,
     events: Arc<Events>,
     registry: Arc<Registry>,
     changing: Arc<Mutex<Retired>>,
@@ -89,6 +89,7 @@ impl Sources {
     /// The sources of the file, and those that are stored.
     pub fn new(
         outbox: Outbox,
+        reader: Reader,
         events: Arc<Events>,
         configured: &[Source],
         stored: Vec<StoredSource>,
@@ -131,6 +132,7 @@ impl Sources {
         Sources {
             registry: Arc::new(Registry::new(outbox.clone(), known)),
             outbox,
+            reader,
             events,
             changing: Arc::default(),
             counted: Notify::new(),
@@ -146,14 +148,17 @@ impl Sources {
         self.registry.find(id).ok_or(Error::NoSuchSource)
     }
 
-    /// A page of sources in order of their ids, past `after`.
-    pub fn page(
+    /// A page of sources in order of their ids, past `after`, as `show` writes it.
+    pub async fn list<T: Send + 'static>(
         &self,
-        tenant: Option<&Tenant>,
-        after: Option<&SourceId>,
+        tenant: Option<Tenant>,
+        after: Option<SourceId>,
         limit: usize,
-    ) -> Page<Arc<KnownSource>> {
-        self.registry.page(tenant, after, limit)
+        show: impl FnOnce(Page<Arc<KnownSource>>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let registry = self.registry.clone();
+        let page = move || registry.page(tenant.as_ref(), after.as_ref(), limit);
+        self.reader.read(move |_| Ok(show(page()))).await
     }
 
     /// Says where the public listener is, once: `http://127.0.0.1:8080`.
@@ -193,7 +198,7 @@ impl Sources {
         let mut given = Given::new();
         overlay(&mut given, written);
         let source = inbound::read(id, &given).map_err(Error::Source)?;
-        self.check(&source)?;
+        definition::check(&source, self.public_url.is_some())?;
         let turn = self.turn().await;
         if self.registry.find(&source.id).is_some() {
             return Err(Error::SourceExists);
@@ -214,7 +219,7 @@ impl Sources {
         }
         overlay(&mut given, written);
         let source = read_stored(id.clone(), &given).map_err(Error::Source)?;
-        self.check(&source)?;
+        definition::check(&source, self.public_url.is_some())?;
         self.put(turn, source, known.tally.clone()).await
     }
 
@@ -281,7 +286,7 @@ impl Sources {
                 self.note_refused(&known, &CallRefused::TooLarge, &call);
                 Err(CallRefused::TooLarge)
             }
-            false => self.judge(&known, call).await,
+            false => self.take(&known, call).await,
         };
         Ok(match received {
             Ok((answer, receipts)) => Tested {
@@ -295,6 +300,12 @@ impl Sources {
                 refused: Some((refused.reason(), refused.detail())),
             },
         })
+    }
+
+    /// The source of this id, if an address may find out that it exists.
+    pub fn found_by(&self, remote: IpAddr, id: &SourceId) -> Option<Arc<KnownSource>> {
+        let known = self.registry.find(id)?;
+        known.lets_in(remote).is_ok().then_some(known)
     }
 
     /// The source that a call is for, if it may be received.
@@ -321,8 +332,16 @@ impl Sources {
 
     /// Remembers that a call was refused before it came to [`receive`](Self::receive).
     pub fn note_refused(&self, known: &KnownSource, refused: &CallRefused, call: &InboundCall) {
+        receive::note_refused(known, &self.outcomes, refused, call, clock::now());
+    }
+
+    /// Counts a call that was refused and not looked at, so that there is nothing to remember of it.
+    /// `known`: the source that it was for, if it is shown to the caller.
+    pub fn count_refused(&self, known: Option<&KnownSource>, refused: &CallRefused) {
         self.outcomes.refused(refused);
-        receive::note_refused(known, refused, call, clock::now());
+        if let Some(known) = known {
+            known.tally.refused(refused.reason());
+        }
     }
 
     /// Verifies a call and stores what it holds; returns what the provider wants to hear.
@@ -341,21 +360,15 @@ impl Sources {
                 true => format!("{base}/in/{}", known.id()),
                 false => format!("{base}/in/{}?{}", known.id(), call.query),
             });
-        let received = self.judge(known, call).await;
-        match &received {
-            Ok((_, receipts)) if receipts.is_empty() => self.outcomes.handshake(),
-            Ok(_) => self.outcomes.received(),
-            Err(refused) => self.outcomes.refused(refused),
-        }
-        received.map(|(answer, _)| answer)
+        self.take(known, call).await.map(|(answer, _)| answer)
     }
 
-    async fn judge(
+    async fn take(
         &self,
         known: &Arc<KnownSource>,
         call: InboundCall,
     ) -> Result<(Answer, Vec<Receipt>), CallRefused> {
-        let received = receive::receive(known, &self.events, call).await;
+        let received = receive::receive(known, &self.events, &self.outcomes, call).await;
         if received.is_ok() {
             self.counted.notify_one();
         }
@@ -441,59 +454,4 @@ impl Sources {
             Origin::Api { .. } => Ok(known),
         }
     }
-
-    /// What the definition alone cannot know.
-    fn check(&self, source: &Source) -> Result<(), Error> {
-        if source.verifies_nothing() {
-            return Err(Error::Source(BadSource {
-                key: "verify".to_owned(),
-                problem: "\"none\" is for the configuration file alone".to_owned(),
-                fix: "give the source a preset, a token, or a recipe".to_owned(),
-            }));
-        }
-        if source.needs_url() && self.public_url.is_none() {
-            return Err(Error::Source(BadSource {
-                key: "preset".to_owned(),
-                problem: "the provider signs the URL, which outboxd does not know".to_owned(),
-                fix: "set listen.public_url in the configuration file".to_owned(),
-            }));
-        }
-        Ok(())
-    }
-}
-
-/// The source that a store has; `None` if the definition cannot be read.
-fn stored_source(id: &str, definition: &KeyBytes) -> Option<Source> {
-    let id = SourceId::new(id).ok()?;
-    match Json::parse(&definition.0) {
-        Ok(Json::Object(given)) => read_stored(id, &given).ok(),
-        _ => None,
-    }
-}
-
-/// Replaces the keys that are written; `None` removes a key.
-fn overlay(given: &mut Given, written: Written) {
-    for (key, value) in written {
-        match value {
-            Some(value) => drop(given.insert(key.into(), value)),
-            None => drop(given.shift_remove(key)),
-        }
-    }
-}
-
-/// A secret for a provider that takes ours.
-fn fresh_secret(source: &Source) -> Result<String, Error> {
-    let random = random_bytes()?;
-    source.fresh_secret(random).ok_or(Error::ProvidersSecret)
-}
-
-/// `src_` and a ULID of now. Its second half cannot be guessed.
-fn new_id() -> Result<SourceId, Error> {
-    let random = u128::from_be_bytes(random_bytes()?);
-    let ulid = ulid::Ulid::from_parts(clock::now().as_millis(), random);
-    let mut text = [0; ulid::ULID_LEN];
-    SourceId::new(&format!("src_{}", ulid.array_to_str(&mut text))).map_err(|error| {
-        tracing::error!(%error, "a generated source id is not valid");
-        Error::Internal("the source's id could not be generated; see the log")
-    })
 }

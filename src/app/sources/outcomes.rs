@@ -74,6 +74,7 @@ mod tests {
             CallRefused::Rejected(Rejection::BadToken),
             CallRefused::RateLimited { wait },
             CallRefused::TooLarge,
+            CallRefused::TooMuch,
             CallRefused::TooSlow,
             CallRefused::NoRoom,
         ];

@@ -8,6 +8,7 @@ use http::header::{
 
 use super::call::{CallRefused, InboundCall};
 use super::known::KnownSource;
+use super::outcomes::Outcomes;
 use super::tally::RejectedCall;
 use crate::app::error::Error;
 use crate::app::events::Events;
@@ -22,7 +23,7 @@ use crate::outbox::{Receipt, Refused};
 const LARGE: usize = 64 * 1024;
 /// The content type of a body that came without one.
 const UNTYPED: &str = "application/octet-stream";
-/// How much of a header is remembered of a refused call, in characters.
+/// How much of the method and of a header is remembered of a refused call, in characters.
 const SHOWN: usize = 200;
 
 /// Verifies a call and stores what it holds. Counts how it ended.
@@ -32,6 +33,7 @@ const SHOWN: usize = 200;
 pub async fn receive(
     known: &Arc<KnownSource>,
     events: &Events,
+    outcomes: &Outcomes,
     call: InboundCall,
 ) -> Result<(Answer, Vec<Receipt>), CallRefused> {
     let now = clock::now();
@@ -50,6 +52,7 @@ pub async fn receive(
                 .map(|receipts| (answer, receipts))
         }
         Ok(Received::Handshake(answer)) => {
+            outcomes.handshake();
             known.tally.handshake(now);
             return Ok((answer, Vec::new()));
         }
@@ -60,32 +63,38 @@ pub async fn receive(
         Ok((_, receipts)) => {
             let duplicates = receipts.iter().filter(|receipt| receipt.duplicate).count();
             let accepted = receipts.len().saturating_sub(duplicates);
+            outcomes.received();
             known
                 .tally
                 .received(accepted as u64, duplicates as u64, now);
         }
-        Err(refused) => note_refused(known, refused, &call, now),
+        Err(refused) => note_refused(known, outcomes, refused, &call, now),
     }
     taken
 }
 
-/// Remembers that a call was refused.
-pub fn note_refused(known: &KnownSource, refused: &CallRefused, call: &InboundCall, at: Timestamp) {
-    let header = |name| {
-        let value = call.headers.get(name)?.to_str().ok()?;
-        Some(value.chars().take(SHOWN).collect())
-    };
+/// Counts and remembers that a call was refused.
+pub fn note_refused(
+    known: &KnownSource,
+    outcomes: &Outcomes,
+    refused: &CallRefused,
+    call: &InboundCall,
+    at: Timestamp,
+) {
+    outcomes.refused(refused);
+    let cut = |text: &str| text.chars().take(SHOWN).collect();
+    let header = |name| Some(cut(call.headers.get(name)?.to_str().ok()?));
     let reason = refused.reason();
     tracing::debug!(source = %known.id(), reason, "a call was refused");
     known.tally.rejected(RejectedCall {
         at,
         remote: call.remote,
-        method: call.method.to_string(),
+        method: cut(call.method.as_str()),
         reason,
         detail: refused.detail(),
         content_type: header(CONTENT_TYPE),
         user_agent: header(USER_AGENT),
-        body_bytes: call.body.len() as u64,
+        body_bytes: call.body_bytes(),
     });
 }
 
@@ -169,7 +178,7 @@ async fn store(events: &Events, new: Vec<NewEvent>) -> Result<Vec<Receipt>, Call
     }
     events.accept(new).await.map_err(|error| match error {
         Error::RateLimited { wait } => CallRefused::RateLimited { wait },
-        Error::Refused(Refused::TooLarge { .. }) => CallRefused::TooLarge,
+        Error::Refused(Refused::TooLarge { .. }) => CallRefused::TooMuch,
         error => CallRefused::Unavailable(error),
     })
 }

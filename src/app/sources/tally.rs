@@ -41,7 +41,8 @@ pub struct RejectedCall {
     pub detail: String,
     pub content_type: Option<String>,
     pub user_agent: Option<String>,
-    pub body_bytes: u64,
+    /// See [`InboundCall::body_bytes`](super::InboundCall::body_bytes).
+    pub body_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +51,16 @@ struct Kept {
     rejected: VecDeque<RejectedCall>,
     /// The counts changed since they were last stored.
     changed: bool,
+}
+
+impl Kept {
+    fn count_refused(&mut self, reason: &'static str) {
+        match self.counts.rejected.get_mut(reason) {
+            Some(count) => *count = count.saturating_add(1),
+            None => drop(self.counts.rejected.insert(reason.to_owned(), 1)),
+        }
+        self.changed = true;
+    }
 }
 
 /// See the module.
@@ -83,15 +94,17 @@ impl Tally {
         kept.changed = true;
     }
 
+    /// A call was refused, and is remembered.
     pub fn rejected(&self, call: RejectedCall) {
         let mut kept = self.kept();
-        match kept.counts.rejected.get_mut(call.reason) {
-            Some(count) => *count = count.saturating_add(1),
-            None => drop(kept.counts.rejected.insert(call.reason.to_owned(), 1)),
-        }
+        kept.count_refused(call.reason);
         kept.rejected.truncate(REMEMBERED - 1);
         kept.rejected.push_front(call);
-        kept.changed = true;
+    }
+
+    /// A call was refused, and is not remembered.
+    pub fn refused(&self, reason: &'static str) {
+        self.kept().count_refused(reason);
     }
 
     pub fn counts(&self) -> Counts {
@@ -128,7 +141,7 @@ mod tests {
             detail: String::new(),
             content_type: None,
             user_agent: None,
-            body_bytes: 0,
+            body_bytes: None,
         }
     }
 

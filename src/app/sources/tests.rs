@@ -9,7 +9,7 @@ use super::*;
 use crate::app::counters::Counters;
 use crate::app::reader::Reader;
 use crate::app::tail::Tail;
-use crate::outbox::{Keep, Opened, Options};
+use crate::outbox::{Commits, Keep, Opened, Options};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -50,9 +50,24 @@ fn sources(outbox: &Outbox) -> (Sources, SourceId) {
     let source = inbound::read(id.clone(), &given).unwrap();
     let reader = Reader::new(outbox.clone());
     let counters = Arc::new(Counters::default());
-    let events = Events::new(outbox.clone(), reader, None, counters, Tail::default());
+    let events = Events::new(
+        outbox.clone(),
+        reader.clone(),
+        None,
+        counters,
+        Tail::default(),
+    );
     let events = Arc::new(events);
-    let sources = Sources::new(outbox.clone(), events, &[source], Vec::new(), None, 1024);
+    let configured = [source];
+    let sources = Sources::new(
+        outbox.clone(),
+        reader,
+        events,
+        &configured,
+        Vec::new(),
+        None,
+        1024,
+    );
     (sources, id)
 }
 
@@ -92,16 +107,88 @@ async fn begin_and_leave<T: std::fmt::Debug>(change: impl Future<Output = T>) {
     }
 }
 
-#[tokio::test]
-async fn a_change_is_made_to_its_end_when_the_caller_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let opened = open(dir.path());
-    let mut commits = opened.commits;
+fn answer_commits(mut commits: Commits) {
     tokio::spawn(async move {
         while let Some(mut commit) = commits.recv().await {
             commit.answer();
         }
     });
+}
+
+/// How often calls ended so.
+fn ended(sources: &Sources, name: &str) -> u64 {
+    let outcomes = sources.outcomes();
+    let (_, count) = outcomes.iter().find(|(own, _)| *own == name).unwrap();
+    *count
+}
+
+#[tokio::test]
+async fn every_call_is_counted_by_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    answer_commits(opened.commits);
+    let (sources, _) = sources(&opened.outbox);
+    let id = SourceId::new("mine").unwrap();
+    let text = |key, text: &str| (key, Some(Json::from(text)));
+    let made = vec![
+        text("preset", "query_token"),
+        text("token", "t"),
+        text("split", "/entry"),
+    ];
+    let known = sources.create(Some(id.clone()), made).await.unwrap();
+    let call = InboundCall {
+        method: Method::POST,
+        query: "token=t".to_owned(),
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(b"{\"entry\":[]}"),
+        url: None,
+        remote: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    // An array without an element makes no event, and is not a handshake.
+    sources.receive(&known, call).await.unwrap();
+    assert_eq!(
+        (ended(&sources, "received"), ended(&sources, "handshake")),
+        (1, 0)
+    );
+    let sample = Some(Bytes::from_static(b"{\"entry\":[1]}"));
+    let tested = sources.test(&id, sample).await.unwrap();
+    assert_eq!(tested.events.len(), 1, "{tested:?}");
+    assert_eq!(ended(&sources, "received"), 2);
+    let disabled = vec![("enabled", Some(Json::Bool(false)))];
+    let known = sources.change(&id, disabled).await.unwrap();
+    let tested = sources.test(&id, None).await.unwrap();
+    assert_eq!(tested.status, 404, "{tested:?}");
+    assert_eq!(ended(&sources, "disabled"), 1);
+    assert_eq!(known.tally.counts().rejected["disabled"], 1);
+}
+
+#[test]
+fn whom_a_source_does_not_let_in_does_not_find_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    let outbox = &opened.outbox;
+    let (sources, id) = sources(outbox);
+    let remote = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    assert!(sources.found_by(remote, &id).is_some());
+    let other = SourceId::new("none").unwrap();
+    assert!(sources.found_by(remote, &other).is_none());
+    let given = br#"{"preset":"github","secrets":["s"],"allow_from":["192.0.2.0/24"]}"#;
+    let Ok(Json::Object(given)) = Json::parse(given) else {
+        panic!("it is an object");
+    };
+    let source = inbound::read(id.clone(), &given).unwrap();
+    sources
+        .registry
+        .put(KnownSource::new(source, Origin::File, Arc::default()));
+    assert!(sources.found_by(remote, &id).is_none());
+    assert!(sources.found_by([192, 0, 2, 1].into(), &id).is_some());
+}
+
+#[tokio::test]
+async fn a_change_is_made_to_its_end_when_the_caller_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    answer_commits(opened.commits);
     let (sources, _) = sources(&opened.outbox);
     let id = SourceId::new("mine").unwrap();
     let text = |key, text: &str| (key, Some(Json::from(text)));

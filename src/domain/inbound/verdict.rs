@@ -152,10 +152,11 @@ impl Rejection {
             | Rejection::BadSignature(_)
             | Rejection::Stale(_)
             | Rejection::BadAccount(_) => StatusCode::UNAUTHORIZED,
-            Rejection::BadToken | Rejection::NotAllowed => StatusCode::FORBIDDEN,
+            Rejection::BadToken => StatusCode::FORBIDDEN,
             Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
             Rejection::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Rejection::Disabled => StatusCode::NOT_FOUND,
+            // Such a caller must not learn that the source exists.
+            Rejection::NotAllowed | Rejection::Disabled => StatusCode::NOT_FOUND,
         }
     }
 

@@ -299,7 +299,7 @@ fn a_proxy_that_nobody_named_is_not_silenced_for_one_of_its_callers() {
 fn an_address_that_is_refused_often_waits() {
     let home = Home::new();
     let trusting = listen(&home, "trusted_proxies = [\"127.0.0.0/8\"]");
-    let daemon = home.start(&(trusting + &github("gh", "")));
+    let daemon = home.start(&(trusting + &github("gh", "") + &github("other", "")));
     let bad = push("1", b"{}")
         .with("x-forwarded-for", "203.0.113.9")
         .body(b"{ }");
@@ -313,17 +313,35 @@ fn an_address_that_is_refused_often_waits() {
         bad.body.clone(),
     ]
     .concat();
+    let elsewhere = [head("POST", "/in/other", &headers, Some(0)), one.clone()].concat();
     let mut connection = daemon.public().connect().unwrap();
     let slowed = wait_for(
         || {
             // At once, so that all of them are within a second, or at least half.
             connection.send(&one.repeat(300)).unwrap();
-            let answers: Vec<Response> = (0..300).map(|_| connection.answer().unwrap()).collect();
-            answers.into_iter().find(|answer| answer.status == 429)
+            connection.send(&elsewhere).unwrap();
+            let mut answers: Vec<Response> =
+                (0..302).map(|_| connection.answer().unwrap()).collect();
+            // Before and after the call to the other source the address waits at this one.
+            let still = answers.pop().is_some_and(|answer| answer.status == 429);
+            let other = answers.pop().unwrap();
+            let last = answers.pop().unwrap();
+            (still && last.status == 429).then(|| {
+                assert_empty(&other, 401);
+                last
+            })
         },
         || "none of the guesses is too many".to_owned(),
     );
     assert_empty(&slowed, 429);
+    let source = shown(&daemon, "gh");
+    assert!(rejected(&source, "rate_limited") >= 2, "{source}");
+    let recent = source["recent_rejected"].as_array().unwrap();
+    assert!(recent.iter().all(|one| one["reason"] == "bad_signature"));
+    let metrics = daemon.tcp.get("/metrics").text();
+    let counted = "outboxd_source_calls_total{result=\"rate_limited\"} ";
+    let line = metrics.lines().find_map(|line| line.strip_prefix(counted));
+    assert_eq!(line.unwrap().parse(), Ok(rejected(&source, "rate_limited")));
     assert!(slowed.header("retry-after").is_some());
     // Others are not slowed down, and this one not for long.
     let good = |from: &str| push(from, b"{}").with("x-forwarded-for", from);
@@ -383,4 +401,22 @@ fn only_the_last_twenty(daemon: &Daemon) {
     assert_eq!(rejected(&source, "bad_signature"), 26);
     let patched = patch(&daemon.tcp, "gh", &json!({"description": "x"})).expect(200);
     assert_eq!(patched["recent_rejected"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn what_is_remembered_of_a_refused_call_is_bounded() {
+    let home = Home::new();
+    let daemon = start(&home, &github("gh", "max_event_size = \"1KiB\""));
+    assert_empty(&push("1", &[b'x'; 2000]).send(&daemon, "gh"), 413);
+    for (length, status) in [(5000, 405), (20_000, 431)] {
+        let method = "M".repeat(length);
+        let answer = daemon.public().request(&method, "/in/gh", &[], b"");
+        assert_empty(&answer, status);
+    }
+    let recent = shown(&daemon, "gh")["recent_rejected"].clone();
+    assert_eq!(recent.as_array().unwrap().len(), 2);
+    assert_eq!(recent[0]["method"], "M".repeat(200));
+    assert_eq!(recent[0]["body_bytes"], 0);
+    assert_eq!(recent[1]["reason"], "too_large");
+    assert_eq!(recent[1]["body_bytes"], 2000);
 }
