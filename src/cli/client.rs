@@ -455,6 +455,9 @@ impl Client {
     }
 }
 
+/// An answer that comes line by line has broken off when nothing came for so long. The daemon sends a
+/// comment every 15 s.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The longest line of an answer, in bytes.
 const MAX_LINE: usize = 1024 * 1024;
 
@@ -468,6 +471,9 @@ pub struct Lines {
 
 impl Lines {
     /// The next line without its end; `None` when the answer has ended.
+    ///
+    /// # Errors
+    /// The answer broke off, or nothing came for [`SILENCE`].
     pub async fn next(&mut self) -> Result<Option<String>, Fault> {
         let broke_off = |at: &str, why: &dyn fmt::Display| Fault::BrokeOff {
             at: at.to_owned(),
@@ -483,10 +489,14 @@ impl Lines {
             if self.unread.len() > MAX_LINE {
                 return Err(broke_off(&self.at, &"a line is too long"));
             }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(broke_off(&self.at, &error)),
-                Some(Ok(frame)) => {
+            match tokio::time::timeout(SILENCE, self.body.frame()).await {
+                Err(_) => {
+                    let why = format!("nothing came for {} s", SILENCE.as_secs());
+                    return Err(broke_off(&self.at, &why));
+                }
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(error))) => return Err(broke_off(&self.at, &error)),
+                Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
                     self.unread.extend_from_slice(&data);
                 }
@@ -597,6 +607,32 @@ mod tests {
         assert_eq!(result.unwrap(), "hi");
         assert!(asked.starts_with("GET /v1/status HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains("authorization: Bearer t0p\r\n"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn lines_that_stop_coming_have_broken_off() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client {
+            target: listener.local_addr().unwrap().into(),
+            token: None,
+        };
+        let (silent, ended) = tokio::sync::oneshot::channel::<()>();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n: tail\n";
+            stream.write_all(head).await.unwrap();
+            // The connection stays open.
+            let _ = ended.await;
+        });
+        let mut lines = client.lines("/v1/tail").await.unwrap();
+        assert_eq!(lines.next().await.unwrap().as_deref(), Some(": tail"));
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let fault = lines.next().await.unwrap_err();
+        assert!(matches!(&fault, Fault::BrokeOff { .. }), "{fault}");
+        assert_eq!(began.elapsed().as_secs(), 60);
+        drop(silent);
+        server.await.unwrap();
     }
 
     #[tokio::test]

@@ -129,8 +129,11 @@ impl Following {
         let path = format!("/v1/events/{}", accepted.id);
         let event: Event = match self.client.get(&path).await {
             Ok(answer) => self.client.read(&answer)?,
-            // It may be erased already.
-            Err(Fault::Refused { detail, .. }) => {
+            // It may be erased already, or gone.
+            Err(Fault::Refused {
+                status: 404 | 410,
+                detail,
+            }) => {
                 warn(&format!("{}: {detail}", accepted.id));
                 return Ok(());
             }

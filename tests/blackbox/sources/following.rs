@@ -204,3 +204,51 @@ fn what_cannot_be_followed_is_said_at_once() {
         assert_eq!(ran.code, Some(2), "{ran:?}");
     }
 }
+
+/// A daemon, or what stands in for one, that shows a source and tells of an event; the event itself it
+/// answers with this status.
+fn telling(status: u16) -> Receiver {
+    Receiver::answering(move |seen| match seen.path.as_str() {
+        "/v1/sources/gh" => Answer::reply(200, &[], "{}"),
+        "/v1/events/evt_1" => Answer::reply(status, &[], r#"{"detail":"not shown"}"#),
+        _ => Answer::reply(200, &[], "event: accepted\ndata: {\"id\":\"evt_1\"}\n\n"),
+    })
+}
+
+#[test]
+fn an_event_that_is_not_shown_ends_it_unless_it_is_gone() {
+    let home = Home::new();
+    let refusing = telling(500);
+    let url = refusing.url("");
+    let ran = home.run(&[
+        "listen",
+        "--source",
+        "gh",
+        "--url",
+        url.trim_end_matches('/'),
+    ]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("not shown (HTTP 500)"), "{ran:?}");
+    for status in [404, 410] {
+        let gone = telling(status);
+        let url = gone.url("");
+        let mut command = home.command();
+        command.args([
+            "listen",
+            "--source",
+            "gh",
+            "--url",
+            url.trim_end_matches('/'),
+        ]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("the binary runs");
+        // The tail ends, and is asked for again.
+        let asked = |path: &str| gone.seen().iter().filter(|one| one.path == path).count();
+        wait_for(
+            || (asked("/v1/events/evt_1") >= 2).then_some(()),
+            || format!("{status} has ended it"),
+        );
+        child.kill().expect("it still runs");
+        child.wait().unwrap();
+    }
+}
