@@ -18,6 +18,8 @@ const FILES: [(&str, &str); 2] = [
 
 /// Without these another definition would be judged, and faults found that are none.
 const VERIFYING: [&str; 5] = ["preset", "verify", "secrets", "token", "public_key"];
+/// Stands for what a file holds that cannot be read. It is never in force.
+const UNREAD: &str = "?";
 
 /// All sources of the file that are without fault.
 pub(super) fn read<'t>(root: &mut Section<'t>, listen: &Listen, env: &Environment) -> Vec<Source> {
@@ -77,18 +79,23 @@ fn read_one(
         let name = files::file_name(value.text()?)?;
         files::read_secret_text(&files::secret_path(name, env))
     };
+    // A file that cannot be read is a fault already; what is missing because of it is none. A secret
+    // has a form, so nothing can stand for it.
+    let mut is_unread = false;
     for (file_key, key) in FILES {
-        let Some(text) = section.take(file_key, read_file) else {
+        let text = section.take(file_key, read_file);
+        if text.is_none() && !section.is_filled(file_key) {
             continue;
-        };
+        }
         if given.contains_key(key) {
             section.fault(file_key, &both(key, file_key));
         }
-        given.insert(key.into(), Json::from(&*text));
+        is_unread |= text.is_none();
+        let text = text.as_deref().unwrap_or(UNREAD);
+        given.insert(key.into(), Json::from(text));
     }
     let secrets = section.each("secret_files", read_file).unwrap_or_default();
-    // A file that cannot be read is a fault already; what is missing because of it is none.
-    let is_unread = secrets.is_empty() && section.is_filled("secret_files");
+    let no_secret = secrets.is_empty() && section.is_filled("secret_files");
     if !secrets.is_empty() {
         if section.is_filled("secrets") {
             section.fault("secret_files", &both("secrets", "secret_files"));
@@ -103,11 +110,10 @@ fn read_one(
     // One fault is found at a time, so what is faulty is left out to find the next.
     while let Err(bad) = &source {
         let key = root(&bad.key);
-        let verifies = VERIFYING.contains(&key);
-        if !(is_unread && verifies) {
+        if !(no_secret && key == "secrets") {
             fault(&section, bad);
         }
-        if verifies || given.shift_remove(key).is_none() {
+        if VERIFYING.contains(&key) || given.shift_remove(key).is_none() {
             break;
         }
         source = read_source(name.clone(), &given);
@@ -120,7 +126,7 @@ fn read_one(
         section.fault("preset", &Flaw::new(problem, "set public_url in [listen]"));
     }
     section.finish();
-    id.and(source.ok())
+    id.and(source.ok()).filter(|_| !is_unread)
 }
 
 fn both(key: &str, file_key: &str) -> Flaw {

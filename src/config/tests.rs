@@ -2248,3 +2248,38 @@ fn all_faults_of_a_source_are_told_at_once() {
     }
     assert_eq!(keys.len(), all.len(), "{faults}");
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_the_only_fault_of_its_key() {
+    for (lines, expected) in [
+        (
+            "preset = \"query_token\"\ntoken_file = \"/nowhere/t\"",
+            &["source[0].token_file"][..],
+        ),
+        (
+            "preset = \"github\"\nsecret_files = [\"/nowhere/s\"]",
+            &["source[0].secret_files[0]"],
+        ),
+        (
+            "preset = \"meta\"\nsecrets = [\"x\"]\nverify_token_file = \"/nowhere/v\"\nrate_limit = \"1\"",
+            &["source[0].verify_token_file", "source[0].rate_limit"],
+        ),
+        // A token does not verify calls that are signed, and a secret is not a public key.
+        (
+            "preset = \"stripe\"\ntoken_file = \"/nowhere/t\"",
+            &["source[0].token_file", "source[0].secrets"],
+        ),
+        (
+            "preset = \"discord\"\nsecret_files = [\"/nowhere/s\"]",
+            &["source[0].secret_files[0]", "source[0].public_key"],
+        ),
+    ] {
+        let text = format!("[[source]]\nid = \"a\"\n{lines}\n");
+        let faults = parse(&text, &bare()).unwrap_err();
+        let mut keys: Vec<&str> = faults.list.iter().map(|fault| fault.key.as_str()).collect();
+        let mut expected = expected.to_vec();
+        keys.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(keys, expected, "{lines}: {faults}");
+    }
+}
