@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::shape::Shape;
 use super::{Failure, read_body, shown};
+use crate::config::plain_text;
 use crate::domain::signature::Secret;
 
 /// Everything of an endpoint but its URL and tenant.
@@ -123,7 +124,7 @@ fn retry(parts: &[String]) -> Result<Option<Value>, Failure> {
 /// The one secret of a file. Never repeated in a failure.
 fn secret(path: &Path) -> Result<Secret, Failure> {
     let at = |why: &str| Failure::Usage(format!("--secret-file {}: {why}", shown(path)));
-    let text = String::from_utf8(read_body(path)?).map_err(|_| at("not text"))?;
+    let text = plain_text(read_body(path)?).map_err(|what| at(&format!("it {what}")))?;
     Secret::parse(text.trim()).map_err(|fault| at(&fault.to_string()))
 }
 
@@ -178,8 +179,12 @@ mod tests {
         std::fs::write(&file, "hunter2").unwrap();
         let failure = object(&["--secret-file", file.to_str().unwrap()]).unwrap_err();
         assert!(!failure.to_string().contains("hunter2"), "{failure}");
-        std::fs::write(&file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-        let good = object(&["--secret-file", file.to_str().unwrap()]).unwrap();
-        assert_eq!(good["secret"], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        // With and without the mark that editors put before a text.
+        for mark in ["", "\u{feff}"] {
+            let text = format!("{mark}whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n");
+            std::fs::write(&file, text).unwrap();
+            let good = object(&["--secret-file", file.to_str().unwrap()]).unwrap();
+            assert_eq!(good["secret"], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        }
     }
 }

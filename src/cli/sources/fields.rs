@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::shape::json_of;
 use crate::cli::{Failure, read_body, shown};
+use crate::config::plain_text;
 
 /// What a source is, as options. The daemon validates them.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -115,9 +116,25 @@ impl Fields {
 /// The secret of a file, without the line's end. Never repeated in a failure.
 pub fn secret(flag: &str, file: &Path) -> Result<String, Failure> {
     let at = |why: &str| Failure::Usage(format!("{flag} {}: {why}", shown(file)));
-    let text = String::from_utf8(read_body(file)?).map_err(|_| at("not text"))?;
+    let text = plain_text(read_body(file)?).map_err(|what| at(&format!("it {what}")))?;
     match text.trim() {
         "" => Err(at("it is empty")),
         text => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_of_an_editor_is_not_part_of_a_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("s");
+        std::fs::write(&file, "\u{feff}hunter2\n").unwrap();
+        assert_eq!(secret("--secret-file", &file).unwrap(), "hunter2");
+        std::fs::write(&file, b"\xff\xfeh\0").unwrap();
+        let failure = secret("--secret-file", &file).unwrap_err();
+        assert!(failure.to_string().contains("UTF-16"), "{failure}");
     }
 }
