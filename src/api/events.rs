@@ -32,7 +32,7 @@ const LARGE: usize = 256 * 1024;
 pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     if let Some(mode) = cloudevents_in::mode(&parts.headers)? {
-        return post_cloudevents(&api, mode, &parts, body).await;
+        return post_cloudevents(&api, mode, parts, body).await;
     }
     Query::parse(&parts.uri, &[])?;
     plain_body(&parts.headers)?;
@@ -73,7 +73,7 @@ pub async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
 async fn post_cloudevents(
     api: &Api,
     mode: Mode,
-    parts: &http::request::Parts,
+    parts: http::request::Parts,
     body: Body,
 ) -> Result<Response, Problem> {
     plain_body(&parts.headers)?;
@@ -89,16 +89,16 @@ async fn post_cloudevents(
         },
         Mode::Structured | Mode::Binary => event_limit(api),
     };
-    let fields = cloudevents_in::Fields::of(parts)?;
+    let fields = cloudevents_in::Fields::of(&parts)?;
     let received = body::collect(body, limit, &api.rules().bodies).await?;
     let limits = BatchLimits {
         events: api.rules().ingest.max_batch_events,
         event_size: api.rules().ingest.max_event_size,
     };
-    let (headers, bytes) = (parts.headers.clone(), received.bytes.clone());
-    let read = move || cloudevents_in::read(mode, &headers, &bytes, limits, &fields);
-    let mut events = apart_if_large(received.bytes.len(), read).await?;
     let trace = trace::context(&parts.headers);
+    let bytes = received.bytes.clone();
+    let read = move || cloudevents_in::read(mode, &parts.headers, &bytes, limits, &fields);
+    let mut events = apart_if_large(received.bytes.len(), read).await?;
     for event in &mut events {
         trace::attach(event, &trace);
     }

@@ -3,7 +3,7 @@
 
 use http::header::{HeaderName, HeaderValue};
 
-use super::cloudevents::{self, CloudEvent};
+use super::cloudevents::CloudEvent;
 use super::name::{BadName, checked_name};
 
 /// The most channels of an event or an endpoint.
@@ -60,7 +60,7 @@ impl Extras {
         let headers = self.headers.iter().chain(&self.trace);
         let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 8);
         let cloudevent = self.cloudevent.as_ref();
-        let attributes = cloudevent.map_or(0, |event| cloudevents::structured(event).len());
+        let attributes = cloudevent.map_or(0, CloudEvent::size);
         let source = self.source.as_ref().map_or(0, String::len);
         let received = self.received.as_ref();
         let received = received.map_or(0, |one| one.verified_by.len() + one.remote.len() + 4);

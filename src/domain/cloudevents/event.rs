@@ -9,6 +9,9 @@ use super::media;
 /// The only version of the specification that is read and written.
 pub const SPECVERSION: &str = "1.0";
 
+/// What a member adds to its value: the longest name, quotes and separators.
+const MEMBER: usize = 26;
+
 /// An event and its context attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudEvent {
@@ -76,6 +79,27 @@ impl CloudEvent {
         let mut all = self.extensions.iter();
         all.find(|(own, _)| own.as_str() == name)
             .map(|(_, value)| value)
+    }
+
+    /// About how long it is in the JSON event format, in bytes; its data counts as it is.
+    pub fn size(&self) -> usize {
+        let given = [
+            &self.subject,
+            &self.time,
+            &self.datacontenttype,
+            &self.dataschema,
+        ];
+        let given = given.into_iter().flatten();
+        let given = given.map(|value| MEMBER + value.len());
+        let extensions = self.extensions.iter().map(|(_, value)| match value {
+            Value::String(text) => MEMBER + text.len(),
+            // At most as long as `false` or the lowest number.
+            Value::Boolean(_) | Value::Integer(_) => MEMBER + 11,
+        });
+        let required = [&self.id, &self.source, &self.event_type];
+        let required = required.into_iter().map(|value| MEMBER + value.len());
+        let members = required.chain(given).chain(extensions);
+        members.sum::<usize>() + MEMBER + self.data.bytes().len()
     }
 
     /// The key of the event's identity, [`identity`].

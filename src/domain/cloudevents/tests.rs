@@ -59,6 +59,23 @@ fn text(value: &str) -> Value {
     Value::String(value.into())
 }
 
+/// Without characters that JSON escapes it is never too little, and by a name for each member too much.
+#[test]
+fn its_size_is_about_that_of_its_json() {
+    let members = r#""subject":"s","time":"2018-04-05T17:31:00Z","datacontenttype":"text/plain",
+        "dataschema":"https://example.com/a","abcdefghij0123456789":"x","flag":false,
+        "number":-2147483648"#;
+    for (members, count) in [(r#""subject":"s""#, 5), (members, 11)] {
+        let event = parse_structured(&bytes(&with(members))).unwrap();
+        let length = structured(&event).len();
+        let most = length + 20 * count;
+        assert!(
+            (length..=most).contains(&event.size()),
+            "{length} {event:?}"
+        );
+    }
+}
+
 /// Examples of the JSON event format, 3.2, in both modes.
 #[test]
 fn the_examples_of_the_specification_are_the_same_in_both_modes() {
