@@ -150,7 +150,7 @@ pub struct Wanted {
     /// Idempotency keys: tenant, key.
     pub keys: Vec<(String, String)>,
     /// Erased events.
-    pub erased: Vec<EventId>,
+    pub erased: BTreeSet<EventId>,
     /// Of these sources the definitions.
     pub sources: BTreeSet<String>,
     /// Of these sources the counts.

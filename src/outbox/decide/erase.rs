@@ -5,6 +5,8 @@
 //! is kept of the event is its id, and its idempotency key: a repeated request gets the
 //! first answer.
 
+use std::collections::BTreeSet;
+
 use crate::domain::delivery::Status;
 use crate::domain::engine::chain_of;
 use crate::domain::event::EventId;
@@ -75,13 +77,17 @@ pub fn finish(basis: &Basis<'_>, ids: &[EventId], draft: &mut Draft) -> Result<(
 }
 
 /// Writes again, as it stands, that these events were erased.
-pub fn keep(basis: &Basis<'_>, ids: &[EventId], draft: &mut Draft) -> Result<(), DecideError> {
+pub fn keep(
+    basis: &Basis<'_>,
+    ids: &BTreeSet<EventId>,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
     restate(basis, ids, None, draft)
 }
 
-fn restate(
+fn restate<'a>(
     basis: &Basis<'_>,
-    ids: &[EventId],
+    ids: impl IntoIterator<Item = &'a EventId>,
     done: Option<bool>,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {

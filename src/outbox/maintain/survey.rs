@@ -95,7 +95,7 @@ impl Survey {
     fn erased(&mut self, state: &State, lsn: Lsn, id: EventId) -> Result<(), PagesError> {
         let known = state.erased_entry(id)?;
         if known.is_some_and(|entry| entry.lsn == lsn.0) {
-            self.wanted.erased.push(id);
+            self.wanted.erased.insert(id);
             self.bytes += rows::ERASED_COST;
         }
         Ok(())
@@ -132,8 +132,8 @@ pub fn add_unnamed(wanted: &mut Wanted, index: &Readers, start: Lsn) -> Result<(
     each_row(index, keys::ERASED, |key, value| {
         let row: ErasedEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
         let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
-        if row.lsn < start.0 && !wanted.erased.contains(&id) {
-            wanted.erased.push(id);
+        if row.lsn < start.0 {
+            wanted.erased.insert(id);
         }
         Ok(())
     })
