@@ -181,6 +181,11 @@ impl Reach {
         match (listen.unix, listen.http) {
             (Some(path), _) => Ok(Target::Unix(path)),
             (None, Some(address)) => Ok(address.into()),
+            (None, None) if listen.inbound.is_some() => Err(Failure::Usage(
+                "the configuration has listen.inbound alone, and nothing of the API is there: set \
+                 listen.http or listen.unix, or say where the daemon is: --url, --unix or OUTBOXD_URL"
+                    .to_owned(),
+            )),
             (None, None) => Target::parse(DEFAULT_URL),
         }
     }
@@ -579,6 +584,14 @@ mod tests {
             tcp("127.0.0.1:7717", "")
         );
         assert!(none.target(None, broken).is_err());
+        let public: Configured = |_| {
+            Ok(Listen {
+                inbound: Some(([127, 0, 0, 1], 80).into()),
+                ..NOWHERE
+            })
+        };
+        let failure = none.target(None, public).unwrap_err().to_string();
+        assert!(failure.contains("listen.inbound alone"), "{failure}");
     }
 
     /// Answers one request on `listener` and returns what was asked.

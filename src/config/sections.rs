@@ -1,7 +1,7 @@
 //! The global tables of the file, one function each. A value that is absent or faulty
 //! keeps its default, so that the walk goes on; faults are with the reader.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
 
@@ -105,7 +105,7 @@ pub(super) fn read_listen(
     };
     if sound && read.http.is_none() && read.unix.is_none() && read.inbound.is_none() {
         let flaw = Flaw::new(
-            "http and unix are both off: nothing could be handed in",
+            "http, unix and inbound are all off: nothing could be handed in",
             "set http to an address such as \"127.0.0.1:7717\", or unix to a path",
         );
         listen.fault("http", &flaw);
@@ -134,10 +134,15 @@ pub(super) fn read_listen(
 
 /// Whether the system would refuse one of two addresses while the other is in use.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    let everywhere = |at: SocketAddr| at.ip().is_unspecified();
-    let same = one.ip().to_canonical() == other.ip().to_canonical();
+    let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // All of IPv6 is all of IPv4 too, as Linux has it by default.
+    let takes = |ip: IpAddr, another: IpAddr| match ip {
+        IpAddr::V4(v4) => v4.is_unspecified() && another.is_ipv4(),
+        IpAddr::V6(v6) => v6.is_unspecified(),
+    };
+    let meet = one_ip == other_ip || takes(one_ip, other_ip) || takes(other_ip, one_ip);
     // A port of 0 is one that the system chooses.
-    one.port() != 0 && one.port() == other.port() && (same || everywhere(one) || everywhere(other))
+    one.port() != 0 && one.port() == other.port() && meet
 }
 
 /// The certificate of the public listener and its key; read if the daemon asks.
@@ -377,4 +382,30 @@ fn read_log(mut log: Section<'_>) -> Logging {
     };
     log.finish();
     read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_collide_as_the_system_has_it() {
+        for (one, other, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "[::ffff:127.0.0.1]:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("0.0.0.0:80", "[::]:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::1]:80", "127.0.0.1:80", false),
+        ] {
+            let (one, other) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(collide(one, other), expected, "{one} {other}");
+            assert_eq!(collide(other, one), expected, "{other} {one}");
+        }
+    }
 }

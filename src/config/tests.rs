@@ -400,7 +400,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             8,
             "listen.http",
-            "both off",
+            "all off",
             "unix to a path",
         ),
         (
@@ -408,7 +408,7 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             2,
             8,
             "listen.http",
-            "both off",
+            "all off",
             "unix to a path",
         ),
         (
