@@ -17,6 +17,7 @@ pub mod engine;
 pub mod event;
 pub mod extras;
 pub mod filter;
+pub mod hex;
 pub mod http_url;
 pub mod identity;
 pub mod inbound;

@@ -7,13 +7,14 @@ use http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 
 use super::call::View;
-use super::keys::{hash, to_hex};
+use super::keys::hash;
 use super::naming::Naming;
 use super::place::Item;
 use super::pointer::{MAX_FOUND, Pointer};
 use super::source::Source;
 use super::verdict::{Incoming, MAX_DELIVERY_ID, Rejection};
 use crate::domain::cloudevents::{Mode, parse_batch, parse_binary, parse_structured};
+use crate::domain::hex::to_hex;
 use crate::domain::time::Timestamp;
 
 /// How long the numbers after a delivery id may be, with their signs.

@@ -10,12 +10,13 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::call::View;
-use super::keys::{Key, hash, to_hex};
+use super::keys::{Key, hash};
 use super::place::Place;
 use super::recipe::{AnswerRule, Handshake, HandshakeKind, Reply, is_signable};
 use super::verdict::{Answer, Rejection};
 use super::verify::mac;
 use crate::domain::cloudevents::{REQUEST_ORIGIN, RequestOrigin};
+use crate::domain::hex::to_hex;
 use crate::domain::json::write_string;
 use crate::domain::rate::Rate;
 use subtle::ConstantTimeEq;

@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ring::{digest, hmac};
 
 use super::recipe::{Algorithm, KeyForm, Scheme};
+use crate::domain::hex::from_hex;
 use crate::domain::time::Timestamp;
 
 /// Padding or none, whatever the sender writes.
@@ -119,24 +120,4 @@ pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     // SHA-256 has 32 bytes.
     digest.as_ref().try_into().unwrap_or([0; 32])
-}
-
-/// Hex in either case.
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs
-        .iter()
-        .map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok())
-        .collect()
-}
-
-/// In lower case.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(digit).collect()
 }

@@ -7,13 +7,14 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use super::call::{Call, View};
-use super::keys::{Key, SchemeKey, hash, to_hex};
+use super::keys::{Key, SchemeKey, hash};
 use super::moment;
 use super::place::Place;
 use super::preset::{self, SampleParts};
 use super::recipe::{Algorithm, Encoding, Layout, Piece, Scheme};
 use super::source::{Source, TOKEN_PARAM};
 use super::verify::{Verifier, sign};
+use crate::domain::hex::to_hex;
 use crate::domain::json::{self, Json};
 use crate::domain::time::Timestamp;
 

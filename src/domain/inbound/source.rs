@@ -11,13 +11,14 @@ use subtle::ConstantTimeEq;
 
 use super::call::{View, first};
 use super::forward;
-use super::keys::{SchemeKey, SourceSecret, hash, to_hex};
+use super::keys::{SchemeKey, SourceSecret, hash};
 use super::place::Place;
 use super::pointer::Pointer;
 use super::preset;
 use super::recipe::{Algorithm, Recipe};
 use super::table::Given;
 use crate::domain::event::Tenant;
+use crate::domain::hex::to_hex;
 use crate::domain::json::Json;
 use crate::domain::name::{BadName, checked_name, is_plain};
 use crate::domain::rate::Rate;

@@ -14,7 +14,7 @@ use subtle::Choice;
 
 use super::call::View;
 use super::comparison::Comparison;
-use super::keys::{BASE64, BASE64_URL, Key, SchemeKey, from_hex, hash, to_hex};
+use super::keys::{BASE64, BASE64_URL, Key, SchemeKey, hash};
 use super::moment;
 use super::place::{Place, parts};
 use super::pointer::scalar;
@@ -22,6 +22,7 @@ use super::recipe::{Algorithm, Encoding, Layout, Piece, Recipe, Scheme, is_signa
 use super::soap::same_account;
 use super::url_form;
 use super::verdict::{Rejection, VerifiedBy};
+use crate::domain::hex::{from_hex, to_hex};
 use crate::domain::time::Timestamp;
 
 /// The most signatures of one request that are looked at.

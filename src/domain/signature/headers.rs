@@ -19,6 +19,7 @@ use super::names;
 use super::standard::header_value;
 use super::styles::{Algorithm, Encoding, OwnStyle, Style};
 use super::templates::{self, Variables};
+use crate::domain::hex::to_hex;
 
 /// The longest value that a style of one's own may make, in bytes.
 const MAX_VALUE: usize = 8 * 1024;
@@ -270,7 +271,7 @@ fn pairs<'a>(secrets: &'a [&Secret]) -> impl Iterator<Item = &'a Pair> {
 /// `X-Hub-Signature-256`:
 /// <https://docs.github.com/webhooks/using-webhooks/validating-webhook-deliveries>
 pub(super) fn github(key: &str, body: &[u8]) -> String {
-    format!("sha256={}", hex(sha256(key, &[body]).as_ref()))
+    format!("sha256={}", to_hex(sha256(key, &[body]).as_ref()))
 }
 
 /// `X-Shopify-Hmac-Sha256`:
@@ -284,7 +285,7 @@ pub(super) fn shopify(key: &str, body: &[u8]) -> String {
 pub(super) fn slack(key: &str, timestamp: u64, body: &[u8]) -> String {
     let begin = format!("v0:{timestamp}:");
     let signed = sha256(key, &[begin.as_bytes(), body]);
-    format!("v0={}", hex(signed.as_ref()))
+    format!("v0={}", to_hex(signed.as_ref()))
 }
 
 /// `Stripe-Signature`: <https://docs.stripe.com/webhooks#verify-manually>
@@ -294,7 +295,7 @@ pub(super) fn stripe(keys: &[String], timestamp: u64, body: &[u8]) -> String {
         .iter()
         .map(|key| sha256(key, &[begin.as_bytes(), body]));
     signed.fold(format!("t={timestamp}"), |value, one| {
-        value + ",v1=" + &hex(one.as_ref())
+        value + ",v1=" + &to_hex(one.as_ref())
     })
 }
 
@@ -312,15 +313,9 @@ fn mac(algorithm: hmac::Algorithm, key: &str, content: &[&[u8]]) -> hmac::Tag {
 
 fn encode(encoding: Encoding, bytes: &[u8]) -> String {
     match encoding {
-        Encoding::Hex => hex(bytes),
+        Encoding::Hex => to_hex(bytes),
         Encoding::Base64 => STANDARD.encode(bytes),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(digit).collect()
 }
 
 fn no_key<E>(style: &Style) -> NotSigned<E> {
