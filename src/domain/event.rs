@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -90,6 +91,9 @@ pub fn source_key(source: &str, delivery: &str) -> Key {
         Key(key(&format!("sha256:{hash:x}")).into())
     })
 }
+
+/// For how long the delivery ids of a source are known, if it does not say.
+pub const SOURCE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The source and the delivery id of an idempotency key, if it is of a source.
 pub fn source_of_key(key: &str) -> Option<(&str, &str)> {

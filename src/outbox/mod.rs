@@ -40,7 +40,6 @@ mod bulk_tests;
 mod source_tests;
 
 pub use decide::envelope::content as content_of;
-pub use decide::windows::SOURCE_WINDOW;
 pub use directory::OpenError;
 pub use handle::{Outbox, StoreFailure};
 pub use index::forbid_reads_here;

@@ -17,7 +17,7 @@ use super::read::recipe;
 use super::recipe::{Algorithm, Piece, Recipe};
 use super::source::{CUSTOM, EARLIER_SECRETS, MAX_SECRET, MAX_SECRETS, Source, SourceId};
 use super::table::{Given, Table};
-use crate::domain::event::Tenant;
+use crate::domain::event::{SOURCE_WINDOW, Tenant};
 use crate::domain::json::Json;
 use crate::domain::rate::Rate;
 use crate::domain::template::{Output, Template};
@@ -47,7 +47,6 @@ pub const KEYS: [&str; 19] = [
     "verify",
 ];
 
-const DEFAULT_WINDOW: Duration = Duration::from_secs(7 * 86_400);
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
 
@@ -154,7 +153,7 @@ fn make(
         max_event_size: table
             .event_size("max_event_size")?
             .or(recipe.max_event_size),
-        idempotency_window: duration(table, "idempotency_window")?.unwrap_or(DEFAULT_WINDOW),
+        idempotency_window: duration(table, "idempotency_window")?.unwrap_or(SOURCE_WINDOW),
         allow_from: networks(table)?,
         secrets,
         event_type: event_type(table)?,

@@ -4,10 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::domain::event::source_of_key;
-
-/// The window of a source that is not among those in force, and of one that says nothing.
-pub const SOURCE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+use crate::domain::event::{SOURCE_WINDOW, source_of_key};
 
 /// The windows of the sources in force, by their ids.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +21,8 @@ impl SourceWindows {
         }
     }
 
-    /// For how long this key counts, if those of no source do for `others`.
+    /// For how long this key counts, if those of no source do for `others`. Of a source that is not in
+    /// force any more it counts for [`SOURCE_WINDOW`].
     pub fn of(&self, key: &str, others: Duration) -> Duration {
         let Some((source, _)) = source_of_key(key) else {
             return others;

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outboxd::domain::event::{
-    EventId, EventType, Key, NewEvent, Payload, Tenant, source_key, source_of_key,
+    EventId, EventType, Key, NewEvent, Payload, SOURCE_WINDOW, Tenant, source_key, source_of_key,
 };
 use outboxd::domain::extras::{Extras, Received};
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::request::Request;
-use outboxd::outbox::{
-    Action, EventView, KeyBytes, Outbox, Receipt, SOURCE_WINDOW, SourceDefinition,
-};
+use outboxd::outbox::{Action, EventView, KeyBytes, Outbox, Receipt, SourceDefinition};
 use tokio::sync::oneshot;
 
 use super::{Acting, Violation, World};
