@@ -47,8 +47,7 @@ impl Unknown<'_> {
 }
 
 /// Whether a variable that names no key was meant to: it has two underscores, has them wrong, or is a
-/// table.
-/// Another name that begins so is a script's or a service manager's own; `known` are the names of keys.
+/// table. Another name that begins so is a script's or a service manager's own; `known` are the names of keys.
 pub(super) fn is_meant(name: &str, known: &BTreeSet<String>) -> bool {
     let letters = |name: &str| name.replace('_', "").to_uppercase();
     let own = letters(name);
