@@ -1,6 +1,8 @@
 //! A request of a provider, and what recipes read of it.
 
 use std::borrow::Cow;
+#[cfg(test)]
+use std::cell::Cell;
 use std::cell::OnceCell;
 
 use bytes::Bytes;
@@ -35,6 +37,9 @@ pub(super) struct View<'a> {
     form_json: Option<&'a str>,
     query: OnceCell<Fields<'a>>,
     form: OnceCell<Option<Fields<'a>>>,
+    /// How often a recipe or a template read something of the call.
+    #[cfg(test)]
+    pub(super) reads: Cell<usize>,
 }
 
 impl<'a> View<'a> {
@@ -44,7 +49,15 @@ impl<'a> View<'a> {
             form_json,
             query: OnceCell::new(),
             form: OnceCell::new(),
+            #[cfg(test)]
+            reads: Cell::new(0),
         }
+    }
+
+    /// Something of the call is read, for a recipe or a template. Tests count how often.
+    pub(super) fn note_read(&self) {
+        #[cfg(test)]
+        self.reads.set(self.reads.get() + 1);
     }
 
     /// The first header of that name, if it is UTF-8.

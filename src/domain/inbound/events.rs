@@ -1,9 +1,10 @@
 //! The events of a verified call.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 
 use super::call::View;
@@ -40,36 +41,41 @@ pub(super) fn events(
         true => format!("{}@{}", hashed(bytes), now.as_millis()),
         false => hashed(bytes),
     };
+    let hides = |name: &str| source.hides(name);
+    let of_call = OfCall::new(source, view, &hides);
     let items = source.split.as_ref().and_then(|split| items(split, view));
+    let id = signed_id.or_else(|| recipe.id.over(view).unique(None));
+    let call_type = OnceCell::new();
+    let call_type = || -> &Option<String> {
+        call_type.get_or_init(|| recipe.event_type.over(view).dotted(None))
+    };
     let Some(items) = items else {
-        let id = signed_id.or_else(|| recipe.id.unique(view, None));
-        let event_type = recipe.event_type.dotted(view, None);
         let parts = Parts {
-            event_type,
+            event_type: call_type().clone(),
             id: id.unwrap_or_else(|| hashed(view.call.body)),
             body: view.call.body.clone(),
             content_type: content_type(view),
         };
-        return Ok(vec![incoming(source, view, None, parts)]);
+        return Ok(vec![of_call.incoming(None, parts)]);
     };
     // The id of the call and a number is sure; the same element may come again in another call.
-    let call_id = signed_id.or_else(|| recipe.id.unique(view, None));
-    let call_id = call_id.map(short);
+    let call_id = id.map(short);
+    let (split_id, split_type) = (recipe.split_id.over(view), recipe.split_type.over(view));
     let mut events = Vec::with_capacity(items.len());
     for (n, raw) in items.into_iter().enumerate() {
         let item = raw.get().as_bytes();
-        let id = recipe.split_id.unique(view, Some(item)).or_else(|| {
+        let id = split_id.unique(Some(item)).or_else(|| {
             let call_id = call_id.as_ref()?;
             Some(format!("{call_id}#{n}"))
         });
-        let event_type = recipe.split_type.dotted(view, Some(item));
+        let event_type = split_type.dotted(Some(item));
         let parts = Parts {
-            event_type: event_type.or_else(|| recipe.event_type.dotted(view, None)),
+            event_type: event_type.or_else(|| call_type().clone()),
             id: id.unwrap_or_else(|| hashed(item)),
             body: within(view.call.body, item),
             content_type: Some("application/json".into()),
         };
-        events.push(incoming(source, view, Some(item), parts));
+        events.push(of_call.incoming(Some(item), parts));
     }
     number(&mut events);
     Ok(events)
@@ -136,19 +142,34 @@ struct Parts {
     content_type: Option<Box<str>>,
 }
 
-fn incoming(source: &Source, view: &View<'_>, item: Item<'_>, parts: Parts) -> Incoming {
-    let delivery_id = short(parts.id);
-    let naming = Naming {
-        preset: source.preset,
-        template: source.event_type.as_ref(),
-        hides: &|name| source.hides(name),
-    };
-    Incoming {
-        event_type: naming.event_type(parts.event_type.as_deref(), &delivery_id, view, item),
-        delivery_id,
-        content_type: parts.content_type,
-        body: parts.body,
-        headers: source.forwarded(view),
+/// What the events of one call have alike.
+struct OfCall<'v, 'a> {
+    naming: Naming<'v, 'a>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl<'v, 'a> OfCall<'v, 'a> {
+    fn new(
+        source: &'v Source,
+        view: &'v View<'a>,
+        hides: &'v dyn Fn(&str) -> bool,
+    ) -> OfCall<'v, 'a> {
+        OfCall {
+            naming: Naming::new(source.preset, source.event_type.as_ref(), view, hides),
+            headers: source.forwarded(view),
+        }
+    }
+
+    fn incoming(&self, item: Item<'_>, parts: Parts) -> Incoming {
+        let delivery_id = short(parts.id);
+        let provider_type = parts.event_type.as_deref();
+        Incoming {
+            event_type: self.naming.event_type(provider_type, &delivery_id, item),
+            delivery_id,
+            content_type: parts.content_type,
+            body: parts.body,
+            headers: self.headers.clone(),
+        }
     }
 }
 
@@ -192,6 +213,8 @@ fn cloudevents(source: &Source, view: &View<'_>) -> Result<Vec<Incoming>, Reject
             .unwrap_or_default(),
         _ => Vec::new(),
     };
+    let hides = |name: &str| source.hides(name);
+    let of_call = OfCall::new(source, view, &hides);
     let mut events = Vec::with_capacity(found.len());
     for (n, event) in found.iter().enumerate() {
         let item = items.get(n).map(|raw| raw.get().as_bytes());
@@ -204,8 +227,57 @@ fn cloudevents(source: &Source, view: &View<'_>) -> Result<Vec<Incoming>, Reject
                 None => content_type(view),
             },
         };
-        events.push(incoming(source, view, item, parts));
+        events.push(of_call.incoming(item, parts));
     }
     number(&mut events);
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Method};
+
+    use super::*;
+    use crate::domain::inbound::call::Call;
+    use crate::domain::inbound::{SourceId, read};
+    use crate::domain::json::Json;
+
+    /// How often something of a call with so many elements is read.
+    fn reads(source: &Source, count: usize) -> usize {
+        let items = vec![r#"{"id": 1, "kind": "k"}"#; count].join(",");
+        let body = Bytes::from(format!(r#"{{"entry": [{items}]}}"#));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-own", HeaderValue::from_static("h"));
+        let call = Call {
+            method: &Method::POST,
+            query: "a=b",
+            headers: &headers,
+            body: &body,
+            url: None,
+        };
+        let view = View::new(call, None);
+        let found = events(source, &view, None, Timestamp::from_millis(0)).unwrap();
+        assert_eq!(found.len(), count);
+        let last = found.last().unwrap();
+        assert_eq!(last.event_type.as_str(), "x.k.h.b");
+        assert_eq!(last.headers.len(), 1);
+        view.reads.get()
+    }
+
+    #[test]
+    fn what_is_not_of_an_element_is_read_once_for_all_of_them() {
+        let given = r#"{"verify": {"signature": "header:x-mac", "id": "header:x-id",
+            "type": ["body:/none", "header:x-own"],
+            "split_id": ["body:/no + item:/id", "header:x-no + item:/id", "query:a + item:/id"],
+            "split_type": "item:/kind + header:x-own + query:a"},
+            "secrets": ["s"], "split": "/entry", "forward_headers": ["x-own"],
+            "type": "{% if headers['x-own'] and query.a %}x.{{ type }}{% endif %}"}"#;
+        let Ok(Json::Object(given)) = Json::parse(given.as_bytes()) else {
+            panic!("it is an object");
+        };
+        let source = read(SourceId::new("s").unwrap(), &given).unwrap();
+        let once = reads(&source, 1);
+        assert!(once > 0);
+        assert_eq!(reads(&source, 100), once);
+    }
 }

@@ -102,14 +102,14 @@ fn echo(
     view: &View<'_>,
 ) -> Result<Answer, Rejection> {
     if let Some(place) = verify {
-        let given = place.read(view, None).unwrap_or_default();
+        let given = place.read(view).unwrap_or_default();
         let own = greeter.verify_token.unwrap_or_default();
         let same = hash(given.as_bytes()).ct_eq(&hash(own.as_bytes()));
         if !bool::from(same) || own.is_empty() {
             return Err(Rejection::BadToken);
         }
     }
-    let text = from.read(view, None).filter(|text| text.len() <= MAX_ECHO);
+    let text = from.read(view).filter(|text| text.len() <= MAX_ECHO);
     let text = text.ok_or_else(|| bad_request("what is to be sent back is over 1 KiB or empty"))?;
     match reply {
         Reply::Text => Ok(Answer::of_type("text/plain; charset=utf-8", text)),
@@ -126,7 +126,7 @@ fn echo(
 
 /// A text that may be signed.
 fn signable(from: &Place, view: &View<'_>) -> Result<String, Rejection> {
-    let text = from.read(view, None);
+    let text = from.read(view);
     let text = text.filter(|text| is_signable(&[text.as_bytes()]));
     text.ok_or_else(|| bad_request("the token is not 1 to 128 of A-Z a-z 0-9 _ = . -"))
 }

@@ -18,6 +18,7 @@ mod comparison;
 mod credentials;
 mod definition;
 mod events;
+mod expression;
 mod fault;
 mod forward;
 mod greet;

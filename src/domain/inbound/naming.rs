@@ -1,5 +1,7 @@
 //! The type of an event that comes in, made valid.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::call::View;
@@ -16,29 +18,47 @@ const LIMITS: Limits = Limits {
     output: 4096,
 };
 
-/// What makes the type of an event.
-#[derive(Clone, Copy)]
-pub(super) struct Naming<'a> {
-    pub preset: &'a str,
-    pub template: Option<&'a Template>,
-    /// The parameter of the query that holds a token, and headers that templates do not see.
-    pub hides: &'a dyn Fn(&str) -> bool,
+/// What makes the types of the events of one call.
+pub(super) struct Naming<'v, 'a> {
+    preset: &'v str,
+    template: Option<&'v Template>,
+    view: &'v View<'a>,
+    /// The parameters of the query and the headers that templates do not see.
+    hides: &'v dyn Fn(&str) -> bool,
+    /// Made once for all elements of a call.
+    headers: OnceCell<Arc<Json>>,
+    query: OnceCell<Arc<Json>>,
 }
 
-impl Naming<'_> {
+impl<'v, 'a> Naming<'v, 'a> {
+    pub(super) fn new(
+        preset: &'v str,
+        template: Option<&'v Template>,
+        view: &'v View<'a>,
+        hides: &'v dyn Fn(&str) -> bool,
+    ) -> Naming<'v, 'a> {
+        Naming {
+            preset,
+            template,
+            view,
+            hides,
+            headers: OnceCell::new(),
+            query: OnceCell::new(),
+        }
+    }
+
     /// `provider_type` is the type in the provider's words.
     pub(super) fn event_type(
         &self,
         provider_type: Option<&str>,
         delivery_id: &str,
-        view: &View<'_>,
         item: Item<'_>,
     ) -> EventType {
         let provider_type = provider_type.unwrap_or_default();
         let text = match self.template {
             None => format!("{}.{provider_type}", self.preset),
             Some(template) => {
-                let names = self.names(template.source(), provider_type, delivery_id, view, item);
+                let names = self.names(template.source(), provider_type, delivery_id, item);
                 template.render(&names, LIMITS).unwrap_or_default()
             }
         };
@@ -49,45 +69,43 @@ impl Naming<'_> {
         }
     }
 
-    fn names(
-        &self,
-        source: &str,
-        provider_type: &str,
-        id: &str,
-        view: &View<'_>,
-        item: Item<'_>,
-    ) -> Names {
+    fn names(&self, source: &str, provider_type: &str, id: &str, item: Item<'_>) -> Names {
         let mut names = Names::new()
             .with_text("type", provider_type)
             .with_text("id", id);
         if source.contains("data")
-            && let Ok(data) = Json::parse(item.unwrap_or(view.document()))
+            && let Ok(data) = Json::parse(item.unwrap_or(self.view.document()))
         {
             names = names.with_json("data", Arc::new(data));
         }
-        let shown = |name: &str| !(self.hides)(name);
         if source.contains("headers") {
-            let mut fields = indexmap::IndexMap::new();
-            for (name, value) in view.call.headers {
-                let text = String::from_utf8_lossy(value.as_bytes());
-                if shown(name.as_str()) {
-                    let first = fields.entry(name.as_str().into());
-                    first.or_insert_with(|| Json::from(&*text));
-                }
-            }
-            names = names.with_json("headers", Arc::new(Json::Object(fields)));
+            let headers = self.headers.get_or_init(|| {
+                let all = self.view.call.headers.iter();
+                self.shown(all.map(|(name, value)| {
+                    (name.as_str(), String::from_utf8_lossy(value.as_bytes()))
+                }))
+            });
+            names = names.with_json("headers", headers.clone());
         }
         if source.contains("query") {
-            let mut fields = indexmap::IndexMap::new();
-            for (name, value) in view.query() {
-                if shown(name) {
-                    let first = fields.entry(name.as_ref().into());
-                    first.or_insert_with(|| Json::from(value.as_ref()));
-                }
-            }
-            names = names.with_json("query", Arc::new(Json::Object(fields)));
+            let query = self.query.get_or_init(|| {
+                let all = self.view.query().iter();
+                self.shown(all.map(|(name, value)| (name.as_ref(), Cow::from(value.as_ref()))))
+            });
+            names = names.with_json("query", query.clone());
         }
         names
+    }
+
+    /// An object of what templates may see; of values under one name the first.
+    fn shown<'t>(&self, all: impl Iterator<Item = (&'t str, Cow<'t, str>)>) -> Arc<Json> {
+        self.view.note_read();
+        let mut fields = indexmap::IndexMap::new();
+        for (name, value) in all.filter(|(name, _)| !(self.hides)(name)) {
+            let first = fields.entry(name.into());
+            first.or_insert_with(|| Json::from(&*value));
+        }
+        Arc::new(Json::Object(fields))
     }
 }
 

@@ -105,8 +105,14 @@ impl Place {
         })
     }
 
-    /// The text that is there, unless it is empty or too long.
-    pub(super) fn read(&self, view: &View<'_>, item: Item<'_>) -> Option<String> {
+    /// Whether it is in an element and not in the call.
+    pub(super) fn is_of_item(&self) -> bool {
+        matches!(self, Place::Item(_) | Place::ItemNamed(_))
+    }
+
+    /// The text that is there in the call, unless it is empty or too long.
+    pub(super) fn read(&self, view: &View<'_>) -> Option<String> {
+        view.note_read();
         let text = match self {
             Place::Header(name) => view.header(name)?.to_owned(),
             Place::Part(name, part) => {
@@ -116,14 +122,22 @@ impl Place {
             Place::Query(name) => first(view.query(), name)?.to_owned(),
             Place::Form(name) => first(view.form()?, name)?.to_owned(),
             Place::Body(pointer) => joined(pointer, view.document())?,
-            Place::Item(pointer) => joined(pointer, item?)?,
             Place::Named(pointer) => named(pointer, view.document())?,
-            Place::ItemNamed(pointer) => named(pointer, item?)?,
+            Place::Item(_) | Place::ItemNamed(_) => return None,
             Place::OtherKey(name) => other_key(view.document(), name)?,
             Place::Soap(field) => soap::read(view.call.body, *field)?,
             Place::Text(text) => text.to_string(),
         };
-        (!text.is_empty() && text.len() <= MAX_TEXT).then_some(text)
+        bounded(text)
+    }
+
+    /// The text that is there in an element, unless it is empty or too long.
+    pub(super) fn read_item(&self, item: &[u8]) -> Option<String> {
+        match self {
+            Place::Item(pointer) => bounded(joined(pointer, item)?),
+            Place::ItemNamed(pointer) => bounded(named(pointer, item)?),
+            _ => None,
+        }
     }
 
     /// Whether something is there, be it empty or too long.
@@ -135,7 +149,7 @@ impl Place {
             Place::Body(pointer) => !pointer.find(view.document()).is_empty(),
             // A message without its organization is one of another.
             Place::Soap(_) => true,
-            other => other.read(view, None).is_some(),
+            other => other.read(view).is_some(),
         }
     }
 
@@ -168,6 +182,10 @@ impl Place {
             Place::Header(_) | Place::Part(..) | Place::Query(_) | Place::Text(_)
         )
     }
+}
+
+fn bounded(text: String) -> Option<String> {
+    (!text.is_empty() && text.len() <= MAX_TEXT).then_some(text)
 }
 
 /// The values of a name in a list `name=value,name=value`.

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 
+use super::expression::Expression;
 use super::fault::BadSource;
 use super::place::Place;
 use super::recipe::{
-    Algorithm, AnswerRule, Condition, Encoding, Expression, Handshake, HandshakeKind, KeyForm,
-    Layout, Piece, Recipe, Reply, Scheme, TimeUnit, UrlForm,
+    Algorithm, AnswerRule, Condition, Encoding, Handshake, HandshakeKind, KeyForm, Layout, Piece,
+    Recipe, Reply, Scheme, TimeUnit, UrlForm,
 };
 use super::table::{Given, Table};
 use crate::domain::nearest::nearest;

@@ -120,7 +120,7 @@ fn check_app(source: &Source, view: &View<'_>) -> Result<(), Rejection> {
     let (Some(place), Some(own)) = (&source.recipe.app_id, &source.app_id) else {
         return Ok(());
     };
-    match place.read(view, None) {
+    match place.read(view) {
         Some(found) if *found != **own => {
             Err(Rejection::BadAccount("the call is of another app_id"))
         }

@@ -8,7 +8,8 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::call::View;
-use super::place::{Item, Place, escaped};
+use super::expression::Expression;
+use super::place::Place;
 
 /// The longest text that a handshake makes a MAC of, in bytes.
 const MAX_SIGNED: usize = 128;
@@ -218,43 +219,6 @@ impl UrlForm {
     ];
 }
 
-/// Alternatives, each of texts that are joined.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expression(pub Vec<Vec<Place>>);
-
-impl Expression {
-    /// Of the first alternative whose first text is there, constant ones aside: the texts that are
-    /// there, with dots between them.
-    pub(super) fn dotted(&self, view: &View<'_>, item: Item<'_>) -> Option<String> {
-        self.0.iter().find_map(|places| {
-            let mut texts = Vec::with_capacity(places.len());
-            let mut decided = false;
-            for place in places {
-                let text = place.read(view, item);
-                if !place.is_constant() && !decided {
-                    decided = true;
-                    text.as_ref()?;
-                }
-                texts.extend(text);
-            }
-            Some(texts.join("."))
-        })
-    }
-
-    /// Of the first alternative whose texts are all there, so that different ones stay different.
-    pub(super) fn unique(&self, view: &View<'_>, item: Item<'_>) -> Option<String> {
-        self.0.iter().find_map(|places| {
-            let [place] = places.as_slice() else {
-                let texts = places.iter().map(|place| place.read(view, item));
-                let texts: Option<Vec<String>> = texts.collect();
-                let escaped: Vec<String> = texts?.iter().map(|text| escaped(text)).collect();
-                return Some(escaped.join(" "));
-            };
-            place.read(view, item)
-        })
-    }
-}
-
 /// Whether a call is of a kind.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Condition {
@@ -271,14 +235,14 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn holds(&self, view: &View<'_>) -> bool {
         let when = self.when.as_ref().is_none_or(|place| {
-            let found = place.read(view, None);
+            let found = place.read(view);
             match &self.is {
                 None => found.is_some(),
                 Some(text) => found.as_deref() == Some(text),
             }
         });
         let unless = self.unless.as_ref();
-        let absent = unless.is_none_or(|place| place.read(view, None).is_none());
+        let absent = unless.is_none_or(|place| place.read(view).is_none());
         when && absent && (!self.empty || view.call.body.is_empty())
     }
 }

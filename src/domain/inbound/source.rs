@@ -245,6 +245,7 @@ impl Source {
         if self.forward.is_empty() {
             return Vec::new();
         }
+        view.note_read();
         let is_secret = |name: &http::HeaderName| self.is_secret_header(name.as_str());
         forward::forwarded(view.call.headers, &self.forward, is_secret)
     }

@@ -151,7 +151,7 @@ impl Attempt<'_, '_> {
         let texts: Vec<Cow<'_, str>> = match &self.scheme.signature {
             Place::Header(name) => self.view.headers(name).map(Cow::Borrowed).collect(),
             place => {
-                let text = place.read(self.view, None);
+                let text = place.read(self.view);
                 text.map(Cow::Owned).into_iter().collect()
             }
         };
@@ -220,7 +220,7 @@ impl Attempt<'_, '_> {
     }
 
     fn match_account(&self) -> Result<u32, Rejection> {
-        let found = self.scheme.signature.read(self.view, None);
+        let found = self.scheme.signature.read(self.view);
         let found = found.unwrap_or_default();
         let mut comparison = Comparison::new();
         for key in self.keys {
@@ -244,7 +244,7 @@ impl Attempt<'_, '_> {
         };
         let id = match (&self.scheme.message_id, self.has(&Piece::Id)) {
             (Some(place), true) => {
-                let found = place.read(self.view, None);
+                let found = place.read(self.view);
                 Some(found.ok_or_else(|| missing(place))?)
             }
             _ => None,
@@ -268,9 +268,7 @@ impl Attempt<'_, '_> {
             return Ok(vec![None]);
         }
         let places = self.scheme.timestamps.iter();
-        let mut found = places
-            .clone()
-            .filter_map(|place| place.read(self.view, None));
+        let mut found = places.clone().filter_map(|place| place.read(self.view));
         let mut fresh = Vec::new();
         let mut stale = None;
         for text in found.by_ref() {
@@ -300,7 +298,7 @@ impl Attempt<'_, '_> {
             return Ok(());
         }
         let mut places = self.scheme.timestamps.iter();
-        match places.find_map(|place| place.read(self.view, None)) {
+        match places.find_map(|place| place.read(self.view)) {
             Some(text) => self.check_fresh(&text),
             None => Err(Rejection::Stale("the body holds no timestamp".to_owned())),
         }
@@ -312,7 +310,7 @@ impl Attempt<'_, '_> {
         if let Some(place) = &self.verifier.recipe.body_sha256
             && place.is_there(self.view)
         {
-            let given = place.read(self.view, None).unwrap_or_default();
+            let given = place.read(self.view).unwrap_or_default();
             let right = to_hex(&hash(self.view.call.body));
             let mut comparison = Comparison::new();
             comparison.offer(given.to_ascii_lowercase().as_bytes(), right.as_bytes(), 1);
