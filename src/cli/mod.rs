@@ -32,6 +32,7 @@ pub mod sources;
 pub mod status;
 mod stop;
 pub mod table;
+mod target;
 pub mod timeline;
 pub mod verify;
 pub mod when;
