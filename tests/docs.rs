@@ -55,6 +55,59 @@ fn the_map_has_every_folder_of_the_sources() {
     }
 }
 
+/// The names of metrics in `text`, without what a histogram adds to its own.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| {
+        let is_ours = word.starts_with("outboxd_") || word.starts_with("process_");
+        is_ours && !word.ends_with('_')
+    });
+    names
+        .map(|name| {
+            let ends = ["_bucket", "_sum", "_count"];
+            let stem = ends.iter().find_map(|end| name.strip_suffix(end));
+            stem.unwrap_or(name)
+        })
+        .collect()
+}
+
+/// `docs/metrics.md` has exactly those that `/metrics` has: the test of the daemon's metrics
+/// compares them.
+#[test]
+fn dashboard_and_alerts_use_metrics_that_exist() {
+    let page = read("docs/metrics.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let known: BTreeSet<&str> = rows.filter_map(|row| quoted(row).next()).collect();
+    for (file, least) in [
+        ("contrib/grafana/outboxd.json", 30),
+        ("contrib/prometheus/outboxd.rules.yml", 15),
+        ("contrib/prometheus/outboxd.rules.test.yml", 15),
+        ("README.md", 5),
+    ] {
+        let text = read(file);
+        let used = metrics_in(&text);
+        let unknown: Vec<_> = used.difference(&known).collect();
+        assert!(unknown.is_empty(), "{file} uses {unknown:?}");
+        assert!(used.len() >= least, "only {used:?} were found in {file}");
+    }
+    let dashboard = read("contrib/grafana/outboxd.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let charts = panels.iter().filter(|panel| panel["type"] != "row");
+    for panel in charts {
+        let targets = panel["targets"].as_array().unwrap();
+        assert!(!targets.is_empty(), "{panel}");
+        for target in targets {
+            let expression = target["expr"].as_str().unwrap();
+            assert!(!metrics_in(expression).is_empty(), "{expression}");
+            assert!(
+                expression.contains("instance=~\"$instance\""),
+                "{expression}"
+            );
+        }
+    }
+}
+
 /// The lines of a configuration that say something.
 fn said(text: &str) -> Vec<&str> {
     let lines = text.lines().map(str::trim);

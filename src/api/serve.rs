@@ -33,11 +33,12 @@ pub async fn serve(
 ) {
     let mut serving = Serving::new();
     let router = router(api.clone());
-    let slots = Slots::new(MAX_TCP, TCP_SHARE);
+    let connections = &api.app.monitor.connections;
+    let slots = Slots::new(MAX_TCP, TCP_SHARE, connections.tcp.clone());
     for listener in tcp {
         accept(&mut serving, listener, &slots, &router, &api, tcp_peer);
     }
-    let slots = Slots::new(MAX_UNIX, UNIX_SHARE);
+    let slots = Slots::new(MAX_UNIX, UNIX_SHARE, connections.unix.clone());
     for listener in unix {
         accept(&mut serving, listener, &slots, &router, &api, unix_peer);
     }

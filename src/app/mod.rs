@@ -14,12 +14,14 @@ mod error;
 mod events;
 mod explain;
 mod preview;
+mod process;
 mod random;
 mod rate_limit;
 mod reader;
 pub mod sources;
 mod status;
 pub mod tail;
+mod troubled;
 pub mod verdict;
 
 use std::sync::Arc;
@@ -37,14 +39,17 @@ use explain::Explainer;
 use preview::Previews;
 use reader::Reader;
 use status::Monitor;
+use troubled::Troubled;
 
 pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
 pub use error::Error;
 pub use explain::Explanation;
 pub use preview::{Preview, Sample};
+pub use process::ProcessFigures;
 pub use sources::Sources;
-pub use status::Status;
+pub use status::{Figures, Status};
 pub use tail::{Heard, Listener, Tail, Wanted};
+pub use troubled::EndpointFigures;
 
 /// The front of the daemon.
 pub struct App {
@@ -54,6 +59,7 @@ pub struct App {
     pub bulk: Bulk,
     pub explainer: Explainer,
     pub previews: Previews,
+    pub troubled: Troubled,
     pub monitor: Monitor,
     pub sources: Arc<Sources>,
     pub tail: Tail,
@@ -94,9 +100,10 @@ impl App {
             deliveries: Deliveries::new(outbox.clone(), reader.clone()),
             endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
-            explainer: Explainer::new(outbox, reader.clone(), questions),
+            explainer: Explainer::new(outbox, reader.clone(), questions.clone()),
             previews: Previews::new(reader.clone(), &config.delivery),
-            monitor: Monitor::new(reader, gauges, counters, ready),
+            troubled: Troubled::new(reader.clone(), questions, config.metrics.per_endpoint),
+            monitor: Monitor::new(reader, gauges, counters, ready, config.outbox.min_free_disk),
             sources: Arc::new(sources),
             tail,
         }
@@ -107,6 +114,8 @@ impl App {
         self.events.set_rate_limit(config.ingest.rate_limit);
         self.endpoints.set_base_retry(config.retry.clone());
         self.previews.go_by(&config.delivery);
+        self.troubled.set_most(config.metrics.per_endpoint);
+        self.monitor.set_min_free_disk(config.outbox.min_free_disk);
         let longest_event = config.ingest.max_event_size;
         self.sources.go_by(&config.sources, longest_event).await;
     }

@@ -1,17 +1,19 @@
 //! How the daemon is doing: the outbox, the dispatcher and what was handed in, at one moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::counters::{Counters, Ingested};
 use super::error::Error;
+use super::process::{self, ProcessFigures};
 use super::reader::Reader;
 use crate::clock;
 use crate::dispatch::{DispatchGauges, Dispatched};
 use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::outbox::OutboxStatus;
+use crate::server::accept::OpenConnections;
 
 /// `status` lists client certificates that expire within this time.
 const SOON: Duration = Duration::from_secs(30 * 86_400);
@@ -22,6 +24,31 @@ pub struct Monitor {
     counters: Arc<Counters>,
     ready: Arc<AtomicBool>,
     started: Instant,
+    /// When the process started, if the system says.
+    started_at: Option<Timestamp>,
+    min_free_disk: AtomicU64,
+    /// The connections of clients, by listener.
+    pub connections: Connections,
+}
+
+/// How many connections clients have open. Who accepts them counts them.
+#[derive(Debug, Default)]
+pub struct Connections {
+    pub tcp: OpenConnections,
+    pub unix: OpenConnections,
+    /// Those of the public listener.
+    pub inbound: OpenConnections,
+}
+
+/// What only `/metrics` shows.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    pub process: ProcessFigures,
+    pub started_at: Option<Timestamp>,
+    /// `outbox.min_free_disk`, in bytes.
+    pub min_free_disk: u64,
+    /// Connections of clients that are open, by listener.
+    pub connections: [(&'static str, usize); 3],
 }
 
 /// The daemon at a glance.
@@ -44,6 +71,7 @@ impl Monitor {
         gauges: Arc<DispatchGauges>,
         counters: Arc<Counters>,
         ready: Arc<AtomicBool>,
+        min_free_disk: u64,
     ) -> Monitor {
         Monitor {
             reader,
@@ -51,12 +79,36 @@ impl Monitor {
             counters,
             ready,
             started: Instant::now(),
+            started_at: process::started_at(),
+            min_free_disk: AtomicU64::new(min_free_disk),
+            connections: Connections::default(),
         }
+    }
+
+    /// Another `outbox.min_free_disk` is in force.
+    pub fn set_min_free_disk(&self, bytes: u64) {
+        self.min_free_disk.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the outbox is recovered and takes events.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// What only `/metrics` shows.
+    pub async fn figures(&self) -> Result<Figures, Error> {
+        let process = self.reader.read(|_| Ok(ProcessFigures::read())).await?;
+        let Connections { tcp, unix, inbound } = &self.connections;
+        Ok(Figures {
+            process,
+            started_at: self.started_at,
+            min_free_disk: self.min_free_disk.load(Ordering::Relaxed),
+            connections: [
+                ("http", tcp.count()),
+                ("unix", unix.count()),
+                ("inbound", inbound.count()),
+            ],
+        })
     }
 
     pub async fn status(&self) -> Result<Status, Error> {

@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Auth, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, OutboxLimits, Retention,
+    Auth, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, Metrics, OutboxLimits,
+    Retention,
 };
 use crate::domain::retry::RetryPolicy;
 
@@ -30,6 +31,7 @@ impl Default for Config {
             endpoints: Vec::new(),
             sources: Vec::new(),
             log: Logging::default(),
+            metrics: Metrics::default(),
         }
     }
 }

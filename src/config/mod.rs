@@ -63,6 +63,7 @@ pub struct Config {
     pub endpoints: Vec<Endpoint>,
     pub sources: Vec<Source>,
     pub log: Logging,
+    pub metrics: Metrics,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +159,12 @@ pub struct DeliveryLimits {
     /// A kept connection is not used longer.
     pub connection_max_age: Duration,
     pub user_agent: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics {
+    /// So many endpoints, those with most trouble, get series of their own.
+    pub per_endpoint: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ use super::values::{
 };
 use super::{
     Auth, CertFiles, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging,
-    OutboxLimits, Retention, Scope, Token, endpoints, files, sources,
+    Metrics, OutboxLimits, Retention, Scope, Token, endpoints, files, sources,
 };
 use crate::domain::event::MAX_EVENT_SIZE;
 
@@ -59,6 +59,7 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
         delivery,
         retry,
         log: read_log(root.section("log")),
+        metrics: read_metrics(root.section("metrics")),
     };
     root.finish();
     config
@@ -369,6 +370,20 @@ fn user_agent(value: &Value<'_>) -> Result<String, Flaw> {
         return Err(Flaw::new("this cannot be sent as a user-agent header", fix));
     }
     Ok(text.to_owned())
+}
+
+/// Endpoints with series of their own. Each has about ten.
+const MAX_PER_ENDPOINT: usize = 1000;
+
+fn read_metrics(mut metrics: Section<'_>) -> Metrics {
+    let base = Metrics::default();
+    let read = Metrics {
+        per_endpoint: metrics
+            .take("per_endpoint", count(0..=MAX_PER_ENDPOINT))
+            .unwrap_or(base.per_endpoint),
+    };
+    metrics.finish();
+    read
 }
 
 fn read_log(mut log: Section<'_>) -> Logging {

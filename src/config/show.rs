@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::units::{show_duration, show_rate, show_size};
-use super::{Auth, Config, DeliveryLimits, LogFormat, Scope};
+use super::{Auth, Config, DeliveryLimits, LogFormat, OutboxLimits, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::inbound::{self, Source};
 use crate::domain::json::Json;
@@ -146,16 +146,7 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
                 ("idempotency_window", duration(ingest.idempotency_window)),
             ],
         ),
-        (
-            "outbox",
-            vec![
-                ("max_size", size(outbox.max_size)),
-                ("endpoint_share", decimal(outbox.endpoint_share)),
-                ("min_free_disk", size(outbox.min_free_disk)),
-                ("cache_size", size(outbox.cache_size)),
-                ("segment_size", size(outbox.segment_size)),
-            ],
-        ),
+        ("outbox", outbox_keys(outbox)),
         (
             "retention",
             vec![
@@ -171,6 +162,20 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
             "log",
             vec![("level", text(&log.level)), ("format", text(format))],
         ),
+        (
+            "metrics",
+            vec![("per_endpoint", plain(config.metrics.per_endpoint))],
+        ),
+    ]
+}
+
+fn outbox_keys(outbox: &OutboxLimits) -> Keys {
+    vec![
+        ("max_size", size(outbox.max_size)),
+        ("endpoint_share", decimal(outbox.endpoint_share)),
+        ("min_free_disk", size(outbox.min_free_disk)),
+        ("cache_size", size(outbox.cache_size)),
+        ("segment_size", size(outbox.segment_size)),
     ]
 }
 

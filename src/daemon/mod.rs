@@ -22,11 +22,12 @@ use crate::config::{Config, Listen};
 use crate::dispatch::{Dispatch, DispatchGauges, Questions, Stop, Transports};
 use crate::inbound::{Calls, Inbound};
 use crate::outbox::{OpenError, Opened, Outbox, ReadError, StoreFailure, forbid_reads_here};
+use crate::server::accept::OpenConnections;
 use crate::server::listen::{ListenError, Listeners};
 use crate::server::public;
 use crate::server::remote::TrustedProxies;
 use crate::server::tls::{self, Tls, TlsError};
-use crate::transport::TransportError;
+use crate::transport::{TransportError, TransportFigures};
 pub use reload::Reload;
 use reload::Reloader;
 use signals::Signals;
@@ -119,7 +120,8 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     listeners.require_tokens(&config.auth)?;
     let tls = public_tls(&config.listen)?;
     let cores = cores();
-    let transports = Transports::new(&config.delivery, cores)?;
+    let figures = Arc::<TransportFigures>::default();
+    let transports = Transports::new(&config.delivery, cores, figures.clone())?;
     let Opened {
         outbox,
         commits,
@@ -129,16 +131,14 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     } = open(&config).await?;
     let exposed = listeners.exposed();
     let addresses = Addresses::of(&listeners);
-    let gauges = Arc::new(DispatchGauges::default());
+    let gauges = Arc::new(DispatchGauges::new(figures.clone()));
     let (stop, stopping) = watch::channel(Stop::No);
-    let dispatch = Dispatch::new(
-        outbox.clone(),
-        transports,
+    let (most, tally) = (
         config.delivery.max_in_flight,
-        gauges.clone(),
+        config.metrics.per_endpoint > 0,
     );
-    let (mut dispatch, attempts) =
-        dispatch.map_err(cannot("start the threads of the dispatcher"))?;
+    let dispatch = Dispatch::new(outbox.clone(), transports, most, gauges.clone(), tally);
+    let (mut dispatch, attempts) = dispatch.map_err(cannot("start the dispatcher"))?;
     dispatch.begin(&endpoints);
     let questions = dispatch.questions();
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
@@ -164,6 +164,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
         questions: questions.clone(),
         api,
         cores,
+        figures,
         exposed,
     };
     let (ask, asked_to_reload) = mpsc::channel(1);
@@ -240,6 +241,7 @@ struct Public {
     tls: Option<Tls>,
     proxies: TrustedProxies,
     sources: Arc<Sources>,
+    open: OpenConnections,
 }
 
 impl Public {
@@ -254,6 +256,7 @@ impl Public {
             tls,
             proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
             sources: app.sources.clone(),
+            open: app.monitor.connections.inbound.clone(),
         }
     }
 }
@@ -280,7 +283,7 @@ async fn serve_all(
         let paths = paths.clone();
         async move { paths.answer(request, remote).await }
     };
-    let limits = public::Limits::new(public.proxies);
+    let limits = public::Limits::new(public.proxies, public.open);
     let stopped = closing(stopping);
     let public = public::serve(
         inbound,

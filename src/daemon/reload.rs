@@ -14,6 +14,7 @@ use crate::api::Api;
 use crate::config::{Config, Faults, Loaded, Logging, without_restart};
 use crate::dispatch::{Questions, Settings, Transports};
 use crate::outbox::{Changed, Outbox};
+use crate::transport::TransportFigures;
 
 /// How the configuration is read again, and what of it is not the daemon's.
 pub struct Reload {
@@ -39,6 +40,7 @@ pub(super) struct Reloader {
     pub questions: Questions,
     pub api: Arc<Api>,
     pub cores: usize,
+    pub figures: Arc<TransportFigures>,
     /// A listener of the API that is not loopback.
     pub exposed: Option<SocketAddr>,
 }
@@ -77,6 +79,7 @@ impl Reloader {
         self.questions
             .go_by(Settings {
                 max_in_flight,
+                tally: config.metrics.per_endpoint > 0,
                 transports,
             })
             .await;
@@ -96,7 +99,7 @@ impl Reloader {
         if old == config.delivery {
             return Ok(None);
         }
-        let made = Transports::new(&config.delivery, self.cores);
+        let made = Transports::new(&config.delivery, self.cores, self.figures.clone());
         made.map(Some).map_err(|error| error.to_string())
     }
 }

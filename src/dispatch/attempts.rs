@@ -10,19 +10,31 @@ use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::content::Content;
 use crate::domain::endpoint::{Endpoint, EndpointNo};
+use crate::domain::engine::Entry;
 use crate::domain::event::EventId;
 use crate::domain::render::Unrendered;
 use crate::domain::shaping::Shaping;
+use crate::domain::time::Timestamp;
 use crate::outbox::{Outbox, ReadError};
 use crate::transport::{Outgoing, Transport};
 
 /// A larger event is not rendered by a template on the thread that makes attempts, in bytes.
 const SMALL: usize = 16 << 10;
 
+/// When a delivery was to be attempted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Due {
+    /// This attempt.
+    pub this: Timestamp,
+    /// The first one, or the first since it was retried or replayed.
+    pub first: Timestamp,
+}
+
 /// An attempt that is under way no more.
 pub(super) struct Ended {
     pub no: EndpointNo,
     pub event: EventId,
+    pub due: Due,
     pub end: End,
     /// Its receiver has consented since, maybe to a rate of its own.
     pub has_consent: bool,
@@ -46,14 +58,19 @@ pub struct Attempts(pub(super) mpsc::UnboundedReceiver<Ended>);
 pub(super) struct Guard {
     no: EndpointNo,
     event: EventId,
+    due: Due,
     ended: Option<mpsc::UnboundedSender<Ended>>,
 }
 
 impl Guard {
-    pub fn new(no: EndpointNo, event: EventId, ended: mpsc::UnboundedSender<Ended>) -> Guard {
+    pub fn new(no: EndpointNo, entry: Entry, ended: mpsc::UnboundedSender<Ended>) -> Guard {
         Guard {
             no,
-            event,
+            event: entry.event,
+            due: Due {
+                this: entry.due,
+                first: entry.budget_from,
+            },
             ended: Some(ended),
         }
     }
@@ -68,6 +85,7 @@ impl Guard {
             let _ = ended.send(Ended {
                 no: self.no,
                 event: self.event,
+                due: self.due,
                 end,
                 has_consent,
             });

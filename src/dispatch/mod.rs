@@ -11,6 +11,7 @@ mod policy;
 mod questions;
 mod readings;
 mod report;
+mod tallies;
 mod workers;
 
 use std::sync::Arc;
@@ -26,16 +27,17 @@ use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, Lost, Now};
 use crate::domain::event::EventId;
-use crate::domain::repeats::Repeats;
 use crate::outbox::{Commit, Commits, EndpointStart, Notice, Outbox, Outcome};
 pub use attempts::Attempts;
-use attempts::{End, Ended, Guard};
+use attempts::{Due, End, Ended, Guard};
 use bodies::Bodies;
 pub use gauges::{DispatchGauges, Dispatched};
 use policy::policy;
 use questions::Question;
-pub use questions::{LaneView, Questions, Settings};
+pub use questions::{LaneView, Questions, Settings, Standing};
 use readings::{Reading, Readings};
+use report::Reports;
+use tallies::Tallies;
 pub use workers::Transports;
 use workers::{Body, Start, Workers};
 
@@ -64,6 +66,7 @@ struct Judged {
     no: EndpointNo,
     event: EventId,
     attempt: Attempt,
+    due: Due,
     /// As in [`Outcome`].
     unrendered_by: Option<Arc<Endpoint>>,
 }
@@ -80,8 +83,8 @@ pub struct Dispatch {
     ended: mpsc::UnboundedSender<Ended>,
     /// An attempt that ended and whose outcome the engine is deciding.
     judged: Option<Judged>,
-    /// Attempts that failed through the daemon's own fault.
-    local_faults: Repeats,
+    reports: Reports,
+    tallies: Tallies,
     asking: Questions,
     asked: mpsc::Receiver<Question>,
     readings: Readings,
@@ -93,12 +96,14 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Starts the thread that reads the index, and those that make attempts.
+    /// Starts the thread that reads the index, and those that make attempts. With `tally` the
+    /// attempts at each endpoint are counted.
     pub fn new(
         outbox: Outbox,
         transports: Transports,
         max_in_flight: usize,
         gauges: Arc<DispatchGauges>,
+        tally: bool,
     ) -> std::io::Result<(Dispatch, Attempts)> {
         let (ended, attempts) = mpsc::unbounded_channel();
         let (asking, asked) = Questions::new();
@@ -113,7 +118,8 @@ impl Dispatch {
             started: Instant::now(),
             ended,
             judged: None,
-            local_faults: Repeats::default(),
+            reports: Reports::default(),
+            tallies: Tallies::new(tally),
             asking,
             asked,
             parked: Vec::new(),
@@ -234,7 +240,15 @@ impl Dispatch {
                 if let Some(transports) = settings.transports {
                     self.workers.go_by(transports);
                 }
+                self.tallies.want(settings.tally);
                 self.tell(Input::Limits { max_in_flight });
+            }
+            Question::OpenBreakers(reply) => {
+                let _ = reply.send(self.engine.open_breakers().collect());
+            }
+            Question::Standings(endpoints, reply) => {
+                let standing = |no| Standing::of(self.engine.lane(no, now), self.tallies.of(no));
+                let _ = reply.send(endpoints.into_iter().map(standing).collect());
             }
         }
     }
@@ -324,7 +338,7 @@ impl Dispatch {
 
     fn start(&mut self, no: EndpointNo, entry: Entry) {
         let event = entry.event;
-        let guard = Guard::new(no, event, self.ended.clone());
+        let guard = Guard::new(no, entry, self.ended.clone());
         let Some(endpoint) = self.outbox.in_force(no) else {
             return drop(guard);
         };
@@ -363,12 +377,14 @@ impl Dispatch {
                 End::Erased => (lost(Lost::Erased), None),
             };
             if let Some(attempt) = &attempt {
-                self.gauges.count(attempt);
+                self.gauges.count(attempt, ended.due);
+                self.tallies.count(no, attempt.error.is_none());
             }
             self.judged = attempt.map(|attempt| Judged {
                 no,
                 event,
                 attempt,
+                due: ended.due,
                 unrendered_by,
             });
             self.tell_at(now, input);
@@ -398,15 +414,20 @@ impl Dispatch {
         };
         let Judged {
             attempt,
+            due,
             unrendered_by,
             ..
         } = judged;
-        self.report(no, event, &attempt, next);
+        self.reports
+            .ended(&self.outbox, (no, event), &attempt, next, self.started);
         if !matches!(next, Next::Retry { .. }) {
             self.bodies.release(event);
         }
         let exact = attempt.retry_after.is_some();
         let ended_at = attempt.at + attempt.duration;
+        if matches!(next, Next::Delivered) {
+            self.gauges.count_delivered(ended_at, due);
+        }
         self.outbox.settle(Outcome {
             event,
             no,
@@ -452,7 +473,10 @@ impl Dispatch {
                     self.tell_at(now, Input::Configure { no, policy });
                 }
             }
-            Notice::Removed { no } => self.tell_at(now, Input::Remove { no }),
+            Notice::Removed { no } => {
+                self.tell_at(now, Input::Remove { no });
+                self.tallies.forget(no);
+            }
             Notice::Held { no } => self.tell_at(now, Input::Hold { no }),
             Notice::Released { no, at } => self.tell_at(now, Input::Release { no, at }),
             Notice::Wanted { no } => self.tell_at(now, Input::Probe { no }),

@@ -3,10 +3,12 @@
 //! The dispatcher answers them between two inputs of the engine, so an answer is consistent.
 //! A query changes nothing and never makes the dispatcher wait. New settings come the same way.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::tallies::Tally;
 use super::workers::Transports;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{self, Now};
@@ -40,10 +42,33 @@ pub struct LaneView {
     pub rate_limited_until: Option<Timestamp>,
 }
 
+/// An endpoint in the metrics that name endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub in_flight: usize,
+    pub breaker_open: bool,
+    /// Attempts since the start, if they are counted: those that delivered, and the others.
+    pub delivered: u64,
+    pub failed: u64,
+}
+
+impl Standing {
+    pub(super) fn of(lane: Option<engine::LaneView>, tally: Tally) -> Standing {
+        Standing {
+            in_flight: lane.map_or(0, |lane| lane.in_flight),
+            breaker_open: lane.is_some_and(|lane| lane.breaker_open),
+            delivered: tally.delivered,
+            failed: tally.failed,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Question {
     Lane(EndpointNo, oneshot::Sender<Option<LaneView>>),
     InFlight(EndpointNo, EventId, oneshot::Sender<bool>),
+    OpenBreakers(oneshot::Sender<HashSet<EndpointNo>>),
+    Standings(Vec<EndpointNo>, oneshot::Sender<Vec<Standing>>),
     GoBy(Box<Settings>),
 }
 
@@ -51,6 +76,8 @@ pub(super) enum Question {
 pub struct Settings {
     /// Attempts at once, whole daemon; at least 1.
     pub max_in_flight: usize,
+    /// Whether attempts are counted for each endpoint.
+    pub tally: bool,
     /// To make attempts with from now on, if those of before will not do.
     pub transports: Option<Transports>,
 }
@@ -100,6 +127,23 @@ impl Questions {
         let (reply, answer) = oneshot::channel();
         let asked = self.0.send(Question::InFlight(no, event, reply)).await;
         asked.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// The endpoints whose breaker is open; none if the dispatcher has ended.
+    pub async fn open_breakers(&self) -> HashSet<EndpointNo> {
+        let (reply, answer) = oneshot::channel();
+        match self.0.send(Question::OpenBreakers(reply)).await {
+            Ok(()) => answer.await.unwrap_or_default(),
+            Err(_) => HashSet::new(),
+        }
+    }
+
+    /// How these endpoints stand, in order; `None` if the dispatcher has ended.
+    pub async fn standings(&self, endpoints: Vec<EndpointNo>) -> Option<Vec<Standing>> {
+        let (reply, answer) = oneshot::channel();
+        let question = Question::Standings(endpoints, reply);
+        self.0.send(question).await.ok()?;
+        answer.await.ok()
     }
 }
 

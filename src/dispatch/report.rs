@@ -1,17 +1,33 @@
-//! What the log says of attempts.
+//! What an ended attempt writes to the log.
 
-use super::Dispatch;
+use std::time::Instant;
+
 use crate::domain::attempt::{Attempt, ErrorKind};
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
+use crate::domain::repeats::Repeats;
+use crate::outbox::Outbox;
 
-impl Dispatch {
-    pub(super) fn report(&mut self, no: EndpointNo, event: EventId, attempt: &Attempt, next: Next) {
+/// Reports attempts. Those that failed through the daemon's own fault are told now and then.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    local_faults: Repeats,
+}
+
+impl Reports {
+    pub fn ended(
+        &mut self,
+        outbox: &Outbox,
+        (no, event): (EndpointNo, EventId),
+        attempt: &Attempt,
+        next: Next,
+        started: Instant,
+    ) {
         let error = attempt.error.as_ref();
         let is_held = matches!(next, Next::Held { .. });
         if let Some(error) = error.filter(|error| error.kind == ErrorKind::Local && !is_held)
-            && let Some(attempts) = self.local_faults.happened(self.started.elapsed())
+            && let Some(attempts) = self.local_faults.happened(started.elapsed())
         {
             let detail = error.detail.as_str();
             tracing::warn!(%event, attempts, error = detail, "attempts could not be made, through no fault of their endpoints; they are tried again");
@@ -20,14 +36,11 @@ impl Dispatch {
         if !is_news && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
-        let known = self.outbox.in_force(no);
+        let known = outbox.in_force(no);
         let endpoint = known
             .as_ref()
             .map_or("unknown", |endpoint| endpoint.id.as_str());
-        let detail = attempt
-            .error
-            .as_ref()
-            .map_or("", |error| error.detail.as_str());
+        let detail = error.map_or("", |error| error.detail.as_str());
         match next {
             Next::Delivered => {
                 tracing::debug!(%event, endpoint, status = attempt.status, "delivered")

@@ -20,7 +20,7 @@ use crate::config::DeliveryLimits;
 use crate::domain::content::Content;
 use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::outbox::{Outbox, forbid_reads_here};
-use crate::transport::{Transport, TransportError};
+use crate::transport::{Transport, TransportError, TransportFigures};
 
 /// An attempt leaves its endpoint's thread for one that has so many fewer attempts under way.
 const SPILL: usize = 16;
@@ -43,14 +43,18 @@ pub struct Transports {
 
 impl Transports {
     /// With `limits.threads` of 1 the dispatcher's own thread makes all attempts. 0 stands for one
-    /// thread for each of the `cores`, up to 4.
-    pub fn new(limits: &DeliveryLimits, cores: usize) -> Result<Transports, TransportError> {
+    /// thread for each of the `cores`, up to 4. All count in `figures`.
+    pub fn new(
+        limits: &DeliveryLimits,
+        cores: usize,
+        figures: Arc<TransportFigures>,
+    ) -> Result<Transports, TransportError> {
         let threads = match limits.threads {
             0 => cores.min(MOST_THREADS),
             asked => asked,
         };
         let others = if threads > 1 { threads } else { 0 };
-        let (here, threads) = Transport::several(limits, others)?;
+        let (here, threads) = Transport::several(limits, others, figures)?;
         Ok(Transports {
             here,
             threads,

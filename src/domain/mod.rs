@@ -18,6 +18,7 @@ pub mod event;
 pub mod extras;
 pub mod filter;
 pub mod hex;
+pub mod histogram;
 pub mod http_url;
 pub mod identity;
 pub mod inbound;

@@ -142,10 +142,17 @@ impl Committer {
         accept::hold_back(&mut draft)?;
         let mut placed = Placed::Durable;
         if !draft.batch.is_empty() {
+            let began = self.shared.clock.mono();
             match self.log.commit(&mut draft.batch) {
                 // The batch is durable here, and nothing was answered yet. A copy on another
                 // machine would be waited for at this place, and nowhere else.
-                Ok(committed) => self.apply(committed, &mut draft)?,
+                Ok(committed) => {
+                    let took = self.shared.clock.mono().saturating_sub(began);
+                    let (records, events) = (draft.batch.records(), draft.events);
+                    let commits = &self.shared.gauges.commits;
+                    commits.count(took, records, events);
+                    self.apply(committed, &mut draft)?;
+                }
                 Err(LogError::NoSpace) => {
                     self.no_room(&mut draft);
                     placed = Placed::NoRoom;

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::Clock;
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::NewEvent;
+use crate::outbox::commit_figures::CommitFigures;
 use crate::outbox::decide::windows::SourceWindows;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
@@ -66,6 +67,7 @@ pub struct Gauges {
     pub refused_batches: AtomicU64,
     /// Frames that indexes built anew have taken in, since the start.
     pub rebuilt_frames: AtomicU64,
+    pub commits: CommitFigures,
 }
 
 impl Shared {

@@ -8,6 +8,7 @@
 //!
 //! Nothing outside this folder knows the log, sled, or a record's bytes.
 
+pub mod commit_figures;
 pub mod committer;
 pub mod decide;
 pub mod directory;
@@ -39,6 +40,7 @@ mod bulk_tests;
 #[cfg(test)]
 mod source_tests;
 
+pub use commit_figures::CommitFiguresView;
 pub use decide::envelope::content as content_of;
 pub use directory::OpenError;
 pub use handle::{Outbox, StoreFailure};

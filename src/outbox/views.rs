@@ -8,13 +8,14 @@ use bytes::Bytes;
 use crate::domain::attempt::Attempt;
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::{
-    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointSpec, TypePattern,
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, TypePattern,
 };
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::extras::Extras;
 use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
+use crate::outbox::commit_figures::CommitFiguresView;
 use crate::outbox::index::HoldsView;
 use crate::outbox::record::KeyBytes;
 
@@ -342,6 +343,18 @@ impl RecoveryKind {
     }
 }
 
+/// An endpoint in the metrics that name endpoints.
+#[derive(Clone, Debug)]
+pub struct TroubledEndpoint {
+    pub no: EndpointNo,
+    pub id: EndpointId,
+    pub state: EndpointState,
+    /// It is gone from the file, and has deliveries.
+    pub is_missing: bool,
+    /// When its oldest pending delivery was accepted.
+    pub oldest_pending: Option<Timestamp>,
+}
+
 /// The outbox at a glance.
 #[derive(Clone, Debug)]
 pub struct OutboxStatus {
@@ -373,4 +386,6 @@ pub struct OutboxStatus {
     pub certificates: Vec<(EndpointId, Timestamp)>,
     /// How reads have held the index.
     pub holds: HoldsView,
+    /// The commits since the start.
+    pub commits: CommitFiguresView,
 }

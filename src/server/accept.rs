@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
@@ -40,18 +41,48 @@ impl Listener for TcpListener {
     }
 }
 
+/// How many connections are open. Clones share.
+#[derive(Clone, Debug, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
+
+impl OpenConnections {
+    pub fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    /// Counts one more until the returned value is dropped.
+    fn enter(&self) -> Entered {
+        self.0.fetch_add(1, Relaxed);
+        Entered(self.0.clone())
+    }
+}
+
+struct Entered(Arc<AtomicUsize>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 /// How many connections may be open at once; more wait in the kernel's queue. Clones share.
 #[derive(Clone, Debug)]
-pub struct Slots(Arc<Semaphore>);
+pub struct Slots {
+    free: Arc<Semaphore>,
+    open: OpenConnections,
+}
 
 impl Slots {
-    /// At most `most`, and one for each `share` files that the process may open.
-    pub fn new(most: usize, share: usize) -> Slots {
+    /// At most `most`, and one for each `share` files that the process may open. They are counted
+    /// in `open`.
+    pub fn new(most: usize, share: usize, open: OpenConnections) -> Slots {
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let files = usize::try_from(files).unwrap_or(usize::MAX);
-        Slots(Arc::new(Semaphore::new(
-            (files / share).clamp(LEAST_CONNECTIONS, most),
-        )))
+        let slots = (files / share).clamp(LEAST_CONNECTIONS, most);
+        Slots {
+            free: Arc::new(Semaphore::new(slots)),
+            open,
+        }
     }
 }
 
@@ -130,7 +161,7 @@ where
     loop {
         let next = async {
             // The semaphore is never closed.
-            let slot = slots.0.clone().acquire_owned().await.ok();
+            let slot = slots.free.clone().acquire_owned().await.ok();
             (listener.next().await, slot)
         };
         tokio::select! {
@@ -141,9 +172,10 @@ where
                 Ok(stream) => {
                     let stream = WriteTimeout::new(stream, WRITE_TIMEOUT);
                     let served = connection(stream, stop.clone());
+                    let entered = slots.open.enter();
                     connections.spawn(async move {
                         served.await;
-                        drop(slot);
+                        drop((slot, entered));
                     });
                 }
                 Err(error) if is_about_one_client(&error) => {}

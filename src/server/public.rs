@@ -10,7 +10,7 @@ use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::accept::{Serving, Slots, Stop};
+use super::accept::{OpenConnections, Serving, Slots, Stop};
 use super::connection::{MAX_HEAD, head_size, http1};
 use super::crowd::Crowd;
 use super::remote::{Remote, TrustedProxies};
@@ -44,9 +44,9 @@ struct Refused {
 impl Limits {
     /// 1,024 connections and 64 an address; those of `proxies` are many callers and not counted
     /// by address.
-    pub fn new(proxies: TrustedProxies) -> Limits {
+    pub fn new(proxies: TrustedProxies, open: OpenConnections) -> Limits {
         Limits {
-            slots: Slots::new(MAX_CONNECTIONS, SHARE),
+            slots: Slots::new(MAX_CONNECTIONS, SHARE, open),
             crowd: Crowd::new(MAX_PER_ADDRESS),
             proxies,
             refused: Arc::new(Refused {
@@ -200,7 +200,7 @@ mod tests {
         let trusted = trusted.iter().map(|text| text.parse().unwrap()).collect();
         let limits = Limits {
             crowd: Crowd::new(2),
-            ..Limits::new(TrustedProxies::new(trusted))
+            ..Limits::new(TrustedProxies::new(trusted), OpenConnections::default())
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -18,6 +18,7 @@ use super::connect::Connector;
 use super::destination::Target;
 use super::exchange::{OutboundRequest, SendFault};
 use super::fault::{self, Fault, Stage};
+use super::figures::Phase;
 use super::host::Host;
 use super::pool::{Lease, Pool};
 use super::request::Form;
@@ -113,7 +114,9 @@ impl Caller {
     ) -> Result<(Response<Incoming>, Lease), Unanswered> {
         let address = lease.address();
         let shown = || target.describe(address);
+        let waiting = Phase::begin(&self.connector.figures().first_byte);
         let sent = tokio::time::timeout_at(call.deadline, lease.send(request)).await;
+        drop(waiting);
         match sent {
             Ok(Ok(response)) => Ok((response, lease)),
             Ok(Err(SendFault { error, is_unsent })) => {

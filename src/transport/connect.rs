@@ -25,6 +25,7 @@ use super::destination::{Destination, Target};
 use super::error::TransportError;
 use super::exchange::{Stream, boxed};
 use super::fault::{self, Fault, Stage};
+use super::figures::{Connecting, Phase, TransportFigures};
 use super::http1::Http1;
 use super::http2::Http2;
 use super::progress::Progress;
@@ -47,6 +48,7 @@ pub(super) struct Connector(Arc<Inner>);
 struct Inner {
     tls: TlsClients,
     lookups: Arc<Lookups>,
+    figures: Arc<TransportFigures>,
     connect_timeout: Duration,
     proxy: Option<Uri>,
 }
@@ -54,14 +56,24 @@ struct Inner {
 impl Connector {
     /// Reads the root certificates. TLS sessions of up to `sessions` hosts are kept, so that a new
     /// connection to a known host resumes.
-    pub(super) fn new(limits: &DeliveryLimits, sessions: usize) -> Result<Self, TransportError> {
+    pub(super) fn new(
+        limits: &DeliveryLimits,
+        sessions: usize,
+        figures: Arc<TransportFigures>,
+    ) -> Result<Self, TransportError> {
         let proxy = limits.proxy.as_ref().map(|url| url.as_str().parse());
         Ok(Connector(Arc::new(Inner {
             tls: TlsClients::new(limits.ca_file.as_deref(), sessions)?,
             lookups: Arc::new(Lookups::new()),
+            figures,
             connect_timeout: limits.connect_timeout,
             proxy: proxy.transpose().map_err(TransportError::Proxy)?,
         })))
+    }
+
+    /// What is measured of all connections and requests.
+    pub(super) fn figures(&self) -> &Arc<TransportFigures> {
+        &self.0.figures
     }
 
     /// Whether a proxy does the dialling.
@@ -145,7 +157,9 @@ impl Inner {
             true => client.http1,
             false => client.both,
         };
+        let handshake = Phase::begin(&self.figures.tls);
         let stream = connector.connect(name, stream.into_inner()).await;
+        drop(handshake);
         let stream = stream.map_err(|error| fault(Stage::Handshake)(&error))?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = Secured::new(stream);
@@ -175,6 +189,7 @@ impl Inner {
             lookups: self.lookups.clone(),
             rule,
             progress: progress.clone(),
+            figures: self.figures.clone(),
         };
         let mut dialler = HttpConnector::new_with_resolver(resolver);
         dialler.enforce_http(false);
@@ -187,7 +202,12 @@ impl Inner {
         dialler.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         // The resolver, which sets this, never sees a literal address.
         progress.set_connecting(None);
+        let connecting = Connecting {
+            histogram: &self.figures.connect,
+            progress,
+        };
         let dialled = dialler.call(uri.clone()).await;
+        drop(connecting);
         let stream = dialled.map_err(|error| {
             let address = self.dialled(target, progress);
             let fault = fault::read(&error, Stage::Connect, &target.describe(address), address);

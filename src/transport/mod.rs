@@ -19,6 +19,7 @@ mod destination;
 mod error;
 mod exchange;
 mod fault;
+mod figures;
 mod handshake;
 mod host;
 mod http1;
@@ -51,6 +52,7 @@ use self::call::{Answer, Call, Caller};
 use self::connect::Connector;
 pub use self::error::TransportError;
 use self::fault::{Fault, Stage};
+pub use self::figures::{TransportFigures, TransportFiguresView};
 use self::pool::Pool;
 pub use self::request::{Outgoing, Unsigned, described};
 use self::token::{Asking, Tokens};
@@ -109,21 +111,23 @@ struct Order<'a> {
 impl Transport {
     #[cfg(test)]
     pub fn new(limits: &DeliveryLimits) -> Result<Transport, TransportError> {
-        Ok(Self::several(limits, 0)?.0)
+        Ok(Self::several(limits, 0, Arc::default())?.0)
     }
 
     /// A transport for this thread, and one for each of `others` threads. They share TLS sessions,
     /// look-ups of names and tokens, and no connections. Reads the root certificates. A quarter of the file
     /// descriptors that the process may open now is what idle connections may hold, so raise that
-    /// limit before.
+    /// limit before. All count in `figures`.
     pub fn several(
         limits: &DeliveryLimits,
         others: usize,
+        figures: Arc<TransportFigures>,
     ) -> Result<(Transport, Vec<Transport>), TransportError> {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let kept = (descriptors / 4).clamp(16, 16_384);
         let kept = usize::try_from(kept).unwrap_or(usize::MAX);
-        let connector = Connector::new(limits, kept.saturating_add(limits.max_in_flight))?;
+        let sessions = kept.saturating_add(limits.max_in_flight);
+        let connector = Connector::new(limits, sessions, figures)?;
         let user_agent = HeaderValue::from_str(&limits.user_agent);
         let user_agent = user_agent.map_err(TransportError::UserAgent)?;
         let kept_each = kept.div_ceil(others.saturating_add(1));
@@ -149,6 +153,11 @@ impl Transport {
     /// The longest body that a template may make, in bytes.
     pub fn longest_body(&self) -> usize {
         self.0.longest_body
+    }
+
+    /// What is measured of the requests of this transport and those made with it.
+    pub fn figures(&self) -> &Arc<TransportFigures> {
+        self.0.caller.connector.figures()
     }
 
     /// Makes one attempt within the endpoint's timeout. Never fails: whatever happens is

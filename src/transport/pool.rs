@@ -69,9 +69,9 @@ enum Step {
 impl Pool {
     pub(super) fn new(connector: Connector, limits: &DeliveryLimits, most_kept: usize) -> Pool {
         Pool(Arc::new(Inner {
+            kept: connector.figures().kept_by_pool(),
             connector,
             limits: limits.clone(),
-            kept: Arc::default(),
             most_kept,
             hosts: Mutex::default(),
             http1_origins: Mutex::default(),

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
+use tokio::time::Instant;
+
 use super::lock::lock;
 
 /// What an attempt without a connection is doing.
@@ -35,6 +37,8 @@ pub(super) struct Progress(Mutex<State>);
 struct State {
     phase: Phase,
     dialled: Option<IpAddr>,
+    /// When connecting began.
+    since: Option<Instant>,
 }
 
 impl Progress {
@@ -48,7 +52,14 @@ impl Progress {
         *lock(&self.0) = State {
             phase: Phase::Connecting,
             dialled: only,
+            since: Some(Instant::now()),
         };
+    }
+
+    /// When connecting began, if that is the phase.
+    pub(super) fn connecting_since(&self) -> Option<Instant> {
+        let state = *lock(&self.0);
+        state.since.filter(|_| state.phase == Phase::Connecting)
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -28,6 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::figures::{Phase, TransportFigures};
 use super::local::is_our_own;
 use super::lock::lock;
 use super::progress::Progress;
@@ -273,6 +274,7 @@ pub(super) struct Resolver {
     /// `None` lets everything through: for the name of the operator's own proxy.
     pub(super) rule: Option<Arc<DialRule>>,
     pub(super) progress: Arc<Progress>,
+    pub(super) figures: Arc<TransportFigures>,
 }
 
 impl Service<Name> for Resolver {
@@ -289,10 +291,13 @@ impl Service<Name> for Resolver {
             lookups,
             rule,
             progress,
+            figures,
         } = self.clone();
         Box::pin(async move {
             progress.set_resolving();
+            let resolving = Phase::begin(&figures.dns);
             let mut found = lookups.addresses(name.as_str()).await?;
+            drop(resolving);
             if let Some(rule) = rule {
                 found = judged(name.as_str(), found, &rule)?;
             }

@@ -28,6 +28,7 @@ mod ingest_rate;
 mod isolation;
 mod life;
 mod local_faults;
+mod metrics;
 mod ordering;
 mod previews;
 mod public_listener;

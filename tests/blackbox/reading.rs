@@ -442,7 +442,8 @@ fn health_and_metrics_are_there_for_machines() {
     for line in metrics.text().lines() {
         let comment = line.starts_with("# HELP ") || line.starts_with("# TYPE ");
         let sample = line.rsplit_once(' ').is_some_and(|(name, value)| {
-            name.starts_with("outboxd_") && value.parse::<f64>().is_ok()
+            let is_ours = name.starts_with("outboxd_") || name.starts_with("process_");
+            is_ours && value.parse::<f64>().is_ok()
         });
         assert!(comment || sample, "{line:?}");
     }

@@ -438,5 +438,13 @@ fn faults_of_the_global_tables_are_told_with_place_and_fix() {
             "\"jsno\"",
             "did you mean \"json\"?",
         ),
+        (
+            "[metrics]\nper_endpoint = 1001",
+            2,
+            16,
+            "metrics.per_endpoint",
+            "1001",
+            "1000",
+        ),
     ]);
 }

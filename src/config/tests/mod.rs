@@ -96,6 +96,8 @@ enabled = true
 [log]
 level = "info"                  # RUST_LOG style filters work too
 format = "text"                 # "text" | "json"
+[metrics]
+per_endpoint = 0
 "#;
 
 const FULL: &str = r#"

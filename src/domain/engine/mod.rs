@@ -184,6 +184,12 @@ impl Engine {
         })
     }
 
+    /// The endpoints whose breaker is open.
+    pub fn open_breakers(&self) -> impl Iterator<Item = EndpointNo> {
+        let open = self.lanes.iter().filter(|(_, lane)| lane.breaker.is_open());
+        open.map(|(no, _)| *no)
+    }
+
     /// Whether an attempt of the delivery is under way.
     pub fn is_in_flight(&self, no: EndpointNo, event: EventId) -> bool {
         self.busy.in_flight(no, event).is_some()

@@ -279,6 +279,7 @@ fn store(
         true => draft.push(&accepted, &content.body)?,
         false => draft.push(&accepted, &[&content.body[..], &extras].concat())?,
     };
+    draft.events += 1;
     let held = beyond_share(basis, &endpoints, len, draft);
     let receipt = Receipt {
         id,

@@ -77,6 +77,8 @@ pub struct Draft {
     pub pending: HashMap<EndpointNo, u64>,
     /// Events of this batch that are held for the backlog, by endpoint.
     pub backlog: BTreeMap<EndpointNo, Vec<u128>>,
+    /// Events that this batch accepts.
+    pub events: usize,
     /// Jobs that this batch begins.
     pub jobs: u32,
     /// Held deliveries that die in this batch to make room.
@@ -116,6 +118,7 @@ impl Draft {
             open_bytes: 0,
             pending: HashMap::new(),
             backlog: BTreeMap::new(),
+            events: 0,
             jobs: 0,
             space_deaths: 0,
             damaged: Vec::new(),

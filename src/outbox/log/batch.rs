@@ -145,6 +145,11 @@ impl Batch {
         self.records.is_empty()
     }
 
+    /// How many records the batch has.
+    pub fn records(&self) -> usize {
+        self.records.len()
+    }
+
     /// Bytes that the batch takes in the log.
     pub fn disk_len(&self) -> u64 {
         (self.frame(self.count() - 1).end as u64).next_multiple_of(FRAME_ALIGN)

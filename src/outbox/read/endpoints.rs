@@ -59,6 +59,7 @@ impl Outbox {
     pub fn status(&self) -> OutboxStatus {
         let totals = self.totals();
         let oldest = self.oldest_open(&totals.waiting);
+        let oldest = oldest.into_iter().flatten().min();
         let pages = self.shared.index.read().entries.pages().cloned();
         let gauges = &self.shared.gauges;
         OutboxStatus {
@@ -81,6 +82,7 @@ impl Outbox {
             recovery: self.shared.recovery.0,
             recovery_took: self.shared.recovery.1,
             holds: self.shared.index.holds(),
+            commits: gauges.commits.view(),
         }
     }
 
@@ -107,14 +109,14 @@ impl Outbox {
         }
     }
 
-    /// When the oldest open delivery of these endpoints was accepted.
-    fn oldest_open(&self, endpoints: &[EndpointNo]) -> Option<Timestamp> {
+    /// When the oldest open delivery of each of these endpoints was accepted.
+    pub(super) fn oldest_open(&self, endpoints: &[EndpointNo]) -> Vec<Option<Timestamp>> {
         let mut lists = endpoints.iter().map(|no| {
             let prefix = keys::list_of(List::Open, *no);
             let end = keys::end_of(&prefix);
             Range::forward(prefix, end)
         });
-        let mut oldest: Option<Timestamp> = None;
+        let mut oldest = Vec::with_capacity(endpoints.len());
         let mut list = lists.next();
         while list.is_some() {
             let hold = self.shared.index.read();
@@ -125,9 +127,9 @@ impl Outbox {
                     first = hold.accepted_at(event);
                     Ok(Row::Last)
                 });
-                oldest = oldest.into_iter().chain(first).min();
                 // An error reads as none: the attempt on the entry meets it again.
                 if !matches!(piece, Ok(Piece::Spent)) {
+                    oldest.push(first);
                     list = lists.next();
                 }
                 if hold.is_spent() {
@@ -208,7 +210,7 @@ impl Outbox {
     }
 }
 
-fn endpoint_state(stored: &StoredEndpoint) -> EndpointState {
+pub(super) fn endpoint_state(stored: &StoredEndpoint) -> EndpointState {
     let holding = stored.state.is_holding();
     let (totals, state) = (&stored.totals, &stored.state);
     let by_hand = state

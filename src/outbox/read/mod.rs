@@ -16,5 +16,6 @@ mod records;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod troubled;
 
 pub(super) use records::{ATTEMPTS_KEPT, attempts_since};

@@ -151,6 +151,32 @@ async fn a_certificate_from_ca_file_is_good_for_its_name_over_both_versions() {
         .attempt(&https(&literal, "127.0.0.1"), &event())
         .await;
     assert_eq!(attempt.error, None);
+    // Three connections to a name, one to an address, and seven requests over them.
+    let phases = transport.figures().view().phases;
+    let counts = phases.map(|(phase, view)| (phase, view.count));
+    let expected = [("dns", 3), ("connect", 4), ("tls", 4), ("first_byte", 7)];
+    assert_eq!(counts, expected);
+}
+
+#[tokio::test]
+async fn a_phase_that_runs_out_of_time_is_counted_with_the_time_it_took() {
+    // It accepts and says nothing, so the handshake does not end.
+    let server = Server::start(|stream| async move {
+        let _open = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let transport = transport();
+    let endpoint = Endpoint {
+        timeout: Duration::from_millis(200),
+        ..https(&server, "127.0.0.1")
+    };
+    let attempt = transport.attempt(&endpoint, &event()).await;
+    assert_eq!(attempt.error.unwrap().kind, ErrorKind::Timeout);
+    let [dns, connect, tls, first_byte] = transport.figures().view().phases;
+    assert_eq!((dns.1.count, connect.1.count), (0, 1));
+    assert_eq!((tls.1.count, first_byte.1.count), (1, 0));
+    assert!(tls.1.sum >= 0.15, "{}", tls.1.sum);
 }
 
 #[tokio::test]

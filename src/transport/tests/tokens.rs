@@ -315,7 +315,7 @@ async fn fifty_attempts_at_once_ask_for_one_token() {
     let receiver = Receiver::indifferent().await;
     let tokens = TokenServer::start(|number| json(200, &granted(number, 3600))).await;
     // Over all threads.
-    let (first, others) = Transport::several(&limits(), 1).unwrap();
+    let (first, others) = Transport::several(&limits(), 1, Arc::default()).unwrap();
     let endpoint = receiver.with_token(&tokens.url(), "");
     let transports = [&first, &others[0]];
     let attempts: Vec<_> = (0..50)
