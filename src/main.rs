@@ -12,7 +12,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use outboxd::cli;
 
 #[global_allocator]
@@ -40,6 +40,9 @@ enum Command {
     Render(cli::render::Args),
     Filter(cli::filter_test::Args),
     Sources(cli::sources::Args),
+    Health(cli::health::Args),
+    Completions(cli::completions::Completions),
+    Man(cli::man::Man),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,9 @@ fn main() -> ExitCode {
         Command::Explain(args) => cli::wait(cli::explain::run(args, cli::configured)),
         Command::Render(args) => cli::wait(cli::render::run(args, cli::configured)),
         Command::Filter(args) => cli::wait(cli::filter_test::run(args, cli::configured)),
+        Command::Health(args) => cli::wait(cli::health::run(args, cli::configured)),
+        Command::Completions(args) => cli::completions::run(&args, Command::command()),
+        Command::Man(args) => cli::man::run(&args, Command::command()),
         Command::Sources(args) => cli::wait(cli::sources::run(args, cli::configured)),
     };
     cli::exit(done)

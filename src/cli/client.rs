@@ -94,6 +94,16 @@ impl Reach {
         })
     }
 
+    /// The same daemon, without a token: for what takes none. The token's file is not opened, since
+    /// whoever asks may not be permitted to read it.
+    pub fn client_without_token(&self, configured: Configured) -> Result<Client, Failure> {
+        let from_env = std::env::var("OUTBOXD_URL").ok();
+        Ok(Client {
+            target: self.target(from_env.as_deref(), configured)?,
+            token: None,
+        })
+    }
+
     fn target(&self, from_env: Option<&str>, configured: Configured) -> Result<Target, Failure> {
         if let Some(path) = &self.unix {
             return Ok(Target::Unix(path.clone()));
@@ -151,6 +161,11 @@ struct ProblemAnswer {
 }
 
 impl Client {
+    /// Where it sends its requests.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// The body of a `GET`.
     pub async fn get(&self, path: &str) -> Result<Bytes, Fault> {
         self.ask(Method::GET, path, HeaderMap::new(), Bytes::new())

@@ -20,6 +20,7 @@ mod environment;
 mod erasing;
 mod explain;
 mod guard;
+mod health;
 mod hostile_clients;
 mod hostile_receivers;
 mod hosts;
