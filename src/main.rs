@@ -41,6 +41,7 @@ enum Command {
     Filter(cli::filter_test::Args),
     Sources(cli::sources::Args),
     Health(cli::health::Args),
+    Config(cli::config_schema::Args),
     Completions(cli::completions::Completions),
     Man(cli::man::Man),
 }
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Command::Render(args) => cli::wait(cli::render::run(args, cli::configured)),
         Command::Filter(args) => cli::wait(cli::filter_test::run(args, cli::configured)),
         Command::Health(args) => cli::wait(cli::health::run(args, cli::configured)),
+        Command::Config(args) => cli::config_schema::run(&args),
         Command::Completions(args) => cli::completions::run(&args, Command::command()),
         Command::Man(args) => cli::man::run(&args, Command::command()),
         Command::Sources(args) => cli::wait(cli::sources::run(args, cli::configured)),

@@ -4,6 +4,7 @@ mod answers;
 pub mod check;
 pub mod client;
 pub mod completions;
+pub mod config_schema;
 pub mod dead;
 mod define;
 pub mod deliveries;

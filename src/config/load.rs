@@ -200,9 +200,21 @@ pub(super) fn known_variables() -> BTreeSet<String> {
     known(|reader| reader.asked_variables())
 }
 
+/// Every key there is, those of sources too.
+#[cfg(test)]
+pub(super) fn read_keys() -> BTreeSet<String> {
+    known_in(
+        "endpoint = [{}]\nsource = [{}]\nauth.tokens = [{}]",
+        |reader| reader.asked(),
+    )
+}
+
 /// What is known when everything was asked for.
 fn known(of: impl Fn(&Reader<'_>) -> BTreeSet<String>) -> BTreeSet<String> {
-    let text = "endpoint = [{}]\nauth.tokens = [{}]";
+    known_in("endpoint = [{}]\nauth.tokens = [{}]", of)
+}
+
+fn known_in(text: &str, of: impl Fn(&Reader<'_>) -> BTreeSet<String>) -> BTreeSet<String> {
     let (table, _) = DeTable::parse_recoverable(text);
     let reader = Reader::new(text, &[]);
     sections::read(

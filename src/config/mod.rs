@@ -17,6 +17,7 @@ mod reader;
 pub mod request;
 mod restart;
 mod retry;
+pub mod schema;
 mod sections;
 mod shaping;
 pub mod show;

@@ -222,6 +222,9 @@ fn read_token(item: &Value<'_>, env: &Environment) -> Option<Token> {
     })
 }
 
+/// The most that `max_batch_events` may be.
+pub(super) const MAX_BATCH_EVENTS: usize = 1_000_000;
+
 fn read_ingest(mut ingest: Section<'_>) -> Ingest {
     let base = Ingest::default();
     let read = Ingest {
@@ -229,7 +232,7 @@ fn read_ingest(mut ingest: Section<'_>) -> Ingest {
             .take("max_event_size", size(1..=MAX_EVENT_SIZE))
             .unwrap_or(base.max_event_size),
         max_batch_events: ingest
-            .take("max_batch_events", count(1..=1_000_000))
+            .take("max_batch_events", count(1..=MAX_BATCH_EVENTS))
             .unwrap_or(base.max_batch_events),
         max_batch_size: ingest
             .take("max_batch_size", size(1..=GIB))
@@ -299,7 +302,7 @@ fn read_retention(mut retention: Section<'_>) -> Retention {
 /// With less, hardly a connection would be kept.
 const MIN_CONNECTION_AGE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Threads that make attempts.
-const MAX_THREADS: usize = 64;
+pub(super) const MAX_THREADS: usize = 64;
 
 fn read_delivery(mut delivery: Section<'_>, longest_body: u64) -> DeliveryLimits {
     let base = DeliveryLimits::default();

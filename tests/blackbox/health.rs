@@ -1,4 +1,5 @@
-//! `outboxd health`, `completions` and `man`: what packages and containers use.
+//! `outboxd health`, `completions`, `man` and `config schema`: what packages, containers and editors
+//! use.
 
 use std::net::TcpListener;
 
@@ -111,4 +112,17 @@ fn every_command_has_a_manual_page_and_is_completed() {
     let ran = home.run(&["man", &file]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains(&file), "{ran:?}");
+}
+
+#[test]
+fn config_schema_prints_a_schema_that_the_example_fits() {
+    let home = Home::new();
+    let schema = home.run(&["config", "schema"]).json();
+    assert_eq!(schema, home.run(&["config", "schema", "--json"]).json());
+    let example = include_str!("../../config.example.toml");
+    let example: toml::Table = toml::from_str(example).unwrap();
+    let example = serde_json::to_value(example).unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(validator.is_valid(&example));
+    assert!(!validator.is_valid(&serde_json::json!({"listn": {}})));
 }

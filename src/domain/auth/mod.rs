@@ -18,7 +18,7 @@ use http::header::{AUTHORIZATION, HeaderValue};
 
 pub use self::fields::BadAuth;
 use self::fields::{Fields, MASK, object};
-pub use self::oauth2::{Algorithm, AssertionKey, ClientAuth, OAuth2};
+pub use self::oauth2::{Algorithm, AssertionKey, ClientAuth, KEYS as OAUTH2_KEYS, METHODS, OAuth2};
 use super::json::Json;
 use super::nearest::nearest;
 

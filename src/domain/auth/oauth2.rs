@@ -17,7 +17,8 @@ use crate::domain::http_url::parse_url;
 use crate::domain::json::Json;
 use crate::domain::nearest::nearest;
 
-const KEYS: [&str; 9] = [
+/// The keys of `auth` of this type.
+pub const KEYS: [&str; 9] = [
     "type",
     "token_url",
     "client_id",
@@ -28,7 +29,8 @@ const KEYS: [&str; 9] = [
     "audience",
     "auth_method",
 ];
-const METHODS: [&str; 3] = [
+/// What `auth_method` may be.
+pub const METHODS: [&str; 3] = [
     "client_secret_basic",
     "client_secret_post",
     "private_key_jwt",

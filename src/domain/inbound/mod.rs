@@ -46,6 +46,7 @@ pub use definition::{KEYS, read, read_stored};
 pub use fault::BadSource;
 pub use keys::SourceSecret;
 pub use preset::{NAMES, Preset, all as presets, named as preset};
+pub use read::{RECIPE_KEYS, SCHEME_KEYS};
 pub use sample::{NoSample, Sample};
 pub use source::{CUSTOM, EARLIER_SECRETS, MAX_SECRETS, Source, SourceId};
 pub use table::Given;

@@ -19,7 +19,8 @@ use crate::domain::nearest::nearest;
 /// Of signed times, unless a recipe says otherwise.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
-const SCHEME_KEYS: [&str; 11] = [
+/// The keys of one way to verify.
+pub const SCHEME_KEYS: [&str; 11] = [
     "algorithm",
     "key",
     "content",
@@ -34,7 +35,7 @@ const SCHEME_KEYS: [&str; 11] = [
 ];
 
 /// The keys of a recipe. Those of a scheme stand among them if there is one scheme alone.
-const RECIPE_KEYS: [&str; 17] = [
+pub const RECIPE_KEYS: [&str; 17] = [
     "schemes",
     "url_form",
     "body_sha256",

@@ -20,6 +20,6 @@ pub use cut::cut;
 pub use definition::{Around, KEYS, is_json, read};
 pub use format::{Format, Verb};
 pub use pace::Pace;
-pub use preset::Preset;
+pub use preset::{NAMES as PRESETS, Preset};
 pub use problem::{BadShaping, Problem};
 pub use root::Root;

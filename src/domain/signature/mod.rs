@@ -23,7 +23,8 @@ pub use headers::{Keys, Message, NotSigned, headers_for};
 pub use keys::{BadPublicKey, BadSecret, PublicKey, Secret, SecretKind};
 pub use standard::{Signature, header_value};
 pub use styles::{
-    Algorithm, BadKeys, BadStyle, Encoding, OwnStyle, Style, StyleProblem, check, needs_signing_key,
+    ALGORITHMS, Algorithm, BadKeys, BadStyle, ENCODINGS, Encoding, MAX_STYLES, OwnStyle,
+    STYLE_FIELDS, STYLES, Style, StyleProblem, check, needs_signing_key,
 };
 pub use templates::{BadTemplate, Variables};
 pub use verify::{DEFAULT_TOLERANCE, Headers, NotVerified, verify};

@@ -62,7 +62,8 @@ pub enum Encoding {
     Base64,
 }
 
-const NAMED: [(&str, Style); 7] = [
+/// The named styles.
+pub const STYLES: [(&str, Style); 7] = [
     ("v1", Style::V1),
     ("v1a", Style::V1a),
     ("svix", Style::Svix),
@@ -71,14 +72,17 @@ const NAMED: [(&str, Style); 7] = [
     ("shopify", Style::Shopify),
     ("slack", Style::Slack),
 ];
-const ALGORITHMS: [(&str, Algorithm); 4] = [
+/// Those of own styles.
+pub const ALGORITHMS: [(&str, Algorithm); 4] = [
     ("sha256", Algorithm::Sha256),
     ("sha1", Algorithm::Sha1),
     ("sha512", Algorithm::Sha512),
     ("ed25519", Algorithm::Ed25519),
 ];
-const ENCODINGS: [(&str, Encoding); 2] = [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
-const FIELDS: [&str; 5] = ["header", "algorithm", "encoding", "content", "format"];
+/// Those of own styles.
+pub const ENCODINGS: [(&str, Encoding); 2] = [("hex", Encoding::Hex), ("base64", Encoding::Base64)];
+/// The fields of an own style.
+pub const STYLE_FIELDS: [&str; 5] = ["header", "algorithm", "encoding", "content", "format"];
 const DEFAULT_CONTENT: &str = "{{ body }}";
 const DEFAULT_FORMAT: &str = "{{ signatures[0] }}";
 
@@ -174,7 +178,7 @@ impl Style {
     fn parse(json: &Json, reserved: impl Fn(&HeaderName) -> bool) -> Result<Style, Fault> {
         match json {
             Json::String(name) => {
-                let style = NAMED.into_iter().find(|(known, _)| *known == &**name);
+                let style = STYLES.into_iter().find(|(known, _)| *known == &**name);
                 let style = style.map(|(_, style)| style);
                 style.ok_or_else(|| (None, StyleProblem::Unknown(shortened(name))))
             }
@@ -199,7 +203,7 @@ impl Style {
     }
 
     fn name(&self) -> Option<&'static str> {
-        let mut named = NAMED.iter();
+        let mut named = STYLES.iter();
         named
             .find(|(_, style)| style == self)
             .map(|(name, _)| *name)
@@ -263,7 +267,7 @@ type Fault = (Option<&'static str>, StyleProblem);
 impl OwnStyle {
     fn parse(json: &Json, reserved: impl Fn(&HeaderName) -> bool) -> Result<OwnStyle, Fault> {
         if let Json::Object(fields) = json
-            && let Some(name) = fields.keys().find(|name| !FIELDS.contains(&&***name))
+            && let Some(name) = fields.keys().find(|name| !STYLE_FIELDS.contains(&&***name))
         {
             return Err((None, StyleProblem::UnknownField(shortened(name))));
         }
@@ -309,7 +313,7 @@ impl OwnStyle {
             &self.content,
             &self.format,
         ];
-        let fields = FIELDS.into_iter().zip(values);
+        let fields = STYLE_FIELDS.into_iter().zip(values);
         Json::Object(
             fields
                 .map(|(name, value)| (name.into(), Json::from(value)))
