@@ -124,6 +124,7 @@ fn endpoint(id: &str, shaping: Arc<Shaping>) -> Endpoint {
         source: Source::Api,
         description: String::new(),
         shaping: Some(shaping),
+        applied_as: None,
     }
 }
 

@@ -127,5 +127,6 @@ fn endpoint(shaping: Arc<Shaping>, headers: HeaderMap) -> Endpoint {
         source: Source::Api,
         description: "d".to_owned(),
         shaping: Some(shaping),
+        applied_as: None,
     }
 }

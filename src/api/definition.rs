@@ -10,13 +10,13 @@ use crate::app::definition::{Definition, Given, check_description, check_overrid
 use crate::config::policy::{MAX_IN_FLIGHT, MAX_TIMEOUT};
 use crate::config::request::{add_header, parse_url};
 use crate::config::units::MAX_DURATION;
-use crate::domain::endpoint::{Ordering, TypePattern};
+use crate::domain::endpoint::{EndpointId, Ordering, TypePattern};
 use crate::domain::event::Tenant;
 use crate::domain::retry::{RetryOverrides, RetryPolicy};
 use crate::domain::shaping::KEYS;
 use crate::domain::signature::Secret;
 
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "url",
     "tenant",
     "types",
@@ -30,6 +30,7 @@ const OWN: [&str; 13] = [
     "retry",
     "description",
     "enabled",
+    "applied_as",
 ];
 const RETRY: [&str; 6] = [
     "first",
@@ -71,6 +72,7 @@ pub fn read(body: &[u8], base: &RetryPolicy) -> Result<Definition, Problem> {
         description: fields.text("description", description)?,
         shaping: fields.json(&KEYS)?,
         enabled: fields.flag("enabled")?,
+        applied_as: fields.text("applied_as", EndpointId::new)?,
     })
 }
 
@@ -136,7 +138,7 @@ fn retry(fields: &Fields<'_>, base: &RetryPolicy) -> Result<Given<RetryOverrides
 mod tests {
     use super::*;
     use crate::app::definition::{BadDefinition, FreshKeys};
-    use crate::domain::endpoint::{EndpointChange, EndpointId, EndpointSpec, Rate};
+    use crate::domain::endpoint::{EndpointChange, EndpointSpec, Rate};
 
     fn read(body: &str) -> Result<Definition, Problem> {
         super::read(body.as_bytes(), &RetryPolicy::default())
@@ -177,6 +179,7 @@ mod tests {
                 retry: RetryOverrides::default(),
                 description: String::new(),
                 shaping: None,
+                applied_as: None,
             }
         );
         let missing = read("{}").unwrap().into_spec(fresh()).unwrap_err();

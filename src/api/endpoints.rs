@@ -10,6 +10,7 @@ use http::header::{self, HeaderValue};
 
 use super::Api;
 use super::definition;
+use super::dto::changes::Changes;
 use super::dto::endpoint::Endpoint;
 use super::fields::{Fields, body_of, nothing_more};
 use super::id_cursor::IdCursors;
@@ -51,13 +52,18 @@ pub async fn show(
     json(StatusCode::OK, &Endpoint::from(&known))
 }
 
-/// `POST /v1/endpoints`: 201 with the endpoint and its secret, in the clear for once.
+/// `POST /v1/endpoints`: 201 with the endpoint and its secret, in the clear for once. With
+/// `?dry_run=true` 200 with the fields that are not the default; nothing is made.
 pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    Query::parse(&parts.uri, &[])?;
+    let dry_run = Query::parse(&parts.uri, &["dry_run"])?.flag("dry_run")?;
     let body = body_of(&api, &parts.headers, body).await?;
     let endpoints = &api.app.endpoints;
     let definition = definition::read(&body, &endpoints.base_retry())?;
+    if dry_run {
+        let changed = endpoints.would_create(definition)?;
+        return json(StatusCode::OK, &Changes { changed });
+    }
     let (known, secret) = endpoints.create(definition).await?;
     let revealed = secret.reveal();
     let mut shown = Endpoint::from(&known);
@@ -73,18 +79,23 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     Ok(response)
 }
 
-/// `PATCH /v1/endpoints/{id}`: 200 with the endpoint as it is then.
+/// `PATCH /v1/endpoints/{id}`: 200 with the endpoint as it is then. With `?dry_run=true` 200 with the
+/// fields that would change; nothing is changed.
 pub async fn change(
     State(api): State<Arc<Api>>,
     PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    Query::parse(&parts.uri, &[])?;
+    let dry_run = Query::parse(&parts.uri, &["dry_run"])?.flag("dry_run")?;
     let endpoint: EndpointId = parse_name(&id)?;
     let body = body_of(&api, &parts.headers, body).await?;
     let endpoints = &api.app.endpoints;
     let definition = definition::read(&body, &endpoints.base_retry())?;
+    if dry_run {
+        let changed = endpoints.would_change(endpoint, definition).await?;
+        return json(StatusCode::OK, &Changes { changed });
+    }
     let known = endpoints.change(endpoint, definition).await?;
     json(StatusCode::OK, &Endpoint::from(&known))
 }

@@ -205,6 +205,7 @@ impl From<ActRefused> for Problem {
             ActRefused::Conflict(_)
             | ActRefused::DisabledInFile
             | ActRefused::EndpointExists
+            | ActRefused::AppliedAlready
             | ActRefused::ChangedMeanwhile
             | ActRefused::TooManyJobs => Kind::Conflict,
             ActRefused::ReadOnly => Kind::ReadOnly,

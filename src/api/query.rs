@@ -63,6 +63,15 @@ impl Query {
             .transpose()
     }
 
+    /// `true` or `false`; false if it is not given.
+    pub fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(malformed(name, "neither true nor false")),
+        }
+    }
+
     /// A time. A `+` in an offset that was not percent-encoded is understood.
     pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.text(name) else {

@@ -10,6 +10,7 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 
 use super::Api;
+use super::dto::changes::Changes;
 use super::dto::source::{Source, TestedSource};
 use super::fields::{Fields, body_of};
 use super::id_cursor::IdCursors;
@@ -71,17 +72,22 @@ fn written(fields: &Fields<'_>) -> Result<Written, Problem> {
     Ok(given.map(|(name, field)| (name, value(field))).collect())
 }
 
-/// `POST /v1/sources`: 201 with the source.
+/// `POST /v1/sources`: 201 with the source. With `?dry_run=true` 200 with its keys; nothing is made.
 pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    Query::parse(&parts.uri, &[])?;
+    let dry_run = Query::parse(&parts.uri, &["dry_run"])?.flag("dry_run")?;
     let body = body_of(&api, &parts.headers, body).await?;
-    let known = [&["id"][..], &KEYS].concat();
+    let known = [&["id", "applied"][..], &KEYS].concat();
     let fields = Fields::parse(&body, &known)?;
     let id = fields.text("id", SourceId::new)?.value();
+    let applied = fields.flag("applied")?.value().unwrap_or(false);
     let definition = written(&fields)?;
     let sources = &api.app.sources;
-    let known = sources.create(id, definition).await?;
+    if dry_run {
+        let changed = sources.would_create(id, definition)?;
+        return json(StatusCode::OK, &Changes { changed });
+    }
+    let known = sources.create(id, definition, applied).await?;
     let shown = Source::whole(&known, sources.url_of(&known));
     let mut response = json(StatusCode::CREATED, &shown)?;
     let location = HeaderValue::from_str(&format!("/v1/sources/{}", known.id()));
@@ -91,18 +97,23 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     Ok(response)
 }
 
-/// `PATCH /v1/sources/{id}`: 200 with the source as it is then.
+/// `PATCH /v1/sources/{id}`: 200 with the source as it is then. With `?dry_run=true` 200 with the keys
+/// that would change; nothing is changed.
 pub async fn change(
     State(api): State<Arc<Api>>,
     PathParams(id): PathParams<String>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    Query::parse(&parts.uri, &[])?;
+    let dry_run = Query::parse(&parts.uri, &["dry_run"])?.flag("dry_run")?;
     let id: SourceId = parse_name(&id)?;
     let body = body_of(&api, &parts.headers, body).await?;
     let change = written(&Fields::parse(&body, &KEYS)?)?;
     let sources = &api.app.sources;
+    if dry_run {
+        let changed = sources.would_change(&id, change)?;
+        return json(StatusCode::OK, &Changes { changed });
+    }
     let known = sources.change(&id, change).await?;
     json(
         StatusCode::OK,

@@ -16,7 +16,7 @@ use crate::config::policy::{
 };
 use crate::config::request;
 use crate::domain::endpoint::{
-    Endpoint, EndpointChange, EndpointSpec, Ordering, Rate, TypePattern,
+    Endpoint, EndpointChange, EndpointId, EndpointSpec, Ordering, Rate, TypePattern,
 };
 use crate::domain::event::Tenant;
 use crate::domain::json::Json;
@@ -72,6 +72,8 @@ pub enum BadDefinition {
     NoUrl,
     #[error("field `tenant`: an endpoint's tenant never changes")]
     TenantChanged,
+    #[error("field `applied_as` is given when the endpoint is made, and never changes")]
+    AppliedAsChanged,
     #[error("field `url`: an endpoint always has one")]
     UrlRemoved,
     #[error("field `secret`: an endpoint always has one; POST …/rotate makes a new one")]
@@ -86,8 +88,14 @@ impl From<BadShaping> for BadDefinition {
     }
 }
 
+impl<T> Default for Given<T> {
+    fn default() -> Self {
+        Given::Absent
+    }
+}
+
 /// What a request says about an endpoint. Whoever reads it has checked each field.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Definition {
     pub url: Given<Url>,
     pub tenant: Given<Tenant>,
@@ -104,6 +112,8 @@ pub struct Definition {
     /// Those of [`shaping::KEYS`] that are given.
     pub shaping: Vec<(&'static str, Given<Json>)>,
     pub enabled: Given<bool>,
+    /// Its id in the file that it is applied from.
+    pub applied_as: Given<EndpointId>,
 }
 
 /// Keys for an endpoint that needs them and brings none.
@@ -143,6 +153,7 @@ impl Definition {
             retry: self.retry.value().unwrap_or_default(),
             description: self.description.value().unwrap_or_default(),
             shaping,
+            applied_as: self.applied_as.value(),
         };
         Ok((spec, self.enabled.value().unwrap_or(true)))
     }
@@ -159,6 +170,11 @@ impl Definition {
     ) -> Result<EndpointChange, BadDefinition> {
         if self.tenant != Given::Absent {
             return Err(BadDefinition::TenantChanged);
+        }
+        if self.applied_as != Given::Absent
+            && self.applied_as.clone().value() != endpoint.applied_as
+        {
+            return Err(BadDefinition::AppliedAsChanged);
         }
         if self.url.is_null() {
             return Err(BadDefinition::UrlRemoved);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::definition::{self, Definition, FreshKeys};
+use super::changes::changed;
+use super::definition::{self, Definition, FreshKeys, Given};
 use super::error::Error;
 use super::random::random_bytes;
 use super::reader::Reader;
@@ -118,6 +119,52 @@ impl Endpoints {
             }
         }
         Err(ActRefused::ChangedMeanwhile.into())
+    }
+
+    /// What a new endpoint would have besides the defaults, by field.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), but for what only the store knows.
+    pub fn would_create(&self, definition: Definition) -> Result<Vec<&'static str>, Error> {
+        let fresh = fresh_keys()?;
+        let plain = Definition {
+            url: definition.url.clone(),
+            secret: Given::Value(fresh.secret.clone()),
+            ..Definition::default()
+        };
+        let (plain, _) = plain.into_spec(fresh.clone())?;
+        let (spec, enabled) = definition.into_spec(fresh)?;
+        let mut fields = vec!["url"];
+        fields.extend(changed(&plain, &spec));
+        if !enabled {
+            fields.push("enabled");
+        }
+        Ok(fields)
+    }
+
+    /// What a change would change, by field.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change), but for what only the store knows.
+    pub async fn would_change(
+        &self,
+        id: EndpointId,
+        definition: Definition,
+    ) -> Result<Vec<&'static str>, Error> {
+        let (endpoint, state) = self.find(id.clone()).await?;
+        let read = move |outbox: &Outbox| outbox.definition(&id);
+        let spec = self.reader.read(read).await?.ok_or(ActRefused::ReadOnly)?;
+        let change = definition.into_change(&endpoint, &fresh_keys()?)?;
+        let mut after = spec.clone();
+        change.apply(&mut after);
+        let mut fields = changed(&spec, &after);
+        if change
+            .enabled
+            .is_some_and(|enabled| enabled != state.disabled.is_none())
+        {
+            fields.push("enabled");
+        }
+        Ok(fields)
     }
 
     /// Deletes an endpoint; its open deliveries are dead from then on.

@@ -6,6 +6,7 @@
 //! own, which holds what it needs. Nothing here touches the disk on the runtime's thread.
 
 pub mod bulk;
+mod changes;
 mod counters;
 pub mod definition;
 mod deliveries;

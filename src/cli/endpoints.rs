@@ -8,6 +8,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Endpoint, List, Retry, Secret};
+use super::apply::{self, Apply};
 use super::client::{Client, Configured, Fault, Reach};
 use super::define::Fields;
 use super::filter::{Part, QueryString, more};
@@ -87,6 +88,8 @@ enum Command {
     Test { endpoint: EndpointId },
     /// Delete it; its open deliveries are dead
     Remove { endpoint: EndpointId },
+    /// Make and change endpoints and sources as a file says
+    Apply(Apply),
     /// Give up pending and held deliveries, and forget dead ones
     Purge {
         endpoint: EndpointId,
@@ -155,6 +158,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
             client.delete(&path_of(&endpoint)).await?;
             done(json, &endpoint, "deleted", true, "is deleted")
         }
+        Command::Apply(args) => apply::run(&client, &args, json).await,
         Command::Purge {
             endpoint,
             status,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod answers;
+mod apply;
 pub mod check;
 pub mod client;
 pub mod completions;

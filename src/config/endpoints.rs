@@ -134,6 +134,7 @@ fn read_one(
         source: Source::Toml,
         description: String::new(),
         shaping,
+        applied_as: None,
     })
 }
 

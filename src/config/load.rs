@@ -79,6 +79,12 @@ pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Fau
     Err(Faults { path, list })
 }
 
+/// The text of a file that is named.
+pub(super) fn read_named(path: &Path) -> Result<String, Faults> {
+    let read = read_text(Some(path), &Environment::default())?;
+    Ok(read.map(|(_, text)| text).unwrap_or_default())
+}
+
 /// The file and its text; `None` if none is named and the system's is not there.
 fn read_text(path: Option<&Path>, env: &Environment) -> Result<Option<(PathBuf, String)>, Faults> {
     let named = path.or(env.config.as_deref());
@@ -145,7 +151,7 @@ pub fn parse(text: &str, env: &Environment) -> Result<Loaded, Faults> {
 }
 
 /// Notes what is not TOML.
-fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
+pub(super) fn note_syntax(reader: &Reader<'_>, text: &str, errors: &[toml::de::Error]) {
     if errors.is_empty() {
         return;
     }

@@ -7,6 +7,7 @@
 
 mod certificate;
 mod defaults;
+pub mod definitions;
 mod endpoints;
 mod environment;
 mod fault;

@@ -14,7 +14,7 @@ use crate::domain::shaping::{self, Around, BadShaping, Given, KEYS, Shaping};
 use crate::domain::signature::{SecretKind, needs_signing_key};
 
 /// Keys that name a file with the value of another key.
-const FILES: [(&str, &str); 4] = [
+pub(super) const FILES: [(&str, &str); 4] = [
     ("signing_key_file", "signing_key"),
     ("client_cert_file", "client_cert"),
     ("client_key_file", "client_key"),
@@ -22,7 +22,7 @@ const FILES: [(&str, &str); 4] = [
 ];
 
 /// The same within `auth`.
-const AUTH_FILES: [(&str, &str); 2] = [
+pub(super) const AUTH_FILES: [(&str, &str); 2] = [
     ("client_secret_file", "client_secret"),
     ("private_key_file", "private_key"),
 ];

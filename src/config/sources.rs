@@ -11,7 +11,7 @@ use crate::domain::inbound::{BadSource, Given, KEYS, Source, SourceId, read as r
 use crate::domain::json::Json;
 
 /// Keys that name a file with the value of another key.
-const FILES: [(&str, &str); 2] = [
+pub(super) const FILES: [(&str, &str); 2] = [
     ("token_file", "token"),
     ("verify_token_file", "verify_token"),
 ];

@@ -178,6 +178,8 @@ pub struct Endpoint {
     pub description: String,
     /// `None`: the envelope, signed by Standard Webhooks; a 2xx is a success.
     pub shaping: Option<Arc<Shaping>>,
+    /// Its id in the file that it was applied from; never changes.
+    pub applied_as: Option<EndpointId>,
 }
 
 impl Endpoint {
@@ -272,6 +274,8 @@ pub struct EndpointSpec {
     pub retry: RetryOverrides,
     pub description: String,
     pub shaping: Option<Arc<Shaping>>,
+    /// Its id in the file that it was applied from; never changes.
+    pub applied_as: Option<EndpointId>,
 }
 
 impl EndpointSpec {
@@ -310,6 +314,7 @@ impl EndpointSpec {
             source: Source::Api,
             description: self.description.clone(),
             shaping: self.shaping.clone(),
+            applied_as: self.applied_as.clone(),
         }
     }
 
@@ -446,6 +451,7 @@ mod tests {
             retry: RetryOverrides::default(),
             description: String::new(),
             shaping: None,
+            applied_as: None,
         }
     }
 

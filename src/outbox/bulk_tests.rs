@@ -126,6 +126,7 @@ impl Store {
             retry: RetryOverrides::default(),
             description: String::new(),
             shaping: None,
+            applied_as: None,
         });
         let create = Action::Create {
             endpoint: endpoint.clone(),

@@ -189,6 +189,8 @@ pub enum ActRefused {
     ReadOnly,
     #[error("there is an endpoint with this id already")]
     EndpointExists,
+    #[error("an endpoint was applied under this name already")]
+    AppliedAlready,
     #[error("the endpoint was changed by others at the same time; try again")]
     ChangedMeanwhile,
     #[error("too many replays and purges are under way; try again when some have ended")]

@@ -59,7 +59,7 @@ fn an_endpoint_is_made_and_gets_its_events_signed() {
         "id": id, "tenant": "default", "url": receiver.url("/hook"), "types": ["order.*"],
         "secret": secret, "headers": {}, "max_in_flight": 16, "rate_limit": null,
         "ordering": "none", "timeout": "20s", "http2": true, "description": "", "enabled": true,
-        "disabled_reason": null, "disabled_at": null, "source": "api",
+        "disabled_reason": null, "disabled_at": null, "source": "api", "applied_as": null,
         "retry": {"first": "50ms", "factor": 1.0, "max": "6h", "jitter": 0.5,
             "give_up_after": "3d", "schedule": []},
         "backlog": {"pending": 0, "held": 0, "dead": 0},

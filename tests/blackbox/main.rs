@@ -6,6 +6,7 @@ mod harness;
 mod access;
 mod acting;
 mod answers;
+mod apply;
 mod batch;
 mod breaker;
 mod cloudevents;

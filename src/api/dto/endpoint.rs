@@ -46,6 +46,8 @@ pub struct Endpoint<'a> {
     disabled_reason: Option<&'static str>,
     disabled_at: Option<Timestamp>,
     source: &'static str,
+    /// Its id in the file that it was applied from.
+    applied_as: Option<&'a EndpointId>,
     backlog: Backlog,
 }
 
@@ -151,6 +153,7 @@ impl<'a> From<&'a KnownEndpoint> for Endpoint<'a> {
             disabled_reason: disabled.map(DisabledReason::as_str),
             disabled_at: state.disabled_at,
             source: endpoint.source.as_str(),
+            applied_as: endpoint.applied_as.as_ref(),
             backlog: Backlog {
                 pending: state.pending,
                 held: state.held,
@@ -225,6 +228,7 @@ mod tests {
             source: Source::Toml,
             description: String::new(),
             shaping: None,
+            applied_as: None,
         };
         (Arc::new(endpoint), EndpointState::default())
     }
@@ -252,7 +256,7 @@ mod tests {
                 "answer": null, "signatures": ["v1"], "auth": null,
                 "client_cert_not_after": null, "ca": null, "cloudevents_handshake": false,
                 "cloudevents_source": null, "enabled": false, "disabled_reason": "gone",
-                "disabled_at": null, "source": "toml",
+                "disabled_at": null, "source": "toml", "applied_as": null,
                 "backlog": {"pending": 0, "held": 3, "dead": 0}
             })
         );

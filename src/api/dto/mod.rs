@@ -1,5 +1,6 @@
 //! What responses hold, as JSON: one file a noun. Their fields are part of the API.
 
+pub mod changes;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;

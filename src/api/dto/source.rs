@@ -21,6 +21,8 @@ pub struct Source<'a> {
     definition: BTreeMap<Box<str>, Box<RawValue>>,
     /// Where it is defined: `toml` or `api`.
     source: &'static str,
+    /// Whether it was made from a file that is applied.
+    applied: bool,
     changed_at: Option<Timestamp>,
     last_received_at: Option<Timestamp>,
     last_handshake_at: Option<Timestamp>,
@@ -88,6 +90,7 @@ impl<'a> Source<'a> {
                 Origin::File => "toml",
                 Origin::Api { .. } => "api",
             },
+            applied: known.source.applied,
             changed_at: match known.origin {
                 Origin::File => None,
                 Origin::Api { changed_at } => Some(changed_at),

@@ -6,6 +6,7 @@
 
 mod call;
 mod definition;
+mod dry_run;
 mod known;
 mod outcomes;
 mod receive;
@@ -190,6 +191,7 @@ impl Sources {
         &self,
         id: Option<SourceId>,
         written: Written,
+        applied: bool,
     ) -> Result<Arc<KnownSource>, Error> {
         let id = match id {
             Some(id) => id,
@@ -197,7 +199,8 @@ impl Sources {
         };
         let mut given = Given::new();
         overlay(&mut given, written);
-        let source = inbound::read(id, &given).map_err(Error::Source)?;
+        let mut source = inbound::read(id, &given).map_err(Error::Source)?;
+        source.applied = applied;
         definition::check(&source, self.public_url.is_some())?;
         let turn = self.turn().await;
         if self.registry.find(&source.id).is_some() {

@@ -135,7 +135,7 @@ async fn every_call_is_counted_by_its_end() {
         text("token", "t"),
         text("split", "/entry"),
     ];
-    let known = sources.create(Some(id.clone()), made).await.unwrap();
+    let known = sources.create(Some(id.clone()), made, false).await.unwrap();
     let call = InboundCall {
         method: Method::POST,
         query: "token=t".to_owned(),
@@ -194,7 +194,7 @@ async fn a_change_is_made_to_its_end_when_the_caller_is_gone() {
     let text = |key, text: &str| (key, Some(Json::from(text)));
     let made = vec![text("preset", "query_token"), text("token", "t")];
     // One that waits has its turn when the one before it has ended.
-    begin_and_leave(sources.create(Some(id.clone()), made)).await;
+    begin_and_leave(sources.create(Some(id.clone()), made, false)).await;
     sources.change(&id, Vec::new()).await.unwrap();
     begin_and_leave(sources.change(&id, vec![text("description", "changed")])).await;
     let known = sources.change(&id, Vec::new()).await.unwrap();

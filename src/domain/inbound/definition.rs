@@ -15,7 +15,7 @@ use super::pointer::Pointer;
 use super::preset::{self, Preset};
 use super::read::recipe;
 use super::recipe::{Algorithm, Piece, Recipe};
-use super::source::{CUSTOM, EARLIER_SECRETS, MAX_SECRET, MAX_SECRETS, Source, SourceId};
+use super::source::{APPLIED, CUSTOM, EARLIER_SECRETS, MAX_SECRET, MAX_SECRETS, Source, SourceId};
 use super::table::{Given, Table};
 use crate::domain::event::{SOURCE_WINDOW, Tenant};
 use crate::domain::json::Json;
@@ -65,6 +65,7 @@ pub fn read(id: SourceId, given: &Given) -> Result<Source, BadSource> {
 pub fn read_stored(id: SourceId, given: &Given) -> Result<Source, BadSource> {
     let mut given = given.clone();
     let earlier = given.shift_remove(EARLIER_SECRETS);
+    let applied = given.shift_remove(APPLIED) == Some(Json::Bool(true));
     let pair = |item: &Json| {
         let Json::Array(pair) = item else {
             return None;
@@ -81,7 +82,8 @@ pub fn read_stored(id: SourceId, given: &Given) -> Result<Source, BadSource> {
         Some(Json::Array(items)) => items.iter().filter_map(pair).collect(),
         _ => Vec::new(),
     };
-    make(id, &Table::new("", &given, &KEYS)?, &given, earlier)
+    let source = make(id, &Table::new("", &given, &KEYS)?, &given, earlier)?;
+    Ok(Source { applied, ..source })
 }
 
 impl Source {
@@ -167,6 +169,7 @@ fn make(
         verifies_nothing: basis.verifies_nothing,
         keys,
         recipe: basis.recipe,
+        applied: false,
         given,
     })
 }

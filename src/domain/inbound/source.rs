@@ -41,6 +41,8 @@ pub(super) const MAX_SECRET: usize = 4096;
 /// Where a stored definition has secrets that count until a moment: pairs of a text and milliseconds
 /// since 1970.
 pub const EARLIER_SECRETS: &str = "earlier_secrets";
+/// Where a stored definition says that the source was made from a file that is applied.
+pub(super) const APPLIED: &str = "applied";
 /// The parameter of the URL's query that holds a source's token.
 pub(super) const TOKEN_PARAM: &str = "token";
 /// What stands for a value that is not shown.
@@ -79,6 +81,8 @@ pub struct Source {
     pub(super) token: Option<Box<str>>,
     pub(super) split: Option<Pointer>,
     pub(super) verifies_nothing: bool,
+    /// Whether it was made from a file that is applied.
+    pub applied: bool,
 }
 
 impl Source {
@@ -165,6 +169,9 @@ impl Source {
         let earlier: Vec<Json> = earlier.collect();
         if !earlier.is_empty() {
             given.insert(EARLIER_SECRETS.into(), Json::Array(earlier));
+        }
+        if self.applied {
+            given.insert(APPLIED.into(), Json::Bool(true));
         }
         given
     }

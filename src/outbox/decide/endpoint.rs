@@ -126,6 +126,11 @@ pub fn create(
     if basis.state.by_id.contains_key(id) || draft.made.contains(id) {
         return Ok(Some(Err(ActRefused::EndpointExists)));
     }
+    if let Some(name) = &spec.applied_as
+        && is_applied(basis, draft, name)
+    {
+        return Ok(Some(Err(ActRefused::AppliedAlready)));
+    }
     draft.last_no = draft.last_no.saturating_add(1);
     let no = EndpointNo(draft.last_no);
     let by_hand = (
@@ -153,6 +158,25 @@ pub fn create(
     let (id, tenant) = (id.clone(), spec.tenant.clone());
     draft.log(move || tracing::info!(endpoint = %id, %tenant, "endpoint made through the API"));
     Ok(Some(Ok(())))
+}
+
+/// Whether an endpoint was applied under this name, in force or in the same batch.
+fn is_applied(basis: &Basis<'_>, draft: &Draft, name: &EndpointId) -> bool {
+    let in_force = basis.endpoints.from(None).map(|(no, known)| (no, known));
+    let is_dropped = |no| {
+        draft
+            .in_force
+            .iter()
+            .any(|(other, now)| *other == no && now.is_none())
+    };
+    let made = draft
+        .in_force
+        .iter()
+        .filter_map(|(no, now)| Some((*no, now.as_ref()?)));
+    in_force
+        .filter(|(no, _)| !is_dropped(*no))
+        .chain(made)
+        .any(|(_, known)| known.applied_as.as_ref() == Some(name))
 }
 
 pub fn change(

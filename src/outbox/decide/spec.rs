@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::request;
-use crate::domain::endpoint::{EndpointSpec, Ordering, Rate, SigningSecret, TypePattern};
+use crate::domain::endpoint::{
+    EndpointId, EndpointSpec, Ordering, Rate, SigningSecret, TypePattern,
+};
 use crate::domain::event::Tenant;
 use crate::domain::json::Json;
 use crate::domain::retry::RetryOverrides;
@@ -13,6 +15,9 @@ use crate::domain::shaping::{self, Around, Shaping};
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{KeyBytes, RetryRow, SpecRow};
+
+/// The key of the stored JSON that is not about shaping: as what the endpoint was applied.
+const APPLIED_AS: &str = "applied_as";
 
 /// A stored definition says something that no definition can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +64,7 @@ impl SpecRow {
             },
             description: spec.description.clone(),
             http2: spec.http2,
-            shaping: KeyBytes(spec.shaping.as_deref().map_or_else(Vec::new, spelled)),
+            shaping: KeyBytes(spelled(spec)),
         }
     }
 
@@ -78,7 +83,9 @@ impl SpecRow {
         }
         let retry = &self.retry;
         let secrets = secrets.collect::<Result<Vec<_>, BadSpec>>()?;
-        let shaping = read_shaping(&self.shaping.0, &headers, &secrets)?;
+        let mut given = read_given(&self.shaping.0)?;
+        let applied_as = read_applied_as(&mut given)?;
+        let shaping = read_shaping(&given, &headers, &secrets)?;
         Ok(EndpointSpec {
             tenant,
             url: request::parse_url(&self.url).map_err(|_| BadSpec)?,
@@ -110,39 +117,53 @@ impl SpecRow {
             description: self.description.clone(),
             http2: self.http2,
             shaping,
+            applied_as,
         })
     }
 }
 
-/// What shapes requests, as JSON. Nothing if that is in the headers alone.
-fn spelled(shaping: &Shaping) -> Vec<u8> {
-    match shaping.given().is_empty() {
+/// What shapes requests and as what it was applied, as JSON. Empty if there is neither: what shapes
+/// requests may be in the headers alone.
+fn spelled(spec: &EndpointSpec) -> Vec<u8> {
+    let shaping = spec.shaping.as_deref();
+    let mut given = shaping.map_or_else(shaping::Given::new, |shaping| shaping.given().clone());
+    if let Some(id) = &spec.applied_as {
+        given.insert(APPLIED_AS.into(), id.as_str().into());
+    }
+    match given.is_empty() {
         true => Vec::new(),
-        false => Json::Object(shaping.given().clone())
-            .to_string()
-            .into_bytes(),
+        false => Json::Object(given).to_string().into_bytes(),
     }
 }
 
+fn read_given(text: &[u8]) -> Result<shaping::Given, BadSpec> {
+    match text {
+        [] => Ok(shaping::Given::new()),
+        text => match Json::parse(text) {
+            Ok(Json::Object(given)) => Ok(given),
+            _ => Err(BadSpec),
+        },
+    }
+}
+
+fn read_applied_as(given: &mut shaping::Given) -> Result<Option<EndpointId>, BadSpec> {
+    let id = given.shift_remove(APPLIED_AS);
+    let read = |id: Json| EndpointId::new(id.as_str().ok_or(BadSpec)?).map_err(|_| BadSpec);
+    id.map(read).transpose()
+}
+
 fn read_shaping(
-    text: &[u8],
+    given: &shaping::Given,
     headers: &http::HeaderMap,
     secrets: &[SigningSecret],
 ) -> Result<Option<Arc<Shaping>>, BadSpec> {
-    let given = match text {
-        [] => shaping::Given::new(),
-        text => match Json::parse(text) {
-            Ok(Json::Object(given)) => given,
-            _ => return Err(BadSpec),
-        },
-    };
     let kinds: Vec<_> = secrets.iter().map(|kept| kept.secret.kind()).collect();
     let around = Around {
         headers,
         secrets: &kinds,
         is_reserved: request::is_reserved,
     };
-    let shaping = shaping::read(&given, around).map_err(|_| BadSpec)?;
+    let shaping = shaping::read(given, around).map_err(|_| BadSpec)?;
     Ok(shaping.map(Arc::new))
 }
 
@@ -201,6 +222,7 @@ mod tests {
             http2 in proptest::option::of(any::<bool>()),
             retry in retry(),
             description in ".{0,40}",
+            applied_as in proptest::option::of("[a-z]{1,9}"),
         ) -> EndpointSpec {
             let mut map = http::HeaderMap::new();
             for (name, value) in &headers {
@@ -220,6 +242,7 @@ mod tests {
                 retry,
                 description,
                 shaping: None,
+                applied_as: applied_as.map(|id| EndpointId::new(&id).unwrap()),
             }
         }
     }
@@ -231,8 +254,10 @@ mod tests {
         fn a_definition_comes_back_as_it_was(spec in spec()) {
             let row = EndpointSpecRow { no: 7, changed_at: 9, spec: SpecRow::new(&spec) };
             let mut bytes = Vec::new();
-            Record::EndpointSpec(row).encode(&mut bytes);
-            let kind = 10;
+            let record = Record::EndpointSpec(row);
+            record.encode(&mut bytes);
+            let kind = record.kind();
+            prop_assert_eq!(kind, if spec.applied_as.is_some() { 20 } else { 10 });
             let Record::EndpointSpec(read) = Record::decode(kind, &bytes).unwrap() else {
                 panic!("another record");
             };
@@ -266,6 +291,7 @@ mod tests {
                 retry: RetryOverrides::default(),
                 description: String::new(),
                 shaping: None,
+                applied_as: None,
             })
         };
         let shown = format!("{row:?}");

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::domain::account;
-use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo, EndpointSpec};
 use crate::domain::event::Tenant;
 use crate::domain::time::Timestamp;
+use crate::outbox::decide::spec::BadSpec;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{PagesError, StoredEndpoint, count_row};
 use crate::outbox::record;
-use crate::outbox::views::{Cursor, EndpointState, OutboxStatus, Page, StatusCounts};
+use crate::outbox::views::{Cursor, EndpointState, OutboxStatus, Page, ReadError, StatusCounts};
 
 use super::range::{Piece, Range, Row};
 
@@ -207,6 +209,28 @@ impl Outbox {
         };
         let hold = self.shared.index.read();
         Some((endpoint, endpoint_state(hold.endpoints.get(&no)?)))
+    }
+
+    /// The definition of an endpoint that was made through the API, as it was given; `None` for one
+    /// of the file.
+    pub fn definition(&self, id: &EndpointId) -> Result<Option<EndpointSpec>, ReadError> {
+        let no = self.shared.endpoints().number_of(id);
+        let no = no.ok_or(ReadError::NoSuchEndpoint)?;
+        let (bytes, tenant) = {
+            let hold = self.shared.index.read();
+            let stored = hold.endpoints.get(&no).ok_or(ReadError::NoSuchEndpoint)?;
+            let bytes = hold
+                .entries
+                .get(&keys::spec(no))?
+                .map(|bytes| bytes.to_vec());
+            (bytes, stored.tenant.clone())
+        };
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let damaged = |bad: BadSpec| ReadError::Damaged(bad.to_string());
+        let entry: SpecEntry = rows::decode(&bytes).map_err(|_| damaged(BadSpec))?;
+        entry.spec.spec(tenant).map(Some).map_err(damaged)
     }
 }
 

@@ -68,11 +68,12 @@ pub struct SpecRow {
     pub retry: RetryRow,
     pub description: String,
     pub http2: Option<bool>,
-    /// What of the definition shapes requests: a JSON object, secrets included. Empty: nothing.
+    /// What of the definition shapes requests, and as what it was applied: a JSON object, secrets
+    /// included. Empty: nothing.
     pub shaping: KeyBytes,
 }
 
-/// [`SpecRow`] as it is spelled where nothing shapes requests, and was before anything could.
+/// [`SpecRow`] as it is spelled where the last field is empty, and was before there was one.
 #[derive(Encode, BorrowDecode)]
 struct PlainSpecRow {
     url: String,

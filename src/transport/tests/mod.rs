@@ -69,6 +69,7 @@ fn endpoint(url: impl AsRef<str>) -> Endpoint {
         source: Source::Toml,
         description: String::new(),
         shaping: None,
+        applied_as: None,
     }
 }
 

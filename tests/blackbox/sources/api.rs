@@ -38,7 +38,7 @@ fn a_source_is_made_and_takes_calls_at_once() {
         "forward_headers": [], "tolerance": "", "allow_from": [], "verify_token": "",
         "app_id": "", "public_key": "", "account": "", "token": "", "split": "",
         "rate_limit": "", "max_event_size": "25MiB", "idempotency_window": "7d", "verify": {},
-        "source": "api", "changed_at": source["changed_at"], "last_received_at": null,
+        "source": "api", "applied": false, "changed_at": source["changed_at"], "last_received_at": null,
         "last_handshake_at": null, "recent_rejected": [],
         "counts": {"accepted": 0, "duplicate": 0, "handshakes": 0, "rejected": {}},
     });

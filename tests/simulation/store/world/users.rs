@@ -315,5 +315,6 @@ fn spec(b: u32) -> EndpointSpec {
         },
         description: String::new(),
         shaping: None,
+        applied_as: None,
     }
 }
