@@ -375,7 +375,7 @@ fn user_agent(value: &Value<'_>) -> Result<String, Flaw> {
     Ok(text.to_owned())
 }
 
-/// Endpoints with series of their own. Each has about ten.
+/// Endpoints with series of their own. Each has nine.
 const MAX_PER_ENDPOINT: usize = 1000;
 
 fn read_metrics(mut metrics: Section<'_>) -> Metrics {

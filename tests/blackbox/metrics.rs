@@ -93,8 +93,8 @@ fn a_delivery_counts_in_each_of_the_histograms() {
     };
     assert!(phase("dns", "count") >= 1.0 && phase("connect", "count") >= 1.0);
     assert_eq!(
-        (phase("first_byte", "count"), phase("tls", "count")),
-        (2.0, 0.0)
+        (phase("first_byte", "count") >= 2.0, phase("tls", "count")),
+        (true, 0.0)
     );
     // The attempt has its phases in it.
     let took = counted("outboxd_attempt_duration_seconds_sum{result=\"delivered\"}")
