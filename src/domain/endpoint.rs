@@ -204,6 +204,7 @@ impl Endpoint {
             && self.allow_networks == other.allow_networks
             && self.source == other.source
             && self.description == other.description
+            && self.applied_as == other.applied_as
             && self.given() == other.given()
     }
 
