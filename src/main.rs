@@ -44,6 +44,8 @@ enum Command {
     Config(cli::config_schema::Args),
     Completions(cli::completions::Completions),
     Man(cli::man::Man),
+    Tail(cli::tail::Args),
+    Jobs(cli::jobs::Args),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,8 @@ fn main() -> ExitCode {
         Command::Completions(args) => cli::completions::run(&args, Command::command()),
         Command::Man(args) => cli::man::run(&args, Command::command()),
         Command::Sources(args) => cli::wait(cli::sources::run(args, cli::configured)),
+        Command::Jobs(args) => cli::wait(cli::jobs::run(args, cli::configured)),
+        Command::Tail(args) => cli::wait(cli::tail::run(args, cli::configured)),
     };
     cli::exit(done)
 }

@@ -5,11 +5,12 @@
 //! Neither a token nor anything derived from it is ever logged.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Request};
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::hosts::Hosts;
 use super::problem::{Kind, Problem};
@@ -32,21 +33,59 @@ enum Asks {
     Admin,
 }
 
+/// Whether the request hands in events.
+pub(super) fn hands_in(method: &Method, path: &str) -> bool {
+    let Some(below) = path.strip_prefix("/v1/events") else {
+        return false;
+    };
+    let name = below.strip_prefix('/');
+    method == Method::POST && (below.is_empty() || name.is_some_and(|name| !name.contains('/')))
+}
+
 impl Asks {
     fn of(method: &Method, path: &str) -> Asks {
-        let hands_in = match path.strip_prefix("/v1/events") {
-            Some(below) => {
-                let name = below.strip_prefix('/');
-                method == Method::POST
-                    && (below.is_empty() || name.is_some_and(|name| !name.contains('/')))
-            }
-            None => false,
-        };
         match path {
             "/healthz" | "/readyz" => Asks::Nothing,
             "/metrics" => Asks::AnyToken,
-            _ if hands_in => Asks::AnyToken,
+            _ if hands_in(method, path) => Asks::AnyToken,
             _ => Asks::Admin,
+        }
+    }
+}
+
+/// Who asks, as the log names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Whoever may open the socket.
+    Socket,
+    /// Nobody is asked for a token.
+    Open,
+    /// Whoever has the token of this name.
+    Token(Arc<str>),
+}
+
+impl Caller {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Caller::Socket => "unix socket",
+            Caller::Open => "open",
+            Caller::Token(name) => name,
+        }
+    }
+}
+
+/// A token that is known.
+#[derive(Debug)]
+struct Known {
+    name: Arc<str>,
+    token: Token,
+}
+
+impl Known {
+    fn new(token: &Token) -> Known {
+        Known {
+            name: token.name.as_str().into(),
+            token: token.clone(),
         }
     }
 }
@@ -54,7 +93,7 @@ impl Asks {
 /// The rules in force.
 #[derive(Debug)]
 pub struct Access {
-    tokens: Vec<Token>,
+    tokens: Vec<Known>,
     hosts: Hosts,
 }
 
@@ -62,50 +101,47 @@ impl Access {
     /// `hosts`: those of `listen.hosts`.
     pub fn new(auth: &Auth, hosts: &[String]) -> Self {
         Access {
-            tokens: auth.tokens.clone(),
+            tokens: auth.tokens.iter().map(Known::new).collect(),
             hosts: Hosts::new(hosts),
         }
     }
 
+    /// Who asks, if they may.
+    ///
     /// # Errors
     /// 400 and 403 about the host, 401 without a token that is known, 403 if its scope is
     /// too small.
-    pub fn judge<B>(&self, peer: Peer, request: &Request<B>) -> Result<(), Problem> {
+    pub fn judge<B>(&self, peer: Peer, request: &Request<B>) -> Result<Caller, Problem> {
         let Peer::Tcp(arrived_at) = peer else {
-            return Ok(());
+            return Ok(Caller::Socket);
         };
         self.hosts.judge(request, arrived_at)?;
         let asks = Asks::of(request.method(), request.uri().path());
         if self.tokens.is_empty() || asks == Asks::Nothing {
-            return Ok(());
+            return Ok(Caller::Open);
         }
-        let scope = self.scope(bearer(request.headers())?);
-        match (asks, scope) {
-            (_, None) => Err(unauthorized("the token is not one that is known here")),
-            (Asks::Admin, Some(Scope::Ingest)) => Err(Problem::new(
+        let known = self.known(bearer(request.headers())?);
+        let known = known.ok_or_else(|| unauthorized("the token is not one that is known here"))?;
+        if asks == Asks::Admin && known.token.scope == Scope::Ingest {
+            return Err(Problem::new(
                 Kind::Forbidden,
                 "this takes a token of scope admin; the one given only hands in events",
-            )),
-            (_, Some(_)) => Ok(()),
+            ));
         }
+        Ok(Caller::Token(known.name.clone()))
     }
 
-    /// The scope of a configured token. Takes the same time whichever token it is, and however
+    /// The configured token that this is. Takes the same time whichever token it is, and however
     /// much of it is correct: digests of equal length are compared, and always all of them.
-    fn scope(&self, token: &str) -> Option<Scope> {
+    fn known(&self, token: &str) -> Option<&Known> {
         let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let (mut known, mut admin) = (Choice::from(0), Choice::from(0));
-        for token in &self.tokens {
-            let same = token.sha256.ct_eq(&given);
-            let is_admin = Choice::from(u8::from(token.scope == Scope::Admin));
-            known = Choice::conditional_select(&known, &Choice::from(1), same);
-            admin = Choice::conditional_select(&admin, &is_admin, same);
+        // Past all of them: none.
+        let mut at = u64::MAX;
+        for (n, known) in (0u64..).zip(&self.tokens) {
+            let same = known.token.sha256.ct_eq(&given);
+            at = u64::conditional_select(&at, &n, same);
         }
-        match (bool::from(known), bool::from(admin)) {
-            (false, _) => None,
-            (true, false) => Some(Scope::Ingest),
-            (true, true) => Some(Scope::Admin),
-        }
+        self.tokens.get(usize::try_from(at).ok()?)
     }
 }
 
@@ -167,7 +203,7 @@ mod tests {
     fn status(method: &str, path: &str, authorization: &[&str]) -> u16 {
         let request = request(method, path, authorization);
         match access().judge(Peer::Tcp(None), &request) {
-            Ok(()) => 200,
+            Ok(_) => 200,
             Err(Problem {
                 kind: Kind::Unauthorized,
                 ..
@@ -239,9 +275,22 @@ mod tests {
     #[test]
     fn nothing_is_asked_on_the_socket_or_without_tokens() {
         let request = request("GET", "/v1/status", &["Bearer wrong"]);
-        assert!(access().judge(Peer::Unix, &request).is_ok());
+        assert_eq!(
+            access().judge(Peer::Unix, &request).unwrap(),
+            Caller::Socket
+        );
         let open = Access::new(&Auth::default(), &[]);
-        assert!(open.judge(Peer::Tcp(None), &request).is_ok());
+        assert_eq!(open.judge(Peer::Tcp(None), &request).unwrap(), Caller::Open);
+    }
+
+    #[test]
+    fn a_token_is_told_by_its_name() {
+        for (token, name) in [("in-1", "app"), ("admin-1", "ops"), ("in-2", "more")] {
+            let token = format!("Bearer {token}");
+            let request = request("POST", "/v1/events", &[&token]);
+            let caller = access().judge(Peer::Tcp(None), &request).unwrap();
+            assert_eq!(caller.as_str(), name);
+        }
     }
 
     #[test]

@@ -18,8 +18,9 @@ use super::reply::json;
 use crate::app::bulk::Work;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, Rate};
+use crate::domain::job::JobId;
 use crate::domain::time::Timestamp;
-use crate::outbox::Selection;
+use crate::outbox::{Begun, Selection};
 
 /// What a request chooses.
 #[derive(Debug)]
@@ -32,6 +33,19 @@ struct Chosen {
 #[derive(Serialize)]
 struct Matched {
     matched: u64,
+}
+
+/// What began.
+#[derive(Serialize)]
+struct Began {
+    matched: u64,
+    job: Option<JobId>,
+}
+
+impl From<Begun> for Began {
+    fn from(Begun { matched, job }: Begun) -> Self {
+        Began { matched, job }
+    }
 }
 
 /// `POST /v1/endpoints/{id}/replay`: 202, or 200 for a dry run.
@@ -47,8 +61,8 @@ pub async fn replay(
     let Chosen {
         selection, rate, ..
     } = chosen;
-    let matched = api.app.bulk.replay(endpoint, selection, rate).await?;
-    json(StatusCode::ACCEPTED, &Matched { matched })
+    let begun = api.app.bulk.replay(endpoint, selection, rate).await?;
+    json(StatusCode::ACCEPTED, &Began::from(begun))
 }
 
 /// `POST /v1/endpoints/{id}/purge`: 202, or 200 for a dry run.
@@ -61,8 +75,8 @@ pub async fn purge(
     if chosen.dry_run {
         return counted(&api, endpoint, chosen.selection).await;
     }
-    let matched = api.app.bulk.purge(endpoint, chosen.selection).await?;
-    json(StatusCode::ACCEPTED, &Matched { matched })
+    let begun = api.app.bulk.purge(endpoint, chosen.selection).await?;
+    json(StatusCode::ACCEPTED, &Began::from(begun))
 }
 
 async fn counted(

@@ -4,6 +4,8 @@
 //! it returned; they decide nothing. No handler ever answers 202 before the event is durable.
 
 mod access;
+mod acted;
+mod attempts;
 mod bulk;
 mod cloudevents_in;
 mod definition;
@@ -15,6 +17,7 @@ mod explain;
 mod fields;
 mod hosts;
 mod id_cursor;
+mod jobs;
 mod media;
 mod metrics;
 mod parse;

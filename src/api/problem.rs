@@ -198,9 +198,10 @@ impl From<Refused> for Problem {
 impl From<ActRefused> for Problem {
     fn from(refused: ActRefused) -> Self {
         let kind = match &refused {
-            ActRefused::NoSuchEvent | ActRefused::NoSuchEndpoint | ActRefused::NoSuchDelivery => {
-                Kind::NotFound
-            }
+            ActRefused::NoSuchEvent
+            | ActRefused::NoSuchEndpoint
+            | ActRefused::NoSuchDelivery
+            | ActRefused::NoSuchJob => Kind::NotFound,
             ActRefused::Erased => Kind::Erased,
             ActRefused::Conflict(_)
             | ActRefused::DisabledInFile
@@ -220,9 +221,10 @@ impl From<ActRefused> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         let kind = match &error {
-            ReadError::NoSuchEvent | ReadError::NoSuchEndpoint | ReadError::NoSuchDelivery => {
-                Kind::NotFound
-            }
+            ReadError::NoSuchEvent
+            | ReadError::NoSuchEndpoint
+            | ReadError::NoSuchDelivery
+            | ReadError::NoSuchJob => Kind::NotFound,
             ReadError::Erased => Kind::Erased,
             ReadError::BadCursor => Kind::BadRequest,
             ReadError::Damaged(_) => {

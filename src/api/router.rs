@@ -9,11 +9,12 @@ use axum::routing::{get, post};
 use http::Method;
 use tower_service::Service;
 
-use super::access::{Access, Peer};
+use super::access::{Access, Caller, Peer};
+use super::acted::Act;
 use super::problem::{Kind, Problem};
 use super::{
-    Api, bulk, deliveries, endpoints, events, explain, metrics, preview, secrets, sources, status,
-    tail,
+    Api, attempts, bulk, deliveries, endpoints, events, explain, jobs, metrics, preview, secrets,
+    sources, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -62,6 +63,9 @@ pub fn router(api: Arc<Api>) -> Router {
         )
         .route("/v1/sources/{id}/rotate", post(sources::rotate))
         .route("/v1/sources/{id}/test", post(sources::test))
+        .route("/v1/attempts", get(attempts::list))
+        .route("/v1/jobs", get(jobs::list))
+        .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/v1/tail", get(tail::tail))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
@@ -81,8 +85,12 @@ pub(super) async fn answer(
 ) -> Response {
     let admitted = admit(&api.rules().access, peer, &request);
     match admitted {
-        Ok(()) => {
+        Ok(caller) => {
+            let act = Act::of(request.method(), request.uri().path());
             let Ok(response) = router.call(request).await;
+            if let Some(act) = act {
+                act.answered(&caller, &response);
+            }
             response
         }
         Err(problem) => problem.into_response(),
@@ -90,7 +98,7 @@ pub(super) async fn answer(
 }
 
 /// The one check before every path: header size, host, origin and token.
-fn admit(access: &Access, peer: Peer, request: &Request) -> Result<(), Problem> {
+fn admit(access: &Access, peer: Peer, request: &Request) -> Result<Caller, Problem> {
     if head_size(request) > MAX_HEAD {
         return Err(Problem::new(
             Kind::HeadersTooLarge,

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::app::App;
     use crate::config::{Config, Ingest, Listen};
-    use crate::dispatch::{DispatchGauges, Questions};
+    use crate::dispatch::{DispatchGauges, Questions, Tail};
     use crate::outbox::{Keep, Options, Outbox};
     use crate::server::connection::READ_BUFFER;
     use crate::server::listen::Listeners;
@@ -150,6 +150,7 @@ mod tests {
             Questions::default(),
             ready.clone(),
             Vec::new(),
+            Tail::default(),
         );
         let api = Api::new(app, &config);
         let (stop, stopped) = oneshot::channel::<()>();

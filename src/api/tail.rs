@@ -1,4 +1,4 @@
-//! `GET /v1/tail`: accepted events as server-sent events
+//! `GET /v1/tail`: accepted events, attempts and endpoints' changes as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! A task of its own reads the tail and hands the text to the response's body, a few pieces ahead.
@@ -22,7 +22,7 @@ use super::Api;
 use super::dto::tail;
 use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
-use crate::app::{Heard, Listener, Wanted};
+use crate::dispatch::tail::{Happened, Heard, Listener, Wanted};
 use crate::domain::endpoint::TypePattern;
 
 /// A comment is sent after so long without an event, so that connections that are gone are noticed.
@@ -32,12 +32,13 @@ const AHEAD: usize = 16;
 
 /// `GET /v1/tail`
 pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.uri(), &["tenant", "type", "source"])?;
+    let query = Query::parse(request.uri(), &["tenant", "endpoint", "type", "source"])?;
     let pattern = query
         .text("type")
         .map(|text| TypePattern::parse(text).map_err(|bad| malformed("type", bad)));
     let wanted = Wanted {
         tenant: query.read("tenant")?,
+        endpoint: query.read("endpoint")?,
         event_type: pattern.transpose()?,
         source: query.text("source").map(str::to_owned),
     };
@@ -81,7 +82,11 @@ async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>) {
 /// JSON of one line has no line end, so one `data` field holds it.
 fn event(heard: &Heard) -> Bytes {
     let (name, data) = match heard {
-        Heard::Accepted(event) => ("accepted", tail::accepted(event)),
+        Heard::Happened(happened) => match &**happened {
+            Happened::Accepted(event) => ("accepted", tail::accepted(event)),
+            Happened::Attempt(attempted) => ("attempt", tail::attempted(attempted)),
+            Happened::Endpoint(switched) => ("endpoint", tail::switched(switched)),
+        },
         Heard::Missed(missed) => ("missed", missed.to_string()),
     };
     format!("event: {name}\ndata: {data}\n\n").into()

@@ -1,4 +1,5 @@
-//! Many deliveries of one endpoint at once: replay and purge.
+//! Many deliveries of one endpoint at once: replay and purge, and the jobs that they are while they
+//! are under way.
 //!
 //! A request says which deliveries; the outbox counts them before it answers, and does the
 //! work after that.
@@ -7,7 +8,8 @@ use super::error::Error;
 use super::reader::Reader;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, Rate};
-use crate::outbox::{Outbox, ReadError, Selection};
+use crate::domain::job::JobId;
+use crate::outbox::{Begun, JobView, Outbox, ReadError, Selection};
 
 /// What is to be done, which decides which deliveries it can be done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +54,13 @@ impl Bulk {
         self.reader.read(read).await
     }
 
-    /// Begins a replay, `rate` deliveries at a time. Returns how many match.
+    /// Begins a replay, `rate` deliveries at a time.
     pub async fn replay(
         &self,
         endpoint: EndpointId,
         selection: Selection,
         rate: Option<Rate>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Begun, Error> {
         let known = endpoint.clone();
         let find = move |outbox: &Outbox| match outbox.endpoint(&known) {
             Some(_) => Ok(()),
@@ -68,8 +70,28 @@ impl Bulk {
         Ok(self.outbox.replay(&endpoint, selection, rate).await?)
     }
 
-    /// Begins a purge. Returns how many match.
-    pub async fn purge(&self, endpoint: EndpointId, selection: Selection) -> Result<u64, Error> {
+    /// Begins a purge.
+    pub async fn purge(&self, endpoint: EndpointId, selection: Selection) -> Result<Begun, Error> {
         Ok(self.outbox.purge(&endpoint, selection).await?)
+    }
+
+    /// The jobs under way, past `after`; whether there are more.
+    pub async fn jobs(
+        &self,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<(Vec<JobView>, bool), Error> {
+        let read = move |outbox: &Outbox| outbox.jobs(after, limit);
+        self.reader.read(read).await
+    }
+
+    /// A job under way.
+    pub async fn job(&self, id: JobId) -> Result<JobView, Error> {
+        self.reader.read(move |outbox| outbox.job_named(id)).await
+    }
+
+    /// Ends a job: what it has not taken stays as it is.
+    pub async fn cancel(&self, id: JobId) -> Result<(), Error> {
+        Ok(self.outbox.cancel_job(id).await?)
     }
 }

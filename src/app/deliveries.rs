@@ -1,10 +1,12 @@
-//! Deliveries: read, retried and cancelled.
+//! Deliveries and their attempts: read, retried and cancelled.
 
 use super::error::Error;
 use super::reader::Reader;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::event::EventId;
-use crate::outbox::{Action, Cursor, DeliveryFilter, DeliveryView, Outbox, Page};
+use crate::outbox::{
+    Action, AttemptFilter, AttemptView, Cursor, DeliveryFilter, DeliveryView, Outbox, Page,
+};
 
 pub struct Deliveries {
     outbox: Outbox,
@@ -32,6 +34,21 @@ impl Deliveries {
     ) -> Result<T, Error> {
         let read = move |outbox: &Outbox| {
             let page = outbox.deliveries(&filter, cursor.as_ref(), limit)?;
+            Ok(show(&page))
+        };
+        self.reader.read(read).await
+    }
+
+    /// A page of attempts, newest first, as `show` renders it, on the thread that reads it.
+    pub async fn attempts<T: Send + 'static>(
+        &self,
+        filter: AttemptFilter,
+        cursor: Option<Cursor>,
+        limit: usize,
+        show: impl FnOnce(&Page<AttemptView>) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let read = move |outbox: &Outbox| {
+            let page = outbox.attempts(&filter, cursor.as_ref(), limit)?;
             Ok(show(&page))
         };
         self.reader.read(read).await

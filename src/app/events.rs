@@ -7,7 +7,7 @@ use super::counters::Counters;
 use super::error::Error;
 use super::rate_limit::EventRateLimit;
 use super::reader::Reader;
-use super::tail::{Tail, Unaccepted};
+use crate::dispatch::tail::{Tail, Unaccepted};
 use crate::domain::endpoint::Rate;
 use crate::domain::event::{EventId, NewEvent};
 use crate::outbox::{

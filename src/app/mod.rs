@@ -21,7 +21,6 @@ mod rate_limit;
 mod reader;
 pub mod sources;
 mod status;
-pub mod tail;
 mod troubled;
 pub mod verdict;
 
@@ -29,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::config::Config;
-use crate::dispatch::{DispatchGauges, Questions};
+use crate::dispatch::{DispatchGauges, Questions, Tail};
 use crate::outbox::{Outbox, StoredSource};
 use bulk::Bulk;
 use counters::Counters;
@@ -49,7 +48,6 @@ pub use preview::{Preview, Sample};
 pub use process::ProcessFigures;
 pub use sources::Sources;
 pub use status::{Figures, Status};
-pub use tail::{Heard, Listener, Tail, Wanted};
 pub use troubled::EndpointFigures;
 
 /// The front of the daemon.
@@ -76,10 +74,10 @@ impl App {
         questions: Questions,
         ready: Arc<AtomicBool>,
         stored: Vec<StoredSource>,
+        tail: Tail,
     ) -> App {
         let reader = Reader::new(outbox.clone());
         let counters = Arc::new(Counters::default());
-        let tail = Tail::default();
         let events = Arc::new(Events::new(
             outbox.clone(),
             reader.clone(),

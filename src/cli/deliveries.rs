@@ -250,7 +250,8 @@ fn moments(
     moments
 }
 
-fn of_attempt(number: u64, attempt: &Attempt) -> Moment {
+/// What an attempt came to, in some words; not yet safe to print.
+pub(super) fn took(attempt: &Attempt) -> String {
     let took = when::span(Duration::from_millis(attempt.duration_ms));
     let mut remark = match attempt.status {
         Some(status) => format!("{status} in {took}"),
@@ -268,13 +269,17 @@ fn of_attempt(number: u64, attempt: &Attempt) -> Moment {
             ));
         }
     }
+    remark
+}
+
+fn of_attempt(number: u64, attempt: &Attempt) -> Moment {
     let good = attempt.error.is_none();
     Moment {
         at: attempt.at,
         mark: if good { '✓' } else { '✗' },
         style: if good { GOOD } else { BAD },
         what: format!("attempt {number}"),
-        remark,
+        remark: took(attempt),
     }
 }
 

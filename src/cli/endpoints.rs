@@ -190,10 +190,12 @@ async fn purge(
     json: bool,
 ) -> Result<(), Failure> {
     let body = selection.object(status, clock::now())?;
-    let matched = selection::ask(client, endpoint, "purge", &body).await?;
+    let begun = selection::ask(client, endpoint, "purge", &body).await?;
+    let matched = begun.matched;
     let dry_run = selection.dry_run;
     if json {
-        let answer = json!({"id": endpoint, "matched": matched, "dry_run": dry_run});
+        let job = begun.job;
+        let answer = json!({"id": endpoint, "matched": matched, "dry_run": dry_run, "job": job});
         return print_json(&answer);
     }
     let verb = if dry_run { "would go" } else { "to go" };

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::answers::{Endpoint, List};
 use super::client::{Client, Configured, Reach};
 use super::filter::QueryString;
-use super::selection::{Selection, ask, counted};
+use super::paint::plain;
+use super::selection::{Begun, Selection, ask, counted};
 use super::{Failure, print, print_json};
 use crate::clock;
 use crate::domain::endpoint::EndpointId;
@@ -60,15 +61,17 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     }
     let (mut found, mut sum) = (Vec::new(), 0_u64);
     for endpoint in endpoints {
-        let matched = ask(&client, &endpoint, "replay", &body).await?;
-        sum = sum.saturating_add(matched);
-        found.push((endpoint, matched));
+        let begun = ask(&client, &endpoint, "replay", &body).await?;
+        sum = sum.saturating_add(begun.matched);
+        found.push((endpoint, begun));
     }
     let dry_run = args.selection.dry_run;
     if args.json {
         let found: Vec<Value> = found
             .iter()
-            .map(|(endpoint, matched)| json!({"endpoint": endpoint, "matched": matched}))
+            .map(|(endpoint, Begun { matched, job })| {
+                json!({"endpoint": endpoint, "matched": matched, "job": job})
+            })
             .collect();
         return print_json(&json!({"matched": sum, "dry_run": dry_run, "endpoints": found}));
     }
@@ -96,15 +99,19 @@ async fn all(client: &Client, tenant: Option<&str>) -> Result<Vec<EndpointId>, F
     }
 }
 
-fn readable(found: &[(EndpointId, u64)], sum: u64, dry_run: bool) -> String {
+fn readable(found: &[(EndpointId, Begun)], sum: u64, dry_run: bool) -> String {
     let verb = if dry_run {
         "would be replayed"
     } else {
         "to be replayed"
     };
-    let some = found.iter().filter(|(_, matched)| *matched > 0);
+    let some = found.iter().filter(|(_, begun)| begun.matched > 0);
     let mut out: String = some
-        .map(|(endpoint, matched)| format!("{endpoint}  {} {verb}\n", counted(*matched)))
+        .map(|(endpoint, begun)| {
+            let job = begun.job.as_deref().map(plain);
+            let job = job.map(|job| format!(" by {job}")).unwrap_or_default();
+            format!("{endpoint}  {} {verb}{job}\n", counted(begun.matched))
+        })
         .collect();
     if out.is_empty() || found.len() > 1 {
         out.push_str(&format!("{} {verb}\n", counted(sum)));
@@ -118,17 +125,24 @@ mod tests {
 
     #[test]
     fn it_is_told_by_endpoint_and_in_all() {
-        let id = |text| EndpointId::new(text).unwrap();
+        let one = |text, matched, job: Option<&str>| {
+            let job = job.map(str::to_owned);
+            (EndpointId::new(text).unwrap(), Begun { matched, job })
+        };
         assert_eq!(
-            readable(&[(id("a"), 1)], 1, false),
-            "a  1 delivery to be replayed\n"
+            readable(&[one("a", 1, Some("job_1"))], 1, false),
+            "a  1 delivery to be replayed by job_1\n"
         );
         assert_eq!(
-            readable(&[(id("a"), 0)], 0, true),
+            readable(&[one("a", 0, None)], 0, true),
             "0 deliveries would be replayed\n"
         );
         assert_eq!(
-            readable(&[(id("a"), 2), (id("b"), 0), (id("c"), 5)], 7, true),
+            readable(
+                &[one("a", 2, None), one("b", 0, None), one("c", 5, None)],
+                7,
+                true
+            ),
             "a  2 deliveries would be replayed\nc  5 deliveries would be replayed\n7 deliveries would be replayed\n"
         );
     }

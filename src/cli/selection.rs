@@ -54,21 +54,25 @@ impl Selection {
     }
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    matched: u64,
+/// What the daemon says of a replay or purge.
+#[derive(Debug, Default, Deserialize)]
+pub struct Begun {
+    /// How many deliveries it is about.
+    pub matched: u64,
+    /// `None`: a dry run, or there was nothing to do.
+    pub job: Option<String>,
 }
 
-/// Asks for `action` at one endpoint; how many deliveries it is about.
+/// Asks for `action` at one endpoint.
 pub async fn ask(
     client: &Client,
     endpoint: &EndpointId,
     action: &str,
     body: &Map<String, Value>,
-) -> Result<u64, Fault> {
+) -> Result<Begun, Fault> {
     let path = format!("/v1/endpoints/{endpoint}/{action}");
     let answer = client.post_json(&path, body).await?;
-    client.read::<Answer>(&answer).map(|answer| answer.matched)
+    client.read(&answer)
 }
 
 /// `1 delivery`, `7 deliveries`.

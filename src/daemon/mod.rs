@@ -17,9 +17,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, serve};
-use crate::app::{App, Sources, Tail};
+use crate::app::{App, Sources};
 use crate::config::{Config, Listen};
-use crate::dispatch::{Dispatch, DispatchGauges, Questions, Stop, Transports};
+use crate::dispatch::{Dispatch, DispatchGauges, Questions, Stop, Tail, Transports};
 use crate::inbound::{Calls, Inbound};
 use crate::outbox::{OpenError, Opened, Outbox, ReadError, StoreFailure, forbid_reads_here};
 use crate::server::accept::OpenConnections;
@@ -140,19 +140,12 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     let dispatch = Dispatch::new(outbox.clone(), transports, most, gauges.clone(), tally);
     let (mut dispatch, attempts) = dispatch.map_err(cannot("start the dispatcher"))?;
     dispatch.begin(&endpoints);
-    let questions = dispatch.questions();
+    let (questions, tail) = (dispatch.questions(), dispatch.tail());
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
-    let app = app(
-        &outbox,
-        &config,
-        gauges,
-        questions.clone(),
-        is_ready.clone(),
-    )
-    .await?;
+    let parts = (gauges, questions.clone(), tail.clone());
+    let app = app(&outbox, &config, parts, is_ready.clone()).await?;
     let public = Public::new(tls, &app, &config, &addresses);
-    let tail = app.tail.clone();
     let api = Api::new(app, &config);
     let served = tokio::spawn(serve_all(listeners, public, api.clone(), tail, stopping));
     started(&outbox, &addresses).await?;
@@ -211,8 +204,7 @@ async fn until_it_ends(
 async fn app(
     outbox: &Outbox,
     config: &Config,
-    gauges: Arc<DispatchGauges>,
-    questions: Questions,
+    (gauges, questions, tail): (Arc<DispatchGauges>, Questions, Tail),
     is_ready: Arc<AtomicBool>,
 ) -> Result<App, DaemonError> {
     let reading = outbox.clone();
@@ -220,7 +212,7 @@ async fn app(
     let stored = stored.map_err(|error| cannot("read the sources")(error.into()))??;
     let outbox = outbox.clone();
     Ok(App::new(
-        outbox, config, gauges, questions, is_ready, stored,
+        outbox, config, gauges, questions, is_ready, stored, tail,
     ))
 }
 

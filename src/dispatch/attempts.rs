@@ -36,6 +36,8 @@ pub(super) struct Ended {
     pub event: EventId,
     pub due: Due,
     pub end: End,
+    /// What it was made from, if that could be read.
+    pub content: Option<Arc<Content>>,
     /// Its receiver has consented since, maybe to a rate of its own.
     pub has_consent: bool,
 }
@@ -75,11 +77,11 @@ impl Guard {
         }
     }
 
-    fn end(mut self, end: End, has_consent: bool) {
-        self.tell(end, has_consent);
+    fn end(mut self, end: End, content: Option<Arc<Content>>, has_consent: bool) {
+        self.tell(end, content, has_consent);
     }
 
-    fn tell(&mut self, end: End, has_consent: bool) {
+    fn tell(&mut self, end: End, content: Option<Arc<Content>>, has_consent: bool) {
         if let Some(ended) = self.ended.take() {
             // Nobody listens any more only after a stop.
             let _ = ended.send(Ended {
@@ -87,6 +89,7 @@ impl Guard {
                 event: self.event,
                 due: self.due,
                 end,
+                content,
                 has_consent,
             });
         }
@@ -96,7 +99,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let detail = "outboxd broke the attempt off before its outcome was known";
-        self.tell(End::Made(unsent(detail)), false);
+        self.tell(End::Made(unsent(detail)), None, false);
     }
 }
 
@@ -108,8 +111,8 @@ pub(super) async fn of_kept(
     content: Arc<Content>,
 ) {
     let has_news = news_of(&endpoint);
-    let end = attempt(&transport, endpoint, guard.event, content).await;
-    guard.end(end, has_news());
+    let end = attempt(&transport, endpoint, guard.event, content.clone()).await;
+    guard.end(end, Some(content), has_news());
 }
 
 /// An attempt of an event whose body is in the log, at `lsn` when it was planned.
@@ -122,8 +125,12 @@ pub(super) async fn of_stored(
 ) {
     let (event, has_news) = (guard.event, news_of(&endpoint));
     let read = tokio::task::spawn_blocking(move || outbox.content(event, lsn));
+    let mut known = None;
     let end = match read.await {
-        Ok(Ok(content)) => attempt(&transport, endpoint, event, Arc::new(content)).await,
+        Ok(Ok(content)) => {
+            let content = known.insert(Arc::new(content)).clone();
+            attempt(&transport, endpoint, event, content).await
+        }
         Ok(Err(ReadError::Erased | ReadError::NoSuchEvent)) => End::Erased,
         Ok(Err(error @ ReadError::Damaged(_))) => {
             tracing::error!(%event, endpoint = %endpoint.id, %error, "the event's body is damaged: it cannot be sent");
@@ -132,7 +139,7 @@ pub(super) async fn of_stored(
         Ok(Err(error)) => End::Made(unsent(&format!("outboxd cannot read the event: {error}"))),
         Err(error) => End::Made(unsent(&format!("outboxd cannot read the event: {error}"))),
     };
-    guard.end(end, has_news());
+    guard.end(end, known, has_news());
 }
 
 /// Whether the endpoint's receiver has consented since this was asked last.

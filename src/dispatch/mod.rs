@@ -4,13 +4,15 @@
 //! never reads the store (`readings` does, on a thread of its own), never decides anything
 //! about a delivery (that is the engine's), and never waits for an attempt.
 
+mod answers;
 mod attempts;
 mod bodies;
 mod gauges;
 mod policy;
 mod questions;
 mod readings;
-mod report;
+mod reports;
+pub mod tail;
 mod tallies;
 mod workers;
 
@@ -23,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock;
 use crate::domain::attempt::Attempt;
+use crate::domain::content::Content;
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::{Command, Engine, Entry, Input, Lost, Now};
@@ -36,7 +39,9 @@ use policy::policy;
 use questions::Question;
 pub use questions::{LaneView, Questions, Settings, Standing};
 use readings::{Reading, Readings};
-use report::Reports;
+use reports::{Made, Reports};
+use tail::EndpointChange;
+pub use tail::Tail;
 use tallies::Tallies;
 pub use workers::Transports;
 use workers::{Body, Start, Workers};
@@ -67,6 +72,8 @@ struct Judged {
     event: EventId,
     attempt: Attempt,
     due: Due,
+    /// What the attempt was made from, if it could be read.
+    content: Option<Arc<Content>>,
     /// As in [`Outcome`].
     unrendered_by: Option<Arc<Endpoint>>,
 }
@@ -111,6 +118,7 @@ impl Dispatch {
             engine: Engine::new(max_in_flight),
             readings: Readings::start(outbox.clone())?,
             workers: Workers::start(transports, &outbox)?,
+            reports: Reports::new(outbox.clone()),
             outbox,
             bodies: Bodies::new(BODY_BUDGET),
             gauges,
@@ -118,7 +126,6 @@ impl Dispatch {
             started: Instant::now(),
             ended,
             judged: None,
-            reports: Reports::default(),
             tallies: Tallies::new(tally),
             asking,
             asked,
@@ -127,6 +134,11 @@ impl Dispatch {
             commands: Vec::new(),
         };
         Ok((dispatch, Attempts(attempts)))
+    }
+
+    /// Where listeners hear what happens.
+    pub fn tail(&self) -> Tail {
+        self.reports.tail.clone()
     }
 
     /// A handle for questions while it runs.
@@ -224,35 +236,6 @@ impl Dispatch {
         }
     }
 
-    fn answer(&mut self, question: Question) {
-        let now = self.now();
-        // Whoever asked may have gone away.
-        match question {
-            Question::Lane(no, reply) => {
-                let lane = self.engine.lane(no, now);
-                let _ = reply.send(lane.map(|lane| LaneView::of(lane, now)));
-            }
-            Question::InFlight(no, event, reply) => {
-                let _ = reply.send(self.engine.is_in_flight(no, event));
-            }
-            Question::GoBy(settings) => {
-                let max_in_flight = settings.max_in_flight;
-                if let Some(transports) = settings.transports {
-                    self.workers.go_by(transports);
-                }
-                self.tallies.want(settings.tally);
-                self.tell(Input::Limits { max_in_flight });
-            }
-            Question::OpenBreakers(reply) => {
-                let _ = reply.send(self.engine.open_breakers().collect());
-            }
-            Question::Standings(endpoints, reply) => {
-                let standing = |no| Standing::of(self.engine.lane(no, now), self.tallies.of(no));
-                let _ = reply.send(endpoints.into_iter().map(standing).collect());
-            }
-        }
-    }
-
     fn wake_at(&self) -> Option<tokio::time::Instant> {
         let wake = self.engine.next_wake().map(|mono| self.started + mono);
         wake.into_iter()
@@ -324,15 +307,7 @@ impl Dispatch {
                 false => Reading::Pending(no, from, limit),
             }),
             Command::Head { no, chain } => self.readings.want(Reading::Head(no, chain)),
-            Command::BreakerChanged { no, open } => {
-                if let Some(endpoint) = self.outbox.in_force(no) {
-                    if open {
-                        tracing::warn!(endpoint = %endpoint.id, "circuit breaker opened after failures in a row: one probe at a time until one succeeds");
-                    } else {
-                        tracing::info!(endpoint = %endpoint.id, "circuit breaker closed: the endpoint takes deliveries again");
-                    }
-                }
-            }
+            Command::BreakerChanged { no, open } => self.reports.breaker(no, open),
         }
     }
 
@@ -385,6 +360,7 @@ impl Dispatch {
                 event,
                 attempt,
                 due: ended.due,
+                content: ended.content,
                 unrendered_by,
             });
             self.tell_at(now, input);
@@ -415,11 +391,18 @@ impl Dispatch {
         let Judged {
             attempt,
             due,
+            content,
             unrendered_by,
             ..
         } = judged;
-        self.reports
-            .ended(&self.outbox, (no, event), &attempt, next, self.started);
+        let elapsed = self.started.elapsed();
+        let made = Made {
+            no,
+            event,
+            attempt: &attempt,
+            content: content.as_deref(),
+        };
+        self.reports.attempted(made, next, elapsed);
         if !matches!(next, Next::Retry { .. }) {
             self.bodies.release(event);
         }
@@ -477,8 +460,15 @@ impl Dispatch {
                 self.tell_at(now, Input::Remove { no });
                 self.tallies.forget(no);
             }
-            Notice::Held { no } => self.tell_at(now, Input::Hold { no }),
-            Notice::Released { no, at } => self.tell_at(now, Input::Release { no, at }),
+            Notice::Held { no, reason } => {
+                let change = EndpointChange::Disabled(reason);
+                self.reports.switched(no, change);
+                self.tell_at(now, Input::Hold { no });
+            }
+            Notice::Released { no, at } => {
+                self.reports.switched(no, EndpointChange::Enabled);
+                self.tell_at(now, Input::Release { no, at });
+            }
             Notice::Wanted { no } => self.tell_at(now, Input::Probe { no }),
         }
     }

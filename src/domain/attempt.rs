@@ -1,11 +1,47 @@
 //! One HTTP request of a delivery, and what came back.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
+use super::endpoint::EndpointId;
+use super::event::EventId;
 use super::time::Timestamp;
+
+/// `att_` and a ULID: the moment when the attempt began, then 80 bits that its event and endpoint
+/// determine. So it need not be stored, is the same wherever the attempt is shown, and rises with
+/// time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttemptId(u128);
+
+impl AttemptId {
+    pub fn new(at: Timestamp, event: EventId, endpoint: &EndpointId) -> AttemptId {
+        let digest = Sha256::new()
+            .chain_update(event.0.to_be_bytes())
+            .chain_update(endpoint.as_str())
+            .finalize();
+        let rest = digest
+            .first_chunk()
+            .map_or(0, |rest| u128::from_be_bytes(*rest));
+        AttemptId(ulid::Ulid::from_parts(at.as_millis(), rest).0)
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; ulid::ULID_LEN];
+        write!(f, "att_{}", ulid::Ulid(self.0).array_to_str(&mut text))
+    }
+}
+
+impl serde::Serialize for AttemptId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// Why an attempt was no success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,4 +116,26 @@ pub struct Attempt {
     pub retry_after: Option<Duration>,
     /// By the endpoint's answer rule another attempt is of no use.
     pub permanent: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_rise_with_time_and_differ_by_event_and_endpoint() {
+        let id = |at, event, endpoint| {
+            let endpoint = EndpointId::new(endpoint).unwrap();
+            AttemptId::new(Timestamp::from_millis(at), EventId(event), &endpoint)
+        };
+        assert_eq!(id(7, 1, "a"), id(7, 1, "a"));
+        assert!(id(7, 1, "a") < id(8, 1, "a"));
+        assert_ne!(id(7, 1, "a"), id(7, 2, "a"));
+        assert_ne!(id(7, 1, "a"), id(7, 1, "b"));
+        // Frozen: interfaces have shown it.
+        assert_eq!(
+            id(1_767_225_600_000, 1, "orders").to_string(),
+            "att_01KDVDNA007XY3MNCQFF1HK9E7"
+        );
+    }
 }

@@ -22,6 +22,7 @@ pub mod histogram;
 pub mod http_url;
 pub mod identity;
 pub mod inbound;
+pub mod job;
 pub mod json;
 pub mod name;
 pub mod nearest;

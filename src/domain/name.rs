@@ -5,6 +5,8 @@
 pub enum BadName {
     #[error("an event id is evt_ and a ULID of 26 characters")]
     EventId,
+    #[error("a job id is job_ and a ULID of 26 characters")]
+    JobId,
     #[error("a type name is 1 to 128 bytes of segments of A-Z a-z 0-9 _ - joined by dots")]
     EventType,
     #[error("a tenant is 1 to 64 of A-Z a-z 0-9 _ -")]

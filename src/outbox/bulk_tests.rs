@@ -262,7 +262,7 @@ impl Store {
     fn replay(&self, endpoint: &EndpointId, selection: Selection, rate: f64) -> u64 {
         let rate = Some(Rate { per_second: rate });
         let asked = self.outbox.replay(endpoint, selection, rate);
-        self.runtime.block_on(asked).unwrap()
+        self.runtime.block_on(asked).unwrap().matched
     }
 
     /// As cleaning does before a segment goes.
@@ -279,7 +279,7 @@ impl Store {
 
     fn purge(&self, endpoint: &EndpointId, selection: Selection) -> u64 {
         let asked = self.outbox.purge(endpoint, selection);
-        self.runtime.block_on(asked).unwrap()
+        self.runtime.block_on(asked).unwrap().matched
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::domain::endpoint::{Endpoint, EndpointNo, Source};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo, Source};
 use crate::outbox::committer::{Committer, WriterError};
 use crate::outbox::decide::restate::Turned;
 use crate::outbox::decide::{Draft, bulk, endpoint, restate};
@@ -76,13 +76,14 @@ impl Committer {
         for endpoint in endpoints {
             present.insert(self.plan_one(endpoint, plan, draft)?);
         }
+        let reason = DisabledReason::Manual;
         let missing = restate::missing(&self.index.read(), &present);
         for no in missing {
             self.decide(draft, |basis, draft| {
                 restate::push_missing(basis, no, draft)
             })?;
             plan.in_force.push((no, None));
-            plan.notices.push(Notice::Held { no });
+            plan.notices.push(Notice::Held { no, reason });
             plan.changed.removed += 1;
         }
         Ok(())
@@ -116,8 +117,9 @@ impl Committer {
             plan.in_force.push((no, Some(Arc::new(endpoint))));
             plan.notices.push(Notice::Configured { no });
         }
+        let reason = DisabledReason::Manual;
         match configured.turned {
-            Some(Turned::Off) => plan.notices.push(Notice::Held { no }),
+            Some(Turned::Off) => plan.notices.push(Notice::Held { no, reason }),
             Some(Turned::On { at }) => plan.notices.push(Notice::Released { no, at }),
             None => {}
         }

@@ -212,6 +212,7 @@ const ENDPOINT_SPEC: u8 = 10;
 const ENDPOINT_DELETED: u8 = 11;
 const ENDPOINT_FORGOTTEN: u8 = 12;
 const MOVED: u8 = 13;
+/// `JOB_SHOWN` before jobs were shown. Read only.
 const JOB: u8 = 14;
 const ERASED: u8 = 15;
 const ATTEMPTED: u8 = 16;
@@ -223,6 +224,7 @@ const ENDPOINT_SPEC_SHAPED: u8 = 20;
 const SOURCE: u8 = 21;
 const SOURCE_FORGOTTEN: u8 = 22;
 const SOURCE_COUNTS: u8 = 23;
+const JOB_SHOWN: u8 = 24;
 
 impl<'a> Record<'a> {
     pub fn kind(&self) -> u8 {
@@ -243,7 +245,7 @@ impl<'a> Record<'a> {
             Record::EndpointDeleted(_) => ENDPOINT_DELETED,
             Record::EndpointForgotten(_) => ENDPOINT_FORGOTTEN,
             Record::Moved(_) => MOVED,
-            Record::Job(_) => JOB,
+            Record::Job(_) => JOB_SHOWN,
             Record::Erased(_) => ERASED,
             Record::Source(_) => SOURCE,
             Record::SourceCounts(_) => SOURCE_COUNTS,
@@ -315,7 +317,8 @@ impl<'a> Record<'a> {
             ENDPOINT_DELETED => Record::EndpointDeleted(take(kind, head)?),
             ENDPOINT_FORGOTTEN => Record::EndpointForgotten(take(kind, head)?),
             MOVED => Record::Moved(take(kind, head)?),
-            JOB => Record::Job(take(kind, head)?),
+            JOB => Record::Job(JobRow::plain(kind, head)?),
+            JOB_SHOWN => Record::Job(take(kind, head)?),
             ERASED => Record::Erased(take(kind, head)?),
             SOURCE => Record::Source(take(kind, head)?),
             SOURCE_COUNTS => Record::SourceCounts(take(kind, head)?),

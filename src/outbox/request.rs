@@ -11,6 +11,7 @@ use crate::domain::delivery::{Next, Reason};
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::engine::Entry;
 use crate::domain::event::{EventId, NewEvent};
+use crate::domain::job::JobId;
 use crate::domain::time::Timestamp;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::judged::Judged;
@@ -50,10 +51,10 @@ pub enum Request {
         action: Action,
         reply: oneshot::Sender<Result<(), ActRefused>>,
     },
-    /// A replay or purge; answered with its number.
+    /// A replay or purge; answered with its name.
     Begin {
         job: NewJob,
-        reply: oneshot::Sender<Result<u32, ActRefused>>,
+        reply: oneshot::Sender<Result<JobId, ActRefused>>,
     },
     /// The configuration changed.
     Reconfigure {
@@ -125,7 +126,7 @@ pub enum Step {
     Drop { start: Lsn, wanted: Wanted },
     /// These deliveries take the job's step; it goes on at `position`, or is done.
     Job {
-        no: u32,
+        id: JobId,
         ids: Vec<EventId>,
         position: u128,
         done: bool,
@@ -208,6 +209,8 @@ pub struct NewJob {
     pub first: u128,
     /// Deliveries in a second; 0 is as fast as it goes.
     pub rate: f64,
+    /// How many deliveries it is about now.
+    pub matched: u64,
 }
 
 /// An answer, and the channel to the client that waits for it.
@@ -222,8 +225,8 @@ pub(in crate::outbox) enum Answer {
         Result<(), ActRefused>,
     ),
     Begin(
-        oneshot::Sender<Result<u32, ActRefused>>,
-        Result<u32, ActRefused>,
+        oneshot::Sender<Result<JobId, ActRefused>>,
+        Result<JobId, ActRefused>,
     ),
 }
 
@@ -270,7 +273,10 @@ pub enum Notice {
     /// The endpoint is deleted.
     Removed { no: EndpointNo },
     /// The endpoint takes no deliveries from now on.
-    Held { no: EndpointNo },
+    Held {
+        no: EndpointNo,
+        reason: DisabledReason,
+    },
     /// The endpoint takes deliveries again; those from before are released.
     Released { no: EndpointNo, at: Timestamp },
     /// A client asks for an attempt at this endpoint now.

@@ -20,13 +20,13 @@ impl Committer {
                 Err(error) => Err(error.into()),
             },
             Step::Job {
-                no,
+                id,
                 ids,
                 position,
                 done,
             } => {
                 let placed = self
-                    .push_one(|basis, draft| bulk::job(basis, no, &ids, position, done, draft))?;
+                    .push_one(|basis, draft| bulk::job(basis, id, &ids, position, done, draft))?;
                 if done && placed.is_durable() {
                     self.shared.jobs_ended.send_modify(|ended| *ended += 1);
                 }

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::domain::attempt::Attempt;
+use crate::domain::attempt::{Attempt, AttemptId, ErrorKind};
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::{
     DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, TypePattern,
 };
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::extras::Extras;
+use crate::domain::job::JobId;
 use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 use crate::outbox::commit_figures::CommitFiguresView;
 use crate::outbox::index::HoldsView;
-use crate::outbox::record::KeyBytes;
+use crate::outbox::record::{JobWork, KeyBytes};
 
 /// The answer to an event that was accepted and is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +114,10 @@ pub enum Action {
     Erase {
         event: EventId,
     },
+    /// Ends a job: what it has not taken stays as it is.
+    CancelJob {
+        id: JobId,
+    },
     /// One event to this endpoint alone, whatever it subscribes to and filters.
     Test {
         endpoint: EndpointId,
@@ -180,6 +185,8 @@ pub enum ActRefused {
     NoSuchEndpoint,
     #[error("the event does not go to that endpoint")]
     NoSuchDelivery,
+    #[error("there is no such job under way; it may have ended")]
+    NoSuchJob,
     #[error("the event was erased")]
     Erased,
     /// The move is not possible from the delivery's status.
@@ -205,6 +212,62 @@ pub enum ActRefused {
     Failed,
     #[error("outboxd is shutting down")]
     ShuttingDown,
+}
+
+/// Which attempts. `since` is inclusive, `until` exclusive; both judge when the attempt began.
+#[derive(Clone, Debug, Default)]
+pub struct AttemptFilter {
+    pub endpoint: Option<EndpointId>,
+    pub tenant: Option<Tenant>,
+    pub event_type: Option<TypePattern>,
+    pub kind: Option<ErrorKind>,
+    pub status: Option<StatusCode>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// The status of a response, as a filter names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusCode {
+    Exact(u16),
+    /// By its first digit.
+    Class(u16),
+}
+
+/// An attempt on its own.
+#[derive(Clone, Debug)]
+pub struct AttemptView {
+    pub id: AttemptId,
+    pub event: EventId,
+    pub endpoint: EndpointId,
+    pub tenant: Tenant,
+    pub event_type: EventType,
+    pub attempt: Attempt,
+}
+
+/// What a replay or purge is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// How many deliveries.
+    pub matched: u64,
+    /// `None`: there was nothing to do.
+    pub job: Option<JobId>,
+}
+
+/// A job under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    pub id: JobId,
+    pub work: JobWork,
+    pub endpoint: EndpointId,
+    pub tenant: Tenant,
+    /// Which deliveries.
+    pub selection: Selection,
+    /// Deliveries in a second; `None`: as fast as it goes.
+    pub rate: Option<f64>,
+    /// How many deliveries it was about when it began, and how many it has taken.
+    pub matched: u64,
+    pub done: u64,
 }
 
 /// An event without its body.
@@ -304,6 +367,8 @@ pub enum ReadError {
     NoSuchEndpoint,
     #[error("the event does not go to that endpoint")]
     NoSuchDelivery,
+    #[error("there is no such job under way; it may have ended")]
+    NoSuchJob,
     #[error("the event was erased")]
     Erased,
     #[error("the cursor is not one that a list gave")]

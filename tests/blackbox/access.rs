@@ -241,3 +241,47 @@ fn commands_take_the_token_from_a_file() {
     let over_socket = home.run(&["status", "--unix", socket.to_str().unwrap(), "--json"]);
     assert_eq!(over_socket.code, Some(0));
 }
+
+#[test]
+fn the_log_says_who_changed_what() {
+    let (home, tokens) = with_tokens();
+    let receiver = Receiver::ok();
+    let daemon = home.start(&(tokens + &endpoint("one", &receiver.url("/"), "")));
+    let event = ask(&daemon.tcp, "POST", "/v1/events", Some(APP)).expect(202);
+    let event = event["id"].as_str().unwrap();
+    let retry = format!("/v1/events/{event}/deliveries/one/retry");
+    assert_eq!(ask(&daemon.tcp, "POST", &retry, Some(OPS)).status, 202);
+    // Refused: nothing is changed.
+    assert_eq!(ask(&daemon.tcp, "POST", &retry, Some(APP)).status, 403);
+    let made = daemon
+        .unix
+        .post_json("/v1/endpoints", r#"{"url": "https://example.com/"}"#);
+    let made = made.expect(201)["id"].as_str().unwrap().to_owned();
+    let dry = r#"{"dry_run": true}"#;
+    daemon
+        .unix
+        .post_json("/v1/endpoints/one/replay", dry)
+        .expect(200);
+    assert_eq!(daemon.unix.post("/v1/endpoints/one/disable").status, 204);
+    daemon.terminate();
+    daemon.wait_log("stopped");
+    let lines: Vec<serde_json::Value> = daemon
+        .log_text()
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|line: &serde_json::Value| line["message"] == "changed through the API")
+        .collect();
+    let told: Vec<[&str; 4]> = lines
+        .iter()
+        .map(|line| ["level", "action", "object", "by"].map(|key| line[key].as_str().unwrap()))
+        .collect();
+    let delivery = format!("{event}/one");
+    assert_eq!(
+        told,
+        [
+            ["INFO", "delivery.retry", &delivery, "ops"],
+            ["INFO", "endpoint.create", &made, "unix socket"],
+            ["INFO", "endpoint.disable", "one", "unix socket"],
+        ]
+    );
+}

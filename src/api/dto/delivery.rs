@@ -46,8 +46,9 @@ impl<'a> From<&'a DeliveryView> for Delivery<'a> {
     }
 }
 
+/// What one request came to.
 #[derive(Serialize)]
-struct Attempt<'a> {
+pub struct Attempt<'a> {
     at: Timestamp,
     duration_ms: u64,
     status: Option<u16>,

@@ -1,10 +1,12 @@
 //! What responses hold, as JSON: one file a noun. Their fields are part of the API.
 
+pub mod attempt;
 pub mod changes;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod explanation;
+pub mod job;
 pub mod preview;
 pub mod received;
 pub mod source;

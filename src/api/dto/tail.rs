@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::app;
+use super::attempt;
+use crate::dispatch::tail::{self, EndpointChange};
+use crate::domain::endpoint::EndpointId;
 use crate::domain::event::{EventId, EventType, Key, Tenant};
 use crate::domain::time::Timestamp;
 
@@ -17,9 +19,19 @@ struct Accepted<'a> {
     deliveries: u32,
 }
 
+#[derive(Serialize)]
+struct Switched<'a> {
+    endpoint: &'a EndpointId,
+    tenant: &'a Tenant,
+    state: &'static str,
+    /// Why it is disabled.
+    reason: Option<&'static str>,
+    at: Timestamp,
+}
+
 /// An event that was accepted, in one line of JSON.
-pub fn accepted(event: &app::tail::Accepted) -> String {
-    let shown = Accepted {
+pub fn accepted(event: &tail::Accepted) -> String {
+    line(&Accepted {
         id: event.id,
         r#type: &event.event_type,
         tenant: &event.tenant,
@@ -27,7 +39,39 @@ pub fn accepted(event: &app::tail::Accepted) -> String {
         source: event.source.as_deref(),
         accepted_at: event.accepted_at,
         deliveries: event.deliveries,
+    })
+}
+
+/// An attempt that ended, in one line of JSON.
+pub fn attempted(attempted: &tail::Attempted) -> String {
+    line(&attempt::Attempt {
+        id: attempted.id,
+        event: attempted.event,
+        endpoint: &attempted.endpoint,
+        tenant: &attempted.tenant,
+        r#type: attempted.event_type.as_ref(),
+        attempt: (&attempted.attempt).into(),
+    })
+}
+
+/// An endpoint that changed its state, in one line of JSON.
+pub fn switched(switched: &tail::Switched) -> String {
+    let (state, reason) = match switched.change {
+        EndpointChange::Disabled(reason) => ("disabled", Some(reason.as_str())),
+        EndpointChange::Enabled => ("enabled", None),
+        EndpointChange::BreakerOpened => ("breaker_opened", None),
+        EndpointChange::BreakerClosed => ("breaker_closed", None),
     };
+    line(&Switched {
+        endpoint: &switched.endpoint,
+        tenant: &switched.tenant,
+        state,
+        reason,
+        at: switched.at,
+    })
+}
+
+fn line(shown: &impl Serialize) -> String {
     // Strings and numbers always serialise.
-    serde_json::to_string(&shown).unwrap_or_default()
+    serde_json::to_string(shown).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use super::*;
 use crate::app::counters::Counters;
 use crate::app::reader::Reader;
-use crate::app::tail::Tail;
+use crate::dispatch::Tail;
 use crate::outbox::{Commits, Keep, Opened, Options};
 
 const HOUR: Duration = Duration::from_secs(3600);

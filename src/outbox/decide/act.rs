@@ -5,7 +5,7 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
 use crate::outbox::decide::report::{self, Death};
-use crate::outbox::decide::{Acts, Basis, DecideError, Draft, endpoint, erase, source};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, bulk, endpoint, erase, source};
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::{Acted, Record, StepRow, reason_number};
@@ -53,6 +53,7 @@ pub fn act(basis: &Basis<'_>, action: &Action, draft: &mut Draft) -> Acts {
             endpoint::rotate(basis, endpoint, fresh, *overlap, over, draft)
         }
         Action::Erase { event } => erase::erase(basis, *event, draft),
+        Action::CancelJob { id } => bulk::cancel_job(basis, *id, draft),
         Action::Test { endpoint, event } => endpoint::test(basis, endpoint, event, draft),
         Action::PutSource { id, definition } => source::put(id, definition, draft),
         Action::RemoveSource { id } => source::remove(basis, id, draft),

@@ -7,10 +7,11 @@ use crate::domain::delivery::{Delivery, Move, Reason, Status};
 use crate::domain::endpoint::{EndpointNo, Rate};
 use crate::domain::engine::{Entry, chain_of};
 use crate::domain::event::EventId;
+use crate::domain::job::JobId;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::moved::push_moved;
 use crate::outbox::decide::report::{self, Death};
-use crate::outbox::decide::{Basis, DecideError, Draft};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
@@ -35,12 +36,12 @@ struct Found {
     deliver_at: Option<Timestamp>,
 }
 
-/// Adds a new job; its number.
+/// Adds a new job; its name.
 pub fn begin_job(
     basis: &Basis<'_>,
     job: &NewJob,
     draft: &mut Draft,
-) -> Result<Result<u32, ActRefused>, DecideError> {
+) -> Result<Result<JobId, ActRefused>, DecideError> {
     let (no, state) = (job.choice.no, basis.state);
     let known = state.endpoints.get(&no);
     if known.is_none_or(|stored| stored.deleted.is_some()) {
@@ -74,9 +75,13 @@ pub fn begin_job(
         last: job.choice.last,
         rate: job.rate.to_bits(),
         done: false,
+        created_at: basis.now.as_millis(),
+        matched: job.matched,
+        taken: 0,
     };
+    let id = row.id();
     draft.push(&Record::Job(row), &[])?;
-    Ok(Ok(number))
+    Ok(Ok(id))
 }
 
 /// Adds a job that lets go of what could not be rendered at an endpoint, if there is any. It
@@ -90,7 +95,8 @@ pub fn begin_release(
 ) -> Result<(), DecideError> {
     let rate = rate_limit.map_or(RELEASE_RATE, |rate| rate.per_second);
     let known = basis.state.endpoints.get(&no);
-    if known.is_none_or(|stored| stored.totals.unrendered == 0) {
+    let unrendered = known.map_or(0, |stored| stored.totals.unrendered);
+    if unrendered == 0 {
         return Ok(());
     }
     let (mut highest, mut own) = (0, None);
@@ -124,6 +130,9 @@ pub fn begin_release(
         last: draft.last_id,
         rate: rate.to_bits(),
         done: false,
+        created_at: basis.now.as_millis(),
+        matched: unrendered,
+        taken: 0,
     };
     draft.push(&Record::Job(row), &[])?;
     Ok(())
@@ -139,19 +148,37 @@ struct JobBatch {
     deaths: Vec<Death>,
 }
 
+/// A job ends here: what it has not taken stays as it is.
+pub fn cancel_job(basis: &Basis<'_>, id: JobId, draft: &mut Draft) -> Acts {
+    let Some(bytes) = basis.state.entries.get(&keys::job(id.no))? else {
+        return Ok(Some(Err(ActRefused::NoSuchJob)));
+    };
+    let row: JobRow<'_> = rows::decode(&bytes)?;
+    if row.id() != id {
+        return Ok(Some(Err(ActRefused::NoSuchJob)));
+    }
+    let row = JobRow { done: true, ..row };
+    draft.push(&Record::Job(row), &[])?;
+    Ok(Some(Ok(())))
+}
+
 /// These deliveries take the job's step; it goes on at `position`, or is done.
 pub fn job(
     basis: &Basis<'_>,
-    number: u32,
+    id: JobId,
     ids: &[EventId],
     position: u128,
     done: bool,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
-    let Some(bytes) = basis.state.entries.get(&keys::job(number))? else {
+    let Some(bytes) = basis.state.entries.get(&keys::job(id.no))? else {
         return Ok(());
     };
     let row: JobRow<'_> = rows::decode(&bytes)?;
+    if row.id() != id {
+        // It was cancelled, and its number was given again.
+        return Ok(());
+    }
     let choice = Choice::of(&row)?;
     let no = choice.no;
     let mut batch = JobBatch::default();
@@ -166,6 +193,7 @@ pub fn job(
             JobWork::Release => release_unrendered(no, *id, &found, &mut batch, basis.now, draft),
         }
     }
+    let taken = batch.taken();
     let at = basis.now.as_millis();
     let reason = reason_number(Reason::Cancelled);
     push_moved(
@@ -185,15 +213,29 @@ pub fn job(
     push_moved(no, MovedStep::Remove, batch.removed, draft)?;
     report_all(basis, batch.deaths, draft)?;
     if done {
-        log_job_ended(basis, no, number, row.work, draft);
+        log_job_ended(basis, no, id, row.work, draft);
     }
     let row = JobRow {
         position,
         done,
+        taken: row.taken.saturating_add(taken),
         ..row
     };
     draft.push(&Record::Job(row), &[])?;
     Ok(())
+}
+
+impl JobBatch {
+    /// How many deliveries it takes.
+    fn taken(&self) -> u64 {
+        let all = [
+            &self.retried,
+            &self.released,
+            &self.cancelled,
+            &self.removed,
+        ];
+        all.map(|ids| ids.len() as u64).iter().sum()
+    }
 }
 
 fn replay(
@@ -243,17 +285,13 @@ fn purge(no: EndpointNo, id: EventId, found: &Found, batch: &mut JobBatch, draft
     }
 }
 
-fn log_job_ended(basis: &Basis<'_>, no: EndpointNo, job: u32, work: JobWork, draft: &mut Draft) {
+fn log_job_ended(basis: &Basis<'_>, no: EndpointNo, job: JobId, work: JobWork, draft: &mut Draft) {
     let stored = basis.state.endpoints.get(&no);
     let endpoint = stored.map(|stored| stored.id.clone());
-    let work = match work {
-        JobWork::Replay => "replay",
-        JobWork::Purge => "purge",
-        JobWork::Release => "release",
-    };
+    let work = work.as_str();
     draft.log(move || {
         let endpoint = endpoint.as_ref().map(|id| id.as_str());
-        tracing::info!(endpoint, job, work, "job ended");
+        tracing::info!(endpoint, %job, work, "job ended");
     });
 }
 

@@ -107,7 +107,7 @@ fn switch_off(
         ..stored.state
     };
     push_state(no, stored, state, draft)?;
-    draft.tell(Notice::Held { no });
+    draft.tell(Notice::Held { no, reason });
     report::disabled(basis, stored, reason, None, draft)?;
     let id = stored.id.clone();
     draft.log(move || {
@@ -153,7 +153,8 @@ pub fn create(
     draft.touched_endpoints.insert(no);
     put_in_force(basis, no, id, spec, draft);
     if !enabled {
-        draft.tell(Notice::Held { no });
+        let reason = DisabledReason::Manual;
+        draft.tell(Notice::Held { no, reason });
     }
     let (id, tenant) = (id.clone(), spec.tenant.clone());
     draft.log(move || tracing::info!(endpoint = %id, %tenant, "endpoint made through the API"));

@@ -116,7 +116,7 @@ fn disable(
         ..stored.state.after_attempt(ended_at, false)
     };
     endpoint::push_state(no, stored, state, draft)?;
-    draft.tell(Notice::Held { no });
+    draft.tell(Notice::Held { no, reason });
     report::disabled(basis, stored, reason, Some(event), draft)?;
     let id = stored.id.clone();
     draft.log(move || {

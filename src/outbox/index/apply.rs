@@ -18,7 +18,7 @@ use crate::outbox::record::{
 use super::ends::end_of;
 use super::keys::{self, List};
 use super::pages::PagesError;
-use super::rows::{self, EVENT_COST, EventRow, KeyRow, QueueRow};
+use super::rows::{self, DeliveryEntry, EVENT_COST, EventRow, KeyRow, QueueRow};
 use super::state::State;
 use super::stored_endpoint::StoredEndpoint;
 
@@ -99,7 +99,8 @@ impl State {
         let state = Delivery::new(crate::domain::time::Timestamp::from_millis(accepted.due));
         let row = DeliveryRow::new(state, exact, (0, 0));
         for no in &accepted.endpoints {
-            self.insert(EventId(head.id), EndpointNo(*no), row, facts)?;
+            let entry = DeliveryEntry::new(row, 0);
+            self.insert(EventId(head.id), EndpointNo(*no), entry, facts)?;
         }
         if accepted.endpoints.is_empty() {
             self.note_finish(EventId(head.id), head.accepted_at, true)?;
@@ -141,12 +142,13 @@ impl State {
 
     fn attempted(&mut self, lsn: u64, attempted: &Attempted<'_>) -> Result<(), PagesError> {
         let (id, no) = (EventId(attempted.id), EndpointNo(attempted.endpoint));
-        let Some((row, facts)) = self.known_delivery(id, no)? else {
+        let Some((entry, facts)) = self.known_delivery(id, no)? else {
             // Of an event that was forgotten since, and whose segment is gone: it still
             // says how the endpoint was.
             self.note_attempt(no, attempted);
             return Ok(());
         };
+        let row = entry.row;
         let (Some(old), Some(next)) = (row.delivery(), attempted.next.next()) else {
             self.unknown += 1;
             return Ok(());
@@ -162,8 +164,11 @@ impl State {
             _ => row.exact,
         };
         let attempt_bytes = after_attempt(&row, attempted.attempt.cost());
+        let count = new.attempt_count;
         let new = DeliveryRow::new(new, exact, (lsn, attempt_bytes));
-        self.replace(id, no, row, new, facts)
+        let previous = entry.attempted();
+        let at = self.list_attempt((id, no), previous, &attempted.attempt, count)?;
+        self.replace(id, no, row, DeliveryEntry::new(new, at), facts)
     }
 
     fn note_attempt(&mut self, no: EndpointNo, attempted: &Attempted<'_>) {
@@ -179,7 +184,7 @@ impl State {
     fn acted(&mut self, acted: &Acted) -> Result<(), PagesError> {
         let (id, no) = (EventId(acted.id), EndpointNo(acted.endpoint));
         match self.known_delivery(id, no)? {
-            Some((row, facts)) => self.stepped(id, no, acted.step, row, facts),
+            Some((entry, facts)) => self.stepped(id, no, acted.step, entry, facts),
             None => Ok(()),
         }
     }
@@ -190,9 +195,10 @@ impl State {
         id: EventId,
         no: EndpointNo,
         step: StepRow,
-        row: DeliveryRow,
+        entry: DeliveryEntry,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
+        let row = entry.row;
         let (step, exact) = match step {
             // Not before it was asked for.
             StepRow::Release { at } => {
@@ -209,13 +215,9 @@ impl State {
             self.unknown += 1;
             return Ok(());
         };
-        self.replace(
-            id,
-            no,
-            row,
-            DeliveryRow::new(new, exact, row.attempts()),
-            facts,
-        )
+        let new = DeliveryRow::new(new, exact, row.attempts());
+        let new = DeliveryEntry::new(new, entry.attempted());
+        self.replace(id, no, row, new, facts)
     }
 
     fn key_kept(&mut self, kept: &KeyKept<'_>) {
@@ -255,16 +257,16 @@ impl State {
             let last_attempt = if delivery.attempts.is_empty() { 0 } else { lsn };
             let costs = delivery.attempts.iter().map(|attempt| attempt.cost());
             let attempt_bytes = costs.fold(0, u32::saturating_add);
-            self.insert(
-                id,
-                no,
-                DeliveryRow {
-                    last_attempt,
-                    attempt_bytes,
-                    ..delivery.state
-                },
-                facts,
-            )?;
+            let mut attempted = 0;
+            for attempt in &delivery.attempts {
+                attempted = self.list_attempt((id, no), attempted, attempt, 0)?;
+            }
+            let row = DeliveryRow {
+                last_attempt,
+                attempt_bytes,
+                ..delivery.state
+            };
+            self.insert(id, no, DeliveryEntry::new(row, attempted), facts)?;
         }
         self.note_finish(id, facts.accepted_at, true)
     }
@@ -302,9 +304,10 @@ impl State {
             return Ok(());
         };
         self.note_finish(id, facts.accepted_at, false)?;
-        for (no, row) in self.delivery_rows(id)? {
-            self.count(id, no, &row, facts, false)?;
-            self.unlist(id, no, &row, facts);
+        for (no, entry) in self.delivery_entries(id)? {
+            self.count(id, no, &entry.row, facts, false)?;
+            self.unlist(id, no, &entry.row, facts);
+            self.unlist_all_attempts((id, no), &entry)?;
             self.entries.remove(keys::delivery(id, no));
         }
         self.entries.remove(keys::open_count(id));
@@ -335,29 +338,29 @@ impl State {
         &mut self,
         id: EventId,
         no: EndpointNo,
-    ) -> Result<Option<(DeliveryRow, EventFacts)>, PagesError> {
-        let row = self.delivery_row(id, no)?;
+    ) -> Result<Option<(DeliveryEntry, EventFacts)>, PagesError> {
+        let entry = self.delivery_entry(id, no)?;
         let facts = self.facts(id)?;
-        if row.is_none() || facts.is_none() {
+        if entry.is_none() || facts.is_none() {
             self.unknown += 1;
         }
-        Ok(row.zip(facts))
+        Ok(entry.zip(facts))
     }
 
     fn insert(
         &mut self,
         id: EventId,
         no: EndpointNo,
-        row: DeliveryRow,
+        entry: DeliveryEntry,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
         self.endpoints
             .entry(no)
             .or_insert_with(|| Box::new(StoredEndpoint::nameless(no)));
         self.entries
-            .put_new(keys::delivery(id, no), rows::encode(&row));
-        self.list(id, no, &row, facts);
-        self.count(id, no, &row, facts, true)
+            .put_new(keys::delivery(id, no), rows::encode(&entry));
+        self.list(id, no, &entry.row, facts);
+        self.count(id, no, &entry.row, facts, true)
     }
 
     fn replace(
@@ -365,9 +368,10 @@ impl State {
         id: EventId,
         no: EndpointNo,
         old: DeliveryRow,
-        new: DeliveryRow,
+        entry: DeliveryEntry,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
+        let new = entry.row;
         let single = facts.deliveries < 2;
         if single {
             self.note_end(id, facts.accepted_at, end_of(&old), false);
@@ -376,7 +380,8 @@ impl State {
         }
         self.count(id, no, &old, facts, false)?;
         self.unlist(id, no, &old, facts);
-        self.entries.put(keys::delivery(id, no), rows::encode(&new));
+        self.entries
+            .put(keys::delivery(id, no), rows::encode(&entry));
         self.list(id, no, &new, facts);
         self.count(id, no, &new, facts, true)?;
         if single {

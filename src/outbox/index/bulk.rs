@@ -2,24 +2,24 @@
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::outbox::record::{DeliveryRow, ErasedRow, JobRow, Moved, MovedStep};
+use crate::outbox::record::{ErasedRow, JobRow, Moved, MovedStep};
 
 use super::apply::EventFacts;
 use super::keys;
 use super::pages::PagesError;
-use super::rows::{self, ErasedEntry};
+use super::rows::{self, DeliveryEntry, ErasedEntry};
 use super::state::State;
 
 impl State {
     pub(super) fn moved(&mut self, moved: &Moved) -> Result<(), PagesError> {
         let no = EndpointNo(moved.endpoint);
         for id in moved.ids.iter().copied().map(EventId) {
-            let Some((row, facts)) = self.known_delivery(id, no)? else {
+            let Some((entry, facts)) = self.known_delivery(id, no)? else {
                 continue;
             };
             match moved.step {
-                MovedStep::Take(step) => self.stepped(id, no, step, row, facts)?,
-                MovedStep::Remove => self.removed(id, no, row, facts)?,
+                MovedStep::Take(step) => self.stepped(id, no, step, entry, facts)?,
+                MovedStep::Remove => self.removed(id, no, entry, facts)?,
             }
         }
         Ok(())
@@ -31,12 +31,13 @@ impl State {
         &mut self,
         id: EventId,
         no: EndpointNo,
-        row: DeliveryRow,
+        entry: DeliveryEntry,
         facts: EventFacts,
     ) -> Result<(), PagesError> {
         self.note_finish(id, facts.accepted_at, false)?;
-        self.count(id, no, &row, facts, false)?;
-        self.unlist(id, no, &row, facts);
+        self.count(id, no, &entry.row, facts, false)?;
+        self.unlist(id, no, &entry.row, facts);
+        self.unlist_all_attempts((id, no), &entry)?;
         self.entries.remove(keys::delivery(id, no));
         self.note_finish(id, facts.accepted_at, true)
     }

@@ -42,6 +42,7 @@ struct Recount {
     held: usize,
     dead: usize,
     finished: usize,
+    attempts: usize,
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(
@@ -86,6 +87,7 @@ impl State {
         same("held", &listed(b"h"), &count.held)?;
         same("dead", &listed(b"x"), &count.dead)?;
         same("finished", &listed(b"f"), &count.finished)?;
+        same("attempts", &listed(keys::ATTEMPTS), &count.attempts)?;
         let recounted = self.recounted_segments()?;
         same("rows of segments", &self.segments.counts(), &recounted)?;
         same("faults of accounting", &account::faults(), &0)?;
@@ -102,7 +104,9 @@ impl State {
             count.events += 1;
             count.kept_bytes += u64::from(row.body_len) + EVENT_COST;
             let mut is_open = false;
-            for (no, delivery) in self.delivery_rows(id)? {
+            for (no, entry) in self.delivery_entries(id)? {
+                let delivery = entry.row;
+                count.attempts += self.listed_attempts((id, no), entry.attempted())?;
                 count.attempt_bytes += DELIVERY_COST + u64::from(delivery.attempt_bytes);
                 let delivery = delivery.delivery().ok_or(PagesError::Damaged)?;
                 is_open |= count.add(no, &delivery, &row);

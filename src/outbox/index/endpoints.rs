@@ -36,6 +36,7 @@ impl State {
                 state: row.state,
                 deleted: None,
                 totals: Default::default(),
+                newest_attempt: 0,
             })
         });
         (stored.id, stored.tenant, stored.state) = (id, tenant, row.state);

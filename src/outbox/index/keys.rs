@@ -3,8 +3,9 @@
 //!
 //! | key | names | holds |
 //! | --- | --- | --- |
+//! | `a` endpoint, at, event | an attempt, by when it began | `AttemptEntry` |
 //! | `c` source | what a source has counted | `SourceCountsEntry` |
-//! | `d` event, endpoint | a delivery | `DeliveryRow` |
+//! | `d` event, endpoint | a delivery | `DeliveryEntry` |
 //! | `e` event | an event | `EventRow` |
 //! | `f` kind, finished at, event | an event with nothing open, by when that was | nothing |
 //! | `g` segment | how many rows say that their record is in this segment of the log | `u64` |
@@ -154,6 +155,17 @@ pub fn chain_of(no: EndpointNo, chain: u64) -> Vec<u8> {
     build(b'k', &[&no.0.to_be_bytes(), &chain.to_be_bytes()])
 }
 
+/// An attempt of a delivery.
+pub fn attempt(no: EndpointNo, at: u64, id: EventId) -> Vec<u8> {
+    build(
+        b'a',
+        &[&no.0.to_be_bytes(), &at.to_be_bytes(), &id.0.to_be_bytes()],
+    )
+}
+
+/// What every attempt key begins with.
+pub const ATTEMPTS: &[u8] = b"a";
+
 pub fn endpoint(no: EndpointNo) -> Vec<u8> {
     build(b'n', &[&no.0.to_be_bytes()])
 }
@@ -229,7 +241,7 @@ pub fn end_of(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// The event at the end of an `e`, `h`, `k`, `p`, `q`, `x` or `z` key.
+/// The event at the end of an `a`, `e`, `h`, `k`, `p`, `q`, `x` or `z` key.
 pub fn event_of(key: &[u8]) -> Option<EventId> {
     Some(EventId(u128::from_be_bytes(*key.last_chunk()?)))
 }
@@ -246,8 +258,8 @@ pub fn event_of_delivery(key: &[u8]) -> Option<EventId> {
     )))
 }
 
-/// The due time in a `q` key.
-pub fn due_of(key: &[u8]) -> Option<u64> {
+/// The time in an `a` or `q` key.
+pub fn time_of(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*key.get(5..13)?.first_chunk()?))
 }
 
@@ -259,7 +271,7 @@ mod tests {
     fn keys_give_back_what_they_name() {
         let (no, id) = (EndpointNo(7), EventId(0xfeed));
         let key = queued(no, 99, id);
-        assert_eq!((due_of(&key), event_of(&key)), (Some(99), Some(id)));
+        assert_eq!((time_of(&key), event_of(&key)), (Some(99), Some(id)));
         assert_eq!(endpoint_of(&delivery(id, no)), Some(no));
         assert_eq!(event_of(&event(id)), Some(id));
         assert_eq!(
@@ -271,7 +283,7 @@ mod tests {
         }
         assert_eq!((source_of(b""), source_of(b"r\xff")), (None, None));
         assert_eq!(
-            (due_of(b"q"), event_of(b"e"), endpoint_of(b"d")),
+            (time_of(b"q"), event_of(b"e"), endpoint_of(b"d")),
             (None, None, None)
         );
     }

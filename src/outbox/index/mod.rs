@@ -13,6 +13,7 @@ pub mod rows;
 pub mod shown;
 
 mod apply;
+mod attempts;
 mod bulk;
 mod check;
 mod endpoints;
@@ -33,6 +34,7 @@ mod tests;
 mod totals;
 
 pub use apply::ATTEMPTS_KEPT;
+pub use attempts::place_after;
 pub use check::Disagreement;
 pub use flush::{Flusher, IndexFailure, ROUND_DEADLINE};
 #[cfg(test)]

@@ -281,6 +281,7 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
                 state: row.state,
                 deleted: row.deleted,
                 totals: row.totals,
+                newest_attempt: u64::MAX,
             }),
         ));
     }

@@ -8,7 +8,7 @@ use crate::outbox::record::DeliveryRow;
 use super::hold::Readers;
 use super::keys::{self, List};
 use super::pages::PagesError;
-use super::rows;
+use super::rows::{self, DeliveryEntry};
 use super::rows_read::count_row;
 use super::state::State;
 use super::stored_endpoint::StoredEndpoint;
@@ -26,7 +26,8 @@ impl Readers {
                 let (key, value) = entry?;
                 if let Some(value) = value {
                     let no = keys::endpoint_of(&key).ok_or(PagesError::Damaged)?;
-                    found.push((no, rows::decode(&value).map_err(|_| PagesError::Damaged)?));
+                    let entry = rows::decode::<DeliveryEntry>(&value);
+                    found.push((no, entry.map_err(|_| PagesError::Damaged)?.row));
                 }
                 if hold.is_spent() {
                     from = key.into_owned();

@@ -3,10 +3,10 @@
 
 use bincode::{BorrowDecode, Encode};
 
-use crate::outbox::record::{self, BadRecord, EndpointStateRow, KeyBytes, SpecRow};
+use crate::outbox::record::{self, BadRecord, DeliveryRow, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -24,6 +24,43 @@ pub struct EventRow<'a> {
     pub idempotency_key: Option<&'a str>,
     pub deliver_at: Option<u64>,
     pub deliveries: u32,
+}
+
+/// A delivery, and when its last attempt began: the head of the chain of its [`AttemptEntry`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct DeliveryEntry {
+    pub row: DeliveryRow,
+    /// How long after the due time its last attempt stands in the list of attempts, in milliseconds;
+    /// `None`: it has none. Next to the due time it takes few bytes.
+    after_due: Option<i64>,
+}
+
+impl DeliveryEntry {
+    /// `attempted`: where its last attempt stands in the list of attempts; 0: it has none.
+    pub fn new(row: DeliveryRow, attempted: u64) -> DeliveryEntry {
+        let after_due = attempted.wrapping_sub(row.due).cast_signed();
+        DeliveryEntry {
+            row,
+            after_due: (attempted > 0).then_some(after_due),
+        }
+    }
+
+    pub fn attempted(&self) -> u64 {
+        let after_due = self.after_due.map(i64::cast_unsigned);
+        after_due.map_or(0, |after_due| self.row.due.wrapping_add(after_due))
+    }
+}
+
+/// An attempt of a delivery, as far as lists choose by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct AttemptEntry {
+    /// So long before this one stands the delivery's attempt before, in milliseconds; 0: there is
+    /// none.
+    pub since_previous: u64,
+    /// The number of its error; 0: it delivered.
+    pub error: u8,
+    /// The status of the response; 0: none came.
+    pub status: u16,
 }
 
 /// A pending delivery, with what an attempt needs to know.

@@ -10,7 +10,7 @@ use crate::outbox::record::DeliveryRow;
 use super::keys;
 use super::overlay::Overlay;
 use super::pages::{self, Pages, PagesError};
-use super::rows::{self, MetaRow, StoredEndpointRow};
+use super::rows::{self, DeliveryEntry, MetaRow, StoredEndpointRow};
 use super::segments::SegmentRows;
 use super::stored_endpoint::StoredEndpoint;
 use super::sums::Sums;
@@ -70,6 +70,14 @@ impl State {
         id: EventId,
         no: EndpointNo,
     ) -> Result<Option<DeliveryRow>, PagesError> {
+        Ok(self.delivery_entry(id, no)?.map(|entry| entry.row))
+    }
+
+    pub(super) fn delivery_entry(
+        &self,
+        id: EventId,
+        no: EndpointNo,
+    ) -> Result<Option<DeliveryEntry>, PagesError> {
         match self.entries.get(&keys::delivery(id, no))? {
             Some(bytes) => rows::decode(&bytes)
                 .map(Some)
@@ -80,6 +88,14 @@ impl State {
 
     /// All deliveries of an event, by endpoint number.
     pub fn delivery_rows(&self, id: EventId) -> Result<Vec<(EndpointNo, DeliveryRow)>, PagesError> {
+        let entries = self.delivery_entries(id)?.into_iter();
+        Ok(entries.map(|(no, entry)| (no, entry.row)).collect())
+    }
+
+    pub(super) fn delivery_entries(
+        &self,
+        id: EventId,
+    ) -> Result<Vec<(EndpointNo, DeliveryEntry)>, PagesError> {
         let prefix = keys::deliveries(id);
         let mut found = Vec::new();
         for entry in self.entries.scan(&prefix, &keys::end_of(&prefix), false) {

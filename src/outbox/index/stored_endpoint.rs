@@ -15,6 +15,8 @@ pub struct StoredEndpoint {
     /// When it was deleted through the API.
     pub deleted: Option<u64>,
     pub totals: EndpointTotals,
+    /// No attempt stands later in the list of attempts. Not stored: after a start it is not known.
+    pub newest_attempt: u64,
 }
 
 impl StoredEndpoint {
@@ -38,6 +40,7 @@ impl StoredEndpoint {
             state: EndpointStateRow::default(),
             deleted: None,
             totals: EndpointTotals::default(),
+            newest_attempt: u64::MAX,
         }
     }
 }

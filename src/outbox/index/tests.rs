@@ -335,6 +335,9 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
             last: u128::MAX,
             rate: 0,
             done: *done,
+            created_at: now,
+            matched: 3,
+            taken: 1,
         })),
         Step::Erase { event, done } => {
             let Some(event) = chosen(event, heads) else {

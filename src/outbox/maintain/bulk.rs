@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::domain::delivery::Reason;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
+use crate::domain::job::JobId;
 use crate::outbox::handle::Shared;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::keys::{self, List};
@@ -52,7 +53,7 @@ struct Pace {
 /// The thread for work on many deliveries.
 pub struct Bulk {
     shared: Arc<Shared>,
-    paces: HashMap<u32, Pace>,
+    paces: HashMap<JobId, Pace>,
 }
 
 impl Bulk {
@@ -186,22 +187,21 @@ impl Bulk {
         let mut live = Vec::with_capacity(rows.len());
         for bytes in &rows {
             let row: JobRow<'_> = rows::decode(bytes)?;
-            live.push(row.no);
+            live.push(row.id());
             rest = sooner(rest, self.job(&row, writer)?);
         }
-        self.paces.retain(|no, _| live.contains(no));
+        self.paces.retain(|id, _| live.contains(id));
         Ok(rest)
     }
 
     /// One batch of a job, if it is due.
     fn job(&mut self, row: &JobRow<'_>, writer: &mut dyn Asked) -> Result<Rest, Cut> {
         let now = self.shared.clock.mono();
-        let known = self.paces.get(&row.no).copied();
+        let known = self.paces.get(&row.id()).copied();
         let mut pace = known.unwrap_or(Pace {
             next: now,
             position: row.position,
         });
-        // A number may be given again.
         pace.position = pace.position.max(row.position);
         let no = EndpointNo(row.endpoint);
         let is_there = self.is_there(no);
@@ -243,7 +243,7 @@ impl Bulk {
         let taken = ids.len();
         if taken > 0 || done {
             let step = Step::Job {
-                no: row.no,
+                id: row.id(),
                 ids,
                 position,
                 done,
@@ -253,7 +253,7 @@ impl Bulk {
             }
         }
         if done {
-            self.paces.remove(&row.no);
+            self.paces.remove(&row.id());
             return Ok(None);
         }
         if row.work != JobWork::Purge && rate > 0.0 {
@@ -261,7 +261,7 @@ impl Bulk {
             pace.next = due + Duration::from_secs_f64((taken as f64 / rate).min(REST_MAX));
         }
         pace.position = position;
-        self.paces.insert(row.no, pace);
+        self.paces.insert(row.id(), pace);
         Ok(Some(pace.next.saturating_sub(self.shared.clock.mono())))
     }
 

@@ -10,10 +10,9 @@ use crate::domain::event::EventId;
 use crate::outbox::decide::ids::first_of;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::choice::Choice;
-use crate::outbox::index::{PagesError, keys};
 use crate::outbox::record::JobWork;
 use crate::outbox::request::{NewJob, Request};
-use crate::outbox::views::{ActRefused, Action, ReadError, Refused, Selection};
+use crate::outbox::views::{ActRefused, Action, Begun, ReadError, Refused, Selection};
 
 /// How long a purge is waited for: what comes after is likely to look at what it did.
 const PURGE_WAIT: Duration = Duration::from_secs(5);
@@ -36,16 +35,20 @@ impl Outbox {
         endpoint: &EndpointId,
         selection: Selection,
         rate: Option<Rate>,
-    ) -> Result<u64, ActRefused> {
+    ) -> Result<Begun, ActRefused> {
         let rate = rate.map_or(REPLAY_RATE, |rate| rate.per_second);
         let statuses = [Status::Dead];
-        let (matched, job) = self
+        let begun = self
             .begin(JobWork::Replay, endpoint, selection, &statuses, rate)
             .await?;
-        if let Some(job) = job {
-            tracing::info!(%endpoint, job, matched, rate, "replay began");
+        if let Begun {
+            matched,
+            job: Some(job),
+        } = begun
+        {
+            tracing::info!(%endpoint, %job, matched, rate, "replay began");
         }
-        Ok(matched)
+        Ok(begun)
     }
 
     /// Makes the chosen pending and held deliveries dead, reason `cancelled`, and lets the
@@ -55,24 +58,26 @@ impl Outbox {
         &self,
         endpoint: &EndpointId,
         selection: Selection,
-    ) -> Result<u64, ActRefused> {
+    ) -> Result<Begun, ActRefused> {
         let statuses = [Status::Pending, Status::Held, Status::Dead];
         let mut ended = self.shared.jobs_ended.subscribe();
-        let (matched, job) = self
+        let begun = self
             .begin(JobWork::Purge, endpoint, selection, &statuses, 0.0)
             .await?;
-        let Some(job) = job else { return Ok(matched) };
-        tracing::info!(%endpoint, job, matched, "purge began");
-        let key = keys::job(job);
+        let Begun {
+            matched,
+            job: Some(job),
+        } = begun
+        else {
+            return Ok(begun);
+        };
+        tracing::info!(%endpoint, %job, matched, "purge began");
         let gone = async {
             loop {
                 ended.borrow_and_update();
-                let (shared, key) = (self.shared.clone(), key.clone());
-                let known = tokio::task::spawn_blocking(move || {
-                    // A damaged index is met by the thread that does the work.
-                    let row = shared.index.read().entries.get(&key)?.is_some();
-                    Ok::<bool, PagesError>(row)
-                });
+                let outbox = self.clone();
+                // A damaged index is met by the thread that does the work.
+                let known = tokio::task::spawn_blocking(move || outbox.has_job(job));
                 let known = matches!(known.await, Ok(Ok(true)));
                 if !known || ended.changed().await.is_err() {
                     return;
@@ -81,7 +86,7 @@ impl Outbox {
         };
         // Past the wait it goes on all the same.
         let _ = tokio::time::timeout(PURGE_WAIT, gone).await;
-        Ok(matched)
+        Ok(begun)
     }
 
     /// Erases an event: from now on no answer shows its body or attempts, and its open
@@ -99,7 +104,7 @@ impl Outbox {
         selection: Selection,
         statuses: &[Status],
         rate: f64,
-    ) -> Result<(u64, Option<u32>), ActRefused> {
+    ) -> Result<Begun, ActRefused> {
         let (outbox, endpoint) = (self.clone(), endpoint.clone());
         let statuses = statuses.to_vec();
         let counting = tokio::task::spawn_blocking(move || {
@@ -110,14 +115,15 @@ impl Outbox {
                 },
                 ..selection
             };
-            let job = outbox.job(work, &endpoint, &selection, rate)?;
-            let matched = outbox.judged(outbox.counted(&job.choice, job.first))?;
-            Ok::<_, ReadError>((job, matched))
+            let mut job = outbox.job(work, &endpoint, &selection, rate)?;
+            job.matched = outbox.judged(outbox.counted(&job.choice, job.first))?;
+            Ok::<_, ReadError>(job)
         });
         let counted = counting.await.map_err(|_| ActRefused::ShuttingDown)?;
-        let (job, matched) = counted?;
+        let job = counted?;
+        let matched = job.matched;
         if matched == 0 {
-            return Ok((0, None));
+            return Ok(Begun { matched, job: None });
         }
         let gone = || match self.gone() {
             Refused::Failed => ActRefused::Failed,
@@ -127,8 +133,11 @@ impl Outbox {
         self.requests
             .send(Request::Begin { job, reply })
             .map_err(|_| gone())?;
-        let number = answer.await.unwrap_or_else(|_| Err(gone()))?;
-        Ok((matched, Some(number)))
+        let job = answer.await.unwrap_or_else(|_| Err(gone()))?;
+        Ok(Begun {
+            matched,
+            job: Some(job),
+        })
     }
 
     /// A replay or purge of what `selection` chooses, to be begun.
@@ -150,6 +159,7 @@ impl Outbox {
             choice,
             first,
             rate,
+            matched: 0,
         })
     }
 
@@ -213,6 +223,7 @@ impl From<ReadError> for ActRefused {
             ReadError::NoSuchEndpoint => ActRefused::NoSuchEndpoint,
             ReadError::NoSuchEvent => ActRefused::NoSuchEvent,
             ReadError::NoSuchDelivery => ActRefused::NoSuchDelivery,
+            ReadError::NoSuchJob => ActRefused::NoSuchJob,
             ReadError::Erased => ActRefused::Erased,
             ReadError::ShuttingDown => ActRefused::ShuttingDown,
             ReadError::BadCursor

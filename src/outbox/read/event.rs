@@ -7,7 +7,7 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::{EventId, EventType, Key, Payload, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Outbox;
-use crate::outbox::index::rows::{self, EventRow};
+use crate::outbox::index::rows::{self, DeliveryEntry, EventRow};
 use crate::outbox::index::shown::shown;
 use crate::outbox::index::{Hold, PagesError, State, StoredEndpoint, keys};
 use crate::outbox::log::{self, LogReader};
@@ -20,7 +20,7 @@ use super::records::{Attempts, attempts, content};
 /// About how many bytes of attempts one answer carries.
 pub(super) const ATTEMPT_BYTES: usize = 8 << 20;
 /// About what an attempt takes besides its response body.
-const ATTEMPT_COST: usize = 128;
+pub(super) const ATTEMPT_COST: usize = 128;
 
 impl From<PagesError> for ReadError {
     fn from(error: PagesError) -> ReadError {
@@ -166,8 +166,9 @@ fn delivery_in<'a>(
     value: &[u8],
 ) -> Result<Option<(EndpointNo, &'a StoredEndpoint, DeliveryRow)>, ReadError> {
     let no = keys::endpoint_of(key).ok_or(PagesError::Damaged)?;
-    let row = rows::decode(value).map_err(|_| PagesError::Damaged)?;
-    Ok(state.endpoints.get(&no).map(|stored| (no, &**stored, row)))
+    let entry: DeliveryEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+    let stored = state.endpoints.get(&no);
+    Ok(stored.map(|stored| (no, &**stored, entry.row)))
 }
 
 /// An event whose deliveries are counted by status, in pieces.
@@ -242,7 +243,7 @@ pub(super) fn attempt_bytes(view: &DeliveryView) -> usize {
 /// Reads twice if the first time fails: cleaning may have moved a record to the head of
 /// the log between the look into the index and the look into the log. If it was damage,
 /// what is left of the attempts is shown.
-fn twice<T>(read: impl Fn(Attempts) -> Result<T, ReadError>) -> Result<T, ReadError> {
+pub(super) fn twice<T>(read: impl Fn(Attempts) -> Result<T, ReadError>) -> Result<T, ReadError> {
     match read(Attempts::All) {
         Err(ReadError::Damaged(_)) => read(Attempts::WhatIsLeft),
         answer => answer,

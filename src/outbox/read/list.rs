@@ -21,7 +21,8 @@ use crate::domain::event::EventId;
 use crate::outbox::decide::ids::first_of;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::{self, List};
-use crate::outbox::index::{Hold, PagesError, rows};
+use crate::outbox::index::rows::{self, DeliveryEntry};
+use crate::outbox::index::{Hold, PagesError};
 use crate::outbox::record::DeliveryRow;
 use crate::outbox::views::{
     Cursor, DeliveryFilter, DeliveryView, EventFilter, EventSummary, Page, ReadError,
@@ -285,8 +286,8 @@ impl Outbox {
                     return Ok(Row::Left);
                 }
                 page.last = Some(place);
-                let row: DeliveryRow = rows::decode(value).map_err(|_| PagesError::Damaged)?;
-                let found = wanted(&hold, filter, place, &row, &mut event)?;
+                let entry: DeliveryEntry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+                let found = wanted(&hold, filter, place, &entry.row, &mut event)?;
                 page.items.extend(found);
                 Ok(Row::Taken)
             })?;

@@ -6,8 +6,10 @@
 //! [`Hold::is_spent`](crate::outbox::index::Hold::is_spent)). The log is read without the lock.
 
 mod asked;
+mod attempts;
 mod endpoints;
 mod event;
+mod jobs;
 mod list;
 mod merge;
 mod queue;

@@ -109,7 +109,7 @@ fn read_queue(
     })?;
     if piece == Piece::Spent {
         let passed = queue.passed();
-        let (due, event) = keys::due_of(passed)
+        let (due, event) = keys::time_of(passed)
             .zip(keys::event_of(passed))
             .ok_or(PagesError::Damaged)?;
         let after = EventId(event.0.saturating_add(1));
@@ -124,7 +124,7 @@ fn queue(no: EndpointNo, from: Key) -> Range {
 }
 
 fn queued(key: &[u8], value: &[u8]) -> Result<Entry, PagesError> {
-    let (due, event) = keys::due_of(key)
+    let (due, event) = keys::time_of(key)
         .zip(keys::event_of(key))
         .ok_or(PagesError::Damaged)?;
     let row: QueueRow = rows::decode(value).map_err(|_| PagesError::Damaged)?;

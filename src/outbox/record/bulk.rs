@@ -2,7 +2,10 @@
 
 use bincode::{BorrowDecode, Encode};
 
+use super::spelling::{BadRecord, take};
 use super::step::StepRow;
+use crate::domain::job::JobId;
+use crate::domain::time::Timestamp;
 
 /// Many deliveries of one endpoint took the same step.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -39,8 +42,59 @@ pub struct JobRow<'a> {
     pub last: u128,
     /// Deliveries in a second, as the bits of a double; 0 is as fast as it goes.
     pub rate: u64,
-    /// There is nothing left to do.
+    /// There is nothing left to do, or it was cancelled.
     pub done: bool,
+    /// When it began.
+    pub created_at: u64,
+    /// How many deliveries it was about then, and how many it has taken.
+    pub matched: u64,
+    pub taken: u64,
+}
+
+/// [`JobRow`] as it was spelled before jobs were shown.
+#[derive(BorrowDecode)]
+struct PlainJobRow<'a> {
+    no: u32,
+    endpoint: u32,
+    work: JobWork,
+    statuses: Vec<u8>,
+    types: Vec<&'a str>,
+    since: Option<u64>,
+    until: Option<u64>,
+    position: u128,
+    last: u128,
+    rate: u64,
+    done: bool,
+}
+
+impl<'a> JobRow<'a> {
+    /// Reads one as it was spelled before jobs were shown.
+    pub fn plain(kind: u8, head: &'a [u8]) -> Result<Self, BadRecord> {
+        let row: PlainJobRow<'_> = take(kind, head)?;
+        Ok(JobRow {
+            no: row.no,
+            endpoint: row.endpoint,
+            work: row.work,
+            statuses: row.statuses,
+            types: row.types,
+            since: row.since,
+            until: row.until,
+            position: row.position,
+            last: row.last,
+            rate: row.rate,
+            done: row.done,
+            created_at: 0,
+            matched: 0,
+            taken: 0,
+        })
+    }
+
+    pub fn id(&self) -> JobId {
+        JobId {
+            created_at: Timestamp::from_millis(self.created_at),
+            no: self.no,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -51,6 +105,16 @@ pub enum JobWork {
     Purge,
     /// What could not be rendered is pending again.
     Release,
+}
+
+impl JobWork {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobWork::Replay => "replay",
+            JobWork::Purge => "purge",
+            JobWork::Release => "release",
+        }
+    }
 }
 
 /// An event was erased: no answer shows its body or its attempts from now on.

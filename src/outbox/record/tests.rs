@@ -192,6 +192,9 @@ fn samples() -> Vec<Record<'static>> {
             last: 1 << 80,
             rate: 100f64.to_bits(),
             done: true,
+            created_at: 1_700_000_000_000,
+            matched: 300,
+            taken: 7,
         }),
         Record::Erased(ErasedRow {
             id: 1,
@@ -266,6 +269,20 @@ fn records_are_read_as_they_are_written_and_never_from_other_bytes() {
         );
     }
     assert_eq!(Record::decode(200, &[]), Err(BadRecord { kind: 200 }));
+}
+
+/// A store may hold what outboxd wrote before jobs were shown.
+#[test]
+fn a_job_that_was_spelled_without_its_progress_is_read() {
+    let hex = "01020102010401076f726465722e2a00010903fe00000000000000000000010000000000fd000000000000594001";
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+    let Ok(Record::Job(row)) = Record::decode(14, &bytes) else {
+        panic!("it is not read");
+    };
+    assert_eq!((row.no, row.endpoint, row.work), (1, 2, JobWork::Purge));
+    assert_eq!((row.rate, row.done), (100f64.to_bits(), true));
+    assert_eq!((row.created_at, row.matched, row.taken), (0, 0, 0));
 }
 
 #[test]

@@ -426,7 +426,7 @@ fn what_came_in_is_retried_and_replayed_as_it_came() {
     daemon.wait_status(&id, "app", "delivered");
     let delivered = json!({"status": "delivered"}).to_string();
     let replayed = daemon.tcp.post_json("/v1/endpoints/app/replay", delivered);
-    assert_eq!(replayed.expect(202), json!({"matched": 1}));
+    assert_eq!(replayed.expect(202)["matched"], 1);
     let seen = receiver.wait(3);
     for one in &seen {
         assert_eq!((one.text(), one.id()), ("{\"n\" : 1}".to_owned(), &*id));

@@ -182,7 +182,7 @@ impl World {
                 Input::Configure { no, policy }
             }
             Notice::Removed { no } => Input::Remove { no },
-            Notice::Held { no } => Input::Hold { no },
+            Notice::Held { no, .. } => Input::Hold { no },
             Notice::Released { no, at } => Input::Release { no, at },
             Notice::Wanted { no } => Input::Probe { no },
         };

@@ -1,14 +1,20 @@
-//! Accepted events, sent to listeners as they happen.
+//! What happens, sent to listeners as it happens: accepted events, attempts, and endpoints that
+//! begin or cease to take deliveries.
 //!
 //! Nothing is kept for a listener: a tail begins now. Sending never waits. A listener that reads too
-//! slowly misses the oldest events that it has not read, and gets their number.
+//! slowly misses the oldest that it has not read, and gets their number. Without a listener nothing
+//! is prepared.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::domain::endpoint::TypePattern;
+use crate::domain::attempt::{Attempt, AttemptId};
+use crate::domain::content::Content;
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, TypePattern};
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::Receipt;
@@ -17,6 +23,8 @@ use crate::outbox::Receipt;
 const BEHIND: usize = 1024;
 /// The most listeners at once.
 const LISTENERS: usize = 64;
+/// How much of a response body is sent, in bytes. With [`BEHIND`] it bounds what is kept.
+const RESPONSE: usize = 4096;
 
 /// An event that was accepted and is durable.
 #[derive(Clone, Debug)]
@@ -31,30 +39,84 @@ pub struct Accepted {
     pub deliveries: u32,
 }
 
+/// An attempt that ended. Its outcome is stored within the commit interval.
+#[derive(Clone, Debug)]
+pub struct Attempted {
+    pub id: AttemptId,
+    pub event: EventId,
+    pub endpoint: EndpointId,
+    pub tenant: Tenant,
+    /// `None`: the event could not be read.
+    pub event_type: Option<EventType>,
+    pub source: Option<String>,
+    pub attempt: Attempt,
+}
+
+/// What became of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointChange {
+    Disabled(DisabledReason),
+    Enabled,
+    BreakerOpened,
+    BreakerClosed,
+}
+
+/// An endpoint that changed its state.
+#[derive(Clone, Debug)]
+pub struct Switched {
+    pub endpoint: EndpointId,
+    pub tenant: Tenant,
+    pub change: EndpointChange,
+    pub at: Timestamp,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Happened {
+    Accepted(Accepted),
+    Attempt(Box<Attempted>),
+    Endpoint(Switched),
+}
+
 /// What a listener hears.
 #[derive(Debug)]
 pub enum Heard {
-    Accepted(Arc<Accepted>),
+    Happened(Arc<Happened>),
     /// So many were lost, since it read too slowly.
     Missed(u64),
 }
 
-/// What a listener wants to hear of; all of it has to fit.
+/// What a listener wants to hear of; all of it has to fit. What has no endpoint, type or source does
+/// not fit a filter by it.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub tenant: Option<Tenant>,
+    pub endpoint: Option<EndpointId>,
     pub event_type: Option<TypePattern>,
     pub source: Option<String>,
 }
 
 impl Wanted {
-    fn fits(&self, event: &Accepted) -> bool {
-        let tenant = self.tenant.as_ref();
-        let source = self.source.as_ref();
+    fn fits(&self, happened: &Happened) -> bool {
+        let (tenant, endpoint, event_type, source) = match happened {
+            Happened::Accepted(event) => {
+                (&event.tenant, None, Some(&event.event_type), &event.source)
+            }
+            Happened::Attempt(attempt) => (
+                &attempt.tenant,
+                Some(&attempt.endpoint),
+                attempt.event_type.as_ref(),
+                &attempt.source,
+            ),
+            Happened::Endpoint(switched) => {
+                (&switched.tenant, Some(&switched.endpoint), None, &None)
+            }
+        };
         let pattern = self.event_type.as_ref();
-        tenant.is_none_or(|wanted| *wanted == event.tenant)
-            && source.is_none_or(|wanted| event.source.as_ref() == Some(wanted))
-            && pattern.is_none_or(|pattern| pattern.matches(&event.event_type))
+        self.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
+            && (self.endpoint.is_none() || self.endpoint.as_ref() == endpoint)
+            && (self.source.is_none() || self.source == *source)
+            && pattern.is_none_or(|pattern| event_type.is_some_and(|found| pattern.matches(found)))
     }
 }
 
@@ -62,7 +124,8 @@ impl Wanted {
 #[derive(Clone)]
 pub struct Tail {
     /// `None` once the daemon stops.
-    sender: Arc<Mutex<Option<broadcast::Sender<Arc<Accepted>>>>>,
+    sender: Arc<Mutex<Option<broadcast::Sender<Arc<Happened>>>>>,
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Default for Tail {
@@ -70,6 +133,7 @@ impl Default for Tail {
         let sender = broadcast::Sender::new(BEHIND);
         Tail {
             sender: Arc::new(Mutex::new(Some(sender))),
+            listeners: Arc::default(),
         }
     }
 }
@@ -77,22 +141,59 @@ impl Default for Tail {
 impl Tail {
     /// Whether there is a listener. Without one there is nothing to prepare.
     pub fn is_heard(&self) -> bool {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = sender.as_ref();
-        sender.is_some_and(|sender| sender.receiver_count() > 0)
+        self.listeners.load(Relaxed) > 0
     }
 
     /// Sends these events to all listeners, duplicates left out.
     pub fn accepted(&self, events: Vec<Unaccepted>, receipts: &[Receipt]) {
+        let told = events.into_iter().zip(receipts);
+        let told = told.filter(|(_, receipt)| !receipt.duplicate);
+        self.send(told.map(|(event, receipt)| Happened::Accepted(event.accepted(receipt))));
+    }
+
+    /// Sends an attempt that ended. `content`: of its event, if it could be read.
+    pub(super) fn attempted(
+        &self,
+        event: EventId,
+        endpoint: &Endpoint,
+        content: Option<&Content>,
+        attempt: &Attempt,
+    ) {
+        let mut attempt = attempt.clone();
+        if let Some(beginning) = attempt.response_body.get(..RESPONSE) {
+            attempt.response_body = Bytes::copy_from_slice(beginning);
+        }
+        let extras = content.and_then(|content| content.extras.as_deref());
+        let attempted = Attempted {
+            id: AttemptId::new(attempt.at, event, &endpoint.id),
+            event,
+            endpoint: endpoint.id.clone(),
+            tenant: endpoint.tenant.clone(),
+            event_type: content.map(|content| content.event_type.clone()),
+            source: extras.and_then(|extras| extras.source.clone()),
+            attempt,
+        };
+        self.send([Happened::Attempt(Box::new(attempted))]);
+    }
+
+    /// Sends that an endpoint changed its state.
+    pub(super) fn switched(&self, endpoint: &Endpoint, change: EndpointChange, at: Timestamp) {
+        self.send([Happened::Endpoint(Switched {
+            endpoint: endpoint.id.clone(),
+            tenant: endpoint.tenant.clone(),
+            change,
+            at,
+        })]);
+    }
+
+    fn send(&self, all: impl IntoIterator<Item = Happened>) {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = sender.as_ref() else {
             return;
         };
-        for (event, receipt) in events.into_iter().zip(receipts) {
-            if !receipt.duplicate {
-                // It fails only when no listener is left.
-                let _ = sender.send(Arc::new(event.accepted(receipt)));
-            }
+        for happened in all {
+            // It fails only when no listener is left.
+            let _ = sender.send(Arc::new(happened));
         }
     }
 
@@ -100,9 +201,15 @@ impl Tail {
     pub fn listen(&self, wanted: Wanted) -> Option<Listener> {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = sender.as_ref()?;
-        (sender.receiver_count() < LISTENERS).then(|| Listener {
+        if self.listeners.load(Relaxed) >= LISTENERS {
+            return None;
+        }
+        // Under the lock: two listeners do not both take the last place.
+        self.listeners.fetch_add(1, Relaxed);
+        Some(Listener {
             receiver: sender.subscribe(),
             wanted,
+            listeners: self.listeners.clone(),
         })
     }
 
@@ -151,8 +258,9 @@ impl Unaccepted {
 /// One listener.
 #[derive(Debug)]
 pub struct Listener {
-    receiver: broadcast::Receiver<Arc<Accepted>>,
+    receiver: broadcast::Receiver<Arc<Happened>>,
     wanted: Wanted,
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Listener {
@@ -161,12 +269,20 @@ impl Listener {
     pub async fn next(&mut self) -> Option<Heard> {
         loop {
             match self.receiver.recv().await {
-                Ok(event) if self.wanted.fits(&event) => return Some(Heard::Accepted(event)),
+                Ok(happened) if self.wanted.fits(&happened) => {
+                    return Some(Heard::Happened(happened));
+                }
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => return Some(Heard::Missed(missed)),
                 Err(RecvError::Closed) => return None,
             }
         }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.listeners.fetch_sub(1, Relaxed);
     }
 }
 
@@ -192,7 +308,10 @@ mod tests {
 
     async fn name(listener: &mut Listener) -> String {
         match listener.next().await.unwrap() {
-            Heard::Accepted(event) => event.event_type.to_string(),
+            Heard::Happened(happened) => match &*happened {
+                Happened::Accepted(event) => event.event_type.to_string(),
+                other => panic!("{other:?}"),
+            },
             Heard::Missed(missed) => format!("missed {missed}"),
         }
     }

@@ -1,0 +1,131 @@
+//! Who did what: one line of the log for each change that was made through the API.
+//!
+//! It is read off the method and the path, so that a new call is logged without a line of its own.
+//! Handing in events is the use of the daemon and not told; nor is what changes nothing.
+
+use axum::response::Response;
+use http::{Method, StatusCode, header};
+
+use super::access::{Caller, hands_in};
+
+/// A change that a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Act {
+    /// `endpoint.rotate`, `delivery.retry`.
+    action: String,
+    /// The names in the path; empty for something new.
+    object: String,
+}
+
+impl Act {
+    /// `None`: the request changes nothing that is told.
+    pub fn of(method: &Method, path: &str) -> Option<Act> {
+        let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
+        if hands_in(method, path) || reads.contains(method) {
+            return None;
+        }
+        let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
+        if matches!(*parts, ["filters", "test"] | [.., "render"]) {
+            return None;
+        }
+        // A noun and a name by turns, and maybe a verb at the end.
+        let nouns = parts.chunks_exact(2);
+        let verb = match (*method == Method::POST, nouns.remainder().first()) {
+            (true, Some(_)) if parts.len() == 1 => "create",
+            (true, Some(verb)) => verb,
+            (true, None) => "create",
+            (false, _) if *method == Method::DELETE => "delete",
+            (false, _) => "change",
+        };
+        let noun = match parts.len() {
+            1 => parts.first(),
+            _ => nouns.clone().next_back().and_then(|pair| pair.first()),
+        };
+        let noun = match *noun? {
+            "deliveries" => "delivery",
+            noun => noun.strip_suffix('s').unwrap_or(noun),
+        };
+        let verb = match (noun, verb) {
+            ("job", "delete") => "cancel",
+            ("event", "delete") => "erase",
+            (_, verb) => verb,
+        };
+        let names: Vec<&str> = nouns.filter_map(|pair| pair.get(1).copied()).collect();
+        Some(Act {
+            action: format!("{noun}.{verb}"),
+            object: names.join("/"),
+        })
+    }
+
+    /// Logs the change, if it was made.
+    pub fn answered(self, caller: &Caller, response: &Response) {
+        // A dry run of what is else answered with 202 is answered with 200.
+        let is_dry = response.status() == StatusCode::OK
+            && ["endpoint.replay", "endpoint.purge"].contains(&self.action.as_str());
+        if !response.status().is_success() || is_dry {
+            return;
+        }
+        let made = response.headers().get(header::LOCATION);
+        let made = made.and_then(|location| location.to_str().ok()?.rsplit('/').next());
+        let object = match (self.object.as_str(), made) {
+            ("", Some(made)) => made,
+            (object, _) => object,
+        };
+        let (action, by) = (self.action.as_str(), caller.as_str());
+        tracing::info!(action, object, by, "changed through the API");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_named_by_its_method_and_path() {
+        let named = |method: Method, path: &str| {
+            Act::of(&method, path).map(|act| format!("{} {}", act.action, act.object))
+        };
+        let post = |path| named(Method::POST, path);
+        for (path, expected) in [
+            ("/v1/endpoints", "endpoint.create "),
+            ("/v1/endpoints/a/rotate", "endpoint.rotate a"),
+            ("/v1/endpoints/a/test", "endpoint.test a"),
+            (
+                "/v1/events/evt_1/deliveries/a/retry",
+                "delivery.retry evt_1/a",
+            ),
+            ("/v1/sources", "source.create "),
+            ("/v1/sources/s/test", "source.test s"),
+        ] {
+            assert_eq!(post(path).as_deref(), Some(expected), "{path}");
+        }
+        let delete = |path| named(Method::DELETE, path);
+        assert_eq!(
+            delete("/v1/endpoints/a").as_deref(),
+            Some("endpoint.delete a")
+        );
+        assert_eq!(
+            delete("/v1/events/evt_1").as_deref(),
+            Some("event.erase evt_1")
+        );
+        assert_eq!(
+            delete("/v1/jobs/job_1").as_deref(),
+            Some("job.cancel job_1")
+        );
+        let change = named(Method::PATCH, "/v1/sources/s");
+        assert_eq!(change.as_deref(), Some("source.change s"));
+        for path in [
+            "/v1/events",
+            "/v1/events/order.created",
+            "/v1/filters/test",
+            "/v1/endpoints/a/render",
+            "/elsewhere",
+        ] {
+            assert_eq!(post(path), None, "{path}");
+        }
+        assert_eq!(named(Method::GET, "/v1/endpoints/a"), None);
+        for path in ["/v1/", "/v1//", "/v1/a/b/c/d/e/f"] {
+            let _ = (post(path), delete(path));
+        }
+    }
+}

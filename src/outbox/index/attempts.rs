@@ -1,0 +1,114 @@
+//! The list of attempts: by endpoint, and when they began.
+//!
+//! A delivery knows where its last attempt stands in the list, and each attempt where the one before
+//! it does: what goes with a delivery is found without the log. Within a delivery places rise
+//! whatever the clock does, so that the chain always leads back.
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::record::AttemptRow;
+
+use super::apply::ATTEMPTS_KEPT;
+use super::keys;
+use super::pages::PagesError;
+use super::rows::{self, AttemptEntry, DeliveryEntry};
+use super::state::State;
+
+/// Attempts of a delivery past [`ATTEMPTS_KEPT`] go so many at a time.
+const GO_AT_ONCE: u32 = 25;
+
+/// Where an attempt that began `at` stands, after one that stands at `previous`; 0: there is none.
+pub fn place_after(previous: u64, at: u64) -> u64 {
+    at.max(previous.saturating_add(u64::from(previous > 0)))
+}
+
+impl State {
+    /// Lists an attempt of a delivery whose last one stands at `previous`; where it stands.
+    /// `count`: how many attempts the delivery has had, with this one.
+    pub(super) fn list_attempt(
+        &mut self,
+        (id, no): (EventId, EndpointNo),
+        previous: u64,
+        attempt: &AttemptRow<'_>,
+        count: u32,
+    ) -> Result<u64, PagesError> {
+        let at = place_after(previous, attempt.at);
+        let entry = AttemptEntry {
+            since_previous: if previous > 0 { at - previous } else { 0 },
+            error: attempt.error.map_or(0, |(kind, _)| kind),
+            status: attempt.status.unwrap_or(0),
+        };
+        self.entries
+            .put(keys::attempt(no, at, id), rows::encode(&entry));
+        if let Some(stored) = self.endpoints.get_mut(&no) {
+            stored.newest_attempt = stored.newest_attempt.max(at);
+        }
+        if count > ATTEMPTS_KEPT && count.is_multiple_of(GO_AT_ONCE) {
+            self.unlist_attempts((id, no), at, ATTEMPTS_KEPT)?;
+        }
+        Ok(at)
+    }
+
+    /// Takes all attempts of a delivery off the list.
+    pub(super) fn unlist_all_attempts(
+        &mut self,
+        (id, no): (EventId, EndpointNo),
+        entry: &DeliveryEntry,
+    ) -> Result<(), PagesError> {
+        let last = entry.attempted();
+        if last > 0 && entry.row.attempt_count == 1 {
+            self.entries.remove(keys::attempt(no, last, id));
+            return Ok(());
+        }
+        self.unlist_attempts((id, no), last, 0)
+    }
+
+    /// Takes the attempts of a delivery off the list, but for the last `keep`.
+    fn unlist_attempts(
+        &mut self,
+        (id, no): (EventId, EndpointNo),
+        last: u64,
+        keep: u32,
+    ) -> Result<(), PagesError> {
+        let (mut next, mut seen) = ((last > 0).then_some(last), 0);
+        while let Some(at) = next {
+            let key = keys::attempt(no, at, id);
+            let Some(entry) = self.attempt_entry(&key)? else {
+                return Ok(());
+            };
+            next = previous(at, &entry);
+            if seen >= keep {
+                self.entries.remove(key);
+            }
+            seen += 1;
+        }
+        Ok(())
+    }
+
+    fn attempt_entry(&self, key: &[u8]) -> Result<Option<AttemptEntry>, PagesError> {
+        let bytes = self.entries.get(key)?;
+        let entry = bytes.map(|bytes| rows::decode(&bytes).map_err(|_| PagesError::Damaged));
+        entry.transpose()
+    }
+
+    /// How many attempts of a delivery are listed.
+    pub(super) fn listed_attempts(
+        &self,
+        (id, no): (EventId, EndpointNo),
+        last: u64,
+    ) -> Result<usize, PagesError> {
+        let (mut next, mut listed) = ((last > 0).then_some(last), 0);
+        while let Some(at) = next {
+            let entry = self.attempt_entry(&keys::attempt(no, at, id))?;
+            next = previous(at, &entry.ok_or(PagesError::Damaged)?);
+            listed += 1;
+        }
+        Ok(listed)
+    }
+}
+
+/// Where the attempt before this one stands.
+fn previous(at: u64, entry: &AttemptEntry) -> Option<u64> {
+    let is_first = entry.since_previous == 0;
+    at.checked_sub(entry.since_previous).filter(|_| !is_first)
+}
