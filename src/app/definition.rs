@@ -26,8 +26,9 @@ use crate::domain::signature::{Secret, SecretKind, needs_signing_key};
 use crate::domain::time::Timestamp;
 
 /// What a request says about a field of a definition.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Given<T> {
+    #[default]
     Absent,
     Null,
     Value(T),
@@ -85,12 +86,6 @@ pub enum BadDefinition {
 impl From<BadShaping> for BadDefinition {
     fn from(bad: BadShaping) -> Self {
         BadDefinition::Shaping(Box::new(bad))
-    }
-}
-
-impl<T> Default for Given<T> {
-    fn default() -> Self {
-        Given::Absent
     }
 }
 

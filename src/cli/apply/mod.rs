@@ -6,6 +6,7 @@
 //! the fields that differ; only these are sent. So a second run changes nothing, and what a rotation
 //! left is not touched by a change of something else.
 
+mod difference;
 mod plan;
 mod show;
 

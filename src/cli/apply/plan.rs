@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::show;
+use super::difference::{Difference, differences};
 use crate::cli::Failure;
 use crate::cli::answers::List;
 use crate::cli::client::{Client, Fault};
@@ -83,7 +83,7 @@ pub enum Change {
     Alter {
         body: Box<RawValue>,
         /// The fields, what they are and what they will be, as far as it may be shown.
-        differences: Vec<show::Difference>,
+        differences: Vec<Difference>,
     },
     Remove,
 }
@@ -168,7 +168,7 @@ pub async fn plan(
         }));
     }
     if prune {
-        left.sort_by(|a, b| a.name().cmp(&b.name()));
+        left.sort_by_key(Step::name);
         steps.extend(left);
     }
     Ok((steps, refused))
@@ -251,7 +251,7 @@ async fn step(
         return Ok(step(id, Change::Nothing));
     }
     let differs = |key: &str| changed.iter().any(|name| name == key);
-    let differences = show::differences(&changed, &known.shown, &fields);
+    let differences = differences(&changed, &known.shown, &fields);
     let fields = fields.into_iter().filter(|(key, _)| differs(key));
     let body = body(fields.collect());
     Ok(step(id, Change::Alter { body, differences }))

@@ -163,7 +163,7 @@ pub fn create(
 
 /// Whether an endpoint was applied under this name, in force or in the same batch.
 fn is_applied(basis: &Basis<'_>, draft: &Draft, name: &EndpointId) -> bool {
-    let in_force = basis.endpoints.from(None).map(|(no, known)| (no, known));
+    let in_force = basis.endpoints.from(None);
     let is_dropped = |no| {
         draft
             .in_force
