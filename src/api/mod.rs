@@ -20,6 +20,7 @@ mod id_cursor;
 mod jobs;
 mod media;
 mod metrics;
+mod openapi;
 mod parse;
 mod path;
 mod preview;

@@ -46,6 +46,40 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Kind; 25] = [
+        Kind::BadRequest,
+        Kind::Unauthorized,
+        Kind::Forbidden,
+        Kind::HostRefused,
+        Kind::NotFound,
+        Kind::MethodNotAllowed,
+        Kind::RequestTimeout,
+        Kind::Conflict,
+        Kind::ReadOnly,
+        Kind::Erased,
+        Kind::TooLarge,
+        Kind::UnsupportedMediaType,
+        Kind::KeyReused,
+        Kind::Unrendered,
+        Kind::RateLimited,
+        Kind::HeadersTooLarge,
+        Kind::Internal,
+        Kind::Damaged,
+        Kind::OutboxFull,
+        Kind::DiskLow,
+        Kind::StoreFailed,
+        Kind::Unreadable,
+        Kind::ShuttingDown,
+        Kind::NotReady,
+        Kind::Busy,
+    ];
+
+    /// What `type` is.
+    pub fn urn(self) -> String {
+        let (slug, _, _) = self.spelled();
+        format!("urn:outboxd:problem:{slug}")
+    }
+
     /// The last part of the URN, the status and the title.
     fn spelled(self) -> (&'static str, StatusCode, &'static str) {
         use StatusCode as S;
@@ -252,9 +286,9 @@ struct Shown<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (slug, status, title) = self.kind.spelled();
+        let (_, status, title) = self.kind.spelled();
         let body = Shown {
-            r#type: &format!("urn:outboxd:problem:{slug}"),
+            r#type: &self.kind.urn(),
             title,
             status: status.as_u16(),
             detail: &self.detail,

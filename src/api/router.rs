@@ -13,14 +13,13 @@ use super::access::{Access, Caller, Peer};
 use super::acted::Act;
 use super::problem::{Kind, Problem};
 use super::{
-    Api, attempts, bulk, deliveries, endpoints, events, explain, jobs, metrics, preview, secrets,
-    sources, status, tail,
+    Api, attempts, bulk, deliveries, endpoints, events, explain, jobs, metrics, openapi, preview,
+    secrets, sources, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
 /// All paths of the API.
 pub fn router(api: Arc<Api>) -> Router {
-    let delivery = "/v1/events/{name}/deliveries/{endpoint}";
     Router::new()
         .route("/v1/events", get(events::list).post(events::post))
         // GET reads an event by its id; POST hands in an opaque event of a type.
@@ -30,10 +29,22 @@ pub fn router(api: Arc<Api>) -> Router {
                 .post(events::post_opaque)
                 .delete(events::erase),
         )
-        .route(delivery, get(deliveries::show))
-        .route(&format!("{delivery}/retry"), post(deliveries::retry))
-        .route(&format!("{delivery}/cancel"), post(deliveries::cancel))
-        .route(&format!("{delivery}/explain"), get(explain::explain))
+        .route(
+            "/v1/events/{name}/deliveries/{endpoint}",
+            get(deliveries::show),
+        )
+        .route(
+            "/v1/events/{name}/deliveries/{endpoint}/retry",
+            post(deliveries::retry),
+        )
+        .route(
+            "/v1/events/{name}/deliveries/{endpoint}/cancel",
+            post(deliveries::cancel),
+        )
+        .route(
+            "/v1/events/{name}/deliveries/{endpoint}/explain",
+            get(explain::explain),
+        )
         .route("/v1/deliveries", get(deliveries::list))
         .route(
             "/v1/endpoints",
@@ -71,6 +82,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::openapi))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(api)

@@ -33,6 +33,7 @@ mod jobs;
 mod life;
 mod local_faults;
 mod metrics;
+mod openapi;
 mod ordering;
 mod previews;
 mod public_listener;

@@ -1,0 +1,115 @@
+//! The daemon itself: status, health, metrics, the live tail, and this description.
+
+use serde_json::json;
+
+use super::operation::Operation;
+use super::shapes::{Named, answer, nullable, number, time};
+use crate::config::schema::shapes::{list, name, text, words};
+
+const TAG: &str = "Process";
+
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            ("get", "/v1/status"),
+            TAG,
+            "getStatus",
+            "How the daemon is doing",
+        )
+        .answer(200, "The status", "Status"),
+        Operation::new(
+            ("get", "/v1/tail"),
+            TAG,
+            "tail",
+            "Follow what is accepted, as it happens",
+        )
+        .description(
+            "Server-sent events, from now on: `accepted` with a summary, `missed` with the number \
+                 of those that a slow reader lost.",
+        )
+        .query("tenant", text(), "Of this tenant.")
+        .query(
+            "type",
+            text(),
+            "A type, a prefix that ends in `.*`, or `*`.",
+        )
+        .query("source", text(), "Taken in by this source.")
+        .text(200, "The events", "text/event-stream"),
+        Operation::new(
+            ("get", "/healthz"),
+            TAG,
+            "getHealth",
+            "Whether the process answers",
+        )
+        .open()
+        .text(200, "It does", "text/plain"),
+        Operation::new(
+            ("get", "/readyz"),
+            TAG,
+            "getReadiness",
+            "Whether the outbox is recovered and takes events",
+        )
+        .open()
+        .text(200, "It does", "text/plain"),
+        Operation::new(
+            ("get", "/metrics"),
+            TAG,
+            "getMetrics",
+            "Metrics in Prometheus' text format",
+        )
+        .text(200, "The metrics", "text/plain"),
+        Operation::new(
+            ("get", "/openapi.json"),
+            TAG,
+            "getOpenApi",
+            "This description",
+        )
+        .open()
+        .respond(
+            200,
+            json!({
+                "description": "OpenAPI 3.1",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            }),
+        ),
+    ]
+}
+
+/// What is answered.
+pub fn schemas() -> Named {
+    let numbers =
+        |names: &[&'static str]| answer(names.iter().map(|name| (*name, number())).collect(), &[]);
+    let certificate = answer(vec![("endpoint", name()), ("not_after", time())], &[]);
+    let recovery = answer(
+        vec![
+            ("kind", words(["created", "clean", "replayed", "rebuilt"])),
+            ("seconds", json!({"type": "number", "minimum": 0})),
+        ],
+        &[],
+    );
+    let status = answer(
+        vec![
+            ("version", text()),
+            ("uptime_s", number()),
+            (
+                "backlog",
+                numbers(&["pending", "held", "dead", "in_flight"]),
+            ),
+            ("oldest_pending_s", nullable(number())),
+            ("disk", numbers(&["log_bytes", "index_bytes", "free_bytes"])),
+            (
+                "endpoints",
+                numbers(&["total", "disabled", "breaker_open", "unrendered"]),
+            ),
+            ("expiring_certificates", list(&certificate)),
+            ("damaged_records", number()),
+            ("recovery", recovery),
+            (
+                "totals",
+                numbers(&["events_accepted", "attempts_delivered", "attempts_failed"]),
+            ),
+        ],
+        &[],
+    );
+    vec![("Status", status)]
+}

@@ -1,0 +1,112 @@
+//! What schemas of several nouns are made of. Answers may get further fields; requests have no others.
+
+use serde_json::{Map, Value, json};
+
+use super::operation::reference;
+use crate::api::problem::Kind;
+use crate::config::schema::shapes::{list, matching, retry, text};
+
+/// A response with one of two bodies.
+pub fn either(words: &str, schemas: [&str; 2]) -> Value {
+    let schemas = schemas.map(reference);
+    json!({
+        "description": words,
+        "content": {"application/json": {"schema": {"anyOf": schemas}}},
+    })
+}
+
+/// Schemas by their names in `components`.
+pub type Named = Vec<(&'static str, Value)>;
+/// The fields of an object.
+pub type Properties = Vec<(&'static str, Value)>;
+
+/// An answer: all fields but `optional` are always there, and there may be more of them later.
+pub fn answer(properties: Properties, optional: &[&str]) -> Value {
+    let required: Vec<&str> = properties.iter().map(|(key, _)| *key).collect();
+    let required: Vec<&str> = required
+        .into_iter()
+        .filter(|key| !optional.contains(key))
+        .collect();
+    let properties: Map<String, Value> = properties
+        .into_iter()
+        .map(|(key, shape)| (key.to_owned(), shape))
+        .collect();
+    json!({"type": "object", "properties": properties, "required": required})
+}
+
+/// The same, or `null`.
+pub fn nullable(schema: Value) -> Value {
+    match schema.get("type").and_then(Value::as_str) {
+        Some(kind) if schema.get("enum").is_none() => {
+            let kind = kind.to_owned();
+            let mut schema = schema;
+            schema["type"] = json!([kind, "null"]);
+            schema
+        }
+        _ => json!({"anyOf": [schema, {"type": "null"}]}),
+    }
+}
+
+/// Fields of a request, each of which may be `null` for its default.
+pub fn open(fields: Properties) -> Properties {
+    fields
+        .into_iter()
+        .map(|(key, shape)| (key, nullable(shape)))
+        .collect()
+}
+
+/// A moment.
+pub fn time() -> Value {
+    json!({"type": "string", "format": "date-time"})
+}
+
+/// A whole number from 0.
+pub fn number() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+/// A list of strings.
+pub fn texts() -> Value {
+    list(&text())
+}
+
+/// An object whose values are strings.
+pub fn strings() -> Value {
+    json!({"type": "object", "additionalProperties": {"type": "string"}})
+}
+
+/// An event's id.
+pub fn event_id() -> Value {
+    matching("^evt_[0-9A-HJKMNP-TV-Z]{26}$")
+}
+
+/// An event's type.
+pub fn event_type() -> Value {
+    json!({"type": "string", "maxLength": 128,
+        "pattern": r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$"})
+}
+
+/// A key, of an order or for idempotency.
+pub fn key() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": 256})
+}
+
+/// What every error is.
+pub fn problems() -> Named {
+    let types = Kind::ALL.map(Kind::urn);
+    let problem = answer(
+        vec![
+            ("type", json!({"enum": types})),
+            ("title", text()),
+            ("status", json!({"type": "integer"})),
+            ("detail", text()),
+        ],
+        &[],
+    );
+    vec![("Problem", problem)]
+}
+
+/// A retry rule as it is in force.
+pub fn retry_rule() -> Value {
+    answer(retry(), &[])
+}
