@@ -21,10 +21,10 @@ use plan::{Change, Step};
 
 /// Make and change endpoints and sources as a file says
 ///
-/// The file holds [[endpoint]] and [[source]] tables as in the configuration. They are made through
-/// the API, and recognised by their ids in the file when it is applied again: a second run changes
-/// nothing. What the file does not say has its default, but for secrets and enabled, which are then
-/// left as they are.
+/// The file holds tables of endpoints and sources as the configuration does. They are made through the
+/// API, and recognised by their ids in the file when it is applied again: a second run changes nothing.
+/// What the file does not say has its default, but for secrets and enabled, which are then left as
+/// they are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Apply {
     /// The file
