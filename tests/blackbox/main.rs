@@ -21,6 +21,7 @@ mod endpoint_api;
 mod environment;
 mod erasing;
 mod explain;
+mod former_stores;
 mod guard;
 mod health;
 mod hostile_clients;
