@@ -204,3 +204,48 @@ fn the_readme_uses_commands_and_options_that_exist() {
     }
     assert!(checked > 15, "only {checked} command lines were found");
 }
+
+/// The lines of the block that `key` begins, such as `content: |` in YAML, without its indentation.
+fn block(text: &str, key: &str) -> String {
+    let mut lines = text.lines().skip_while(|line| line.trim() != key);
+    let head = lines.next().expect("the file has the block");
+    let indentation = head.len() - head.trim_start().len();
+    let inside =
+        |line: &&str| line.trim().is_empty() || line.len() - line.trim_start().len() > indentation;
+    lines
+        .take_while(inside)
+        .map(|line| line.trim().to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn the_configurations_for_containers_are_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let token = token.to_str().unwrap();
+    for (name, key, mounted) in [
+        (
+            "contrib/compose.yaml",
+            "content: |",
+            "/run/secrets/app-token",
+        ),
+        (
+            "contrib/kubernetes.yaml",
+            "outboxd.toml: |",
+            "/etc/outboxd-tokens/app",
+        ),
+    ] {
+        let config = block(&read(name), key);
+        assert!(config.contains(mounted), "{name}: {config}");
+        let file = dir.path().join("outboxd.toml");
+        std::fs::write(&file, config.replace(mounted, token)).unwrap();
+        let check = Command::new(env!("CARGO_BIN_EXE_outboxd"))
+            .args(["check", "--config"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&check.stderr);
+        assert!(check.status.success(), "{name}: {said}");
+    }
+}
