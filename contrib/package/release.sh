@@ -13,7 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-deb_binary= static_binary=
+deb_binary=
+static_binary=
 while (($#)); do
     case $1 in
         --deb-binary) deb_binary=$2 ;;
@@ -54,4 +55,6 @@ else
 fi
 
 contrib/package/sbom.py "$target" > "dist/outboxd-$version.cdx.json"
-(cd dist && LC_ALL=C && sha256sum -- *.deb *.json $(ls | grep 'tar\.gz$') > SHA256SUMS && cat SHA256SUMS)
+cd dist
+sums=$(LC_ALL=C sha256sum -- *)
+printf '%s\n' "$sums" | tee SHA256SUMS
