@@ -31,6 +31,7 @@ mod router;
 mod secrets;
 pub mod serve;
 mod sources;
+mod stats;
 mod status;
 mod tail;
 mod trace;

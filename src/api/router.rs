@@ -14,7 +14,7 @@ use super::acted::Act;
 use super::problem::{Kind, Problem};
 use super::{
     Api, attempts, bulk, deliveries, endpoints, events, explain, jobs, metrics, openapi, preview,
-    secrets, sources, status, tail,
+    secrets, sources, stats, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -75,6 +75,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/sources/{id}/rotate", post(sources::rotate))
         .route("/v1/sources/{id}/test", post(sources::test))
         .route("/v1/attempts", get(attempts::list))
+        .route("/v1/endpoints/{id}/stats", get(stats::of_endpoint))
+        .route("/v1/stats", get(stats::of_tenant))
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/v1/tail", get(tail::tail))

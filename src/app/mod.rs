@@ -20,6 +20,7 @@ mod random;
 mod rate_limit;
 mod reader;
 pub mod sources;
+mod stats;
 mod status;
 mod troubled;
 pub mod verdict;
@@ -38,6 +39,7 @@ use events::Events;
 use explain::Explainer;
 use preview::Previews;
 use reader::Reader;
+use stats::Stats;
 use status::Monitor;
 use troubled::Troubled;
 
@@ -60,6 +62,7 @@ pub struct App {
     pub previews: Previews,
     pub troubled: Troubled,
     pub monitor: Monitor,
+    pub stats: Stats,
     pub sources: Arc<Sources>,
     pub tail: Tail,
 }
@@ -101,6 +104,7 @@ impl App {
             bulk: Bulk::new(outbox.clone(), reader.clone()),
             explainer: Explainer::new(outbox, reader.clone(), questions.clone()),
             previews: Previews::new(reader.clone(), &config.delivery),
+            stats: Stats::new(reader.clone()),
             troubled: Troubled::new(reader.clone(), questions, config.metrics.per_endpoint),
             monitor: Monitor::new(reader, gauges, counters, ready, config.outbox.min_free_disk),
             sources: Arc::new(sources),

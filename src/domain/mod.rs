@@ -10,6 +10,7 @@ pub mod auth;
 pub mod backoff;
 pub mod cloudevents;
 pub mod content;
+pub mod counts;
 pub mod decimal;
 pub mod delivery;
 pub mod endpoint;

@@ -245,6 +245,41 @@ pub struct AttemptView {
     pub attempt: Attempt,
 }
 
+/// Whose counts.
+#[derive(Clone, Debug)]
+pub enum StatsOf {
+    All,
+    Tenant(Tenant),
+    Endpoint(EndpointId),
+}
+
+/// Steps of equal length, in minutes since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    pub since_min: u32,
+    /// Exclusive.
+    pub until_min: u32,
+    pub step_min: u32,
+}
+
+impl Steps {
+    pub fn count(&self) -> usize {
+        let minutes = self.until_min.saturating_sub(self.since_min);
+        minutes.div_ceil(self.step_min.max(1)) as usize
+    }
+
+    /// Whether each step is made of quarters of an hour.
+    pub fn has_quarters(&self) -> bool {
+        self.step_min.is_multiple_of(15) && self.since_min.is_multiple_of(15)
+    }
+
+    /// The step that a minute belongs to.
+    pub fn place(&self, minute: u32) -> Option<usize> {
+        let is_within = (self.since_min..self.until_min).contains(&minute);
+        is_within.then(|| ((minute - self.since_min) / self.step_min.max(1)) as usize)
+    }
+}
+
 /// What a replay or purge is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {

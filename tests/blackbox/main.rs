@@ -52,6 +52,7 @@ mod signing;
 mod sockets;
 mod source_example;
 mod sources;
+mod stats;
 mod tail;
 mod threads;
 mod wide_reads;

@@ -10,5 +10,6 @@ pub mod job;
 pub mod preview;
 pub mod received;
 pub mod source;
+pub mod stats;
 pub mod status;
 pub mod tail;

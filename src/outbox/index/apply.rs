@@ -105,7 +105,8 @@ impl State {
         if accepted.endpoints.is_empty() {
             self.note_finish(EventId(head.id), head.accepted_at, true)?;
         }
-        Ok(())
+        let endpoints = accepted.endpoints.iter().copied().map(EndpointNo);
+        self.count_accepted(head.accepted_at, head.tenant, endpoints)
     }
 
     fn put_event(&mut self, lsn: u64, head: &EventHead<'_>, deliveries: usize) -> EventFacts {
@@ -166,6 +167,7 @@ impl State {
         let attempt_bytes = after_attempt(&row, attempted.attempt.cost());
         let count = new.attempt_count;
         let new = DeliveryRow::new(new, exact, (lsn, attempt_bytes));
+        self.count_attempt(no, attempted.ended_at, &attempted.attempt)?;
         let previous = entry.attempted();
         let at = self.list_attempt((id, no), previous, &attempted.attempt, count)?;
         self.replace(id, no, row, DeliveryEntry::new(new, at), facts)
@@ -237,6 +239,10 @@ impl State {
 
     fn rewritten(&mut self, lsn: u64, rewritten: &Rewritten<'_>) -> Result<(), PagesError> {
         let id = EventId(rewritten.event.id);
+        if self.facts(id)?.is_none() {
+            // The records that it replaces are gone, and were not counted.
+            self.count_rewritten(rewritten)?;
+        }
         self.remove_event(id)?;
         let facts = self.put_event(lsn, &rewritten.event, rewritten.deliveries.len());
         if let Some(idempotency) = &rewritten.event.idempotency {

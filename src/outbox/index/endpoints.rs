@@ -28,6 +28,7 @@ impl State {
             return;
         }
         self.by_id.insert(id.clone(), no);
+        self.count_tenant(&tenant);
         self.unweigh(no);
         let stored = self.endpoints.entry(no).or_insert_with(|| {
             Box::new(StoredEndpoint {
@@ -37,6 +38,7 @@ impl State {
                 deleted: None,
                 totals: Default::default(),
                 newest_attempt: 0,
+                open_stats: Default::default(),
             })
         });
         (stored.id, stored.tenant, stored.state) = (id, tenant, row.state);

@@ -20,6 +20,8 @@
 //! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
 //! | `r` source | the definition of a source made by the API | `SourceEntry` |
 //! | `s` endpoint | the definition of an endpoint made by the API | `SpecEntry` |
+//! | `t` span, minute, subject | what happened in a minute or quarter of an hour | counts by slot |
+//! | `u` tenant | what happened to a tenant, or to all, in the minute under way | `BucketRow` |
 //! | `x` endpoint, event | a dead delivery | nothing |
 //! | `z` event | an erased event | `ErasedEntry` |
 
@@ -196,6 +198,61 @@ pub const SOURCE_COUNTS: &[u8] = b"c";
 
 /// The source of an `r` or `c` key.
 pub fn source_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(1..)?).ok()
+}
+
+/// Whose counts they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    All,
+    Tenant(&'a str),
+    Endpoint(EndpointNo),
+}
+
+/// A span of time that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    Minute,
+    /// Of an hour.
+    Quarter,
+}
+
+impl Span {
+    fn tag(self) -> u8 {
+        match self {
+            Span::Minute => 0,
+            Span::Quarter => 1,
+        }
+    }
+}
+
+/// The counts of a span that begins with this minute.
+pub fn stats(span: Span, start: u32, subject: Subject<'_>) -> Vec<u8> {
+    let when = [&[span.tag()][..], &start.to_be_bytes()].concat();
+    match subject {
+        Subject::All => build(b't', &[&when, &[0]]),
+        Subject::Tenant(tenant) => build(b't', &[&when, &[1], tenant.as_bytes()]),
+        Subject::Endpoint(no) => build(b't', &[&when, &[2], &no.0.to_be_bytes()]),
+    }
+}
+
+/// All keys of spans that begin before this minute: the first, and the one past the last.
+pub fn stats_before(span: Span, start: u32) -> (Vec<u8>, Vec<u8>) {
+    let first = build(b't', &[&[span.tag()]]);
+    let end = build(b't', &[&[span.tag()], &start.to_be_bytes()]);
+    (first, end)
+}
+
+/// The minute under way of a tenant; of all for the empty name.
+pub fn open_stats(tenant: &str) -> Vec<u8> {
+    build(b'u', &[tenant.as_bytes()])
+}
+
+/// What every key of a minute under way begins with.
+pub const OPEN_STATS: &[u8] = b"u";
+
+/// The tenant of a `u` key.
+pub fn open_stats_of(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(1..)?).ok()
 }
 

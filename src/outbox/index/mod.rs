@@ -14,6 +14,7 @@ pub mod shown;
 
 mod apply;
 mod attempts;
+mod bucket;
 mod bulk;
 mod check;
 mod endpoints;
@@ -27,6 +28,7 @@ mod segments;
 mod sizes;
 mod sources;
 mod state;
+mod stats;
 mod stored_endpoint;
 mod sums;
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod totals;
 
 pub use apply::ATTEMPTS_KEPT;
 pub use attempts::place_after;
+pub use bucket::Bucket;
 pub use check::Disagreement;
 pub use flush::{Flusher, IndexFailure, ROUND_DEADLINE};
 #[cfg(test)]

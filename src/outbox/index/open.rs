@@ -282,6 +282,7 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
                 deleted: row.deleted,
                 totals: row.totals,
                 newest_attempt: u64::MAX,
+                open_stats: row.open_stats.into(),
             }),
         ));
     }
@@ -294,6 +295,7 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
     for (base, rows) in segments(&state)? {
         state.segments.restore(base, rows);
     }
+    state.restore_stats()?;
     state.sums.erasing = erasing(&state)?;
     state.share_out(u64::MAX);
     Ok(state)

@@ -3,6 +3,7 @@
 
 use bincode::{BorrowDecode, Encode};
 
+use super::bucket::BucketRow;
 use crate::outbox::record::{self, BadRecord, DeliveryRow, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
@@ -94,6 +95,7 @@ pub struct StoredEndpointRow<'a> {
     /// When it was deleted through the API.
     pub deleted: Option<u64>,
     pub totals: EndpointTotals,
+    pub open_stats: BucketRow,
 }
 
 /// The definition of an endpoint made by the API.

@@ -12,6 +12,7 @@ use super::overlay::Overlay;
 use super::pages::{self, Pages, PagesError};
 use super::rows::{self, DeliveryEntry, MetaRow, StoredEndpointRow};
 use super::segments::SegmentRows;
+use super::stats::OpenStats;
 use super::stored_endpoint::StoredEndpoint;
 use super::sums::Sums;
 
@@ -29,6 +30,7 @@ pub struct State {
     /// What of the rows is asked for often.
     pub sums: Sums,
     pub segments: SegmentRows,
+    pub(super) stats: OpenStats,
     /// Endpoints that changed since the last freeze.
     pub(super) touched: BTreeSet<EndpointNo>,
 }
@@ -116,10 +118,12 @@ impl State {
                     state: stored.state,
                     deleted: stored.deleted,
                     totals: stored.totals,
+                    open_stats: (&stored.open_stats).into(),
                 };
                 self.entries.put(keys::endpoint(no), rows::encode(&row));
             }
         }
+        self.settle_stats();
         for (base, rows) in self.segments.take_changes() {
             let key = keys::segment(base);
             match rows {

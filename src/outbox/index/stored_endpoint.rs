@@ -4,6 +4,7 @@ use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
 use crate::outbox::record::EndpointStateRow;
 
+use super::bucket::Bucket;
 use super::rows::EndpointTotals;
 
 /// An endpoint as the store knows it: also one that is gone from the configuration.
@@ -17,6 +18,8 @@ pub struct StoredEndpoint {
     pub totals: EndpointTotals,
     /// No attempt stands later in the list of attempts. Not stored: after a start it is not known.
     pub newest_attempt: u64,
+    /// What happened in the minute under way.
+    pub open_stats: Bucket,
 }
 
 impl StoredEndpoint {
@@ -41,6 +44,7 @@ impl StoredEndpoint {
             deleted: None,
             totals: EndpointTotals::default(),
             newest_attempt: u64::MAX,
+            open_stats: Bucket::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod queue;
 mod range;
 mod records;
 mod sources;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod troubled;
