@@ -42,6 +42,7 @@ pub mod tail;
 mod target;
 pub mod timeline;
 pub mod verify;
+mod watch;
 pub mod when;
 
 use std::io::{self, Read, Write};

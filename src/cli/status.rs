@@ -6,6 +6,7 @@ use super::answers::{Endpoint, List, Status};
 use super::client::{Configured, Reach};
 use super::endpoints;
 use super::paint::{BAD, BOLD, DIM, GOOD, PLAIN, Paint, WARN, plain};
+use super::watch;
 use super::when;
 use super::{Failure, print};
 
@@ -18,20 +19,35 @@ pub struct Args {
     /// Print the answer as JSON, without waiting for rates
     #[arg(long)]
     pub json: bool,
+    /// Show it again and again, with the last hour and the last failures, until Ctrl-C; a line each
+    /// time where stdout is no terminal
+    #[arg(long)]
+    watch: bool,
+    /// Between two looks, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, requires = "watch",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+    /// End after so many looks
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
     #[command(flatten)]
     pub reach: Reach,
 }
 
 /// Per second.
 #[derive(Clone, Copy, Debug, Default)]
-struct Rates {
-    accepted: f64,
-    delivered: f64,
-    failed: f64,
+pub(super) struct Rates {
+    pub accepted: f64,
+    pub delivered: f64,
+    pub failed: f64,
 }
 
 pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     let client = args.reach.client(configured)?;
+    if args.watch {
+        let every = Duration::from_secs(args.interval);
+        return watch::run(&client, every, args.count, args.json).await;
+    }
     let answer = client.get("/v1/status").await?;
     if args.json {
         return print(&format!("{}\n", String::from_utf8_lossy(&answer)));
@@ -46,7 +62,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
 }
 
 impl Rates {
-    fn between(before: &Status, after: &Status, span: Duration) -> Self {
+    pub fn between(before: &Status, after: &Status, span: Duration) -> Self {
         let seconds = span.as_secs_f64().max(0.001);
         let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
         let (before, after) = (&before.totals, &after.totals);
@@ -58,7 +74,7 @@ impl Rates {
     }
 }
 
-fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint) -> String {
+pub(super) fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint) -> String {
     let mut out = format!(
         "{}  {}\n\n",
         paint.paint(BOLD, &format!("outboxd {}", plain(&status.version))),

@@ -244,3 +244,71 @@ fn the_command_prints_a_line_each_and_fails_when_the_daemon_ends() {
     assert!(why.contains("ended the tail"), "{why}");
     assert!(daemon.wait_exit().success());
 }
+
+#[test]
+fn a_watched_status_is_a_line_each_time_where_there_is_no_terminal() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let daemon = home.start(&endpoint("orders", &receiver.url("/"), ""));
+    let url = daemon.url();
+    let watch = [
+        "status",
+        "--watch",
+        "--interval",
+        "1",
+        "--count",
+        "2",
+        "--url",
+        &url,
+    ];
+    let ran = home.run(&watch);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert!(
+        lines[1].contains("0 pending, 0 held, 0 dead, 0 in flight"),
+        "{ran:?}"
+    );
+    assert!(!ran.stdout.contains('\u{1b}'), "{ran:?}");
+    let ran = home.run(&[&watch[..], &["--json"]].concat());
+    for line in ran.stdout.lines() {
+        let status: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(status["backlog"]["pending"], 0);
+    }
+    assert_eq!(
+        home.run(&["status", "--interval", "1", "--url", &url]).code,
+        Some(2)
+    );
+}
+
+/// `script` runs a command on a terminal of its own.
+#[test]
+fn a_watched_status_leaves_the_terminal_as_it_found_it() {
+    let home = Home::new();
+    let receiver = Receiver::answering(|_| Answer::status(503));
+    let daemon = home.start(&endpoint("orders", &receiver.url("/"), ""));
+    let event = daemon.send("a", "1");
+    daemon.wait_delivery(&event, "orders", "tried", |one| one["attempt_count"] != 0);
+    let watch = format!(
+        "{} status --watch --count 1 --url {}",
+        env!("CARGO_BIN_EXE_outboxd"),
+        daemon.url()
+    );
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &watch, "/dev/null"])
+        .stdin(Stdio::null());
+    let Ok(ran) = command.env("TERM", "xterm").output() else {
+        println!("skipped: there is no `script` here to give a command a terminal");
+        return;
+    };
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let (enter, leave) = ("\u{1b}[?1049h", "\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l");
+    assert!(ran.status.success() && text.contains(enter), "{text}");
+    assert!(text.trim_end().ends_with(leave), "{text}");
+    assert!(
+        text.contains("last hour") && text.contains("last failures"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("{event} → orders")), "{text}");
+}
