@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::operation::{Operation, reference};
 use super::shapes::{
-    Named, answer, event_id, event_type, nullable, number, retry_rule, texts, time,
+    Named, Properties, answer, event_id, event_type, nullable, number, retry_rule, texts, time,
 };
 use crate::config::schema::shapes::{duration, flag, list, name, text, words};
 use crate::domain::attempt::ErrorKind;
@@ -64,8 +64,8 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// What is answered.
-pub fn schemas() -> Named {
+/// The fields of an attempt.
+pub fn attempt() -> Properties {
     let error = answer(
         vec![
             ("kind", words(ErrorKind::ALL.map(ErrorKind::as_str))),
@@ -73,17 +73,18 @@ pub fn schemas() -> Named {
         ],
         &[],
     );
-    let attempt = answer(
-        vec![
-            ("at", time()),
-            ("duration_ms", number()),
-            ("status", nullable(json!({"type": "integer"}))),
-            ("error", nullable(error)),
-            ("response_body", text()),
-            ("address", nullable(text())),
-        ],
-        &[],
-    );
+    vec![
+        ("at", time()),
+        ("duration_ms", number()),
+        ("status", nullable(json!({"type": "integer"}))),
+        ("error", nullable(error)),
+        ("response_body", text()),
+        ("address", nullable(text())),
+    ]
+}
+
+/// What is answered.
+pub fn schemas() -> Named {
     let reasons = words(Reason::ALL.map(Reason::as_str));
     let delivery = answer(
         vec![
@@ -112,7 +113,7 @@ pub fn schemas() -> Named {
         &[],
     );
     vec![
-        ("Attempt", attempt),
+        ("Attempt", answer(attempt(), &[])),
         ("Delivery", delivery),
         ("Explanation", explanation()),
         ("FailedCondition", failed),

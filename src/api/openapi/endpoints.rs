@@ -311,7 +311,10 @@ fn acts_and_previews() -> Named {
         ),
         ("Replay", object(replay, &[])),
         ("Purge", object(purge, &[])),
-        ("Matched", answer(vec![("matched", number())], &[])),
+        (
+            "Matched",
+            answer(vec![("matched", number()), ("job", nullable(text()))], &[]),
+        ),
         (
             "RenderRequest",
             object(

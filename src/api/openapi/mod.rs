@@ -11,6 +11,7 @@
 mod deliveries;
 mod endpoints;
 mod events;
+mod history;
 mod operation;
 mod process;
 mod shapes;
@@ -144,6 +145,7 @@ fn operations() -> Vec<Operation> {
         deliveries::operations(),
         endpoints::operations(),
         sources::operations(),
+        history::operations(),
         process::operations(),
     ];
     nouns.into_iter().flatten().collect()
@@ -157,6 +159,7 @@ fn schemas() -> Map<String, Value> {
         deliveries::schemas(),
         endpoints::schemas(),
         sources::schemas(),
+        history::schemas(),
         process::schemas(),
     ];
     let named = nouns.into_iter().flatten();

@@ -3,11 +3,12 @@
 use serde_json::{Map, Value, json};
 
 /// What groups operations, and a word on each.
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("Events", "What the application hands in"),
     ("Deliveries", "One event going to one endpoint"),
     ("Endpoints", "URLs that want events"),
     ("Sources", "Whose webhooks come in"),
+    ("History", "What happened, and what is under way"),
     ("Process", "How the daemon is doing"),
     ("Inbound", "The public listener, where providers call"),
 ];

@@ -21,13 +21,19 @@ pub fn operations() -> Vec<Operation> {
             ("get", "/v1/tail"),
             TAG,
             "tail",
-            "Follow what is accepted, as it happens",
+            "Follow what is accepted and attempted, as it happens",
         )
         .description(
-            "Server-sent events, from now on: `accepted` with a summary, `missed` with the number \
-                 of those that a slow reader lost.",
+            "Server-sent events, from now on: `accepted` with a summary, `attempt` with the attempt as \
+                 it is listed, `endpoint` with an endpoint's new state, `missed` with the number of those \
+                 that a slow reader lost.",
         )
         .query("tenant", text(), "Of this tenant.")
+        .query(
+            "endpoint",
+            text(),
+            "At this endpoint; without what is accepted.",
+        )
         .query(
             "type",
             text(),
