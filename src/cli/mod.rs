@@ -22,6 +22,7 @@ pub mod keygen;
 pub mod listen;
 mod listen_source;
 pub mod man;
+mod overview;
 pub mod paint;
 pub mod receiver;
 pub mod render;

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::answers::{Attempt, Endpoint, List, Status};
 use super::client::Client;
 use super::deliveries::took;
+use super::overview::{self, Rates};
 use super::paint::{BAD, BOLD, DIM, GOOD, PLAIN, Paint, WARN, plain};
-use super::status::{self, Rates};
 use super::stop::asked_to_stop;
 use super::when;
 use super::{Failure, print};
@@ -161,7 +161,7 @@ fn line(status: &Status, rates: Rates, now: Timestamp) -> String {
 /// All that fits, with the worst first.
 fn screen(look: &Look, rates: Rates, now: Timestamp) -> String {
     let paint = Paint::for_stdout();
-    let mut out = status::shown(&look.status, rates, &[], paint);
+    let mut out = overview::shown(&look.status, rates, &[], paint);
     out += &hour(&look.hour, paint);
     let mut worst: Vec<&Endpoint> = look
         .endpoints
@@ -172,7 +172,7 @@ fn screen(look: &Look, rates: Rates, now: Timestamp) -> String {
     worst.truncate(SHOWN);
     if !worst.is_empty() {
         let title = paint.paint(BOLD, "worst endpoints");
-        let table = super::endpoints::table(worst.into_iter());
+        let table = super::endpoints::table(worst);
         out += &format!("\n{title}\n{}", table.render(paint));
     }
     out + &failures(&look.attempts, now, paint)

@@ -1,4 +1,6 @@
-//! What happened in the minute that is under way.
+//! What happened in the minutes that are under way.
+
+use std::collections::HashMap;
 
 use bincode::{BorrowDecode, Encode};
 
@@ -50,5 +52,30 @@ impl Bucket {
             counts: Counts::default(),
         };
         Some(std::mem::replace(self, next)).filter(|closed| !closed.counts.is_empty())
+    }
+}
+
+/// The minutes under way that no endpoint has.
+#[derive(Debug, Default)]
+pub struct OpenStats {
+    pub(super) all: Open,
+    /// Of the tenants that endpoints have or had: others come with events, as many as clients like.
+    pub(super) tenants: HashMap<String, Open>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    pub bucket: Bucket,
+    /// Changed since the last freeze.
+    pub is_touched: bool,
+}
+
+impl Open {
+    /// Counts for `minute`; what it had of another.
+    pub fn count(&mut self, minute: u32, counts: &Counts) -> Option<Bucket> {
+        let closed = self.bucket.turn(minute);
+        self.bucket.counts.merge(counts);
+        self.is_touched = true;
+        closed
     }
 }

@@ -7,12 +7,12 @@ use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::record::DeliveryRow;
 
+use super::bucket::OpenStats;
 use super::keys;
 use super::overlay::Overlay;
 use super::pages::{self, Pages, PagesError};
 use super::rows::{self, DeliveryEntry, MetaRow, StoredEndpointRow};
 use super::segments::SegmentRows;
-use super::stats::OpenStats;
 use super::stored_endpoint::StoredEndpoint;
 use super::sums::Sums;
 

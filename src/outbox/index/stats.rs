@@ -9,14 +9,12 @@
 //! first, at the beginning. It all follows from the records, so a crash loses nothing; what is built
 //! anew from the log counts what the log still has.
 
-use std::collections::HashMap;
-
 use crate::domain::counts::Counts;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::Tenant;
 use crate::outbox::record::{AttemptRow, Rewritten, error_of};
 
-use super::bucket::{Bucket, BucketRow};
+use super::bucket::{Bucket, BucketRow, Open};
 use super::keys::{self, Span, Subject};
 use super::pages::PagesError;
 use super::rows;
@@ -29,31 +27,6 @@ const QUARTER: u32 = 15;
 /// How many old rows go when one is added.
 const GO_AT_ONCE: usize = 4;
 const MINUTE_MS: u64 = 60_000;
-
-/// The minutes under way that no endpoint has.
-#[derive(Debug, Default)]
-pub struct OpenStats {
-    all: Open,
-    /// Of the tenants that endpoints have or had: others come with events, as many as clients like.
-    tenants: HashMap<String, Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    bucket: Bucket,
-    /// Changed since the last freeze.
-    is_touched: bool,
-}
-
-impl Open {
-    /// Counts for `minute`; what it had of another.
-    fn count(&mut self, minute: u32, counts: &Counts) -> Option<Bucket> {
-        let closed = self.bucket.turn(minute);
-        self.bucket.counts.merge(counts);
-        self.is_touched = true;
-        closed
-    }
-}
 
 fn minute_of(at: u64) -> u32 {
     u32::try_from(at / MINUTE_MS).unwrap_or(u32::MAX)

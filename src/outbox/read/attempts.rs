@@ -5,6 +5,7 @@
 //! only those with recent attempts are looked at. What a page promises is as for other lists (`list`):
 //! it reads a bounded number of rows, and may be short and still say where to go on.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Bound;
 
@@ -113,10 +114,10 @@ impl Outbox {
         let (mut items, mut bytes, count) = (Vec::with_capacity(found.len()), 0, found.len());
         for (index, Found { place, event }) in found.into_iter().enumerate() {
             let (at, id, no) = place;
-            if !known.contains_key(&(id, no)) {
-                known.insert((id, no), self.placed_attempts(id, no)?);
-            }
-            let all = known.get(&(id, no)).map_or(&[][..], Vec::as_slice);
+            let all = match known.entry((id, no)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(self.placed_attempts(id, no)?),
+            };
             let attempt = all.iter().find(|(placed, _)| *placed == at);
             let stored = self.shared.index.read().endpoints.get(&no).cloned();
             // Since it was found its delivery may be gone, or its endpoint.
