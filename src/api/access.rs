@@ -11,6 +11,7 @@ use http::header::{self, HeaderMap};
 use http::{Method, Request};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+use tokio::sync::watch;
 
 use super::hosts::Hosts;
 use super::problem::{Kind, Problem};
@@ -54,23 +55,42 @@ impl Asks {
 }
 
 /// Who asks, as the log names them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Caller {
     /// Whoever may open the socket.
     Socket,
     /// Nobody is asked for a token.
-    Open,
+    Open(Lease),
     /// Whoever has the token of this name.
-    Token(Arc<str>),
+    Token(Arc<str>, Lease),
 }
 
 impl Caller {
     pub fn as_str(&self) -> &str {
         match self {
             Caller::Socket => "unix socket",
-            Caller::Open => "open",
-            Caller::Token(name) => name,
+            Caller::Open(_) => "open",
+            Caller::Token(name, _) => name,
         }
+    }
+
+    /// Waits until this caller would no longer be let in as it was.
+    pub async fn refused(self) {
+        match self {
+            Caller::Socket => std::future::pending().await,
+            Caller::Open(lease) | Caller::Token(_, lease) => lease.ended().await,
+        }
+    }
+}
+
+/// Ends with the rule that let a caller in.
+#[derive(Clone, Debug)]
+pub struct Lease(watch::Receiver<()>);
+
+impl Lease {
+    async fn ended(mut self) {
+        // Sent, or its sender is gone: the rule is no more.
+        let _ = self.0.changed().await;
     }
 }
 
@@ -79,21 +99,31 @@ impl Caller {
 struct Known {
     name: Arc<str>,
     token: Token,
+    /// Hears when the token is known no more.
+    leases: watch::Sender<()>,
 }
 
 impl Known {
-    fn new(token: &Token) -> Known {
-        Known {
+    fn new(token: &Token) -> Arc<Known> {
+        Arc::new(Known {
             name: token.name.as_str().into(),
             token: token.clone(),
-        }
+            leases: watch::Sender::default(),
+        })
+    }
+
+    fn is(&self, token: &Token) -> bool {
+        let of = |token: &Token| (token.sha256, token.scope);
+        of(&self.token) == of(token) && *self.name == *token.name
     }
 }
 
 /// The rules in force.
 #[derive(Debug)]
 pub struct Access {
-    tokens: Vec<Known>,
+    tokens: Vec<Arc<Known>>,
+    /// Of callers who were asked for no token.
+    open: Arc<watch::Sender<()>>,
     hosts: Hosts,
 }
 
@@ -102,6 +132,32 @@ impl Access {
     pub fn new(auth: &Auth, hosts: &[String]) -> Self {
         Access {
             tokens: auth.tokens.iter().map(Known::new).collect(),
+            open: Arc::default(),
+            hosts: Hosts::new(hosts),
+        }
+    }
+
+    /// Other rules in the place of these, from now on. Whom both let in alike keeps what is open.
+    pub fn replaced(&self, auth: &Auth, hosts: &[String]) -> Self {
+        let kept = |token: &Token| self.tokens.iter().find(|known| known.is(token)).cloned();
+        let tokens = auth.tokens.iter();
+        let tokens: Vec<_> = tokens
+            .map(|token| kept(token).unwrap_or_else(|| Known::new(token)))
+            .collect();
+        let is_gone = |known: &&Arc<Known>| !tokens.iter().any(|kept| Arc::ptr_eq(kept, known));
+        for gone in self.tokens.iter().filter(is_gone) {
+            gone.leases.send_replace(());
+        }
+        let open = match tokens.is_empty() {
+            true => self.open.clone(),
+            false => {
+                self.open.send_replace(());
+                Arc::default()
+            }
+        };
+        Access {
+            tokens,
+            open,
             hosts: Hosts::new(hosts),
         }
     }
@@ -118,7 +174,7 @@ impl Access {
         self.hosts.judge(request, arrived_at)?;
         let asks = Asks::of(request.method(), request.uri().path());
         if self.tokens.is_empty() || asks == Asks::Nothing {
-            return Ok(Caller::Open);
+            return Ok(Caller::Open(Lease(self.open.subscribe())));
         }
         let known = self.known(bearer(request.headers())?);
         let known = known.ok_or_else(|| unauthorized("the token is not one that is known here"))?;
@@ -128,12 +184,13 @@ impl Access {
                 "this takes a token of scope admin; the one given only hands in events",
             ));
         }
-        Ok(Caller::Token(known.name.clone()))
+        let lease = Lease(known.leases.subscribe());
+        Ok(Caller::Token(known.name.clone(), lease))
     }
 
     /// The configured token that this is. Takes the same time whichever token it is, and however
     /// much of it is correct: digests of equal length are compared, and always all of them.
-    fn known(&self, token: &str) -> Option<&Known> {
+    fn known(&self, token: &str) -> Option<&Arc<Known>> {
         let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         // Past all of them: none.
         let mut at = u64::MAX;
@@ -275,12 +332,11 @@ mod tests {
     #[test]
     fn nothing_is_asked_on_the_socket_or_without_tokens() {
         let request = request("GET", "/v1/status", &["Bearer wrong"]);
-        assert_eq!(
-            access().judge(Peer::Unix, &request).unwrap(),
-            Caller::Socket
-        );
+        let caller = access().judge(Peer::Unix, &request).unwrap();
+        assert_eq!(caller.as_str(), "unix socket");
         let open = Access::new(&Auth::default(), &[]);
-        assert_eq!(open.judge(Peer::Tcp(None), &request).unwrap(), Caller::Open);
+        let caller = open.judge(Peer::Tcp(None), &request).unwrap();
+        assert_eq!(caller.as_str(), "open");
     }
 
     #[test]

@@ -65,28 +65,43 @@ struct Rules {
 }
 
 impl Rules {
-    fn new(config: &Config, bodies: Option<Arc<Budget>>) -> Rules {
-        let room = MIN_BODY_BUDGET.max(config.ingest.max_batch_size.saturating_mul(4));
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let bodies = bodies.filter(|bodies| bodies.room() == room);
+    fn new(config: &Config) -> Rules {
         Rules {
             access: Access::new(&config.auth, &config.listen.hosts),
             ingest: config.ingest.clone(),
-            bodies: bodies.unwrap_or_else(|| Budget::new(room)),
+            bodies: Budget::new(body_room(config)),
+        }
+    }
+
+    /// Those of another configuration.
+    fn replaced(&self, config: &Config) -> Rules {
+        let room = body_room(config);
+        Rules {
+            access: self.access.replaced(&config.auth, &config.listen.hosts),
+            ingest: config.ingest.clone(),
+            bodies: match self.bodies.room() == room {
+                true => self.bodies.clone(),
+                false => Budget::new(room),
+            },
         }
     }
 }
 
+fn body_room(config: &Config) -> usize {
+    let room = MIN_BODY_BUDGET.max(config.ingest.max_batch_size.saturating_mul(4));
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
 impl Api {
     pub fn new(app: App, config: &Config) -> Arc<Self> {
-        let rules = ArcSwap::from_pointee(Rules::new(config, None));
+        let rules = ArcSwap::from_pointee(Rules::new(config));
         Arc::new(Api { app, rules })
     }
 
     /// Another configuration is in force. Requests that were let in before go on.
     pub async fn go_by(&self, config: &Config) {
-        let bodies = self.rules.load().bodies.clone();
-        self.rules.store(Arc::new(Rules::new(config, Some(bodies))));
+        let rules = self.rules.load().replaced(config);
+        self.rules.store(Arc::new(rules));
         self.app.go_by(config).await;
     }
 

@@ -95,12 +95,16 @@ pub(super) async fn answer(
     mut router: Router,
     api: Arc<Api>,
     peer: Peer,
-    request: Request,
+    mut request: Request,
 ) -> Response {
     let admitted = admit(&api.rules().access, peer, &request);
     match admitted {
         Ok(caller) => {
             let act = Act::of(request.method(), request.uri().path());
+            // Only what is read can go on for long.
+            if request.method() == Method::GET {
+                request.extensions_mut().insert(caller.clone());
+            }
             let Ok(response) = router.call(request).await;
             if let Some(act) = act {
                 act.answered(&caller, &response);

@@ -19,6 +19,7 @@ use http_body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
 use super::Api;
+use super::access::Caller;
 use super::dto::tail;
 use super::problem::{Kind, Problem};
 use super::query::{Query, malformed};
@@ -49,7 +50,15 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
         )
     })?;
     let (text, pieces) = mpsc::channel(AHEAD);
-    tokio::spawn(write(listener, text));
+    let caller = request.extensions().get::<Caller>().cloned();
+    tokio::spawn(async move {
+        // A token that is taken away takes its tails with it.
+        let refused = caller.unwrap_or(Caller::Socket).refused();
+        tokio::select! {
+            () = write(listener, text) => {}
+            () = refused => {}
+        }
+    });
     let mut response = Response::new(Body::new(Pieces(pieces)));
     let headers = response.headers_mut();
     let stream = HeaderValue::from_static("text/event-stream");

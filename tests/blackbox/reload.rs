@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::harness::http::Interface;
+use crate::harness::http::{Interface, head};
 use crate::harness::{Home, Receiver, endpoint, wait_for};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -319,4 +319,34 @@ fn nothing_is_lost_when_it_reloads_under_load() {
         || (receiver.seen().len() == sent.len()).then_some(()),
         || format!("{} for {}", receiver.seen().len(), sent.len()),
     );
+}
+
+#[test]
+fn a_tail_ends_with_the_token_that_opened_it() {
+    let home = Home::new();
+    let (stays, goes) = (home.path("stays"), home.path("goes"));
+    std::fs::write(&stays, "t0k-stays").unwrap();
+    std::fs::write(&goes, "t0k-goes").unwrap();
+    let token = |name: &str, file: &std::path::Path| {
+        format!("{{ name = \"{name}\", token_file = {file:?}, scope = \"admin\" }}")
+    };
+    let both = [token("stays", &stays), token("goes", &goes)].join(", ");
+    let daemon = home.start(&format!("[auth]\ntokens = [{both}]\n"));
+    let open = |token: &str| {
+        let mut connection = daemon.tcp.connect().unwrap();
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let head = head("GET", "/v1/tail", &headers, None);
+        connection.send(&head).unwrap();
+        connection.until(": tail").unwrap();
+        connection
+    };
+    let (mut kept, mut ended) = (open("t0k-stays"), open("t0k-goes"));
+    home.write_config(&format!("[auth]\ntokens = [{}]\n", token("stays", &stays)));
+    daemon.reload();
+    ended.rest().unwrap();
+    daemon
+        .unix
+        .post_json("/v1/events", "{\"type\": \"a\", \"data\": 1}");
+    kept.until("event: accepted").unwrap();
 }
