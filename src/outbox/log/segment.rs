@@ -33,7 +33,7 @@ const MAGIC: &[u8; 8] = b"outboxd\n";
 const USED: usize = 48;
 /// Zeros are written in pieces of this, and synced after each few, so that the commits
 /// going on beside it never wait for one great flush.
-static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+const PIECE: u64 = 1 << 20;
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// A segment that is open for reading and writing.
@@ -218,10 +218,12 @@ fn fill(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<Arc<d
     let file = disk.create(path)?;
     // A quota is not among what is free: it is asked for all of it at once.
     file.reserve(header.len)?;
+    // Not a static: the binary would hold it as it is.
+    let zeros = vec![0; PIECE as usize];
     let mut at = 0;
     while at < header.len {
-        let piece = (header.len - at).min(ZEROS.len() as u64);
-        file.write_all_at(ZEROS.get(..piece as usize).unwrap_or_default(), at)?;
+        let piece = (header.len - at).min(PIECE);
+        file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
         at += piece;
         if at.is_multiple_of(SYNC_EVERY) {
             file.sync()?;
