@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, reload};
+use tracing_subscriber::{Layer, reload};
 
 use crate::config::{self, Environment, LogFormat, Logging};
 use crate::daemon::{self, Reload};
@@ -66,14 +67,14 @@ fn serve(args: &Serve) -> u8 {
 }
 
 /// What is logged. `RUST_LOG` wins over `log.level`.
-fn level(logging: &Logging) -> EnvFilter {
+fn level(logging: &Logging) -> Targets {
     let filter = std::env::var("RUST_LOG")
         .ok()
         .filter(|text| !text.is_empty());
-    let filter = filter.and_then(|text| EnvFilter::try_new(text).ok());
+    let filter = filter.and_then(|text| text.parse().ok());
     // The level was checked with the configuration.
-    let filter = filter.or_else(|| EnvFilter::try_new(&logging.level).ok());
-    filter.unwrap_or_default()
+    let filter = filter.or_else(|| logging.level.parse().ok());
+    filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::ERROR))
 }
 
 /// Starts logging to stderr. What it returns makes the level another one.

@@ -237,7 +237,7 @@ pub(super) fn log_level(value: &Value<'_>) -> Result<String, Flaw> {
             None => format!("write one of {}, or a filter", LEVELS.join(", ")),
         });
     }
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
+    match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => flawed("write filters such as \"info,outboxd=debug\"".to_owned()),
     }
