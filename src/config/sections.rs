@@ -376,7 +376,7 @@ fn user_agent(value: &Value<'_>) -> Result<String, Flaw> {
 }
 
 /// Endpoints with series of their own. Each has nine.
-const MAX_PER_ENDPOINT: usize = 1000;
+pub(super) const MAX_PER_ENDPOINT: usize = 1000;
 
 fn read_metrics(mut metrics: Section<'_>) -> Metrics {
     let base = Metrics::default();

@@ -313,7 +313,10 @@ fn acts_and_previews() -> Named {
         ("Purge", object(purge, &[])),
         (
             "Matched",
-            answer(vec![("matched", number()), ("job", nullable(text()))], &[]),
+            answer(
+                vec![("matched", number()), ("job", nullable(text()))],
+                &["job"],
+            ),
         ),
         (
             "RenderRequest",

@@ -13,7 +13,7 @@ mod tests;
 use serde_json::{Map, Value, json};
 
 use super::policy::{MAX_IN_FLIGHT, MAX_TYPES};
-use super::sections::{MAX_BATCH_EVENTS, MAX_THREADS};
+use super::sections::{MAX_BATCH_EVENTS, MAX_PER_ENDPOINT, MAX_THREADS};
 use crate::domain::endpoint::{EndpointSpec, Ordering};
 use notes::{Note, notes};
 use shapes::{
@@ -47,6 +47,7 @@ fn root() -> Vec<(&'static str, Value)> {
         ("endpoint", list(&endpoint)),
         ("source", list(&source)),
         ("log", object(log(), &[])),
+        ("metrics", object(metrics(), &[])),
     ]
 }
 
@@ -127,6 +128,10 @@ fn delivery() -> Vec<(&'static str, Value)> {
 
 fn log() -> Vec<(&'static str, Value)> {
     vec![("level", filled()), ("format", words(["text", "json"]))]
+}
+
+fn metrics() -> Vec<(&'static str, Value)> {
+    vec![("per_endpoint", count(0, MAX_PER_ENDPOINT))]
 }
 
 fn endpoint() -> Vec<(&'static str, Value)> {
