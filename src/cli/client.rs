@@ -419,7 +419,7 @@ impl Lines {
     /// The next line without its end; `None` when the answer has ended.
     ///
     /// # Errors
-    /// The answer broke off, or nothing came for [`SILENCE`].
+    /// The answer broke off, or nothing came for `SILENCE`.
     pub async fn next(&mut self) -> Result<Option<String>, Fault> {
         let broke_off = |at: &str, why: &dyn fmt::Display| Fault::BrokeOff {
             at: at.to_owned(),
