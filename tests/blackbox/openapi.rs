@@ -144,6 +144,17 @@ impl Site {
         }
     }
 
+    /// A replay that is under way for long.
+    fn job(&self, event: &str) -> String {
+        let another = self.daemon.send("order.created", "{\"n\": 2}");
+        for event in [event, &another] {
+            self.daemon.wait_status(event, "ok", "delivered");
+        }
+        let slow = r#"{"status": "delivered", "rate": "1/m"}"#;
+        let begun = self.daemon.tcp.post_json("/v1/endpoints/ok/replay", slow);
+        begun.expect(202)["job"].as_str().unwrap().to_owned()
+    }
+
     /// A path with names in it of things that are there, made anew, as an earlier call may have removed
     /// them.
     fn path(&self, template: &str, operation: &Value) -> String {
@@ -159,12 +170,15 @@ impl Site {
             let made = self.daemon.tcp.post_json(path, body).expect(201);
             made["id"].as_str().unwrap().to_owned()
         };
-        let id_of = match template.starts_with("/v1/sources/") {
-            true => made("/v1/sources", r#"{"preset": "github", "secrets": ["x"]}"#),
-            false => made(
+        let id_of = if template.starts_with("/v1/sources/") {
+            made("/v1/sources", r#"{"preset": "github", "secrets": ["x"]}"#)
+        } else if template.starts_with("/v1/jobs/") {
+            self.job(&event)
+        } else {
+            made(
                 "/v1/endpoints",
                 r#"{"url": "https://example.com/hook", "types": ["none"]}"#,
-            ),
+            )
         };
         let name = match id {
             "postOpaqueEvent" => "report.ready",
