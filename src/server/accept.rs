@@ -18,6 +18,8 @@ use crate::domain::repeats::Repeats;
 const LEAST_CONNECTIONS: usize = 8;
 /// Between two bytes that the client takes of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// From a stop, for the requests that clients of open connections have already sent.
+pub const LAST_CALL: Duration = Duration::from_millis(250);
 /// Pause after an `accept` that failed for want of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
@@ -91,9 +93,20 @@ impl Slots {
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {
+    /// Whether [`wait`](Stop::wait) would return at once.
+    pub fn is_called(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
     /// Resolves when the server is stopped, or its owner is gone.
     pub async fn wait(&mut self) {
         drop(self.0.wait_for(|stopped| *stopped).await);
+    }
+
+    /// Resolves [`LAST_CALL`] after that.
+    pub async fn last_call(&mut self) {
+        self.wait().await;
+        tokio::time::sleep(LAST_CALL).await;
     }
 }
 

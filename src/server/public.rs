@@ -136,7 +136,7 @@ async fn connection<H, F>(
     };
     let accepted = tokio::select! {
         accepted = tls.accept(stream) => accepted,
-        () = stop.wait() => return,
+        () = stop.last_call() => return,
     };
     match accepted {
         Ok(stream) => http1(stream, stop, |request| requests.answer(request)).await,
@@ -314,7 +314,7 @@ mod tests {
         let mut stream = connect(server.connect().await, &certificate).await.unwrap();
         let said = ask(&mut stream, "").await;
         assert!(said.ends_with("\r\n\r\n127.0.0.1 true"), "{said}");
-        // A stop waits neither for the handshake nor for the idle connection.
+        // A stop waits for a handshake or an idle connection no longer than the last call.
         server.stop.send(()).unwrap();
         let stopped = tokio::time::timeout(Duration::from_secs(5), server.served);
         stopped.await.unwrap().unwrap();
