@@ -54,15 +54,15 @@ impl Asks {
     }
 }
 
-/// Who asks, as the log names them.
+/// The caller, as the log names them.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// Whoever may open the socket.
+    /// A client of the Unix socket: its file permissions decide.
     Socket,
-    /// Nobody is asked for a token.
+    /// A client of a listener that requires no token.
     Open(Lease),
-    /// Whoever has the token of this name.
-    Token(Arc<str>, Lease),
+    /// A client with this token.
+    Token(Arc<Known>, Lease),
 }
 
 impl Caller {
@@ -70,11 +70,11 @@ impl Caller {
         match self {
             Caller::Socket => "unix socket",
             Caller::Open(_) => "open",
-            Caller::Token(name, _) => name,
+            Caller::Token(known, _) => &known.token.name,
         }
     }
 
-    /// Waits until this caller would no longer be let in as it was.
+    /// Waits until the rule that admitted this caller is no longer in force.
     pub async fn refused(self) {
         match self {
             Caller::Socket => std::future::pending().await,
@@ -89,32 +89,25 @@ pub struct Lease(watch::Receiver<()>);
 
 impl Lease {
     async fn ended(mut self) {
-        // Sent, or its sender is gone: the rule is no more.
+        // A message, or the end of the sender: the rule has been removed.
         let _ = self.0.changed().await;
     }
 }
 
 /// A token that is known.
 #[derive(Debug)]
-struct Known {
-    name: Arc<str>,
+pub struct Known {
     token: Token,
-    /// Hears when the token is known no more.
+    /// Notifies the holders of leases when the token is removed.
     leases: watch::Sender<()>,
 }
 
 impl Known {
     fn new(token: &Token) -> Arc<Known> {
         Arc::new(Known {
-            name: token.name.as_str().into(),
             token: token.clone(),
             leases: watch::Sender::default(),
         })
-    }
-
-    fn is(&self, token: &Token) -> bool {
-        let of = |token: &Token| (token.sha256, token.scope);
-        of(&self.token) == of(token) && *self.name == *token.name
     }
 }
 
@@ -122,7 +115,7 @@ impl Known {
 #[derive(Debug)]
 pub struct Access {
     tokens: Vec<Arc<Known>>,
-    /// Of callers who were asked for no token.
+    /// The rule for callers who need no token.
     open: Arc<watch::Sender<()>>,
     hosts: Hosts,
 }
@@ -137,9 +130,13 @@ impl Access {
         }
     }
 
-    /// Other rules in the place of these, from now on. Whom both let in alike keeps what is open.
+    /// The rules that replace these. Leases of callers that both admit in the same way stay valid; all
+    /// others end now.
     pub fn replaced(&self, auth: &Auth, hosts: &[String]) -> Self {
-        let kept = |token: &Token| self.tokens.iter().find(|known| known.is(token)).cloned();
+        let kept = |token: &Token| {
+            let mut known = self.tokens.iter();
+            known.find(|known| known.token == *token).cloned()
+        };
         let tokens = auth.tokens.iter();
         let tokens: Vec<_> = tokens
             .map(|token| kept(token).unwrap_or_else(|| Known::new(token)))
@@ -162,11 +159,11 @@ impl Access {
         }
     }
 
-    /// Who asks, if they may.
+    /// The caller, if the request is allowed.
     ///
     /// # Errors
-    /// 400 and 403 about the host, 401 without a token that is known, 403 if its scope is
-    /// too small.
+    /// 400 and 403 about the host, 401 without a valid token, 403 if the token's scope is too
+    /// small.
     pub fn judge<B>(&self, peer: Peer, request: &Request<B>) -> Result<Caller, Problem> {
         let Peer::Tcp(arrived_at) = peer else {
             return Ok(Caller::Socket);
@@ -185,14 +182,14 @@ impl Access {
             ));
         }
         let lease = Lease(known.leases.subscribe());
-        Ok(Caller::Token(known.name.clone(), lease))
+        Ok(Caller::Token(known.clone(), lease))
     }
 
-    /// The configured token that this is. Takes the same time whichever token it is, and however
-    /// much of it is correct: digests of equal length are compared, and always all of them.
+    /// The configured token that equals this one. Takes the same time whichever token it is, and
+    /// however much of it is correct: all digests are compared, and all have the same length.
     fn known(&self, token: &str) -> Option<&Arc<Known>> {
         let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        // Past all of them: none.
+        // This index is past the list: no token is equal.
         let mut at = u64::MAX;
         for (n, known) in (0u64..).zip(&self.tokens) {
             let same = known.token.sha256.ct_eq(&given);
@@ -274,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn each_path_asks_for_its_scope() {
+    fn each_path_requires_its_scope() {
         let cases = [
             ("GET", "/healthz", [200, 200, 200]),
             ("GET", "/readyz", [200, 200, 200]),
@@ -306,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_as_rfc_6750_has_it() {
+    fn a_token_is_read_from_the_header_of_rfc_6750() {
         for good in ["Bearer admin-1", "bearer admin-1", "BEARER   admin-1 "] {
             assert_eq!(status("GET", "/v1/status", &[good]), 200, "{good}");
         }
@@ -330,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_on_the_socket_or_without_tokens() {
+    fn no_token_is_required_on_the_socket_or_if_none_is_configured() {
         let request = request("GET", "/v1/status", &["Bearer wrong"]);
         let caller = access().judge(Peer::Unix, &request).unwrap();
         assert_eq!(caller.as_str(), "unix socket");
@@ -340,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_told_by_its_name() {
+    fn a_token_is_identified_by_its_name() {
         for (token, name) in [("in-1", "app"), ("admin-1", "ops"), ("in-2", "more")] {
             let token = format!("Bearer {token}");
             let request = request("POST", "/v1/events", &[&token]);
@@ -350,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_asked_for_whatever_the_token() {
+    fn the_host_is_checked_even_with_a_token() {
         let mut request = request("GET", "/healthz", &["Bearer admin-1"]);
         request
             .headers_mut()

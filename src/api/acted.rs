@@ -1,12 +1,13 @@
-//! Who did what: one line of the log for each change that was made through the API.
+//! Logs one line for each change made through the API: the action, its object and the caller.
 //!
-//! It is read off the method and the path, so that a new call is logged without a line of its own.
-//! Handing in events is the use of the daemon and not told; nor is what changes nothing.
+//! The action follows from method and path, so a new route needs no code here. Requests that hand in
+//! events, and requests that change nothing, are not logged.
 
 use axum::response::Response;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 
 use super::access::{Caller, hands_in};
+use super::reply::DryRun;
 
 /// A change that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Act {
 }
 
 impl Act {
-    /// `None`: the request changes nothing that is told.
+    /// `None` for a request whose effect the log does not record.
     pub fn of(method: &Method, path: &str) -> Option<Act> {
         let reads = [Method::GET, Method::HEAD, Method::OPTIONS];
         if hands_in(method, path) || reads.contains(method) {
@@ -59,9 +60,7 @@ impl Act {
 
     /// Logs the change, if it was made.
     pub fn answered(self, caller: &Caller, response: &Response) {
-        // A dry run of what is else answered with 202 is answered with 200.
-        let is_dry = response.status() == StatusCode::OK
-            && ["endpoint.replay", "endpoint.purge"].contains(&self.action.as_str());
+        let is_dry = response.extensions().get::<DryRun>().is_some();
         if !response.status().is_success() || is_dry {
             return;
         }

@@ -11,7 +11,6 @@ use super::problem::Problem;
 use super::query::{Query, malformed};
 use super::reply;
 use crate::domain::attempt::ErrorKind;
-use crate::domain::endpoint::TypePattern;
 use crate::outbox::{AttemptFilter, StatusCode};
 
 const LIST: [&str; 9] = [
@@ -30,13 +29,10 @@ const LIST: [&str; 9] = [
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let query = Query::parse(request.uri(), &LIST)?;
     let (limit, cursor) = (query.limit()?, query.cursor()?);
-    let pattern = query
-        .text("type")
-        .map(|text| TypePattern::parse(text).map_err(|bad| malformed("type", bad)));
     let filter = AttemptFilter {
         endpoint: query.read("endpoint")?,
         tenant: query.read("tenant")?,
-        event_type: pattern.transpose()?,
+        event_type: query.pattern("type")?,
         kind: query.text("kind").map(kind).transpose()?,
         status: query.text("status_code").map(status_code).transpose()?,
         since: query.time("since")?,

@@ -14,7 +14,7 @@ use super::fields::{Fields, body_of};
 use super::path::{PathParams, parse_name};
 use super::problem::Problem;
 use super::query::Query;
-use super::reply::json;
+use super::reply::{self, json};
 use crate::app::bulk::Work;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, Rate};
@@ -85,7 +85,7 @@ async fn counted(
     selection: Selection,
 ) -> Result<Response, Problem> {
     let matched = api.app.bulk.count(endpoint, selection).await?;
-    json(StatusCode::OK, &Matched { matched })
+    reply::dry_run(&Matched { matched })
 }
 
 async fn chosen(

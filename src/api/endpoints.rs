@@ -62,7 +62,7 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     let definition = definition::read(&body, &endpoints.base_retry())?;
     if dry_run {
         let changed = endpoints.would_create(definition)?;
-        return json(StatusCode::OK, &Changes { changed });
+        return reply::dry_run(&Changes { changed });
     }
     let (known, secret) = endpoints.create(definition).await?;
     let revealed = secret.reveal();
@@ -94,7 +94,7 @@ pub async fn change(
     let definition = definition::read(&body, &endpoints.base_retry())?;
     if dry_run {
         let changed = endpoints.would_change(endpoint, definition).await?;
-        return json(StatusCode::OK, &Changes { changed });
+        return reply::dry_run(&Changes { changed });
     }
     let known = endpoints.change(endpoint, definition).await?;
     json(StatusCode::OK, &Endpoint::from(&known))

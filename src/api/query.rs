@@ -6,7 +6,8 @@ use std::str::FromStr;
 use http::Uri;
 
 use super::problem::Problem;
-use crate::domain::event::{EventType, Tenant};
+use crate::domain::endpoint::TypePattern;
+use crate::domain::event::Tenant;
 use crate::domain::extras::{self, Channel};
 use crate::domain::time::Timestamp;
 use crate::outbox::{Cursor, EventFilter};
@@ -63,6 +64,12 @@ impl Query {
             .transpose()
     }
 
+    /// A type pattern, as endpoints have them.
+    pub fn pattern(&self, name: &'static str) -> Result<Option<TypePattern>, Problem> {
+        let read = |text: &str| TypePattern::parse(text).map_err(|bad| malformed(name, bad));
+        self.text(name).map(read).transpose()
+    }
+
     /// `true` or `false`; false if it is not given.
     pub fn flag(&self, name: &'static str) -> Result<bool, Problem> {
         match self.text(name) {
@@ -113,7 +120,7 @@ impl Query {
 pub fn event_filter(query: &Query) -> Result<EventFilter, Problem> {
     Ok(EventFilter {
         tenant: query.read::<Tenant>("tenant")?,
-        event_type: query.read::<EventType>("type")?,
+        event_type: query.pattern("type")?,
         since: query.time("since")?,
         until: query.time("until")?,
     })

@@ -25,6 +25,17 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Response, Prob
     }
 }
 
+/// Marks a response to a request that changed nothing, although its method and path would.
+#[derive(Clone, Copy, Debug)]
+pub struct DryRun;
+
+/// The response to a dry run: 200.
+pub fn dry_run(value: &impl Serialize) -> Result<Response, Problem> {
+    let mut response = json(StatusCode::OK, value)?;
+    response.extensions_mut().insert(DryRun);
+    Ok(response)
+}
+
 /// A page of a list: `{"data": [...], "next": "cursor" | null}`.
 #[derive(Serialize)]
 struct Listed<'a, T> {

@@ -85,7 +85,7 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     let sources = &api.app.sources;
     if dry_run {
         let changed = sources.would_create(id, definition)?;
-        return json(StatusCode::OK, &Changes { changed });
+        return reply::dry_run(&Changes { changed });
     }
     let known = sources.create(id, definition, applied).await?;
     let shown = Source::whole(&known, sources.url_of(&known));
@@ -112,7 +112,7 @@ pub async fn change(
     let sources = &api.app.sources;
     if dry_run {
         let changed = sources.would_change(&id, change)?;
-        return json(StatusCode::OK, &Changes { changed });
+        return reply::dry_run(&Changes { changed });
     }
     let known = sources.change(&id, change).await?;
     json(

@@ -23,6 +23,8 @@ use crate::outbox::{StatsOf, Steps};
 const MINUTES_BACK: u32 = 120;
 const WEEK: u32 = 7 * 24 * 60;
 const QUARTER: u32 = 15;
+/// How many minutes a first step may begin too early: a request takes time to arrive.
+const GRACE: u32 = 2;
 /// The most steps of one answer.
 const MAX_STEPS: usize = 1000;
 
@@ -51,7 +53,7 @@ async fn answer(api: &Api, of: StatsOf, steps: Steps) -> Result<Response, Proble
     json(StatusCode::OK, &Stats::new(steps, &counts))
 }
 
-/// The steps that a request asks for, with what it leaves out.
+/// The steps that a request asks for, with what it leaves out. None begins before what is kept.
 fn steps(query: &Query, now: Timestamp) -> Result<Steps, Problem> {
     let step = query.text("step").map(step).transpose()?;
     let (since, until) = (query.time("since")?, query.time("until")?);
@@ -61,30 +63,39 @@ fn steps(query: &Query, now: Timestamp) -> Result<Steps, Problem> {
         let whole = until.as_millis().is_multiple_of(60_000);
         minute_of(until).saturating_add(u32::from(!whole))
     });
-    let first_minute = now.saturating_sub(MINUTES_BACK);
-    let has_quarters = |step: u32| step.is_multiple_of(QUARTER);
-    let since = since.map(minute_of).unwrap_or_else(|| {
-        let back = match step {
-            Some(step) if has_quarters(step) => WEEK,
-            _ => MINUTES_BACK,
-        };
-        until.saturating_sub(back)
-    });
-    let step = step.unwrap_or(match since >= first_minute {
-        true => 1,
-        false => QUARTER,
-    });
-    if since >= until {
+    let since = since.map(minute_of);
+    let step = step.unwrap_or(
+        match since.is_none_or(|since| since >= first_kept(1, now)) {
+            true => 1,
+            false => QUARTER,
+        },
+    );
+    let first = first_kept(step, now);
+    // The first whole step of what is kept, or the one that `since` is in.
+    let since_min = match since {
+        Some(since) => since - since % step,
+        None => first.next_multiple_of(step),
+    };
+    let is_quarters = step.is_multiple_of(QUARTER);
+    let is_longer_than_kept = !is_quarters && step > MINUTES_BACK;
+    if is_longer_than_kept || since_min.saturating_add(GRACE) < first {
+        return Err(match is_quarters {
+            true => malformed(
+                "since",
+                "quarters of an hour are kept for 7d, and the first step would begin before",
+            ),
+            false => malformed(
+                "step",
+                "minutes are kept for 2h, and the first step would begin before: ask for a later `since`, or for a `step` of 15m or a multiple of it",
+            ),
+        });
+    }
+    if since.unwrap_or(since_min) >= until {
         let why = "not before `until`: no step is in between";
         return Err(malformed("since", why));
     }
-    // A request takes a moment to arrive.
-    if !has_quarters(step) && since.saturating_add(2) < first_minute {
-        let why = "minutes are kept for 2h: ask for a later `since`, or for a `step` of 15m or a multiple of it";
-        return Err(malformed("step", why));
-    }
     let steps = Steps {
-        since_min: since - since % step,
+        since_min,
         until_min: until.div_ceil(step).saturating_mul(step),
         step_min: step,
     };
@@ -95,6 +106,14 @@ fn steps(query: &Query, now: Timestamp) -> Result<Steps, Problem> {
             format!("more than {MAX_STEPS} steps: ask for a longer `step`, or for less time"),
         )),
     }
+}
+
+/// The first minute for which there are counts of steps of this length.
+fn first_kept(step: u32, now: u32) -> u32 {
+    now.saturating_sub(match step.is_multiple_of(QUARTER) {
+        true => WEEK,
+        false => MINUTES_BACK,
+    })
 }
 
 /// A step in minutes.
@@ -140,7 +159,9 @@ mod tests {
             Ok((whole(since), whole(until), step))
         };
         assert_eq!(asked(""), of("08T10:35", "08T12:35", 1));
-        assert_eq!(asked("step=15m"), of("01T12:30", "08T12:45", 15));
+        assert_eq!(asked("step=15m"), of("01T12:45", "08T12:45", 15));
+        let (since, _, _) = asked("step=119m").unwrap();
+        assert!(*since >= *"2026-01-08T10:35", "{since}");
         assert_eq!(
             asked("since=2026-01-08T00:07:01Z"),
             of("08T00:00", "08T12:45", 15)
@@ -160,6 +181,7 @@ mod tests {
         for (query, named) in [
             ("step=90s", "`step`: not a number of minutes"),
             ("step=0s", "`step`"),
+            ("step=121m", "minutes are kept for 2h"),
             ("step=5", "`step`"),
             (
                 "step=1m&since=2026-01-08T00:00:00Z",
@@ -169,7 +191,13 @@ mod tests {
                 "since=2026-01-08T12:00:00Z&until=2026-01-08T11:00:00Z",
                 "`since`: not before",
             ),
-            ("since=2020-01-01T00:00:00Z", "more than 1000 steps"),
+            ("since=2020-01-01T00:00:00Z", "kept for 7d"),
+            ("step=7d&since=2007-11-01T00:00:00Z", "kept for 7d"),
+            ("step=119m&since=2026-01-08T10:40:00Z", "kept for 2h"),
+            (
+                "since=2026-01-08T10:35:00Z&until=2026-01-09T10:35:00Z&step=1m",
+                "more than 1000 steps",
+            ),
         ] {
             let detail = asked(query).unwrap_err();
             assert!(detail.contains(named), "{query}: {detail}");

@@ -1,8 +1,8 @@
 //! `GET /v1/tail`: accepted events, attempts and endpoints' changes as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! A task of its own reads the tail and hands the text to the response's body, a few pieces ahead.
-//! A client that does not read holds up that task alone, and then hears how many it missed.
+//! A separate task reads the tail and hands the text to the response's body, a few pieces ahead. A
+//! client that does not read delays only that task, and is then told how many events it missed.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,25 +22,21 @@ use super::Api;
 use super::access::Caller;
 use super::dto::tail;
 use super::problem::{Kind, Problem};
-use super::query::{Query, malformed};
+use super::query::Query;
 use crate::dispatch::tail::{Happened, Heard, Listener, Wanted};
-use crate::domain::endpoint::TypePattern;
 
-/// A comment is sent after so long without an event, so that connections that are gone are noticed.
+/// A comment is sent after this long without an event, so that a closed connection is noticed.
 const COMMENT_AFTER: Duration = Duration::from_secs(15);
-/// How many pieces of text wait for the client.
+/// How many pieces of text may wait for the client.
 const AHEAD: usize = 16;
 
 /// `GET /v1/tail`
 pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let query = Query::parse(request.uri(), &["tenant", "endpoint", "type", "source"])?;
-    let pattern = query
-        .text("type")
-        .map(|text| TypePattern::parse(text).map_err(|bad| malformed("type", bad)));
     let wanted = Wanted {
         tenant: query.read("tenant")?,
         endpoint: query.read("endpoint")?,
-        event_type: pattern.transpose()?,
+        event_type: query.pattern("type")?,
         source: query.text("source").map(str::to_owned),
     };
     let listener = api.app.tail.listen(wanted).ok_or_else(|| {
@@ -52,7 +48,7 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     let (text, pieces) = mpsc::channel(AHEAD);
     let caller = request.extensions().get::<Caller>().cloned();
     tokio::spawn(async move {
-        // A token that is taken away takes its tails with it.
+        // A tail ends when its token is removed.
         let refused = caller.unwrap_or(Caller::Socket).refused();
         tokio::select! {
             () = write(listener, text) => {}
@@ -68,7 +64,7 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
     Ok(response)
 }
 
-/// Writes what the listener hears until the client has gone or the daemon stops.
+/// Writes the events of the listener until the client disconnects or the daemon stops.
 async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>) {
     // The head of the response goes out with the first piece.
     let mut piece = Bytes::from_static(b": tail\n\n");
@@ -88,7 +84,7 @@ async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>) {
     }
 }
 
-/// JSON of one line has no line end, so one `data` field holds it.
+/// Writes one server-sent event. The JSON is a single line, so one `data` field holds it.
 fn event(heard: &Heard) -> Bytes {
     let (name, data) = match heard {
         Heard::Happened(happened) => match &**happened {

@@ -10,8 +10,8 @@ use crate::domain::time::Timestamp;
 /// Which events a list is about.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Filter {
-    /// Only this event type
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Only these types: a type, a prefix that ends in ".*", or "*"
+    #[arg(long = "type", value_name = "PATTERN")]
     pub event_type: Option<String>,
     /// Only this tenant
     #[arg(long)]

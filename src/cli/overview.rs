@@ -1,4 +1,4 @@
-//! How the daemon is doing: the screen that `outboxd status` prints.
+//! The screen that `outboxd status` prints.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint
         ),
     );
     let mut fact = |name: &str, style, text: &str| {
-        let name = paint.paint(DIM, &format!("{name:<11}"));
+        let name = paint.paint(DIM, &format!("{name:<13}"));
         out.push_str(&format!("{name}{}\n", paint.paint(style, &plain(text))));
     };
     let backlog = &status.backlog;
@@ -100,7 +100,7 @@ pub fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint
     out + &in_trouble(endpoints, paint)
 }
 
-/// What somebody has to see to: a name and a sentence.
+/// What needs attention: a name and a sentence.
 fn warnings(status: &Status) -> Vec<(&'static str, String)> {
     let unrendered = status.endpoints.unrendered;
     let unrendered = (unrendered > 0).then(|| {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_screen_says_what_matters() {
+    fn the_screen_shows_the_status() {
         let mut after = status();
         after.totals.events_accepted = 124;
         let rates = Rates::between(&status(), &after, Duration::from_secs(2));

@@ -12,6 +12,7 @@ use super::answers::Accepted;
 use super::client::{Configured, Reach};
 use super::filter::QueryString;
 use super::paint::{BOLD, GOOD, Paint, WARN, plain};
+use super::selection::counted;
 use super::when;
 use super::{Failure, print};
 use crate::clock;
@@ -197,8 +198,7 @@ fn opaque(
 fn shown(accepted: &Accepted, paint: Paint) -> String {
     let goes = match accepted.deliveries {
         0 => paint.paint(WARN, "no endpoint wants it"),
-        1 => "1 delivery".to_owned(),
-        n => format!("{n} deliveries"),
+        n => counted(n),
     };
     let again = if accepted.duplicate {
         ", handed in before: nothing new stored"

@@ -11,6 +11,7 @@ use super::client::{Client, Configured, Reach};
 use super::deliveries::took;
 use super::filter::QueryString;
 use super::paint::{BAD, BOLD, GOOD, Paint, WARN, plain};
+use super::selection::counted;
 use super::stop::asked_to_stop;
 use super::when;
 use super::{Failure, print, print_json};
@@ -97,7 +98,7 @@ async fn follow(client: &Client, args: &Args) -> Result<(), Failure> {
     while left != Some(0) {
         let Some(line) = lines.next().await? else {
             return Err(Failure::Failed(
-                "the daemon ended the tail: it is stopping".to_owned(),
+                "the daemon ended the tail: it is stopping, or the token was removed".to_owned(),
             ));
         };
         if line == ": tail" {
@@ -143,10 +144,7 @@ fn readable(client: &Client, event: &str, data: &str, paint: Paint) -> Result<St
 }
 
 fn accepted(event: &Accepted, paint: Paint) -> String {
-    let deliveries = match event.deliveries {
-        1 => "1 delivery".to_owned(),
-        n => format!("{n} deliveries"),
-    };
+    let deliveries = counted(event.deliveries);
     let mut rest = format!("{}  {deliveries}", plain(&event.r#type));
     if event.tenant != "default" {
         rest += &format!("  tenant {}", plain(&event.tenant));

@@ -1,4 +1,4 @@
-//! Where the daemon is, as commands are told it.
+//! The address of the daemon, as options, variables and the configuration give it to commands.
 
 use std::fmt;
 use std::net::SocketAddr;

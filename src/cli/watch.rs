@@ -1,7 +1,7 @@
-//! `outboxd status --watch`: how the daemon is doing, again and again.
+//! `outboxd status --watch`: the status of the daemon, refreshed.
 //!
-//! On a terminal it has a screen of its own, and leaves the terminal as it found it however it ends.
-//! Elsewhere it prints a line each time.
+//! On a terminal the command uses the alternate screen and always restores the terminal at its end.
+//! Otherwise it prints a line each time.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -20,14 +20,14 @@ use super::{Failure, print};
 use crate::clock;
 use crate::domain::time::Timestamp;
 
-/// Among so many of the last attempts the failures are looked for.
+/// How many of the last attempts are searched for failures.
 const ATTEMPTS: usize = 200;
 /// The most failures and endpoints that are shown.
 const SHOWN: usize = 5;
-/// What a screen is where its size is not known: lines.
+/// The lines of a screen whose size is not known.
 const LINES: usize = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Another screen, without a cursor, where long lines are cut; and back.
+/// Enters the alternate screen, without a cursor and with long lines cut; and leaves it.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 /// To the upper left corner; what is left of a line; what is left of the screen.
@@ -56,7 +56,7 @@ struct Listed {
     attempt: Attempt,
 }
 
-/// What one look has found.
+/// The data of one update.
 struct Look {
     at: Instant,
     status: Status,
@@ -65,7 +65,7 @@ struct Look {
     attempts: Vec<Listed>,
 }
 
-/// Looks every so often, `count` times if it is given, until it is asked to stop.
+/// Updates at each interval, `count` times if it is given, until a signal asks it to stop.
 pub async fn run(
     client: &Client,
     every: Duration,
@@ -87,7 +87,7 @@ async fn watch(
 ) -> Result<(), Failure> {
     let has_screen = !json && io::stdout().is_terminal();
     let (mut before, mut left) = (None, count);
-    // A daemon that is not there is said where it is seen.
+    // An unreachable daemon is reported before the screen is entered.
     let mut answer = client.get("/v1/status").await?;
     let _screen = has_screen.then(Screen::enter).transpose()?;
     loop {
@@ -134,7 +134,7 @@ async fn look(client: &Client, status: Status, whole: bool) -> Result<Look, Fail
     Ok(look)
 }
 
-/// Since the look before.
+/// Since the previous update.
 fn rates(before: Option<&Look>, now: &Look) -> Rates {
     before.map_or(Rates::default(), |before| {
         let span = now.at.saturating_duration_since(before.at);
@@ -142,7 +142,7 @@ fn rates(before: Option<&Look>, now: &Look) -> Rates {
     })
 }
 
-/// One line for where there is no screen.
+/// One line, for output that is not a terminal.
 fn line(status: &Status, rates: Rates, now: Timestamp) -> String {
     let backlog = &status.backlog;
     format!(
@@ -178,7 +178,7 @@ fn screen(look: &Look, rates: Rates, now: Timestamp) -> String {
     out + &failures(&look.attempts, now, paint)
 }
 
-/// How much there is to see to: what is disabled comes first.
+/// How urgent an endpoint is: disabled endpoints come first.
 fn trouble(endpoint: &Endpoint) -> u64 {
     let backlog = &endpoint.backlog;
     let waiting = backlog.dead.saturating_add(backlog.held);
@@ -194,7 +194,7 @@ fn hour(steps: &[Step], paint: Paint) -> String {
     let mut out = format!("\n{}\n", paint.paint(BOLD, "last hour"));
     let mut row = |name: &str, style, values: Vec<u64>, unit: &str| {
         let most = values.iter().max().copied().unwrap_or(0);
-        let name = paint.paint(DIM, &format!("{name:<11}"));
+        let name = paint.paint(DIM, &format!("{name:<13}"));
         let bars = paint.paint(style, &bars(&values));
         out.push_str(&format!("{name}{bars}  at most {most}{unit}\n"));
     };
@@ -257,12 +257,12 @@ fn height() -> usize {
     if rows > 0 { rows } else { LINES }
 }
 
-/// A screen of its own, while it lives.
+/// The alternate screen, until this value is dropped.
 struct Screen;
 
 impl Screen {
     fn enter() -> Result<Screen, Failure> {
-        // If only a part is written, leaving is right all the same.
+        // Even if only a part is written, the screen must be left.
         let screen = Screen;
         print(ENTER)?;
         Ok(screen)
@@ -272,7 +272,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut out = io::stdout().lock();
-        // If it is not taken, there is no terminal any more.
+        // An error means that the terminal has been closed.
         let _ = out.write_all(LEAVE.as_bytes()).and_then(|()| out.flush());
     }
 }
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_hour_and_failures_are_shown_and_the_terminal_obeys_nothing_of_them() {
+    fn the_last_hour_and_failures_are_shown_with_control_characters_escaped() {
         let paint = Paint { colour: false };
         let step = r#"{"accepted":4,"delivered":3,"failed":{"dns":1,"status":1},"p95_ms":40}"#;
         let steps: Vec<Step> = vec![serde_json::from_str(step).unwrap()];

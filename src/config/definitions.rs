@@ -6,6 +6,7 @@
 //! stand for them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use toml::de::DeTable;
 
@@ -15,6 +16,7 @@ use super::reader::{Flaw, Reader, Section, Value};
 use super::{Config, Environment, Listen, endpoints, files, shaping, sources};
 use crate::domain::inbound::Given;
 use crate::domain::json::Json;
+use crate::domain::retry::RetryPolicy;
 
 /// The endpoints and sources of a file.
 #[derive(Default)]
@@ -53,8 +55,13 @@ fn read(text: &str, env: &Environment) -> Result<Definitions, Vec<Fault>> {
     }
     let mut root = reader.root(table.get_ref());
     let base = Config::default();
-    endpoints::read(&reader, &mut root, &base.delivery, &base.retry, env);
-    // How the daemon is reached is for the daemon to know.
+    // The daemon judges an endpoint's rule over its own, which may be the longest.
+    let retry = RetryPolicy {
+        max: Duration::MAX,
+        ..base.retry
+    };
+    endpoints::read(&reader, &mut root, &base.delivery, &retry, env);
+    // The daemon itself checks whether it has a public URL.
     let listen = Listen {
         public_url: Some("https://outboxd.invalid".to_owned()),
         ..base.listen

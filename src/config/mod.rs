@@ -92,7 +92,7 @@ pub struct Auth {
 }
 
 /// A bearer token. `Debug` never shows the secret.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     pub name: String,
     pub scope: Scope,

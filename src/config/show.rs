@@ -53,7 +53,7 @@ pub fn to_toml(config: &Config) -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,
-                "# outboxd does not verify the calls of this source: whoever knows its URL can send events"
+                "# outboxd does not verify the calls of this source: anyone who knows its URL can send events"
             );
         }
         write_keys(&mut out, &source_keys(source));

@@ -7,7 +7,7 @@ use crate::domain::engine::Input;
 impl Dispatch {
     pub(super) fn answer(&mut self, question: Question) {
         let now = self.now();
-        // Whoever asked may have gone away.
+        // The asker may have gone away.
         match question {
             Question::Lane(no, reply) => {
                 let lane = self.engine.lane(no, now);

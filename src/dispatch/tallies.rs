@@ -12,7 +12,7 @@ pub(super) struct Tally {
     pub failed: u64,
 }
 
-/// The tallies of the endpoints that are known, unless nobody asks.
+/// The tallies by endpoint; `None` while the configuration asks for no metrics by endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Tallies(Option<HashMap<EndpointNo, Tally>>);
 
@@ -21,7 +21,7 @@ impl Tallies {
         Tallies(are_wanted.then(HashMap::new))
     }
 
-    /// They are wanted from now on, or no more.
+    /// Starts or stops counting.
     pub fn want(&mut self, are_wanted: bool) {
         match are_wanted {
             true => {

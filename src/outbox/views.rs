@@ -114,7 +114,7 @@ pub enum Action {
     Erase {
         event: EventId,
     },
-    /// Ends a job: what it has not taken stays as it is.
+    /// Cancels a job. Deliveries that it has not processed stay as they are.
     CancelJob {
         id: JobId,
     },
@@ -214,7 +214,7 @@ pub enum ActRefused {
     ShuttingDown,
 }
 
-/// Which attempts. `since` is inclusive, `until` exclusive; both judge when the attempt began.
+/// A selection of attempts by the time when they began: `since` is inclusive, `until` exclusive.
 #[derive(Clone, Debug, Default)]
 pub struct AttemptFilter {
     pub endpoint: Option<EndpointId>,
@@ -230,7 +230,7 @@ pub struct AttemptFilter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusCode {
     Exact(u16),
-    /// By its first digit.
+    /// A class of statuses, by the first digit.
     Class(u16),
 }
 
@@ -245,7 +245,7 @@ pub struct AttemptView {
     pub attempt: Attempt,
 }
 
-/// Whose counts.
+/// What counts are asked for.
 #[derive(Clone, Debug)]
 pub enum StatsOf {
     All,
@@ -280,7 +280,7 @@ impl Steps {
     }
 }
 
-/// What a replay or purge is about.
+/// The beginning of a replay or purge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Begun {
     /// How many deliveries.
@@ -300,7 +300,7 @@ pub struct JobView {
     pub selection: Selection,
     /// Deliveries in a second; `None`: as fast as it goes.
     pub rate: Option<f64>,
-    /// How many deliveries it was about when it began, and how many it has taken.
+    /// How many deliveries matched when it began, and how many it has processed.
     pub matched: u64,
     pub done: u64,
 }
@@ -369,7 +369,7 @@ pub struct EndpointState {
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
     pub tenant: Option<Tenant>,
-    pub event_type: Option<EventType>,
+    pub event_type: Option<TypePattern>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
@@ -445,13 +445,13 @@ impl RecoveryKind {
     }
 }
 
-/// An endpoint in the metrics that name endpoints.
+/// An endpoint, for the metrics of single endpoints.
 #[derive(Clone, Debug)]
 pub struct TroubledEndpoint {
     pub no: EndpointNo,
     pub id: EndpointId,
     pub state: EndpointState,
-    /// It is gone from the file, and has deliveries.
+    /// The endpoint is gone from the file but has deliveries.
     pub is_missing: bool,
     /// When its oldest pending delivery was accepted.
     pub oldest_pending: Option<Timestamp>,

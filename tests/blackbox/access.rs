@@ -231,7 +231,7 @@ fn commands_take_the_token_from_a_file() {
     let wrong = status(&home, &["--token-file", &wrong]);
     assert_eq!(wrong.code, Some(1));
     assert!(
-        wrong.stderr.contains("another token") && !wrong.stderr.contains("t0k-"),
+        wrong.stderr.contains("not one of the daemon's") && !wrong.stderr.contains("t0k-"),
         "{wrong:?}"
     );
     home.set_env("OUTBOXD_TOKEN_FILE", app);
@@ -262,6 +262,29 @@ fn the_log_says_who_changed_what() {
         .unix
         .post_json("/v1/endpoints/one/replay", dry)
         .expect(200);
+    for (method, path, body) in [
+        (
+            "POST",
+            "/v1/endpoints?dry_run=true".to_owned(),
+            r#"{"url": "https://example.com/"}"#,
+        ),
+        (
+            "PATCH",
+            format!("/v1/endpoints/{made}?dry_run=true"),
+            r#"{"timeout": "5s"}"#,
+        ),
+        (
+            "POST",
+            "/v1/sources?dry_run=true".to_owned(),
+            r#"{"preset": "github", "secrets": ["s"]}"#,
+        ),
+    ] {
+        let headers = [("content-type", "application/json")];
+        let asked = daemon
+            .unix
+            .request(method, &path, &headers, body.as_bytes());
+        asked.expect(200);
+    }
     assert_eq!(daemon.unix.post("/v1/endpoints/one/disable").status, 204);
     daemon.terminate();
     daemon.wait_log("stopped");

@@ -315,7 +315,7 @@ fn faults_of_the_file_are_told_at_once_and_change_nothing() {
     assert_eq!(told["faults"].as_array().unwrap().len(), 4, "{told}");
     assert_eq!(told["faults"][0]["line"], 4);
 
-    // What only the daemon knows is told of all of them, too.
+    // Faults that only the daemon can find are reported for all of them, too.
     site.applied(
         "[[endpoint]]\nid = \"a\"\nurl = \"https://example.com\"\n",
         &[],

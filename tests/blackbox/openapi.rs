@@ -137,11 +137,17 @@ impl Site {
                 )
                 + &endpoint("bad", &receiver.url("/bad"), "types = [\"order.*\"]");
         let daemon = home.start(&config);
-        Site {
+        let site = Site {
             daemon,
             _home: home,
             _receiver: receiver,
-        }
+        };
+        // No list is empty.
+        let event = site.daemon.send("order.created", "{\"n\": 1}");
+        site.job(&event);
+        let source = r#"{"preset": "github", "secrets": ["x"]}"#;
+        site.daemon.tcp.post_json("/v1/sources", source).expect(201);
+        site
     }
 
     /// A replay that is under way for long.
@@ -290,6 +296,10 @@ fn every_operation_answers_as_it_is_described() {
             answer.text()
         );
         description.check(operation, &answer);
+        let is_json = answer.header("content-type") == Some("application/json");
+        if is_json && let Some(items) = answer.json()["data"].as_array() {
+            assert!(!items.is_empty(), "{method} {path} lists nothing");
+        }
     }
 }
 

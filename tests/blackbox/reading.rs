@@ -204,6 +204,7 @@ fn lists_are_filtered() {
     assert_eq!(events("type=a"), [&acme, &a].map(String::clone));
     assert_eq!(events("tenant=default"), [&b, &a].map(String::clone));
     assert_eq!(events("tenant=acme&type=a"), std::slice::from_ref(&acme));
+    assert_eq!(events("tenant=acme&type=a.*"), [""; 0]);
     assert_eq!(events("type=c"), [""; 0]);
     let deliveries = |filter: &str| {
         let page = daemon

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 
 use crate::domain::histogram::HistogramView;
@@ -15,13 +17,12 @@ pub(super) struct Exposition<'a>(pub DescriptorEncoder<'a>);
 
 impl Exposition<'_> {
     /// A counter. Its name ends in `_total`.
-    pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let mut family = self.family(name, help, MetricType::Counter)?;
-        family.encode_counter::<NoLabelSet, _, f64>(&value, None)
-    }
-
-    /// A counter that is no whole number.
-    pub fn fraction_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+    pub fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl EncodeCounterValue,
+    ) -> fmt::Result {
         let mut family = self.family(name, help, MetricType::Counter)?;
         family.encode_counter::<NoLabelSet, _, f64>(&value, None)
     }

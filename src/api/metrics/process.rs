@@ -9,7 +9,7 @@ pub(super) fn write(out: &mut Exposition<'_>, status: &Status, figures: &Figures
     let process = &figures.process;
     if let Some(cpu) = process.cpu {
         let help = "Total user and system CPU time spent in seconds.";
-        out.fraction_counter("process_cpu_seconds_total", help, cpu)?;
+        out.counter("process_cpu_seconds_total", help, cpu)?;
     }
     let gauges = [
         (

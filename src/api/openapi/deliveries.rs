@@ -22,7 +22,7 @@ pub fn operations() -> Vec<Operation> {
             "listDeliveries",
             "List deliveries",
         )
-        .query("status", json!({"enum": statuses}), "In this status.")
+        .query("status", json!({"enum": statuses}), "With this status.")
         .query("endpoint", json!({"type": "string"}), "To this endpoint.")
         .event_filter()
         .page()
@@ -59,7 +59,7 @@ pub fn operations() -> Vec<Operation> {
             "explainDelivery",
             "Why an event did or did not reach an endpoint",
         )
-        .answer(200, "What is known of it", "Explanation")
+        .answer(200, "The explanation", "Explanation")
         .problems(&[410]),
     ]
 }
@@ -83,7 +83,7 @@ pub fn attempt() -> Properties {
     ]
 }
 
-/// What is answered.
+/// The schemas of responses.
 pub fn schemas() -> Named {
     let reasons = words(Reason::ALL.map(Reason::as_str));
     let delivery = answer(

@@ -1,4 +1,4 @@
-//! Endpoints, their secrets, work on their deliveries, and what they would be sent.
+//! Endpoints, their secrets, work on their deliveries, and previews of their requests.
 
 use serde_json::{Value, json};
 
@@ -56,13 +56,13 @@ pub fn operations() -> Vec<Operation> {
             "changeEndpoint",
             "Change an endpoint",
         )
-        .description("What is not given stays; `null` is a field's default.")
+        .description("A field that is not given stays as it is; `null` sets its default.")
         .body("EndpointChange", false)
         .dry_run()
         .respond(
             200,
             either(
-                "The endpoint as it is then, or what would change",
+                "The endpoint after the change, or what would change",
                 ["Endpoint", "Changes"],
             ),
         )
@@ -73,7 +73,7 @@ pub fn operations() -> Vec<Operation> {
             "deleteEndpoint",
             "Delete an endpoint",
         )
-        .description("Its open deliveries are dead, reason `endpoint_deleted`.")
+        .description("Its open deliveries become dead, reason `endpoint_deleted`.")
         .nothing(204, "Deleted")
         .problems(&[409]),
     ];
@@ -100,7 +100,7 @@ fn acts() -> Vec<Operation> {
             ("post", "/v1/endpoints/{id}/rotate"),
             TAG,
             "rotateEndpointSecret",
-            "Make a new secret; the ones before it sign too while they overlap",
+            "Make a new secret; earlier ones sign too during the overlap",
         )
         .body("Rotation", false)
         .answer(200, "The new secret", "Secret")
@@ -108,40 +108,44 @@ fn acts() -> Vec<Operation> {
         act(
             "/v1/endpoints/{id}/enable",
             "enableEndpoint",
-            "Take deliveries again; what was held is released",
+            "Enable an endpoint; its held deliveries are released",
         )
         .no_body(),
         act(
             "/v1/endpoints/{id}/disable",
             "disableEndpoint",
-            "Take no deliveries: hold them",
+            "Disable an endpoint; its deliveries are held",
         )
         .no_body(),
         act(
             "/v1/endpoints/{id}/test",
             "testEndpoint",
-            "Send it one event, `outboxd.test` by default",
+            "Send one event to an endpoint, `outboxd.test` by default",
         )
         .body("TestEvent", false),
         Operation::new(
             ("post", "/v1/endpoints/{id}/replay"),
             TAG,
             "replayEndpoint",
-            "Deliver again what is dead or delivered",
+            "Deliver dead or delivered deliveries again",
         )
         .body("Replay", false)
-        .answer(200, "How many a dry run found", "Matched")
-        .answer(202, "How many go out again", "Matched")
+        .answer(200, "How many deliveries a dry run found", "Matched")
+        .answer(202, "How many deliveries are sent again", "Matched")
         .problems(&[409]),
         Operation::new(
             ("post", "/v1/endpoints/{id}/purge"),
             TAG,
             "purgeEndpoint",
-            "Give up pending and held deliveries, and forget dead ones",
+            "Cancel pending and held deliveries, and remove dead ones",
         )
         .body("Purge", false)
-        .answer(200, "How many a dry run found", "Matched")
-        .answer(202, "How many go", "Matched")
+        .answer(200, "How many deliveries a dry run found", "Matched")
+        .answer(
+            202,
+            "How many deliveries are cancelled or removed",
+            "Matched",
+        )
         .problems(&[409]),
     ]
 }
@@ -152,7 +156,7 @@ fn previews() -> Vec<Operation> {
             ("post", "/v1/endpoints/{id}/render"),
             TAG,
             "renderEvent",
-            "What the endpoint would be sent; nothing is sent",
+            "Render the request that the endpoint would get; nothing is sent",
         )
         .body("RenderRequest", true)
         .answer(200, "The request, secrets masked", "Rendered")
@@ -161,7 +165,7 @@ fn previews() -> Vec<Operation> {
             ("post", "/v1/filters/test"),
             TAG,
             "testFilter",
-            "What a filter says of an event",
+            "Test a filter with an event",
         )
         .body("FilterTest", true)
         .answer(200, "Whether the event passes", "FilterTested")
@@ -241,7 +245,7 @@ fn endpoint() -> Value {
     )
 }
 
-/// What is sent and answered.
+/// The schemas of requests and responses.
 pub fn schemas() -> Named {
     let mut all = definitions();
     all.extend(acts_and_previews());
@@ -263,7 +267,7 @@ fn definitions() -> Named {
     ]
 }
 
-/// What a replay or a purge chooses its deliveries by.
+/// The fields by which a replay or a purge selects deliveries.
 fn selection(statuses: &[&str]) -> Properties {
     let types = list(&type_pattern());
     open(vec![

@@ -1,4 +1,4 @@
-//! Events: handed in, read, erased.
+//! Events: posted, read, erased.
 
 use serde_json::{Value, json};
 
@@ -40,8 +40,8 @@ pub fn operations() -> Vec<Operation> {
             "Erase an event",
         )
         .description(
-            "`name` is the event's id. From then on no answer shows its body or attempts, and what \
-                 is open of it is cancelled.",
+            "`name` is the event's id. From then on no response shows its body or attempts, \
+                 and its open deliveries are cancelled.",
         )
         .nothing(204, "Erased, now or before"),
     ]
@@ -105,17 +105,17 @@ fn post_opaque() -> Operation {
     placed(operation)
 }
 
-/// What stands in the query of events whose body is not ours.
+/// The query parameters of events whose body is not an outboxd event.
 fn placed(operation: Operation) -> Operation {
     let time = json!({"type": "string", "format": "date-time"});
     operation
         .query(
             "tenant",
             json!({"type": "string"}),
-            "`default` if it is not given.",
+            "The tenant; `default` if absent.",
         )
         .query("key", key(), "Of `ordering = \"key\"`.")
-        .query("deliver_at", time, "Not before then.")
+        .query("deliver_at", time, "Delivered at this time or later.")
         .query(
             "channels",
             json!({"type": "string"}),
@@ -149,7 +149,7 @@ fn new_event() -> Value {
     )
 }
 
-/// What is sent and answered.
+/// The schemas of requests and responses.
 pub fn schemas() -> Named {
     let accepted = answer(
         vec![

@@ -1,4 +1,4 @@
-//! What happened and what is under way: attempts, counts over time, jobs.
+//! Attempts, counts over time, and jobs under way.
 
 use serde_json::json;
 
@@ -19,13 +19,19 @@ pub fn operations() -> Vec<Operation> {
         "List attempts, newest first",
     )
     .query("endpoint", json!({"type": "string"}), "At this endpoint.")
-    .query("kind", json!({"enum": kinds}), "That failed in this way.")
+    .query(
+        "kind",
+        json!({"enum": kinds}),
+        "Failed with an error of this kind.",
+    )
     .query(
         "status_code",
         json!({"type": "string", "pattern": "^([1-9][0-9]{2}|[1-9]xx)$"}),
         "Answered with this status, or one of this class (`5xx`).",
     )
-    .event_filter()
+    .tenant_and_type()
+    .query("since", time(), "Begun at this time or later.")
+    .query("until", time(), "Begun before this time.")
     .page()
     .answers("A page of attempts", "ListedAttempt");
     vec![
@@ -33,13 +39,13 @@ pub fn operations() -> Vec<Operation> {
         over_time(
             ("get", "/v1/stats"),
             "getStats",
-            "What was accepted and what attempts came to, of all tenants or of one",
+            "Count accepted events and attempts over time, of all tenants or of one",
         )
         .query("tenant", name(), "Of this tenant."),
         over_time(
             ("get", "/v1/endpoints/{id}/stats"),
             "getEndpointStats",
-            "What was accepted for an endpoint and what attempts came to",
+            "Count an endpoint's deliveries and attempts over time",
         ),
         Operation::new(
             ("get", "/v1/jobs"),
@@ -50,15 +56,15 @@ pub fn operations() -> Vec<Operation> {
         .page()
         .answers("A page of jobs", "Job"),
         Operation::new(("get", "/v1/jobs/{id}"), TAG, "getJob", "Read a job")
-            .description("404 once it has ended.")
+            .description("404 after the job has ended.")
             .answer(200, "The job", "Job"),
         Operation::new(
             ("delete", "/v1/jobs/{id}"),
             TAG,
             "cancelJob",
-            "End a job; what it has not taken stays as it is",
+            "Cancel a job; deliveries that it has not processed stay as they are",
         )
-        .nothing(204, "It has ended"),
+        .nothing(204, "The job has ended"),
     ]
 }
 
@@ -74,12 +80,12 @@ fn over_time(
         .query(
             "step",
             text(),
-            "Whole minutes, such as `1m`; a multiple of `15m` for what is older than 2 h.",
+            "Whole minutes, such as `1m`; a multiple of `15m` for times more than 2 h ago.",
         )
         .answer(200, "The counts", "Stats")
 }
 
-/// What is answered.
+/// The schemas of responses.
 pub fn schemas() -> Named {
     let mut counts = serde_json::Map::new();
     for kind in ErrorKind::ALL {

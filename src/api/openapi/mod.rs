@@ -1,12 +1,13 @@
 //! The description of the API, OpenAPI 3.1: served at `GET /openapi.json` and kept in
 //! `docs/openapi.json`.
 //!
-//! One file a noun lists its operations and the schemas of what they send and answer; `operation` and
-//! `shapes` have what is the same for several. Tests hold it true: the kept file is what is made here, every route and method is
-//! here and every operation here is answered, and answers of a daemon fit their schemas.
+//! The file of a noun lists its operations and the schemas of their requests and responses;
+//! `operation` and `shapes` have the parts that several nouns share. Tests check that the file in
+//! `docs` is up to date, that every route is described and every described operation is routed, and
+//! that the responses of a daemon conform to their schemas.
 //!
-//! To add a route: add an `Operation` to its noun's file, and write the kept file anew with
-//! `WRITE_OPENAPI=1 cargo test --lib openapi`.
+//! To add a route, add an `Operation` to the file of its noun, and write `docs/openapi.json` again
+//! with `WRITE_OPENAPI=1 cargo test --lib openapi`.
 
 mod deliveries;
 mod endpoints;
@@ -44,7 +45,7 @@ fn document() -> Value {
         if operation.is_inbound() {
             path["servers"] = json!([{
                 "url": "https://hooks.example.com",
-                "description": "The public listener, `listen.inbound`. Nothing else is there.",
+                "description": "The public listener, `listen.inbound`. It serves only this path.",
             }]);
         }
     }
@@ -55,9 +56,10 @@ fn document() -> Value {
             "title": "outboxd",
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "A durable webhook outbox",
-            "description": "The same on TCP and on the Unix socket. JSON in and out, UTF-8, times in \
-                RFC 3339 and UTC. Errors are problems of RFC 9457. Unknown fields and parameters are \
-                errors that name them. Lists go on from `next` until that is null.",
+            "description": "The API is the same on TCP and on the Unix socket. Requests and \
+                responses are JSON in UTF-8; times are RFC 3339 in UTC. Errors are problems of \
+                RFC 9457. An unknown field or parameter is an error that names it. A list continues \
+                with `cursor` set to `next` until `next` is null.",
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "http://127.0.0.1:7717", "description": "`listen.http`, by default"}],
@@ -68,8 +70,9 @@ fn document() -> Value {
             "securitySchemes": {"token": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "One of `auth.tokens`. Without tokens, and on the Unix socket, none is \
-                    asked for. The scope `ingest` may hand events in, `admin` may do everything.",
+                "description": "One of `auth.tokens`. No token is required on the Unix socket, or \
+                    if none is configured. The scope `ingest` allows posting events, `admin` \
+                    everything.",
             }},
             "responses": operation::responses(),
             "schemas": schemas(),
@@ -77,8 +80,9 @@ fn document() -> Value {
     })
 }
 
-/// Which operation's answer names what others are about: where it is made or listed, with which
-/// status, the paths of the others, and where the answer has the names in those.
+/// A link from an operation whose response names an object to the operations on that object: the
+/// path, method and status of the first, the path of the others, and each path parameter with its
+/// place in the response.
 type Link = (
     [&'static str; 3],
     &'static str,
@@ -113,7 +117,7 @@ const LINKS: [Link; 5] = [
     ),
 ];
 
-/// Says in which answers the names are that paths take.
+/// Adds the links to the responses that give values for path parameters.
 fn link(paths: &mut Map<String, Value>) {
     for ([path, method, status], below, names) in LINKS {
         let parameters: Map<String, Value> = names
@@ -122,7 +126,7 @@ fn link(paths: &mut Map<String, Value>) {
             .collect();
         let takes_these = |one: &Operation| {
             let rest = one.path.strip_prefix(below);
-            // An event's type is not an event.
+            // The name in the path of `postOpaqueEvent` is a type, not an event.
             rest.is_some_and(|rest| !rest.contains('{')) && one.id != "postOpaqueEvent"
         };
         let links: Map<String, Value> = operations()
@@ -151,7 +155,7 @@ fn operations() -> Vec<Operation> {
     nouns.into_iter().flatten().collect()
 }
 
-/// By their names in `components`.
+/// The schemas by their names in `components`.
 fn schemas() -> Map<String, Value> {
     let nouns = [
         shapes::problems(),

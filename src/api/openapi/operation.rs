@@ -1,16 +1,18 @@
-//! One operation of the API, and what is the same for many of them.
+//! One operation of the API, and the parts that many operations share.
 
 use serde_json::{Map, Value, json};
 
-/// What groups operations, and a word on each.
+use super::shapes::time;
+
+/// The groups of operations, each with a description.
 const TAGS: [(&str, &str); 7] = [
-    ("Events", "What the application hands in"),
-    ("Deliveries", "One event going to one endpoint"),
-    ("Endpoints", "URLs that want events"),
-    ("Sources", "Whose webhooks come in"),
-    ("History", "What happened, and what is under way"),
-    ("Process", "How the daemon is doing"),
-    ("Inbound", "The public listener, where providers call"),
+    ("Events", "Events that an application posts"),
+    ("Deliveries", "One event for one endpoint"),
+    ("Endpoints", "URLs that receive events"),
+    ("Sources", "Providers whose webhooks are received"),
+    ("History", "Attempts, counts over time, and jobs under way"),
+    ("Process", "The state of the daemon"),
+    ("Inbound", "The public listener, which providers call"),
 ];
 
 const INBOUND: &str = "Inbound";
@@ -75,7 +77,7 @@ impl Operation {
         self
     }
 
-    /// It takes no token.
+    /// The operation takes no token.
     pub fn open(mut self) -> Operation {
         self.is_open = true;
         self.responses.remove("401");
@@ -99,20 +101,26 @@ impl Operation {
     /// The parameters of a list.
     pub fn page(self) -> Operation {
         let limit = json!({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100});
-        self.query("limit", limit, "How many at most.").query(
-            "cursor",
-            json!({"type": "string"}),
-            "`next` of the page before.",
-        )
+        self.query("limit", limit, "The most items of a page.")
+            .query(
+                "cursor",
+                json!({"type": "string"}),
+                "The `next` of the previous page.",
+            )
     }
 
     /// The parameters that choose events by their tenant, type and time.
     pub fn event_filter(self) -> Operation {
-        let time = || json!({"type": "string", "format": "date-time"});
+        self.tenant_and_type()
+            .query("since", time(), "Accepted at this time or later.")
+            .query("until", time(), "Accepted before this time.")
+    }
+
+    /// The parameters of lists that choose by the event alone.
+    pub fn tenant_and_type(self) -> Operation {
+        let pattern = "A type, a prefix that ends in `.*`, or `*`.";
         self.query("tenant", json!({"type": "string"}), "Of this tenant.")
-            .query("type", json!({"type": "string"}), "Of this type.")
-            .query("since", time(), "Accepted then or later.")
-            .query("until", time(), "Accepted before then.")
+            .query("type", json!({"type": "string"}), pattern)
     }
 
     pub fn dry_run(self) -> Operation {
@@ -136,7 +144,7 @@ impl Operation {
         self.problems(&[408, 413, 415])
     }
 
-    /// A body that says nothing: none, or an empty object.
+    /// A body without content: no body, or an empty object.
     pub fn no_body(self) -> Operation {
         self.problems(&[408, 413, 415])
     }
@@ -223,7 +231,7 @@ const PROBLEMS: [u16; 14] = [
     400, 401, 403, 404, 408, 409, 410, 413, 415, 422, 429, 431, 500, 503,
 ];
 
-/// The answers that are the same for many operations, by their names in `components`.
+/// The responses that many operations share, by their names in `components`.
 pub fn responses() -> Map<String, Value> {
     let named = PROBLEMS.map(|status| (format!("Problem{status}"), problem(status)));
     named.into_iter().collect()
@@ -232,20 +240,20 @@ pub fn responses() -> Map<String, Value> {
 /// What each status of an error means, whichever operation answers it.
 fn problem(status: u16) -> Value {
     let words = match status {
-        400 => "Not what the operation takes; `detail` names the field or parameter",
-        401 => "No token, or one that is not known",
-        403 => "The token's scope is too small, or the `Host` or `Origin` is not let in",
-        404 => "There is no such thing",
-        408 => "The body came too slowly",
-        409 => "It does not fit the state, or is read-only",
+        400 => "A malformed request; `detail` names the field or parameter",
+        401 => "The token is missing or not valid",
+        403 => "The token's scope is too small, or the `Host` or `Origin` is not allowed",
+        404 => "The path or the object does not exist",
+        408 => "The body arrived too slowly",
+        409 => "The state does not allow the operation, or the object is read-only",
         410 => "The event was erased",
         413 => "The body is too large",
-        415 => "No content type that fits",
+        415 => "The content type is missing or not supported",
         422 => "The idempotency key was used with other content, or the event cannot be rendered",
         429 => "More events than `ingest.rate_limit`",
-        431 => "The request's head is too large",
+        431 => "The request line and headers are too large",
         500 => "A fault of the daemon, or a damaged record",
-        _ => "Full, failed, busy, starting or stopping",
+        _ => "outboxd is full, failed, busy, starting or stopping",
     };
     let content = json!({"application/problem+json": {"schema": reference("Problem")}});
     let mut response = json!({"description": words, "content": content});

@@ -14,25 +14,25 @@ pub fn operations() -> Vec<Operation> {
             ("get", "/v1/status"),
             TAG,
             "getStatus",
-            "How the daemon is doing",
+            "Read the state of the daemon",
         )
         .answer(200, "The status", "Status"),
         Operation::new(
             ("get", "/v1/tail"),
             TAG,
             "tail",
-            "Follow what is accepted and attempted, as it happens",
+            "Follow events and attempts as they happen",
         )
         .description(
-            "Server-sent events, from now on: `accepted` with a summary, `attempt` with the attempt as \
-                 it is listed, `endpoint` with an endpoint's new state, `missed` with the number of those \
-                 that a slow reader lost.",
+            "Server-sent events, beginning now: `accepted` with a summary of the event, `attempt` \
+                 with the attempt as it is listed, `endpoint` with an endpoint's new state, `missed` \
+                 with the number of events that a slow reader lost.",
         )
         .query("tenant", text(), "Of this tenant.")
         .query(
             "endpoint",
             text(),
-            "At this endpoint; without what is accepted.",
+            "At this endpoint. No `accepted` events are sent.",
         )
         .query(
             "type",
@@ -45,30 +45,30 @@ pub fn operations() -> Vec<Operation> {
             ("get", "/healthz"),
             TAG,
             "getHealth",
-            "Whether the process answers",
+            "Check that the process answers",
         )
         .open()
-        .text(200, "It does", "text/plain"),
+        .text(200, "The process answers", "text/plain"),
         Operation::new(
             ("get", "/readyz"),
             TAG,
             "getReadiness",
-            "Whether the outbox is recovered and takes events",
+            "Check that the outbox is recovered and accepts events",
         )
         .open()
-        .text(200, "It does", "text/plain"),
+        .text(200, "The outbox is ready", "text/plain"),
         Operation::new(
             ("get", "/metrics"),
             TAG,
             "getMetrics",
-            "Metrics in Prometheus' text format",
+            "Read metrics in the Prometheus text format",
         )
         .text(200, "The metrics", "text/plain"),
         Operation::new(
             ("get", "/openapi.json"),
             TAG,
             "getOpenApi",
-            "This description",
+            "Read this description",
         )
         .open()
         .respond(
@@ -81,7 +81,7 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// What is answered.
+/// The schemas of responses.
 pub fn schemas() -> Named {
     let numbers =
         |names: &[&'static str]| answer(names.iter().map(|name| (*name, number())).collect(), &[]);

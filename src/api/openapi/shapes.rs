@@ -1,4 +1,5 @@
-//! What schemas of several nouns are made of. Answers may get further fields; requests have no others.
+//! The parts that schemas of several nouns share. Later versions may add fields to responses; a
+//! request has no fields but those listed.
 
 use serde_json::{Map, Value, json};
 
@@ -20,7 +21,7 @@ pub type Named = Vec<(&'static str, Value)>;
 /// The fields of an object.
 pub type Properties = Vec<(&'static str, Value)>;
 
-/// An answer: all fields but `optional` are always there, and there may be more of them later.
+/// A response: all fields but `optional` are always present; later versions may add others.
 pub fn answer(properties: Properties, optional: &[&str]) -> Value {
     let required: Vec<&str> = properties.iter().map(|(key, _)| *key).collect();
     let required: Vec<&str> = required
@@ -91,7 +92,7 @@ pub fn key() -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": 256})
 }
 
-/// What every error is.
+/// The schema of every error.
 pub fn problems() -> Named {
     let types = Kind::ALL.map(Kind::urn);
     let problem = answer(

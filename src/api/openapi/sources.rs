@@ -66,15 +66,29 @@ pub fn operations() -> Vec<Operation> {
         .problems(&[409]),
     ];
     all.extend(acts());
-    all.extend([
+    all.extend(calls());
+    all
+}
+
+fn calls() -> [Operation; 4] {
+    [
         inbound("post", "receiveCall", "A provider's call"),
         inbound(
             "get",
             "receiveHandshake",
             "A handshake, of providers that make one by GET",
         ),
-    ]);
-    all
+        inbound(
+            "head",
+            "receiveProbe",
+            "A probe, of providers that make one by HEAD",
+        ),
+        inbound(
+            "options",
+            "receivePermissionRequest",
+            "The request for permission of CloudEvents",
+        ),
+    ]
 }
 
 fn acts() -> Vec<Operation> {
@@ -158,7 +172,7 @@ pub fn schemas() -> Named {
             ("detail", text()),
             ("content_type", nullable(text())),
             ("user_agent", nullable(text())),
-            ("body_bytes", number()),
+            ("body_bytes", nullable(number())),
         ],
         &[],
     );

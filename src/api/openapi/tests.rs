@@ -1,5 +1,5 @@
-//! The description beside the router and the kept file. What a daemon answers is beside it in
-//! `tests/blackbox/openapi.rs`.
+//! Compares the description with the router and with `docs/openapi.json`. The test
+//! `tests/blackbox/openapi.rs` compares it with the responses of a daemon.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn every_route_is_described_and_every_described_path_is_routed() {
 }
 
 #[test]
-fn operations_have_names_of_their_own_and_refer_to_what_is_there() {
+fn operations_have_unique_names_and_refer_to_existing_schemas() {
     let document = document();
     let mut ids = BTreeSet::new();
     for path in document["paths"].as_object().unwrap().values() {
@@ -49,7 +49,7 @@ fn operations_have_names_of_their_own_and_refer_to_what_is_there() {
 }
 
 #[test]
-fn the_kept_file_is_what_is_served() {
+fn the_file_in_docs_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
     let now = format!("{:#}\n", document());
     if std::env::var_os("WRITE_OPENAPI").is_some() {
@@ -58,6 +58,6 @@ fn the_kept_file_is_what_is_served() {
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         kept == now,
-        "docs/openapi.json is another; see src/api/openapi/mod.rs for how to write it anew"
+        "docs/openapi.json is out of date; src/api/openapi/mod.rs says how to write it again"
     );
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::domain::inbound::Given;
 use crate::domain::json::Json;
 
-/// Fields whose values may be shown. Of all others, only that they change: they are secrets, hold
-/// them, or, as a URL, often do.
+/// Fields whose values may be shown. Of all others, only that they change: they are secrets or may hold
+/// one. A URL is shown only without a preset.
 const SHOWN: [&str; 30] = [
     "types",
     "max_in_flight",

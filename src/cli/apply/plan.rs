@@ -213,7 +213,10 @@ enum Refused {
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Refused { .. } => Refused::Definition(fault.to_string()),
+            Fault::Refused {
+                status: 400 | 404 | 409 | 413 | 415 | 422,
+                ..
+            } => Refused::Definition(fault.to_string()),
             fault => Refused::Daemon(fault),
         }
     }

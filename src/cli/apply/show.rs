@@ -9,39 +9,32 @@ use crate::cli::paint::plain;
 
 /// What would be done.
 pub fn preview(steps: &[Step]) -> String {
-    let mut out = String::new();
-    let mut unchanged = 0;
-    for step in steps {
-        let (mark, verb) = match &step.change {
-            Change::Nothing => {
-                unchanged += 1;
-                continue;
-            }
-            Change::Make { .. } => ("+", "would be made"),
-            Change::Alter { .. } => ("~", "would be changed"),
-            Change::Remove => ("-", "would be removed"),
-        };
-        out += &format!("{mark} {}{} {verb}\n", plain(&step.name()), id(step));
-        out += &details(step);
-    }
-    out + &format!("{unchanged} unchanged\n")
+    list(steps, |mark, step, done| {
+        format!("{mark} {step} would be {done}\n")
+    })
 }
 
 /// What was done.
 pub fn report(steps: &[Step]) -> String {
+    list(steps, |_, step, done| format!("{step} {done}\n"))
+}
+
+/// Each change as `line` writes it, from its mark, its name and what is done.
+fn list(steps: &[Step], line: impl Fn(&str, &str, &str) -> String) -> String {
     let mut out = String::new();
     let mut unchanged = 0;
     for step in steps {
-        let verb = match &step.change {
+        let (mark, done) = match &step.change {
             Change::Nothing => {
                 unchanged += 1;
                 continue;
             }
-            Change::Make { .. } => "made",
-            Change::Alter { .. } => "changed",
-            Change::Remove => "removed",
+            Change::Make { .. } => ("+", "made"),
+            Change::Alter { .. } => ("~", "changed"),
+            Change::Remove => ("-", "removed"),
         };
-        out += &format!("{}{} {verb}\n", plain(&step.name()), id(step));
+        let name = format!("{}{}", plain(&step.name()), id(step));
+        out += &line(mark, &name, done);
         out += &details(step);
     }
     out + &format!("{unchanged} unchanged\n")

@@ -323,6 +323,9 @@ fn what_is_inside_of_a_key_is_described_as_it_is_read() {
     }
 }
 
+/// Keys that a comment at the head of their group explains.
+const EXPLAINED_ELSEWHERE: [&str; 0] = [];
+
 #[test]
 fn every_key_has_words_and_global_ones_their_default() {
     let notes = notes();
@@ -334,7 +337,10 @@ fn every_key_has_words_and_global_ones_their_default() {
         .filter(|path| !is_table(path) && !path.starts_with("auth.tokens."))
         .filter(|path| notes.get(*path).is_none_or(|note| note.text.is_empty()))
         .collect();
-    assert!(untold.len() < 25, "{untold:?}");
+    assert_eq!(
+        untold, EXPLAINED_ELSEWHERE,
+        "keys without a comment in the example"
+    );
     let schema = schema();
     let timeout = &schema["properties"]["delivery"]["properties"]["timeout"];
     assert_eq!(timeout["default"], "20s");

@@ -88,7 +88,7 @@ pub struct Switched {
 /// What became of an endpoint of the configuration.
 pub struct Configured {
     pub no: EndpointNo,
-    /// Whether it takes deliveries no more, or again, unlike before.
+    /// Whether it stopped or started to take deliveries.
     pub turned: Option<Turned>,
     pub switched: Option<Switched>,
 }

@@ -69,7 +69,7 @@ impl EventFilter {
             && self
                 .event_type
                 .as_ref()
-                .is_none_or(|name| *name == event.event_type)
+                .is_none_or(|pattern| pattern.matches(&event.event_type))
             && self.since.is_none_or(|since| event.accepted_at >= since)
             && self.until.is_none_or(|until| event.accepted_at < until)
     }
