@@ -1,7 +1,7 @@
-//! HTTP in: the same API on TCP and on the Unix socket.
+//! The HTTP API, the same on TCP and on the Unix socket.
 //!
-//! Handlers translate: they parse a request, call the [`app`](crate::app) and write down what
-//! it returned; they decide nothing. No handler ever answers 202 before the event is durable.
+//! A handler parses a request, calls the [`app`](crate::app) and writes the result as a response;
+//! it decides nothing. No handler ever answers 202 before the event is durable.
 
 mod access;
 mod acted;
@@ -47,7 +47,7 @@ use access::Access;
 
 pub use router::router;
 
-/// Room for the bodies of all requests under way, at least.
+/// The smallest budget, in bytes, for the bodies of all requests under way.
 const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
 
 /// What the handlers work with.
@@ -56,7 +56,7 @@ pub struct Api {
     rules: ArcSwap<Rules>,
 }
 
-/// What of the configuration every request goes by.
+/// The settings of the configuration that apply to every request.
 struct Rules {
     access: Access,
     /// The bounds of requests that hand in events.
@@ -73,7 +73,7 @@ impl Rules {
         }
     }
 
-    /// Those of another configuration.
+    /// The rules of a new configuration.
     fn replaced(&self, config: &Config) -> Rules {
         let room = body_room(config);
         Rules {
@@ -98,7 +98,7 @@ impl Api {
         Arc::new(Api { app, rules })
     }
 
-    /// Another configuration is in force. Requests that were let in before go on.
+    /// Puts a new configuration in force. Requests that were admitted before are finished.
     pub async fn go_by(&self, config: &Config) {
         let rules = self.rules.load().replaced(config);
         self.rules.store(Arc::new(rules));

@@ -1,8 +1,7 @@
-//! Many deliveries of one endpoint at once: replay and purge, and the jobs that they are while they
-//! are under way.
+//! Work on many deliveries of one endpoint: replay and purge, and the jobs that carry them out.
 //!
-//! A request says which deliveries; the outbox counts them before it answers, and does the
-//! work after that.
+//! A request selects deliveries; the outbox counts them before it answers, and then works through
+//! them.
 
 use super::error::Error;
 use super::reader::Reader;
@@ -11,17 +10,17 @@ use crate::domain::endpoint::{EndpointId, Rate};
 use crate::domain::job::JobId;
 use crate::outbox::{Begun, JobView, Outbox, ReadError, Selection};
 
-/// What is to be done, which decides which deliveries it can be done to.
+/// The kind of work, which decides which deliveries a request may select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// They become pending again, with a fresh retry budget.
+    /// The deliveries become pending again, with a fresh retry budget.
     Replay,
-    /// They are gone.
+    /// The deliveries are removed.
     Purge,
 }
 
 impl Work {
-    /// The statuses that are meant when a request names none.
+    /// The statuses that are selected when a request names none.
     pub fn default_statuses(self) -> Vec<Status> {
         match self {
             Work::Replay => vec![Status::Dead],
@@ -90,7 +89,7 @@ impl Bulk {
         self.reader.read(move |outbox| outbox.job_named(id)).await
     }
 
-    /// Ends a job: what it has not taken stays as it is.
+    /// Cancels a job. Deliveries that it has not processed stay as they are.
     pub async fn cancel(&self, id: JobId) -> Result<(), Error> {
         Ok(self.outbox.cancel_job(id).await?)
     }

@@ -1,9 +1,9 @@
-//! Endpoints as their owners define them: the fields that an interface reads, and what a new
-//! endpoint and a change are made of.
+//! Definitions of endpoints that come through an interface: the fields, and how a new endpoint or
+//! a change is made of them.
 //!
-//! The same bounds hold as in the configuration file. What is not given stays open, so
-//! that it follows the configuration, also after that changes. Which addresses may be
-//! dialled is not a field here: only the operator grants them.
+//! The same bounds apply as in the configuration file. A field that is not given stays unset, so
+//! that it follows the configuration, also when that changes later. Which addresses may be dialled
+//! is not a field here: only the operator grants them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// As a change: `None` leaves the field as it is, `null` makes it `default`.
+    /// The value as a change: `None` leaves the field as it is, `null` sets it to `default`.
     pub fn change(self, default: T) -> Option<T> {
         match self {
             Given::Absent => None,
@@ -66,7 +66,7 @@ impl<T> Given<T> {
     }
 }
 
-/// Why a definition is not one of an endpoint. Names the field as the APIs do.
+/// Why a definition is refused. The message names the field as the API does.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BadDefinition {
     #[error("field `url` is missing")]
@@ -89,7 +89,7 @@ impl From<BadShaping> for BadDefinition {
     }
 }
 
-/// What a request says about an endpoint. Whoever reads it has checked each field.
+/// The fields of an endpoint that a request gives. Each one has been checked when it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Definition {
     pub url: Given<Url>,
@@ -104,18 +104,18 @@ pub struct Definition {
     pub http2: Given<Option<bool>>,
     pub retry: Given<RetryOverrides>,
     pub description: Given<String>,
-    /// Those of [`shaping::KEYS`] that are given.
+    /// The fields of [`shaping::KEYS`] that are given.
     pub shaping: Vec<(&'static str, Given<Json>)>,
     pub enabled: Given<bool>,
-    /// Its id in the file that it is applied from.
+    /// The endpoint's id in the file from which it is applied.
     pub applied_as: Given<EndpointId>,
 }
 
-/// Keys for an endpoint that needs them and brings none.
+/// Keys for an endpoint that needs them and is given none.
 #[derive(Clone, Debug)]
 pub struct FreshKeys {
     pub secret: Secret,
-    /// Of Ed25519.
+    /// A signing key for Ed25519.
     pub signing_key: Secret,
 }
 
@@ -123,7 +123,7 @@ impl Definition {
     /// A new endpoint, and whether it takes deliveries.
     ///
     /// # Errors
-    /// Without a URL, and with keys that do not fit each other.
+    /// The definition has no URL, or its keys contradict each other.
     pub fn into_spec(self, fresh: FreshKeys) -> Result<(EndpointSpec, bool), BadDefinition> {
         let Some(url) = self.url.value() else {
             return Err(BadDefinition::NoUrl);
@@ -156,8 +156,8 @@ impl Definition {
     /// A change of `endpoint`. `null` is a field's default; lists and objects are replaced whole.
     ///
     /// # Errors
-    /// With a tenant, with `null` where there is no default, and if the keys would not fit each
-    /// other.
+    /// The change names a tenant, has `null` where there is no default, or would leave keys that
+    /// contradict each other.
     pub fn into_change(
         self,
         endpoint: &Endpoint,
@@ -195,7 +195,7 @@ impl Definition {
         })
     }
 
-    /// What shapes the requests after the change, if it may be something else.
+    /// The shaping after the change; `None` if the change cannot affect it.
     fn reshaped(
         &self,
         endpoint: &Endpoint,
@@ -249,10 +249,10 @@ fn set_given(given: &mut shaping::Given, fields: Vec<(&'static str, Given<Json>)
     }
 }
 
-/// What shapes an endpoint's requests with a new signing key; `None` if it has none.
+/// The shaping of an endpoint with a new signing key; `None` if the endpoint has none.
 ///
 /// # Errors
-/// Never, unless the definition in force would be refused today.
+/// Only if this version of outboxd would refuse the definition in force.
 pub fn with_signing_key(
     endpoint: &Endpoint,
     key: &Secret,
@@ -269,7 +269,7 @@ pub fn with_signing_key(
     shaped(given, &endpoint.headers, &kinds, key)
 }
 
-/// Checks what shapes requests. A signing key that is needed and not given is `fresh_key`.
+/// Checks the shaping. If a signing key is needed and none is given, it is `fresh_key`.
 fn shaped(
     mut given: shaping::Given,
     headers: &HeaderMap,
@@ -316,10 +316,10 @@ pub fn check_description(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether overrides make sense over the configuration's rule.
+/// Checks overrides together with the configuration's rule.
 ///
 /// # Errors
-/// The first thing that is wrong, and the key that is at fault for it.
+/// The first fault, and the key that causes it.
 pub fn check_overrides(
     overrides: &RetryOverrides,
     base: &RetryPolicy,
@@ -338,7 +338,7 @@ pub fn check_overrides(
     match check_retry(&policy).first() {
         None => Ok(()),
         Some(bad) => {
-            // Of two that do not fit each other, the one that was given is at fault.
+            // When two keys contradict each other, the fault is reported at the one that was given.
             let by_first = *bad == BadRetry::Max && overrides.max.is_none();
             let key = if by_first { "first" } else { bad.key() };
             Err((key, *bad))

@@ -26,7 +26,7 @@ use crate::config::Listen;
 use crate::config::plain_text;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a whole answer.
+/// How long a whole answer may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
@@ -36,26 +36,26 @@ const DEFAULT_URL: &str = "http://127.0.0.1:7717";
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Reaching the daemon")]
 pub struct Reach {
-    /// Its address, such as http://127.0.0.1:7717 or unix:/run/outboxd/outboxd.sock
+    /// The daemon's address, such as http://127.0.0.1:7717 or unix:/run/outboxd/outboxd.sock
     /// (else OUTBOXD_URL, else the configuration)
     #[arg(long, global = true, value_name = "URL", conflicts_with = "unix")]
     pub url: Option<String>,
-    /// Its Unix socket
+    /// The daemon's Unix socket
     #[arg(long, global = true, value_name = "PATH")]
     pub unix: Option<PathBuf>,
     /// The file that holds the bearer token
     #[arg(long, global = true, value_name = "FILE", env = "OUTBOXD_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
-    /// The configuration that says where it listens
+    /// The configuration that says where the daemon listens
     #[arg(long, global = true, value_name = "FILE", env = "OUTBOXD_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
-/// Reads where the daemon listens: from the file that was named, else the default one if
-/// it is there. Only called when nothing else says where the daemon is.
+/// Reads where the daemon listens from the file that was named, or else from the default file if
+/// it exists. Only called when nothing else says where the daemon is.
 pub type Configured = fn(Option<&Path>) -> Result<Listen, Failure>;
 
-/// Why a request to the daemon failed. What the daemon said is escaped.
+/// Why a request to the daemon failed. The daemon's text is escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     #[error(
@@ -63,7 +63,7 @@ pub enum Fault {
          start it with `outboxd serve`, or say where it is: --url, --unix or OUTBOXD_URL"
     )]
     Unreachable { at: String, source: io::Error },
-    #[error("{at} broke off: {why}")]
+    #[error("the exchange with {at} failed: {why}")]
     BrokeOff { at: String, why: String },
     #[error("{} (HTTP {status})", plain(detail))]
     Refused { status: u16, detail: String },
@@ -73,7 +73,7 @@ pub enum Fault {
         detail: String,
         fix: &'static str,
     },
-    #[error("{at} does not answer like outboxd: {why}")]
+    #[error("the answer of {at} is not one of outboxd: {why}")]
     Foreign { at: String, why: String },
 }
 
@@ -94,8 +94,8 @@ impl Reach {
         })
     }
 
-    /// The same daemon, without a token: for what takes none. The token's file is not opened, since
-    /// whoever asks may not be permitted to read it.
+    /// The same daemon, without a token: for calls that require none. The token's file is not
+    /// opened, because the user may not be permitted to read it.
     pub fn client_without_token(&self, configured: Configured) -> Result<Client, Failure> {
         let from_env = std::env::var("OUTBOXD_URL").ok();
         Ok(Client {
@@ -118,7 +118,7 @@ impl Reach {
             (Some(path), _) => Ok(Target::Unix(path)),
             (None, Some(address)) => Ok(address.into()),
             (None, None) if listen.inbound.is_some() => Err(Failure::Usage(
-                "the configuration has listen.inbound alone, and nothing of the API is there: set \
+                "the configuration sets only listen.inbound, which does not serve the API: set \
                  listen.http or listen.unix, or say where the daemon is: --url, --unix or OUTBOXD_URL"
                     .to_owned(),
             )),
@@ -139,14 +139,17 @@ impl Reach {
             .map_err(|what| Failure::Usage(format!("{} {what}", path.display())))?;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
         let mut bearer = bearer.map_err(|_| {
-            Failure::Usage(format!("{} holds no token of one line", path.display()))
+            Failure::Usage(format!(
+                "{} does not hold a token in one line",
+                path.display()
+            ))
         })?;
         bearer.set_sensitive(true);
         Ok(Some(bearer))
     }
 }
 
-/// Speaks to one daemon.
+/// Sends requests to one daemon.
 #[derive(Debug)]
 pub struct Client {
     target: Target,
@@ -161,7 +164,7 @@ struct ProblemAnswer {
 }
 
 impl Client {
-    /// Where it sends its requests.
+    /// The address to which the client sends its requests.
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -187,7 +190,7 @@ impl Client {
         self.ask_json(Method::PATCH, path, body).await
     }
 
-    /// Asks for something to be deleted.
+    /// Sends a `DELETE`.
     pub async fn delete(&self, path: &str) -> Result<(), Fault> {
         let asked = self.ask(Method::DELETE, path, HeaderMap::new(), Bytes::new());
         asked.await.map(drop)
@@ -237,7 +240,7 @@ impl Client {
         let exchange = async {
             let io = TokioIo::new(stream);
             let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-            // It ends with its body.
+            // The task ends when the body has been read or dropped.
             tokio::spawn(connection);
             let (head, body) = sender.send_request(request).await?.into_parts();
             Ok::<_, hyper::Error>((head.status, body))
@@ -314,7 +317,7 @@ impl Client {
             );
         let mut request = request
             .body(Full::new(body))
-            .map_err(|error| self.broke_off(&format!("{path} makes no request: {error}")))?;
+            .map_err(|error| self.broke_off(&format!("{path} is not a valid path: {error}")))?;
         request.headers_mut().extend(headers);
         if let Some(token) = &self.token {
             request
@@ -383,7 +386,7 @@ impl Client {
                 "name the file that holds the token: --token-file or OUTBOXD_TOKEN_FILE"
             }
             (StatusCode::UNAUTHORIZED, Some(_)) => {
-                "the token file holds another token than the daemon's configuration names"
+                "the token in the token file is not one of the daemon's configuration"
             }
             (StatusCode::FORBIDDEN, _) if !about_the_host => {
                 "name the file of a token with scope admin: --token-file or OUTBOXD_TOKEN_FILE"
@@ -401,8 +404,8 @@ impl Client {
     }
 }
 
-/// An answer that comes line by line has broken off when nothing came for so long. The daemon sends a
-/// comment every 15 s.
+/// An answer that comes line by line has failed when nothing arrives for this long. The daemon
+/// sends a comment every 15 s.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The longest line of an answer, in bytes.
 const MAX_LINE: usize = 1024 * 1024;
@@ -419,7 +422,7 @@ impl Lines {
     /// The next line without its end; `None` when the answer has ended.
     ///
     /// # Errors
-    /// The answer broke off, or nothing came for `SILENCE`.
+    /// The answer failed, or nothing arrived for `SILENCE`.
     pub async fn next(&mut self) -> Result<Option<String>, Fault> {
         let broke_off = |at: &str, why: &dyn fmt::Display| Fault::BrokeOff {
             at: at.to_owned(),
@@ -428,7 +431,7 @@ impl Lines {
         loop {
             if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let line = self.unread.split_to(end);
-                // Its end.
+                // The line's end.
                 let _ = self.unread.split_to(1);
                 return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
             }
@@ -437,7 +440,7 @@ impl Lines {
             }
             match tokio::time::timeout(SILENCE, self.body.frame()).await {
                 Err(_) => {
-                    let why = format!("nothing came for {} s", SILENCE.as_secs());
+                    let why = format!("nothing arrived for {} s", SILENCE.as_secs());
                     return Err(broke_off(&self.at, &why));
                 }
                 Ok(None) => return Ok(None),
@@ -475,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_goes_before_the_environment_and_that_before_the_configuration() {
+    fn the_command_line_precedes_the_environment_and_that_the_configuration() {
         let configured: Configured = |_| {
             Ok(Listen {
                 http: Some(([0, 0, 0, 0], 80).into()),
@@ -507,10 +510,10 @@ mod tests {
             })
         };
         let failure = none.target(None, public).unwrap_err().to_string();
-        assert!(failure.contains("listen.inbound alone"), "{failure}");
+        assert!(failure.contains("only listen.inbound"), "{failure}");
     }
 
-    /// Answers one request on `listener` and returns what was asked.
+    /// Answers one request on `listener` and returns the request.
     async fn answer_once(listener: tokio::net::TcpListener, answer: &'static str) -> String {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut asked = vec![0; 4096];
@@ -539,7 +542,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_that_stop_coming_have_broken_off() {
+    async fn lines_that_stop_arriving_are_a_fault() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client {
             target: listener.local_addr().unwrap().into(),
@@ -565,7 +568,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_is_as_good() {
+    async fn a_request_goes_over_a_unix_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("o.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
@@ -618,13 +621,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_is_shown_by_its_detail_made_safe() {
+    async fn a_problem_is_shown_by_its_escaped_detail() {
         let (result, _) =
             ask("HTTP/1.1 409 C\r\nconnection: close\r\n\r\n{\"detail\":\"held\\u001b[2J\"}").await;
         let failure = result.unwrap_err();
         assert_eq!(failure.to_string(), "held\\u{1b}[2J (HTTP 409)");
         let (result, _) = ask("HTTP/1.1 401 U\r\ncontent-length: 0\r\n\r\n").await;
-        assert!(result.unwrap_err().to_string().contains("another token"));
+        assert!(
+            result
+                .unwrap_err()
+                .to_string()
+                .contains("not one of the daemon's")
+        );
         let (result, _) = ask("HTTP/1.1 403 F\r\ncontent-length: 0\r\n\r\n").await;
         assert!(result.unwrap_err().to_string().contains("scope admin"));
         let host = "HTTP/1.1 403 F\r\nconnection: close\r\n\r\n\
@@ -634,7 +642,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_says_where_and_what_to_do() {
+    async fn an_unreachable_daemon_is_reported_with_its_address_and_a_fix() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);

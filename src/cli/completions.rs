@@ -1,4 +1,4 @@
-//! `outboxd completions`: what a shell needs to complete commands and options.
+//! `outboxd completions`: scripts with which shells complete commands and options.
 
 use super::{Failure, print};
 

@@ -1,4 +1,4 @@
-//! `outboxd config schema`: what a configuration file may hold, for editors and programs.
+//! `outboxd config schema`: a description of the configuration file, for editors and programs.
 
 use super::{Failure, print};
 use crate::config::schema;

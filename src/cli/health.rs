@@ -1,4 +1,4 @@
-//! `outboxd health`: whether the daemon is ready, as an exit status: for the health checks of
+//! `outboxd health`: an exit status that says whether the daemon is ready, for the health checks of
 //! containers and for scripts.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::config::units::parse_duration;
 
 /// Exit with 0 if the daemon is ready, else with 1; needs no token
 ///
-/// Asks `GET /readyz`: the daemon is ready when the outbox is recovered and takes events.
+/// Asks `GET /readyz`: the daemon is ready when the outbox is recovered and accepts events.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How long to wait for the answer

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::domain::job::JobId;
 use crate::domain::time::Timestamp;
 
-/// List replays and purges under way, look at one, cancel one
+/// List replays and purges under way, show one, cancel one
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,11 +27,11 @@ pub struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// List what is under way
+    /// List the jobs under way
     List(Part),
-    /// Show one and how far it has come
+    /// Show a job and its progress
     Show(Named),
-    /// End one; what it has not taken stays as it is
+    /// Cancel a job; deliveries that it has not processed stay as they are
     Cancel(Named),
 }
 
@@ -88,7 +88,7 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
 
 fn listed(list: &List<Job>, now: Timestamp, paint: Paint) -> String {
     if list.data.is_empty() && list.next.is_none() {
-        return "nothing is under way\n".to_owned();
+        return "no jobs are under way\n".to_owned();
     }
     let mut table = Table::new(&[
         "JOB", "KIND", "ENDPOINT", "DONE", "MATCHED", "RATE", "BEGAN",
@@ -127,7 +127,7 @@ fn shown(job: &Job, now: Timestamp, paint: Paint) -> String {
         "progress",
         &format!("{} of {} deliveries", job.done, job.matched),
     );
-    fact("rate", job.rate.as_deref().unwrap_or("as fast as it goes"));
+    fact("rate", job.rate.as_deref().unwrap_or("unlimited"));
     fact("began", &began(job, now));
     fact("status", &job.status.join(", "));
     if !job.types.is_empty() {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_says_how_far_it_has_come() {
+    fn a_job_is_shown_with_its_progress() {
         let job = r#"{"id":"job_1","kind":"replay","endpoint":"e","tenant":"t","status":["dead"],
             "types":["a.*"],"since":"2026-01-01T00:00:00Z","until":null,"rate":"20/s",
             "matched":300,"done":40,"created_at":"2026-01-01T00:00:00Z"}"#;
@@ -167,6 +167,6 @@ mod tests {
             "JOB    KIND    ENDPOINT  DONE  MATCHED  RATE  BEGAN\n\
              job_1  replay  e           40      300  20/s  2s ago\n"
         );
-        assert_eq!(list(""), "nothing is under way\n");
+        assert_eq!(list(""), "no jobs are under way\n");
     }
 }

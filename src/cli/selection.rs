@@ -54,10 +54,10 @@ impl Selection {
     }
 }
 
-/// What the daemon says of a replay or purge.
+/// The daemon's answer to a replay or purge.
 #[derive(Debug, Default, Deserialize)]
 pub struct Begun {
-    /// How many deliveries it is about.
+    /// How many deliveries match.
     pub matched: u64,
     /// `None`: a dry run, or there was nothing to do.
     pub job: Option<String>,

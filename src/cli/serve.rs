@@ -66,7 +66,7 @@ fn serve(args: &Serve) -> u8 {
     }
 }
 
-/// What is logged. `RUST_LOG` wins over `log.level`.
+/// What is logged. `RUST_LOG` takes precedence over `log.level`.
 fn level(logging: &Logging) -> Targets {
     let filter = std::env::var("RUST_LOG")
         .ok()
@@ -77,7 +77,7 @@ fn level(logging: &Logging) -> Targets {
     filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::ERROR))
 }
 
-/// Starts logging to stderr. What it returns makes the level another one.
+/// Starts logging to stderr. The returned function changes the level.
 pub fn start_logging(logging: &Logging) -> Box<dyn Fn(&Logging) + Send> {
     let (filter, handle) = reload::Layer::new(level(logging));
     let lines = tracing_subscriber::fmt::layer()

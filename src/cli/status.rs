@@ -18,15 +18,15 @@ pub struct Args {
     /// Print the answer as JSON, without waiting for rates
     #[arg(long)]
     pub json: bool,
-    /// Show it again and again, with the last hour and the last failures, until Ctrl-C; a line each
-    /// time where stdout is no terminal
+    /// Refresh until Ctrl-C, with the last hour and the last failures; if stdout is not a terminal,
+    /// print a line each time
     #[arg(long)]
     watch: bool,
-    /// Between two looks, in seconds
+    /// The seconds between two updates
     #[arg(long, value_name = "SECONDS", default_value_t = 2, requires = "watch",
         value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
-    /// End after so many looks
+    /// End after this many updates
     #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]

@@ -64,7 +64,7 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// Whether it would be the same at every start, until what was asked for is changed.
+    /// Whether every start would fail in the same way until the configuration is changed.
     pub fn is_of_configuration(&self) -> bool {
         match self {
             DaemonError::Listen(error) => error.is_of_configuration(),
@@ -78,12 +78,12 @@ fn cannot(doing: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
     move |source| DaemonError::Runtime { doing, source }
 }
 
-/// What a running daemon is reached by.
+/// The addresses at which a running daemon can be reached.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     pub tcp: Vec<std::net::SocketAddr>,
     pub unix: Vec<std::path::PathBuf>,
-    /// Of the public listener.
+    /// Those of the public listener.
     pub inbound: Vec<std::net::SocketAddr>,
 }
 
@@ -97,7 +97,7 @@ impl Addresses {
     }
 }
 
-/// Runs the daemon until a signal ends it. SIGHUP has `reload` read the configuration again.
+/// Runs the daemon until a signal ends it. On SIGHUP `reload` reads the configuration again.
 pub fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
     raise_open_files();
     forbid_reads_here();
@@ -106,7 +106,7 @@ pub fn run(config: Config, reload: Reload) -> Result<(), DaemonError> {
         .build();
     let runtime = runtime.map_err(cannot("start the runtime"))?;
     let outcome = runtime.block_on(serve_until_stopped(config, reload));
-    // Reads that hang on a broken disk must not keep the process.
+    // Reads that hang on a broken disk must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -183,7 +183,7 @@ async fn open(config: &Config) -> Result<Opened, DaemonError> {
     Ok(opened.map_err(|error| cannot("open the store")(error.into()))??)
 }
 
-/// Waits for a stop, or for a part without which the daemon cannot go on.
+/// Waits for a stop, or until a part fails without which the daemon cannot run.
 async fn until_it_ends(
     stop: &watch::Sender<Stop>,
     failed: &mut watch::Receiver<Option<StoreFailure>>,
@@ -216,9 +216,9 @@ async fn app(
     ))
 }
 
-/// Resolves when nothing more is to be accepted.
+/// Resolves when the daemon must stop accepting connections.
 async fn closing(mut stopping: watch::Receiver<Stop>) {
-    // The sender lives until the end.
+    // The sender exists until the daemon ends, so this never fails.
     let _ = stopping.wait_for(|stop| *stop > Stop::No).await;
 }
 
@@ -228,7 +228,7 @@ fn public_tls(listen: &Listen) -> Result<Option<Tls>, TlsError> {
     files.map(|files| Tls::open(files, tls::LOOK)).transpose()
 }
 
-/// What the public listener has.
+/// What the public listener is served with.
 struct Public {
     tls: Option<Tls>,
     proxies: TrustedProxies,
@@ -239,7 +239,7 @@ struct Public {
 impl Public {
     fn new(tls: Option<Tls>, app: &App, config: &Config, addresses: &Addresses) -> Public {
         let scheme = if tls.is_some() { "https" } else { "http" };
-        // 0.0.0.0 says nothing of how it is reached.
+        // 0.0.0.0 is not an address that a caller can use.
         let mut named = addresses.inbound.iter();
         if let Some(address) = named.find(|address| !address.ip().is_unspecified()) {
             app.sources.listens_at(format!("{scheme}://{address}"));
@@ -253,8 +253,8 @@ impl Public {
     }
 }
 
-/// Serves the API, and what is public, until nothing more is to be accepted; then stores what was
-/// counted last.
+/// Serves the API and the public listener until a stop is asked for; then stores the last counts
+/// of sources.
 async fn serve_all(
     listeners: Listeners,
     public: Public,
@@ -300,7 +300,7 @@ async fn join(
     let stopped = tokio::task::spawn_blocking(move || writer.join());
     tokio::select! {
         _ = stopped => {}
-        // It waits for a disk that hangs.
+        // The writer may wait for a disk that hangs.
         _ = failed.wait_for(Option::is_some) => {}
     }
 }
@@ -313,7 +313,7 @@ fn still_sound(failed: &watch::Receiver<Option<StoreFailure>>) -> Result<(), Dae
     }
 }
 
-/// Waits for requests and then attempts under way: in this order the dispatcher still hears
+/// Waits for requests and then for attempts under way. In this order the dispatcher still learns
 /// of the events that were accepted last.
 async fn drain(
     stop: &watch::Sender<Stop>,
@@ -322,7 +322,7 @@ async fn drain(
 ) {
     systemd::tell(&[NotifyState::Stopping]).await;
     tracing::info!("stopping: nothing more is accepted; attempts in flight may finish");
-    // Whether it panicked or not, nobody is served any more.
+    // Whether the task ended or panicked, no request is served any more.
     let _ = served.await;
     stop.send_if_modified(|stop| std::mem::replace(stop, (*stop).max(Stop::Close)) < Stop::Close);
     if !dispatching.is_finished() {
@@ -371,7 +371,7 @@ fn check_file_size(segment_size: u64) -> Result<(), DaemonError> {
     Ok(())
 }
 
-/// Says that it is ready.
+/// Logs that the daemon is ready.
 async fn started(outbox: &Outbox, addresses: &Addresses) -> Result<(), DaemonError> {
     let outbox = outbox.clone();
     let status = tokio::task::spawn_blocking(move || outbox.status()).await;

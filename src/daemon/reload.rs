@@ -1,7 +1,9 @@
-//! SIGHUP: the configuration is read again, and what of it can change is put in force.
+//! SIGHUP: reads the configuration again and puts in force the settings that can change without a
+//! restart.
 //!
-//! All of the new configuration is in force, or nothing. What could fail is done first: it is read
-//! whole, what makes attempts is made, and the store makes durable what becomes of endpoints.
+//! Either all of these settings are put in force or none. The steps that can fail come first: the
+//! whole file is read, new transports are opened, and the store makes the changes of endpoints
+//! durable.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +18,10 @@ use crate::dispatch::{Questions, Settings, Transports};
 use crate::outbox::{Changed, Outbox};
 use crate::transport::TransportFigures;
 
-/// How the configuration is read again, and what of it is not the daemon's.
+/// How the configuration is read again, and how the log follows it.
 pub struct Reload {
     pub read: Arc<dyn Fn() -> Result<Loaded, Faults> + Send + Sync>,
-    /// Makes what is logged follow the configuration.
+    /// Sets what is logged, as the configuration says.
     pub log: Box<dyn Fn(&Logging) + Send>,
 }
 
@@ -32,7 +34,7 @@ enum Unchanged {
     Other(String),
 }
 
-/// What a reload works with.
+/// The parts that a reload changes, and the configuration in force.
 pub(super) struct Reloader {
     pub reload: Reload,
     pub in_force: Config,
@@ -46,7 +48,7 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Reloads as often as it is asked to.
+    /// Reloads once for each request, until the daemon stops.
     pub async fn run(mut self, mut asked: mpsc::Receiver<()>) {
         while asked.recv().await.is_some() {
             systemd::tell(&systemd::reloading()).await;
@@ -92,7 +94,8 @@ impl Reloader {
         Ok(())
     }
 
-    /// What makes attempts, if it has to be another one. Connections that are kept go with the old.
+    /// New transports, if the settings of attempts changed. Idle connections of the old ones are
+    /// dropped with them.
     fn transports(&self, config: &Config) -> Result<Option<Transports>, String> {
         let mut old = self.in_force.delivery.clone();
         old.max_in_flight = config.delivery.max_in_flight;
@@ -141,7 +144,10 @@ fn report_done(changed: Changed, take_restart: &[&str]) {
     );
     if !take_restart.is_empty() {
         let keys = take_restart.join(", ");
-        tracing::warn!(keys, "what changed of these keys takes a restart");
+        tracing::warn!(
+            keys,
+            "changes to these keys take effect only after a restart"
+        );
     }
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY");
     let files = directory.and_then(|directory| std::fs::read_dir(directory).ok());
@@ -154,7 +160,7 @@ fn report_done(changed: Changed, take_restart: &[&str]) {
         let files = names.join(", ");
         tracing::info!(
             files,
-            "the credentials of systemd are those of the start: a restart renews them"
+            "systemd passes credentials only at the start: restart outboxd to use new ones"
         );
     }
 }

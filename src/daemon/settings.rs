@@ -1,14 +1,14 @@
-//! What the store takes from the configuration.
+//! The settings that the store gets from the configuration.
 
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::outbox::{Defaults, Keep, LimitRules, Options, Settings};
 
-/// Where the kernel names the present boot.
+/// The file with the kernel's id of the current boot.
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
-/// How the store is opened.
+/// The options with which the store is opened.
 pub(super) fn options(config: &Config) -> Options {
     let Settings {
         limits,
@@ -32,7 +32,7 @@ pub(super) fn options(config: &Config) -> Options {
     }
 }
 
-/// What can change while it is open.
+/// The settings that can change while the store is open.
 pub(super) fn of_store(config: &Config) -> Settings {
     Settings {
         limits: LimitRules {
@@ -61,7 +61,7 @@ pub(super) fn of_store(config: &Config) -> Settings {
     }
 }
 
-/// Names this boot of the machine: `$OUTBOXD_BOOT_ID_FILE`, else the kernel's.
+/// The id of this boot of the machine, from `$OUTBOXD_BOOT_ID_FILE` or else from the kernel.
 fn boot_id() -> Option<String> {
     let file = std::env::var_os("OUTBOXD_BOOT_ID_FILE").unwrap_or_else(|| BOOT_ID_FILE.into());
     let text = std::fs::read_to_string(file).ok()?;

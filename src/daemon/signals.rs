@@ -1,4 +1,4 @@
-//! The signals that the daemon obeys.
+//! The signals that the daemon handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -25,8 +25,8 @@ impl Signals {
         })
     }
 
-    /// The first signal to stop drains, the second hurries. SIGHUP asks for a reload; several that
-    /// come while one waits are one.
+    /// The first signal to stop drains; the second ends at once. SIGHUP asks for a reload; signals
+    /// that arrive while a reload waits are merged into it.
     pub async fn watch(mut self, stop: watch::Sender<Stop>, reload: mpsc::Sender<()>) {
         let mut next = Stop::Drain;
         loop {
@@ -34,14 +34,14 @@ impl Signals {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
                 _ = self.hang_up.recv() => {
-                    // One waits already, or the daemon stops.
+                    // A reload waits already, or the daemon stops.
                     let _ = reload.try_send(());
                     continue;
                 }
             }
             if next == Stop::Hurry {
                 tracing::warn!(
-                    "asked to stop again: attempts in flight are left, and repeated after the next start"
+                    "second request to stop: attempts in flight are ended, and repeated after the next start"
                 );
             }
             stop.send_replace(next);

@@ -1,4 +1,4 @@
-//! What the service manager is told (sd_notify(3)). Without one, nothing.
+//! Messages to the service manager (sd_notify(3)).
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,16 +10,16 @@ use std::time::Duration;
 
 pub(super) use sd_notify::NotifyState;
 
-/// How long the service manager may take to be told something.
+/// How long the service manager may take to receive a message.
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Whether there is a service manager that wants to be told.
+/// Whether a service manager asked for messages.
 pub(super) fn is_there() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty())
 }
 
-/// Tells the service manager, if there is one. One that does not read does not hold the
-/// daemon up.
+/// Sends a message to the service manager, if there is one. A manager that does not read does not
+/// delay the daemon.
 pub(super) async fn tell(states: &[NotifyState<'_>]) {
     if !is_there() {
         return;
@@ -33,7 +33,7 @@ pub(super) async fn tell(states: &[NotifyState<'_>]) {
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it does not read its socket".to_owned(),
     };
-    tracing::warn!(error, "the service manager could not be told");
+    tracing::warn!(error, "the service manager could not be notified");
 }
 
 fn send(message: &[u8]) -> io::Result<()> {

@@ -1,9 +1,10 @@
-//! The watchdog of the service manager (`WatchdogSec=`): fed while the dispatcher and the writer
-//! make progress, and never otherwise.
+//! The watchdog of the service manager (`WatchdogSec=`): it gets a keep-alive only while both the
+//! dispatcher and the writer make progress.
 //!
-//! Both are asked something that they answer between two pieces of work. The dispatcher shares its
-//! thread with this task, so one that hangs is not asked at all. A writer that works on one long piece,
-//! an index that is built anew, counts what it has taken in meanwhile.
+//! This task sends each of them a question, which they answer between two pieces of work. The
+//! dispatcher runs on the same thread as this task, so when it hangs no keep-alive is sent either.
+//! While the writer rebuilds the index it answers nothing; then the number of log frames that it
+//! has read shows its progress.
 
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ use super::systemd::{self, NotifyState};
 use crate::dispatch::Questions;
 use crate::outbox::Outbox;
 
-/// How often the status text is made anew.
+/// How often the status text is sent.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
-/// Feeds the watchdog, and says how the daemon stands, until it is dropped.
+/// Sends keep-alives and the status text until the future is dropped.
 pub(super) async fn run(outbox: Outbox, questions: Questions) {
     if !systemd::is_there() {
         return;
     }
     let limit = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero());
-    // Half of it is what sd_watchdog_enabled(3) recommends; a third leaves room for a late answer.
+    // sd_watchdog_enabled(3) recommends half of the limit; a third leaves time for a late answer.
     let every = limit
         .map_or(STATUS_EVERY, |limit| limit / 3)
         .max(Duration::from_millis(1));
@@ -37,7 +38,7 @@ pub(super) async fn run(outbox: Outbox, questions: Questions) {
         }
         if status_due <= Instant::now() {
             status_due = Instant::now() + STATUS_EVERY;
-            // While the index is built anew it cannot be read.
+            // The index cannot be read while it is rebuilt.
             if let Ok(Some(text)) = timeout(every, status(&outbox)).await {
                 systemd::tell(&[NotifyState::Status(&text)]).await;
             }
@@ -45,10 +46,10 @@ pub(super) async fn run(outbox: Outbox, questions: Questions) {
     }
 }
 
-/// Whether the dispatcher and the writer go on.
+/// Tells whether the dispatcher and the writer make progress.
 struct Progress {
     outbox: Outbox,
-    /// Frames that the writer had taken in for an index when it was looked at last.
+    /// How many log frames the writer had read for rebuilds at the last check.
     frames: u64,
 }
 
@@ -60,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// Whether both did something within `patience`.
+    /// Whether both answered within `patience`, or the writer went on with a rebuild.
     async fn is_made(&mut self, questions: &Questions, patience: Duration) -> bool {
         let dispatched = timeout(patience, questions.is_answered());
         let written = timeout(patience, self.outbox.is_answered());

@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::{Outbox, ReadError};
 use crate::transport::{Outgoing, Transport};
 
-/// A larger event is not rendered by a template on the thread that makes attempts, in bytes.
+/// The largest body, in bytes, that a template renders on the thread that makes attempts.
 const SMALL: usize = 16 << 10;
 
 /// When a delivery was to be attempted.
@@ -30,7 +30,7 @@ pub(super) struct Due {
     pub first: Timestamp,
 }
 
-/// An attempt that is under way no more.
+/// An attempt that has ended.
 pub(super) struct Ended {
     pub no: EndpointNo,
     pub event: EventId,
@@ -38,18 +38,18 @@ pub(super) struct Ended {
     pub end: End,
     /// What it was made from, if that could be read.
     pub content: Option<Arc<Content>>,
-    /// Its receiver has consented since, maybe to a rate of its own.
+    /// The receiver has consented to deliveries since, perhaps with a rate limit of its own.
     pub has_consent: bool,
 }
 
 pub(super) enum End {
-    /// Judged by what came of it.
+    /// The attempt was made: its result decides.
     Made(Attempt),
-    /// The event's body is damaged: what the last attempt ended with.
+    /// The event's body is damaged; the attempt to record as the last one.
     Damaged(Attempt),
-    /// The request cannot be rendered by this definition: what the last attempt ended with.
+    /// The request cannot be rendered by this definition; the attempt to record as the last one.
     Unrenderable(Attempt, Arc<Endpoint>),
-    /// The event was erased: there is nothing to tell.
+    /// The event was erased: there is nothing to report.
     Erased,
 }
 
@@ -83,7 +83,7 @@ impl Guard {
 
     fn tell(&mut self, end: End, content: Option<Arc<Content>>, has_consent: bool) {
         if let Some(ended) = self.ended.take() {
-            // Nobody listens any more only after a stop.
+            // The receiver is closed only after a stop.
             let _ = ended.send(Ended {
                 no: self.no,
                 event: self.event,
@@ -98,7 +98,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let detail = "outboxd broke the attempt off before its outcome was known";
+        let detail = "outboxd ended the attempt before its outcome was known";
         self.tell(End::Made(unsent(detail)), None, false);
     }
 }
@@ -142,7 +142,7 @@ pub(super) async fn of_stored(
     guard.end(end, known, has_news());
 }
 
-/// Whether the endpoint's receiver has consented since this was asked last.
+/// Whether the endpoint's receiver has consented since the last check.
 fn news_of(endpoint: &Endpoint) -> impl Fn() -> bool + use<> {
     let shaping = endpoint.shaping.as_ref();
     let consents = shaping.and_then(|shaping| shaping.consents.clone());
@@ -167,14 +167,14 @@ async fn attempt(
                 let attempt = unsent(&unrendered.to_string());
                 return End::Unrenderable(attempt, endpoint);
             }
-            Err(error) => return End::Made(unsent(&format!("rendering broke down: {error}"))),
+            Err(error) => return End::Made(unsent(&format!("rendering failed: {error}"))),
         },
     };
     End::Made(transport.attempt(&endpoint, &outgoing).await)
 }
 
-/// Renders the request. A template that has been fast is rendered here; others, and those of large
-/// events, on a thread that may take its time.
+/// Renders the request. A template that has been fast is rendered here; others, and those of
+/// large events, on a thread that may block.
 async fn rendered(
     transport: &Transport,
     endpoint: &Arc<Endpoint>,
@@ -205,7 +205,7 @@ fn timed(
     let began = Instant::now();
     let outgoing = Outgoing::new(endpoint, id, content, longest);
     if content.body.len() <= SMALL {
-        // Larger events are rendered apart anyway.
+        // Larger events are always rendered on another thread.
         shaping.pace.took(began.elapsed());
     }
     outgoing

@@ -35,7 +35,7 @@ pub struct Dispatched {
     pub attempts_delivered: u64,
     /// In the order of [`ErrorKind::ALL`].
     pub attempts_failed: [u64; ErrorKind::ALL.len()],
-    /// How long attempts took that delivered, and that failed.
+    /// How long attempts took: those that delivered, and those that failed.
     pub delivered_took: HistogramView,
     pub failed_took: HistogramView,
     /// From when a delivery was due until its attempt began.
@@ -52,7 +52,7 @@ impl Default for DispatchGauges {
 }
 
 impl DispatchGauges {
-    /// Shows what is measured of requests with the rest.
+    /// Includes the figures of the transports.
     pub fn new(transport: Arc<TransportFigures>) -> DispatchGauges {
         DispatchGauges {
             in_flight: AtomicU64::default(),
@@ -84,7 +84,7 @@ impl DispatchGauges {
         }
     }
 
-    /// Counts an attempt that ended. The times of one that the daemon could not make say nothing.
+    /// Counts an attempt that ended. Durations of attempts that the daemon could not make are left out.
     pub(super) fn count(&self, attempt: &Attempt, due: Due) {
         let Some(error) = &attempt.error else {
             self.attempts_delivered.fetch_add(1, Relaxed);

@@ -50,17 +50,17 @@ use workers::{Body, Start, Workers};
 const BODY_BUDGET: usize = 64 << 20;
 /// How long attempts in flight may take to finish after a stop was asked for.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the disk is looked at again while nothing is attempted for want of space.
+/// How often the free space is checked while no attempt starts because the disk is full.
 const SPACE_WAIT: Duration = Duration::from_secs(1);
 
-/// How far a stop has come. It only ever goes on.
+/// How far a stop has come. The value only ever grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
     #[default]
     No,
     /// Start nothing; let attempts in flight finish within [`DRAIN_DEADLINE`].
     Drain,
-    /// Nothing is handed in any more: end as soon as nothing is in flight.
+    /// No event is accepted any more: end as soon as no attempt is in flight.
     Close,
     /// Leave attempts in flight: they are repeated after the restart.
     Hurry,
@@ -97,7 +97,7 @@ pub struct Dispatch {
     readings: Readings,
     /// Starts held back while outcomes could not be stored.
     parked: Vec<(EndpointNo, Entry)>,
-    /// When the disk is looked at again for them.
+    /// When the free space is checked again for them.
     look_again: Option<Instant>,
     commands: Vec<Command>,
 }
@@ -136,12 +136,12 @@ impl Dispatch {
         Ok((dispatch, Attempts(attempts)))
     }
 
-    /// Where listeners hear what happens.
+    /// What listeners of the tail subscribe to.
     pub fn tail(&self) -> Tail {
         self.reports.tail.clone()
     }
 
-    /// A handle for questions while it runs.
+    /// A handle that asks questions while the dispatcher runs.
     pub fn questions(&self) -> Questions {
         self.asking.clone()
     }
@@ -186,7 +186,7 @@ impl Dispatch {
                 // First, as there is one batch of them at most.
                 answers = self.readings.answers() => match answers {
                     Some(answers) => answers.into_iter().for_each(|answer| self.tell(answer)),
-                    // Why the thread has ended it has told.
+                    // The thread has logged why it ended.
                     None => return,
                 },
                 commit = commits.recv() => match commit {
@@ -204,7 +204,7 @@ impl Dispatch {
                 () = until(wake), if wake.is_some() => self.woken(),
                 () = until(drain_until), if drain_until.is_some() && !stopped => {}
             }
-            // Those that are parked for want of space were never sent.
+            // Attempts that are parked because the disk is full were never sent.
             let under_way = self
                 .engine
                 .stats()
@@ -247,7 +247,7 @@ impl Dispatch {
     fn woken(&mut self) {
         if self.look_again.is_some_and(|at| at <= Instant::now()) {
             self.look_again = None;
-            // What finds no room yet is parked again.
+            // An attempt for which there is still no room is parked again.
             for (no, entry) in std::mem::take(&mut self.parked) {
                 self.carry_out(Command::Start { no, entry });
             }
@@ -260,7 +260,7 @@ impl Dispatch {
         self.tell_at(self.now(), input);
     }
 
-    /// The same for one of many inputs that come together.
+    /// The same for one of many inputs that arrive together.
     fn tell_at(&mut self, now: Now, input: Input) {
         let mut commands = std::mem::take(&mut self.commands);
         self.engine

@@ -15,39 +15,39 @@ use crate::domain::engine::{self, Now};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 
-/// So many questions wait at most; who asks more waits with them.
+/// How many questions may wait; a caller beyond that waits until there is room.
 const WAITING: usize = 64;
 
 /// Asks the dispatcher while it runs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Questions(mpsc::Sender<Question>);
 
-/// How a lane stands. Times are wall-clock times in the future.
+/// The state of a lane. Times are wall-clock times in the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneView {
     /// Attempts under way.
     pub in_flight: usize,
-    /// How many at once the endpoint may have now, were all slots free.
+    /// How many attempts at once the endpoint may have now if all slots were free.
     pub concurrency_limit: usize,
-    /// No attempts: the endpoint is disabled, missing or removed.
+    /// No attempt starts: the endpoint is disabled, missing or removed.
     pub held: bool,
     pub breaker_open: bool,
     /// The open breaker's next probe; `None` if it is closed or a probe is under way.
     pub probe_at: Option<Timestamp>,
-    /// `Retry-After` keeps the whole endpoint waiting until then.
+    /// No attempt starts before, because the endpoint answered with `Retry-After`.
     pub paused_until: Option<Timestamp>,
-    /// Attempts failed in a row through the daemon's own fault: none starts before.
+    /// No attempt starts before, because attempts failed in a row by the daemon's own fault.
     pub local_until: Option<Timestamp>,
-    /// The rate limit lets no attempt start before.
+    /// No attempt starts before, because of the rate limit.
     pub rate_limited_until: Option<Timestamp>,
 }
 
-/// An endpoint in the metrics that name endpoints.
+/// The state of an endpoint, for the metrics of single endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     pub in_flight: usize,
     pub breaker_open: bool,
-    /// Attempts since the start, if they are counted: those that delivered, and the others.
+    /// Attempts since the start, if they are counted: those that delivered, and those that failed.
     pub delivered: u64,
     pub failed: u64,
 }
@@ -72,13 +72,13 @@ pub(super) enum Question {
     GoBy(Box<Settings>),
 }
 
-/// What of the configuration is the dispatcher's, and can change while it runs.
+/// The settings of the dispatcher that can change while it runs.
 pub struct Settings {
-    /// Attempts at once, whole daemon; at least 1.
+    /// How many attempts may be under way at once in the whole daemon; at least 1.
     pub max_in_flight: usize,
     /// Whether attempts are counted for each endpoint.
     pub tally: bool,
-    /// To make attempts with from now on, if those of before will not do.
+    /// The transports for new attempts; `None` if the ones in use still fit.
     pub transports: Option<Transports>,
 }
 
@@ -89,7 +89,7 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Default for Questions {
-    /// Nobody to ask: no lane is known.
+    /// Questions without a dispatcher: no lane is known.
     fn default() -> Questions {
         Questions::new().0
     }
@@ -101,8 +101,8 @@ impl Questions {
         (Questions(asking), asked)
     }
 
-    /// The endpoint's lane; `None` if it has no work and no trouble, or the dispatcher has
-    /// ended.
+    /// The endpoint's lane; `None` if it has no work and no limit is in effect, or the
+    /// dispatcher has ended.
     pub async fn lane(&self, no: EndpointNo) -> Option<LaneView> {
         let (reply, answer) = oneshot::channel();
         self.0.send(Question::Lane(no, reply)).await.ok()?;
@@ -116,9 +116,9 @@ impl Questions {
         asked.is_ok() && answer.await.is_ok()
     }
 
-    /// Has other settings be in force. Attempts under way end as they began.
+    /// Puts new settings in force. Attempts under way end under the old ones.
     pub async fn go_by(&self, settings: Settings) {
-        // A dispatcher that has ended needs none.
+        // A dispatcher that has ended needs no settings.
         let _ = self.0.send(Question::GoBy(Box::new(settings))).await;
     }
 
@@ -138,7 +138,7 @@ impl Questions {
         }
     }
 
-    /// How these endpoints stand, in order; `None` if the dispatcher has ended.
+    /// The states of these endpoints, in order; `None` if the dispatcher has ended.
     pub async fn standings(&self, endpoints: Vec<EndpointNo>) -> Option<Vec<Standing>> {
         let (reply, answer) = oneshot::channel();
         let question = Question::Standings(endpoints, reply);

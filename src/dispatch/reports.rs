@@ -1,4 +1,4 @@
-//! What the dispatcher has to say: lines of the log, and the tail.
+//! The reports of the dispatcher: lines of the log, and events of the tail.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) struct Made<'a> {
     pub no: EndpointNo,
     pub event: EventId,
     pub attempt: &'a Attempt,
-    /// What it was made from, if that could be read.
+    /// The event and its body, if they could be read.
     pub content: Option<&'a Content>,
 }
 
@@ -38,7 +38,7 @@ impl Reports {
         }
     }
 
-    /// An attempt ended, and led to `next`. `elapsed`: on the monotonic clock.
+    /// Reports an attempt that ended and led to `next`. `elapsed`: on the monotonic clock.
     pub fn attempted(&mut self, made: Made<'_>, next: Next, elapsed: Duration) {
         if self.tail.is_heard()
             && let Some(endpoint) = self.outbox.in_force(made.no)
@@ -49,7 +49,7 @@ impl Reports {
         self.log(made, next, elapsed);
     }
 
-    /// An endpoint takes deliveries from now on, or takes none.
+    /// Reports an endpoint that was enabled or disabled.
     pub fn switched(&self, no: EndpointNo, change: EndpointChange) {
         if self.tail.is_heard()
             && let Some(endpoint) = self.outbox.in_force(no)

@@ -1,9 +1,9 @@
-//! What happens, sent to listeners as it happens: accepted events, attempts, and endpoints that
-//! begin or cease to take deliveries.
+//! The tail: accepted events, attempts, and changes of endpoints' states, sent to listeners as they
+//! happen.
 //!
-//! Nothing is kept for a listener: a tail begins now. Sending never waits. A listener that reads too
-//! slowly misses the oldest that it has not read, and gets their number. Without a listener nothing
-//! is prepared.
+//! A tail begins when it is opened: nothing earlier is kept for it. Sending never waits. A listener
+//! that reads too slowly loses the oldest entries that it has not read, and gets their number.
+//! Without a listener no entry is made.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,11 +19,11 @@ use crate::domain::event::{EventId, EventType, Key, NewEvent, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::Receipt;
 
-/// How many are kept for a listener that is behind.
+/// How many entries are kept for a slow listener.
 const BEHIND: usize = 1024;
 /// The most listeners at once.
 const LISTENERS: usize = 64;
-/// How much of a response body is sent, in bytes. With [`BEHIND`] it bounds what is kept.
+/// How much of a response body is sent, in bytes. With [`BEHIND`] this bounds the memory.
 const RESPONSE: usize = 4096;
 
 /// An event that was accepted and is durable.
@@ -35,7 +35,7 @@ pub struct Accepted {
     pub key: Option<Key>,
     pub source: Option<String>,
     pub accepted_at: Timestamp,
-    /// How many endpoints it goes to.
+    /// How many endpoints the event is for.
     pub deliveries: u32,
 }
 
@@ -52,7 +52,7 @@ pub struct Attempted {
     pub attempt: Attempt,
 }
 
-/// What became of an endpoint.
+/// The new state of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointChange {
     Disabled(DisabledReason),
@@ -70,7 +70,7 @@ pub struct Switched {
     pub at: Timestamp,
 }
 
-/// Something that happened.
+/// One entry of the tail.
 #[derive(Debug)]
 pub enum Happened {
     Accepted(Accepted),
@@ -78,16 +78,16 @@ pub enum Happened {
     Endpoint(Switched),
 }
 
-/// What a listener hears.
+/// What a listener receives.
 #[derive(Debug)]
 pub enum Heard {
     Happened(Arc<Happened>),
-    /// So many were lost, since it read too slowly.
+    /// How many entries were lost because the listener read too slowly.
     Missed(u64),
 }
 
-/// What a listener wants to hear of; all of it has to fit. What has no endpoint, type or source does
-/// not fit a filter by it.
+/// The filters of a listener; an entry must match all of them. An entry that has no endpoint, type
+/// or source does not match a filter on that field.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub tenant: Option<Tenant>,
@@ -120,7 +120,7 @@ impl Wanted {
     }
 }
 
-/// Sends to all listeners. Cheap to clone; clones are the same.
+/// Sends to all listeners. Cheap to clone; all clones share the listeners.
 #[derive(Clone)]
 pub struct Tail {
     /// `None` once the daemon stops.
@@ -139,7 +139,7 @@ impl Default for Tail {
 }
 
 impl Tail {
-    /// Whether there is a listener. Without one there is nothing to prepare.
+    /// Whether there is a listener. Without one no entry needs to be made.
     pub fn is_heard(&self) -> bool {
         self.listeners.load(Relaxed) > 0
     }
@@ -192,12 +192,12 @@ impl Tail {
             return;
         };
         for happened in all {
-            // It fails only when no listener is left.
+            // Sending fails only when no listener is left.
             let _ = sender.send(Arc::new(happened));
         }
     }
 
-    /// A listener that hears from now on; `None` if there are too many, or the daemon stops.
+    /// A new listener; `None` if there are too many, or the daemon stops.
     pub fn listen(&self, wanted: Wanted) -> Option<Listener> {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
         let sender = sender.as_ref()?;
@@ -264,8 +264,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The next that it wants to hear of; `None` once the daemon stops. Safe to be dropped while it
-    /// waits.
+    /// The next entry that matches the filters; `None` once the daemon stops. The future may be
+    /// dropped while it waits.
     pub async fn next(&mut self) -> Option<Heard> {
         loop {
             match self.receiver.recv().await {
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listener_hears_what_it_wants_from_now_on() {
+    async fn a_listener_gets_matching_entries_from_its_start() {
         let tail = Tail::default();
         assert!(!tail.is_heard());
         told(&tail, "before", Some("s"), false);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_listener_hears_how_many_it_lost() {
+    async fn a_slow_listener_gets_the_number_of_lost_entries() {
         let tail = Tail::default();
         let mut slow = tail.listen(Wanted::default()).unwrap();
         for _ in 0..BEHIND + 7 {

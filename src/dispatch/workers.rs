@@ -1,9 +1,10 @@
 //! Where attempts are made: on the dispatcher's own thread, or on threads of their own.
 //!
-//! Opening a TLS connection costs more CPU than the rest of a delivery. With several threads none
-//! of them is the one that answers the API. Each thread has a runtime and connections of its own.
-//! Each endpoint has a thread, so that its connections are used where they were opened; while that
-//! thread has many more attempts under way than another, the endpoint's attempts go to the other.
+//! Opening a TLS connection costs more CPU than the rest of a delivery. With several threads,
+//! none of them is the thread that answers the API. Each thread has a runtime and connections of
+//! its own. Each endpoint has a thread, so that its connections are used where they were opened;
+//! while that thread has many more attempts under way than another, the endpoint's attempts go to
+//! the other.
 //! The dispatcher hands over all attempts of one turn together.
 //!
 //! Handing over costs about as much as a small request over plain HTTP. With fewer than [`CORES`]
@@ -22,18 +23,19 @@ use crate::domain::endpoint::{Endpoint, EndpointNo};
 use crate::outbox::{Outbox, forbid_reads_here};
 use crate::transport::{Transport, TransportError, TransportFigures};
 
-/// An attempt leaves its endpoint's thread for one that has so many fewer attempts under way.
+/// An attempt is made on another thread than its endpoint's only when the difference of their
+/// attempts under way is larger than this.
 const SPILL: usize = 16;
 
 /// The most threads that `delivery.threads = 0` stands for.
 const MOST_THREADS: usize = 4;
-/// From so many cores on, attempts without TLS are handed over too.
+/// With this many cores or more, attempts without TLS are handed over too.
 const CORES: usize = 3;
-/// Attempts with a body of so many bytes are always handed over: signing it takes as long as the
-/// rest.
+/// Attempts with a body of this many bytes or more are always handed over: signing it takes as long
+/// as the rest.
 const LARGE: usize = 16 << 10;
 
-/// Where attempts can be made.
+/// What makes the attempts of each thread.
 pub struct Transports {
     /// For the dispatcher's own thread.
     here: Transport,
@@ -43,7 +45,7 @@ pub struct Transports {
 
 impl Transports {
     /// With `limits.threads` of 1 the dispatcher's own thread makes all attempts. 0 stands for one
-    /// thread for each of the `cores`, up to 4. All count in `figures`.
+    /// thread for each of the `cores`, up to 4. All transports count in `figures`.
     pub fn new(
         limits: &DeliveryLimits,
         cores: usize,
@@ -88,18 +90,18 @@ impl Start {
     }
 }
 
-/// Makes attempts here, or has threads make them.
+/// Makes attempts on the dispatcher's thread or on threads of their own.
 pub(super) struct Workers {
-    /// None, or several.
+    /// Empty if the dispatcher's own thread makes all attempts.
     threads: Vec<Worker>,
     here: Transport,
-    /// Attempts without TLS are made here.
+    /// Attempts without TLS are made on the dispatcher's thread.
     keeps_plain: bool,
 }
 
 enum Work {
     Attempts(Vec<Start>),
-    /// To make attempts with from now on.
+    /// The transport for new attempts.
     Transport(Transport),
 }
 
@@ -123,11 +125,11 @@ impl Workers {
         })
     }
 
-    /// Makes attempts with others from now on. There are as many threads as before.
+    /// Uses other transports for new attempts. The number of threads stays the same.
     pub fn go_by(&mut self, transports: Transports) {
         self.here = transports.here;
         for (worker, transport) in self.threads.iter().zip(transports.threads) {
-            // A thread that has ended has said why.
+            // A thread that has ended has reported why.
             let _ = worker.work.send(Work::Transport(transport));
         }
     }
@@ -153,7 +155,7 @@ impl Workers {
     pub fn hand_over(&mut self) {
         for worker in &mut self.threads {
             if !worker.batch.is_empty() {
-                // If the thread has ended, it has said why, and the guard of each attempt
+                // If the thread has ended, it has reported why, and the guard of each attempt
                 // reports that it was not made.
                 let batch = std::mem::take(&mut worker.batch);
                 let _ = worker.work.send(Work::Attempts(batch));
@@ -162,7 +164,7 @@ impl Workers {
     }
 }
 
-/// The endpoint's own thread, or one that has much less to do.
+/// The endpoint's own thread, or one that has far fewer attempts under way.
 fn chosen(threads: &mut [Worker], no: EndpointNo) -> Option<&mut Worker> {
     let own = usize::try_from(no.0).unwrap_or(0) % threads.len().max(1);
     let load = |worker: &Worker| worker.under_way.load(Relaxed);
@@ -207,7 +209,7 @@ impl Worker {
             if catch_unwind(working).is_err() {
                 outbox.fail("a thread that makes attempts panicked");
             }
-            // Reads that hang on a broken disk are left behind.
+            // Reads that hang on a broken disk are not waited for.
             runtime.shutdown_background();
         };
         std::thread::Builder::new()
@@ -221,7 +223,7 @@ impl Worker {
     }
 }
 
-/// Counts an attempt of a thread until it ends, however it does.
+/// Counts an attempt of a thread until it ends, in whatever way it ends.
 struct Leaving(Arc<AtomicUsize>);
 
 impl Drop for Leaving {

@@ -1,8 +1,8 @@
-//! What happened in a span of time, counted: events, attempts by what they came to, and how long
-//! attempts took.
+//! Counts of a span of time: accepted events, attempts by their result, and how long attempts
+//! took.
 //!
-//! Durations are counted on a logarithmic scale, four slots to each doubling: a percentile read from
-//! it is at most an eighth off. Few slots are in use, so only those are kept.
+//! Durations are counted on a logarithmic scale, four slots to each doubling: a percentile of
+//! them is at most an eighth off. Few slots are in use, so only those are kept.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const EXACT: u32 = 8;
 pub struct Counts(Vec<(u8, u32)>);
 
 impl Counts {
-    /// As they are stored.
+    /// Counts from their stored form.
     pub fn of_slots(slots: Vec<(u8, u32)>) -> Counts {
         Counts(slots)
     }
@@ -40,8 +40,8 @@ impl Counts {
         self.add(ACCEPTED, 1);
     }
 
-    /// An attempt ended; with an error of this kind, if it failed. How long an attempt took that
-    /// failed through the daemon's own fault says nothing about the endpoint.
+    /// Counts an attempt that ended, with the kind of its error if it failed. The duration is left
+    /// out if the attempt failed by the daemon's own fault, which says nothing about the endpoint.
     pub fn attempt(&mut self, error: Option<ErrorKind>, took_ms: u32) {
         let slot = error.and_then(failed_slot).unwrap_or(DELIVERED);
         self.add(slot, 1);
@@ -50,7 +50,7 @@ impl Counts {
         }
     }
 
-    /// Adds what others count.
+    /// Adds other counts to these.
     pub fn merge(&mut self, others: &Counts) {
         others
             .0
@@ -58,7 +58,7 @@ impl Counts {
             .for_each(|(slot, count)| self.add(*slot, *count));
     }
 
-    /// What attempts came to, without what was accepted.
+    /// The counts of attempts, without that of accepted events.
     pub fn of_attempts(&self) -> Counts {
         let slots = self.0.iter().filter(|(slot, _)| *slot != ACCEPTED);
         Counts(slots.copied().collect())
@@ -76,7 +76,7 @@ impl Counts {
         failed_slot(kind).map_or(0, |slot| self.get(slot))
     }
 
-    /// How long all but so many hundredths of the attempts took at most; `None`: there were none.
+    /// How long this many hundredths of the attempts took at most; `None` without attempts.
     pub fn percentile(&self, hundredths: u64) -> Option<Duration> {
         let mut took: Vec<(u8, u64)> = self
             .0
@@ -123,7 +123,7 @@ fn took_slot(ms: u32) -> u8 {
     (EXACT + (doublings - 3) * 4 + quarter).to_le_bytes()[0]
 }
 
-/// The middle of what a slot stands for, in milliseconds.
+/// The middle of the durations that a slot counts, in milliseconds.
 fn took_middle(slot: u8) -> u64 {
     let slot = u32::from(slot);
     let Some(above) = slot.checked_sub(EXACT) else {
@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_counted_is_told() {
+    fn counts_are_read_back_and_merged() {
         let mut counts = Counts::default();
         counts.accept();
         counts.attempt(None, 3);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_those_of_what_was_counted() {
+    fn percentiles_follow_from_the_counted_durations() {
         let mut counts = Counts::default();
         (1..=100).for_each(|_| counts.attempt(None, 5));
         (1..=10).for_each(|_| counts.attempt(None, 1000));

@@ -1,8 +1,8 @@
 //! What the public listener serves: `/in/{source}`, and nothing else.
 //!
-//! Nothing of the API is here, nor are its rules: no `Host`, `Origin` or token is asked for. Who
-//! calls is told by the source that is named. A path that is not one of these is answered like
-//! a source that does not exist, so that a caller learns nothing from it.
+//! The API is not served here, and its rules do not apply: no `Host`, `Origin` or token is checked.
+//! The source that the path names verifies the caller. Any other path is answered like a source
+//! that does not exist, so that a caller learns nothing from the answer.
 
 mod calls;
 mod refusals;
@@ -20,7 +20,7 @@ pub use calls::Calls;
 /// The longest name of a source, in bytes.
 const MAX_SOURCE: usize = 64;
 
-/// What takes the calls of sources.
+/// Receives the calls of sources.
 pub trait Receive: Send + Sync + 'static {
     /// Answers a call of `/in/{source}`; `source` is a well-formed name that may not exist. The
     /// body has not been read.
@@ -40,7 +40,7 @@ pub struct Inbound<R> {
 }
 
 impl<R: Receive> Inbound<R> {
-    /// Hands what comes for a source to `sources`.
+    /// Passes calls for a source to `sources`.
     pub fn new(sources: R) -> Inbound<R> {
         Inbound { sources }
     }
@@ -55,13 +55,13 @@ impl<R: Receive> Inbound<R> {
     }
 }
 
-/// The source that a path names. Nothing is decoded or repaired: a name needs neither.
+/// The source that a path names. The path is not decoded or normalised: a name needs neither.
 fn source(path: &str) -> Option<&str> {
     let name = path.strip_prefix("/in/")?;
     is_plain(name, MAX_SOURCE).then_some(name)
 }
 
-/// The answer where nothing is, and for a source that does not exist: 404 without a body.
+/// The answer for any other path and for a source that does not exist: 404 without a body.
 pub fn nothing_here() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_FOUND;
@@ -74,7 +74,7 @@ mod tests {
     use http_body_util::BodyExt;
     use proptest::prelude::*;
 
-    /// Answers with the name that it is called by.
+    /// Answers with the name of the source that is called.
     struct Echo;
 
     impl Receive for Echo {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_of_the_api_is_there() {
+    async fn the_api_is_not_served() {
         let long = format!("/in/{}", "a".repeat(65));
         for target in [
             "/",
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_is_handed_what_comes_for_it() {
+    async fn a_call_is_passed_to_its_source() {
         for target in [
             "/in/stripe-live",
             "/in/stripe-live?a=/v1/events",
@@ -156,7 +156,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is handed on is a plain name, and stands in the path as it is.
+        /// A name that is passed on is well-formed and part of the path, unchanged.
         #[test]
         fn only_plain_names_are_sources(path in "(/in/)?[ -~]{0,70}") {
             if let Some(name) = source(&path) {

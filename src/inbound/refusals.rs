@@ -1,11 +1,12 @@
 //! Limits how often the calls of one address are refused at one source.
 //!
 //! Anybody can call the public listener. An address whose calls are often refused, because it guesses
-//! signatures or names of sources, gets 429 until the second is over, before the body of its call is
-//! read. Accepted calls do not count, so a provider is never slowed down. Each source is counted by
-//! itself: a provider calls many from one address, and one of them may have the wrong secret. Where an
-//! address finds no source, all names count together. The limit does not apply to callers behind a
-//! proxy that nobody has named: one of them must not silence all others.
+//! signatures or names of sources, gets 429 until the current second ends, before the body of its
+//! call is read. Accepted calls do not count, so a provider is never slowed down. Each source is
+//! counted separately: a provider may call several from one address, and one of them may have the
+//! wrong secret. The calls of an address that name no source it may call are counted together. The
+//! limit does not apply to callers behind a proxy that is not configured, which share an address:
+//! one of them must not block the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,13 +16,13 @@ use std::time::{Duration, Instant};
 use crate::domain::inbound::SourceId;
 use crate::server::remote::network_of;
 
-/// So many calls of one caller may be refused in a second.
+/// How many calls of one caller may be refused in a second before it is limited.
 const MOST: u32 = 100;
-/// The most callers that are remembered; beyond it all are forgotten.
+/// The most callers that are counted; beyond that the counts of all are cleared.
 const CALLERS: usize = 8192;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Who calls, and at which source.
+/// A caller at one source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     network: IpAddr,
@@ -29,7 +30,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// `source`: the one that the address finds, if it finds one.
+    /// `source`: the source that is called, if it exists and accepts calls of this address.
     pub fn new(address: IpAddr, source: Option<SourceId>) -> Caller {
         Caller {
             network: network_of(address),
@@ -38,10 +39,10 @@ impl Caller {
     }
 }
 
-/// See the module.
+/// Counts refused calls and refuses callers over the limit.
 pub struct Refusals {
     began: Instant,
-    /// Of the second that is running.
+    /// The counts of the current second.
     counted: Mutex<Counted>,
 }
 
@@ -52,7 +53,7 @@ struct Counted {
 }
 
 impl Refusals {
-    /// Nobody was refused yet, at `now`.
+    /// Begins at `now`, with no refused call counted.
     pub fn new(now: Instant) -> Refusals {
         Refusals {
             began: now,
@@ -60,10 +61,10 @@ impl Refusals {
         }
     }
 
-    /// Whether a call is looked at.
+    /// Checks whether a call may be processed.
     ///
     /// # Errors
-    /// How long until it is again.
+    /// How long the caller has to wait.
     pub fn admit(&self, caller: &Caller, now: Instant) -> Result<(), Duration> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.begin_second(&mut counted, now);
@@ -73,7 +74,7 @@ impl Refusals {
         }
     }
 
-    /// A call was refused.
+    /// Counts a refused call.
     pub fn note(&self, caller: Caller, now: Instant) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         self.begin_second(&mut counted, now);
@@ -84,7 +85,7 @@ impl Refusals {
         *refused = refused.saturating_add(1);
     }
 
-    /// Forgets what was counted in another second; returns what is left of this one.
+    /// Clears the counts of an earlier second; returns the time until the current one ends.
     fn begin_second(&self, counted: &mut Counted, now: Instant) -> Duration {
         let since = now.saturating_duration_since(self.began);
         if counted.second != since.as_secs() {
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_refused_at_one_source_is_heard_at_another() {
+    fn an_address_that_is_limited_at_one_source_may_call_another() {
         let now = Instant::now();
         let refusals = Refusals::new(now);
         for _ in 0..MOST {
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_number_of_counted_callers_is_bounded() {
         let now = Instant::now();
         let refusals = Refusals::new(now);
         for n in 0..3 * CALLERS as u32 {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::domain::histogram::{Histogram, HistogramView};
 
-/// Since the start. The writer adds to it, any thread reads it.
+/// The commits since the start. The writer adds to these figures, any thread may read them.
 #[derive(Debug)]
 pub struct CommitFigures {
     /// Writing a batch and `fdatasync`.
     duration: Histogram,
     /// Events that a batch accepts.
     events: Histogram,
-    /// All records of a batch: events, outcomes and what else is stored.
+    /// All records of a batch: events, outcomes and any others.
     records: Histogram,
 }
 
@@ -34,8 +34,8 @@ impl Default for CommitFigures {
 }
 
 impl CommitFigures {
-    /// Counts a batch that is durable. One without events is not counted among the sizes of groups
-    /// of events.
+    /// Counts a batch that is durable. A batch without events does not count in the histogram of
+    /// events.
     pub fn count(&self, took: Duration, records: usize, events: usize) {
         self.duration.took(took);
         self.records.counted(records);

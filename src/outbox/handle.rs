@@ -35,7 +35,7 @@ pub struct Shared {
     pub endpoints: RwLock<Endpoints>,
     /// For how long the delivery ids of each source count.
     pub source_windows: RwLock<SourceWindows>,
-    /// What the threads beside the writer go by. The writer alone changes it.
+    /// The settings of the threads beside the writer. Only the writer changes them.
     rules: RwLock<Rules>,
     pub failed: watch::Sender<Option<StoreFailure>>,
     pub gauges: Gauges,
@@ -65,7 +65,7 @@ pub struct Gauges {
     pub cleaning_cut_short: AtomicU64,
     /// Batches that found no room, since the start.
     pub refused_batches: AtomicU64,
-    /// Frames that indexes built anew have taken in, since the start.
+    /// How many log frames rebuilds of the index have read since the start.
     pub rebuilt_frames: AtomicU64,
     pub commits: CommitFigures,
 }
@@ -236,7 +236,7 @@ impl Outbox {
         let _ = self.requests.send(Request::Outcome(Box::new(outcome)));
     }
 
-    /// Puts other settings in force; what they make of endpoints is durable when it returns.
+    /// Puts other settings in force. The changes of endpoints are durable when the call returns.
     ///
     /// # Errors
     /// There is no room in the log, or the store ends. Nothing changed.
@@ -250,13 +250,13 @@ impl Outbox {
         }
     }
 
-    /// Whether the writer answers: it does between two batches, as long as it can make any durable.
+    /// Whether the writer answers. It does so between two batches while it can make them durable.
     pub async fn is_answered(&self) -> bool {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Ping(reply)).is_ok() && answer.await.is_ok()
     }
 
-    /// Grows while the writer builds the index anew; it answers nothing meanwhile.
+    /// Grows while the writer rebuilds the index, during which it answers nothing.
     pub fn rebuilt_frames(&self) -> u64 {
         self.shared.gauges.rebuilt_frames.load(Relaxed)
     }

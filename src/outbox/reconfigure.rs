@@ -1,7 +1,7 @@
 //! The configuration changes while the store runs.
 //!
 //! What endpoints of the file become is made durable first, in one batch; then the rules and the
-//! definitions are in force, and the dispatcher is told. Without room for the batch nothing changes.
+//! definitions are in force, and the dispatcher gets notices. Without room for the batch nothing changes.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -197,7 +197,7 @@ pub enum Record<'a> {
     Erased(ErasedRow),
     Source(SourceRow<'a>),
     SourceCounts(SourceCountsRow<'a>),
-    /// A source is forgotten, with its definition and counts.
+    /// A source is removed, with its definition and counts.
     SourceForgotten(&'a str),
 }
 

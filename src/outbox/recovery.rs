@@ -134,7 +134,7 @@ pub fn create(generations: &Arc<dyn Generations>) -> Option<Made> {
 }
 
 /// Builds the index from the whole log: in `made`, or in memory if there is none or it cannot
-/// be written. A full disk must not stop deliveries. Counts the frames that it has taken in.
+/// be written. A full disk must not stop deliveries. Counts the frames that it has read.
 pub fn rebuild(
     log: &Log,
     store_id: [u8; 16],

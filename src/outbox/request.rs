@@ -61,7 +61,7 @@ pub enum Request {
         settings: Box<Settings>,
         reply: oneshot::Sender<Result<Changed, Refused>>,
     },
-    /// Nothing but an answer.
+    /// Answered without any work, to show that the writer makes progress.
     Ping(oneshot::Sender<()>),
     /// A step of maintenance; `done` gets what was made durable of it.
     Maintain {
@@ -72,20 +72,20 @@ pub enum Request {
     Stop,
 }
 
-/// What of the configuration is the store's, and can change while it runs.
+/// The settings of the store that can change while it runs.
 #[derive(Debug)]
 pub struct Settings {
     pub limits: LimitRules,
     pub keep: Keep,
     pub defaults: Defaults,
-    /// Those of the file, all of them.
+    /// All endpoints of the file.
     pub endpoints: Vec<Endpoint>,
 }
 
 /// How many endpoints of the file a change of the configuration touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// New, or back.
+    /// How many endpoints are new, or were missing and are defined again.
     pub added: usize,
     pub changed: usize,
     pub removed: usize,
@@ -207,9 +207,9 @@ pub struct NewJob {
     pub choice: Choice,
     /// The first event that counts.
     pub first: u128,
-    /// Deliveries in a second; 0 is as fast as it goes.
+    /// Deliveries in a second; 0 means no limit.
     pub rate: f64,
-    /// How many deliveries it is about now.
+    /// How many deliveries match now.
     pub matched: u64,
 }
 

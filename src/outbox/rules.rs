@@ -1,4 +1,4 @@
-//! The rules of the configuration that the store goes by. They may change while it runs.
+//! The settings of the configuration that apply to the store. They may change while it runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointSpec};
 use crate::domain::retry::RetryPolicy;
 
-/// How long what is finished is kept.
+/// How long finished, dead and held deliveries are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     pub delivered: Duration,
     pub dead: Duration,
     /// How long a delivery may be held.
     pub held: Duration,
-    /// How long it is known that an event was erased.
+    /// How long the fact that an event was erased is kept.
     pub erased: Duration,
-    /// Bytes of finished, dead and held events; over it the oldest go first.
+    /// Bytes of finished, dead and held events; beyond that the oldest are removed first.
     pub max_size: u64,
     pub min_free_disk: u64,
     pub segment_size: u64,
 }
 
-/// What the threads beside the writer go by.
+/// The settings of the threads beside the writer.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     pub keep: Keep,
@@ -32,7 +32,7 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// Everything is kept, and there is room for all.
+    /// Everything is kept, and nothing is limited.
     fn default() -> Rules {
         Rules {
             keep: Keep {
@@ -50,21 +50,21 @@ impl Default for Rules {
     }
 }
 
-/// How much is taken in.
+/// The limits of what the store accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitRules {
     /// Bytes of bodies that are still to be delivered.
     pub max_size: u64,
-    /// Of `max_size` for one endpoint, 0 to 1.
+    /// The part of `max_size` that one endpoint may use, 0 to 1.
     pub endpoint_share: f64,
     pub min_free_disk: u64,
     pub idempotency_window: Duration,
-    /// Attempts at once.
+    /// How many attempts may be under way at once.
     pub max_in_flight: usize,
     pub segment_size: u64,
 }
 
-/// What the configuration gives to endpoints that say nothing themselves.
+/// The settings of the configuration for endpoints that do not set them themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defaults {
     pub timeout: Duration,

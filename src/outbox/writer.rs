@@ -2,9 +2,9 @@
 //!
 //! It gathers what waits, has `decide` make a batch of it, makes the batch durable, applies
 //! its records to the index, and only then answers. What it applies is decoded from the
-//! batch's own bytes, so live and recovery see the same. A request that touches what an
-//! earlier one of the same batch touched waits for the next batch: every decision is made
-//! over an index that is up to date.
+//! batch's own bytes, so the live index and a recovery get the same records. A request that
+//! touches what an earlier one of the same batch touched waits for the next batch: every decision
+//! is made over an index that is up to date.
 //!
 //! A failed write or fsync of the log ends the process (what a failed fsync left on disk is
 //! unknown); so does a panic here. Recovery then decides what is true. A failed index does not:
@@ -28,10 +28,10 @@ use crate::outbox::request::{Answer, Outcome, Placed, Request, Step};
 use crate::outbox::views::Refused;
 use crate::outbox::waiting::{Turn, Waiting};
 
-/// After so long without a commit the last batch is proven by a mark.
+/// When nothing is committed for this long, a mark proves the last batch.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// The writer, before and while its thread runs. A simulation takes its turns itself.
+/// The writer, before and while its thread runs. A simulation calls `turn` without a thread.
 pub struct Writer {
     committer: Committer,
     clock: Arc<dyn Clock>,
@@ -147,7 +147,8 @@ impl Writer {
         }
     }
 
-    /// Waits until there is something to commit. Outcomes alone wait a little for company.
+    /// Waits until there is something to commit. Outcomes alone wait a short time for others to
+    /// share their commit.
     fn gather(&mut self, requests: &Receiver<Request>) -> Result<(), WriterError> {
         loop {
             while !self.waiting.is_full()
@@ -170,12 +171,12 @@ impl Writer {
         }
     }
 
-    /// Takes a request in for the next turns.
+    /// Queues a request for the next turns.
     pub fn enqueue(&mut self, request: Request) {
         self.waiting.push(request, self.clock.mono());
     }
 
-    /// Nothing to do: look at the disk, and prove the last batch.
+    /// Called when nothing waits: looks at the disk, and proves the last batch.
     pub fn idle(&mut self) -> Result<(), WriterError> {
         let looked = self.look().and_then(|()| self.restate_endpoints());
         self.mended(looked, ())?;
@@ -186,7 +187,7 @@ impl Writer {
     fn prove(&mut self) -> Result<(), WriterError> {
         match self.committer.log.mark() {
             Ok(()) => {}
-            // It is durable all the same.
+            // The batch is durable even without a mark.
             Err(LogError::NoSpace) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -204,7 +205,7 @@ impl Writer {
     fn take_turn(&mut self) -> Result<(), WriterError> {
         self.look()?;
         if self.committer.limits.is_tight() {
-            // What is refused for want of room must not take outcomes with it.
+            // A request that is refused for lack of room must not fail the outcomes of its batch.
             self.store(true, false)?;
             self.store(false, true)?;
         } else {
@@ -212,20 +213,20 @@ impl Writer {
         }
         if let Some((settings, reply)) = self.waiting.next_settings() {
             let changed = self.committer.reconfigure(*settings)?;
-            // Whoever asked may have been stopped meanwhile.
+            // The asker may have been stopped meanwhile.
             let _ = reply.send(changed);
         }
         if let Some((step, done)) = self.waiting.next_step() {
             let placed = self.take_step(step)?;
-            // Whoever asked may have been stopped meanwhile.
+            // The asker may have been stopped meanwhile.
             let _ = done.send(placed);
         }
         self.restate_endpoints()
     }
 
     /// Makes a batch of waiting outcomes and requests, and commits it. Outcomes for which
-    /// there was no room wait on, and come in smaller batches. When the index fails, the draft is
-    /// dropped: its requests are refused, and its outcomes wait.
+    /// there was no room stay in the queue, and are tried again in smaller batches. When the index
+    /// fails, the draft is dropped: its requests are refused, and its outcomes wait.
     fn store(&mut self, outcomes: bool, requests: bool) -> Result<(), WriterError> {
         let mut draft = self.committer.draft();
         let mut taken = Vec::new();
@@ -333,7 +334,7 @@ impl Writer {
                         }
                     }
                 }
-                // Whoever asked may have given up.
+                // The asker may have given up.
                 Request::Ping(reply) => drop(reply.send(())),
                 // These have queues of their own.
                 Request::Outcome(_)
@@ -345,7 +346,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Looks at the disk, if the last look is old.
+    /// Measures the disk, if the last measurement is old.
     fn look(&mut self) -> Result<(), WriterError> {
         let looked = self.disk.look(&mut self.committer.log, self.clock.mono())?;
         self.committer.look_after_index()?;
@@ -381,7 +382,7 @@ impl Writer {
             return Ok(());
         }
         let wanted = restate::to_restate(&self.committer.index.read(), len);
-        // Without room the next segment has them.
+        // If there is no room they are written to the next segment.
         let _ = self.committer.push_each(wanted, |basis, no, draft| {
             restate::push(basis, no, false, draft)
         })?;
@@ -407,7 +408,7 @@ impl Writer {
         } = self.committer;
         if !flusher.stop() {
             if index.read().entries.failure().is_some() {
-                // What is there of its last write is unknown.
+                // What the failed write left on disk is unknown.
                 shared.generations.condemn();
             }
             tracing::warn!("the index was not written out; the next start replays the log");

@@ -1,4 +1,4 @@
-//! Who calls the public listener: the peer, or whom a trusted proxy names.
+//! The caller of the public listener: the peer, or the address that a trusted proxy names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -10,38 +10,38 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// A caller of the public listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// Its address; never one of IPv4 in the form of IPv6.
+    /// The caller's address; never an IPv4 address mapped to IPv6.
     pub ip: IpAddr,
-    /// Whether it came by https.
+    /// Whether the request came over https.
     pub https: bool,
-    /// The peer sends `X-Forwarded-For` and no proxy is trusted: its address is probably that of a
-    /// proxy which nobody has named, and which many callers share.
+    /// Whether many callers probably share the address: the peer sends `X-Forwarded-For` but the
+    /// configuration trusts no proxy, so the peer is probably a proxy that is not configured.
     pub is_shared: bool,
 }
 
-/// The networks of the proxies whose word is believed.
+/// The networks of the proxies whose forwarding headers are used.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl TrustedProxies {
-    /// Those of the configuration.
+    /// The networks that the configuration names.
     pub fn new(networks: Vec<IpNet>) -> TrustedProxies {
         TrustedProxies(networks)
     }
 
-    /// Whether an address is a trusted proxy's.
+    /// Whether an address belongs to a trusted proxy.
     pub fn contain(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.0.iter().any(|network| network.contains(&ip))
     }
 
-    /// The caller whose request came from `peer` with these headers; `tls`: whether it came by
-    /// TLS to here.
+    /// The caller whose request came from `peer` with these headers; `tls`: whether the peer's own
+    /// connection uses TLS.
     ///
-    /// A trusted peer is believed `X-Forwarded-For` and `X-Forwarded-Proto`. Each proxy adds the
-    /// address that it was called from on the right, so the caller is the right-most address that
-    /// is not a trusted proxy's: all to the left of it is the caller's own word. An entry that is
-    /// not an address makes the peer the caller.
+    /// `X-Forwarded-For` and `X-Forwarded-Proto` of a trusted peer are used. Each proxy adds the
+    /// address of its own peer on the right, so the caller is the right-most address that does not
+    /// belong to a trusted proxy: the caller may have forged everything to the left of it. If an
+    /// entry is not an address, the peer is the caller.
     pub fn remote(&self, peer: IpAddr, tls: bool, headers: &HeaderMap) -> Remote {
         let peer = peer.to_canonical();
         if !self.contain(peer) {
@@ -69,12 +69,12 @@ impl TrustedProxies {
                 outermost = Some(ip);
             }
         }
-        // All are trusted: the first of them began.
+        // All entries are trusted proxies: the first one is the caller.
         outermost
     }
 }
 
-/// The network that one caller has: its address, or a /64 of IPv6, all of which a single host has.
+/// The network of one caller: an IPv4 address, or a /64 of IPv6, all of which one host may use.
 pub fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
@@ -82,7 +82,7 @@ pub fn network_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether the nearest proxy says that it was called by https.
+/// Whether the nearest proxy was called over https, according to its header.
 fn is_https(headers: &HeaderMap) -> bool {
     let values = headers.get_all("x-forwarded-proto");
     let last = values
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_not_trusted_is_the_caller_whatever_it_says() {
+    fn a_peer_that_is_not_trusted_is_the_caller_whatever_its_headers() {
         assert_eq!(ip_of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
         assert_eq!(ip_of("::ffff:203.0.113.9", &[]), "203.0.113.9");
         let forwarding = headers("x-forwarded-for", &[b"198.51.100.1"]);
@@ -144,7 +144,7 @@ mod tests {
         for (trusted, peer, headers, is_shared) in [
             (&nobody, "203.0.113.9", &forwarding, true),
             (&nobody, "203.0.113.9", &HeaderMap::new(), false),
-            // Where proxies are named this one is not among them, and speaks for itself.
+            // Proxies are configured and this peer is not one of them, so it calls for itself.
             (&proxies(), "203.0.113.9", &forwarding, false),
             (&proxies(), "10.1.1.1", &forwarding, false),
         ] {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_is_the_right_most_address_that_no_proxy_has() {
+    fn the_caller_is_the_right_most_address_that_is_not_a_proxy() {
         for (values, expected) in [
             (&[][..], "10.1.1.1"),
             (&["203.0.113.9"], "203.0.113.9"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_address_makes_the_peer_the_caller() {
+    fn an_entry_that_is_not_an_address_makes_the_peer_the_caller() {
         for values in [
             &[""][..],
             &["unknown"],
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn https_is_tls_here_or_the_nearest_proxy_s_word() {
+    fn https_is_tls_of_the_peer_or_the_header_of_the_nearest_proxy() {
         let https = |tls, values: &[&[u8]]| {
             let headers = headers("x-forwarded-proto", values);
             proxies()
@@ -226,7 +226,7 @@ mod tests {
             prop_assert_eq!(ip_of(caller, &[&claimed]), caller);
             prop_assert_eq!(ip_of("10.1.1.1", &[&claimed, caller]), caller);
             prop_assert_eq!(ip_of("10.1.1.1", &[&format!("{claimed}, {caller}")]), caller);
-            // And whatever a proxy hands on is read without a panic.
+            // Whatever a proxy passes on is read without a panic.
             ip_of("10.1.1.1", &[&claimed]);
         }
     }

@@ -71,7 +71,7 @@ impl Connector {
         })))
     }
 
-    /// What is measured of all connections and requests.
+    /// The figures of all connections and requests.
     pub(super) fn figures(&self) -> &Arc<TransportFigures> {
         &self.0.figures
     }

@@ -155,7 +155,7 @@ impl Transport {
         self.0.longest_body
     }
 
-    /// What is measured of the requests of this transport and those made with it.
+    /// The figures of this transport and of those made together with it.
     pub fn figures(&self) -> &Arc<TransportFigures> {
         self.0.caller.connector.figures()
     }

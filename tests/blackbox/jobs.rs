@@ -1,4 +1,4 @@
-//! Jobs: what replays and purges under way say of themselves, and how one is cancelled.
+//! Jobs: how replays and purges under way are shown, and how one is cancelled.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint, wait_for};
 
-/// One attempt and no more.
+/// A delivery gets a single attempt.
 const ONCE: &str = "[retry]\ngive_up_after = \"0s\"\nfirst = \"1ms\"\nmax = \"1ms\"\n";
 
-/// Deliveries that a job is about. After each start it takes one.
+/// How many deliveries a job has. It processes one of them after each start.
 const DEAD: u64 = 20;
 
 fn changeable(status: u16) -> (Receiver, Arc<AtomicU16>) {
@@ -20,7 +20,7 @@ fn changeable(status: u16) -> (Receiver, Arc<AtomicU16>) {
     (receiver, status)
 }
 
-/// So many dead deliveries of the endpoint.
+/// Makes this many dead deliveries of the endpoint.
 #[track_caller]
 fn kill_off(daemon: &Daemon, endpoint: &str, count: u64) {
     for _ in 0..count {
@@ -32,7 +32,7 @@ fn kill_off(daemon: &Daemon, endpoint: &str, count: u64) {
     );
 }
 
-/// Begins a replay that takes one delivery at once and the next much later; its job.
+/// Begins a replay that processes one delivery at once and the next much later; returns its job.
 #[track_caller]
 fn slow_replay(daemon: &Daemon, endpoint: &str) -> String {
     let path = format!("/v1/endpoints/{endpoint}/replay");
@@ -47,7 +47,7 @@ fn delete(daemon: &Daemon, job: &str) -> u16 {
     daemon.tcp.request("DELETE", &path, &[], b"").status
 }
 
-/// The job once it has taken so many.
+/// Waits until the job has processed this many deliveries.
 #[track_caller]
 fn wait_done(daemon: &Daemon, job: &str, done: u64) -> Value {
     let read = || daemon.tcp.get(&format!("/v1/jobs/{job}")).expect(200);
@@ -56,7 +56,7 @@ fn wait_done(daemon: &Daemon, job: &str, done: u64) -> Value {
 }
 
 #[test]
-fn a_job_tells_how_far_it_has_come_and_is_cancelled_for_good() {
+fn a_job_shows_its_progress_and_stays_cancelled() {
     let (receiver, status) = changeable(500);
     let home = Home::new();
     let config = ONCE.to_owned() + &endpoint("one", &receiver.url("/"), "");
@@ -88,7 +88,7 @@ fn a_job_tells_how_far_it_has_come_and_is_cancelled_for_good() {
         "{shown}"
     );
     assert_eq!(shown["rate"], "1/m");
-    // Two of them are listed a page each, and survive a crash.
+    // Two jobs are listed on a page each, and survive a crash.
     let second = slow_replay_of_the_rest(&daemon);
     daemon.kill();
     let daemon = home.start(&config);
@@ -110,7 +110,7 @@ fn a_job_tells_how_far_it_has_come_and_is_cancelled_for_good() {
     let left = daemon.tcp.get("/v1/jobs").expect(200);
     assert_eq!(left["data"].as_array().unwrap().len(), 1, "{left}");
     assert_eq!(left["data"][0]["id"], second.as_str());
-    // Its number is free, its name is not.
+    // The job's number is used again, its name is not.
     assert_eq!(delete(&daemon, &second), 204);
     let again = daemon
         .tcp
@@ -121,7 +121,7 @@ fn a_job_tells_how_far_it_has_come_and_is_cancelled_for_good() {
     wait_done(&daemon, &again, 1);
 }
 
-/// Another replay of what the first has not taken.
+/// Begins another replay, of the deliveries that the first has not processed.
 #[track_caller]
 fn slow_replay_of_the_rest(daemon: &Daemon) -> String {
     let begun = daemon
@@ -139,7 +139,7 @@ fn the_commands_list_show_and_cancel() {
     let daemon = home.start(&(ONCE.to_owned() + &endpoint("one", &receiver.url("/"), "")));
     let url = daemon.url();
     let run = |args: &[&str]| home.run(&[args, &["--url", &url]].concat());
-    assert_eq!(run(&["jobs", "list"]).stdout, "nothing is under way\n");
+    assert_eq!(run(&["jobs", "list"]).stdout, "no jobs are under way\n");
     kill_off(&daemon, "one", DEAD);
     status.store(200, Ordering::Release);
     let begun = run(&["replay", "--endpoint", "one", "--rate", "1/m"]).stdout;

@@ -1,4 +1,4 @@
-//! `/metrics`: which there are, and what moves them.
+//! `/metrics`: which metrics exist, and what changes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::harness::{Daemon, Home, Receiver, endpoint, wait_for};
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
-/// Type and label names of each family. The bound of a histogram's bucket is no label here.
+/// Type and label names of each family, without the label `le` of histograms.
 type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 
 fn given(daemon: &Daemon) -> Families {
@@ -50,7 +50,7 @@ fn described() -> Families {
 }
 
 #[test]
-fn the_page_describes_exactly_the_metrics_that_there_are() {
+fn the_page_describes_exactly_the_metrics_that_exist() {
     let receiver = Receiver::ok();
     let home = Home::new();
     let config = endpoint("all", &receiver.url("/"), "") + "[metrics]\nper_endpoint = 5\n";
@@ -64,7 +64,7 @@ fn the_page_describes_exactly_the_metrics_that_there_are() {
     assert!(given.len() > 50, "{}", given.len());
 }
 
-/// Is there and above 0.
+/// Checks that each metric exists and is above 0.
 fn has_some(daemon: &Daemon, names: &[&str]) {
     for name in names {
         assert!(daemon.metric(name) > 0.0, "{name}");
@@ -96,7 +96,7 @@ fn a_delivery_counts_in_each_of_the_histograms() {
         (phase("first_byte", "count") >= 2.0, phase("tls", "count")),
         (true, 0.0)
     );
-    // The attempt has its phases in it.
+    // The duration of an attempt includes its phases.
     let took = counted("outboxd_attempt_duration_seconds_sum{result=\"delivered\"}")
         + counted("outboxd_attempt_duration_seconds_sum{result=\"failed\"}");
     let phases = ["dns", "connect", "first_byte"].map(|name| phase(name, "sum"));
@@ -115,7 +115,7 @@ fn a_delivery_counts_in_each_of_the_histograms() {
 }
 
 #[test]
-fn a_later_due_time_is_no_latency() {
+fn the_time_until_a_later_due_time_does_not_count_as_latency() {
     let receiver = Receiver::ok();
     let home = Home::new();
     let daemon = home.start(&endpoint("one", &receiver.url("/"), ""));
@@ -162,7 +162,7 @@ fn connections_are_counted_while_they_are_open() {
     let receiver = Receiver::ok();
     let home = Home::new();
     let daemon = home.start(&endpoint("one", &receiver.url("/"), ""));
-    // Each question comes over a connection of its own.
+    // Each request for metrics opens a connection of its own.
     let http = "outboxd_connections_open{listener=\"http\"}";
     let is = |count: f64| {
         wait_for(
@@ -188,7 +188,7 @@ fn connections_are_counted_while_they_are_open() {
 }
 
 #[test]
-fn the_endpoints_with_most_trouble_have_series_of_their_own() {
+fn the_worst_endpoints_have_series_of_their_own() {
     let receiver = Receiver::answering(|seen| {
         crate::harness::Answer::status(if seen.path == "/sick" { 500 } else { 200 })
     });
@@ -202,7 +202,7 @@ fn the_endpoints_with_most_trouble_have_series_of_their_own() {
     let of = |name: &str, id: &str| format!("outboxd_endpoint_{name}{{endpoint=\"{id}\"}}");
     wait_for(
         || (daemon.metric(&of("breaker_open", "sick")) == 1.0).then_some(()),
-        || "the breaker stays shut".to_owned(),
+        || "the breaker does not open".to_owned(),
     );
     assert_eq!(daemon.metric(&of("pending", "sick")), 1.0);
     assert!(daemon.metric(&of("oldest_pending_seconds", "sick")) > 0.0);
@@ -212,7 +212,7 @@ fn the_endpoints_with_most_trouble_have_series_of_their_own() {
         ))
     };
     assert!(attempts("sick", "failed") >= 5.0);
-    // There is room for one that is well, and no more.
+    // One place is left for a healthy endpoint.
     assert_eq!(attempts("well", "delivered"), 1.0);
     let text = daemon.tcp.get("/metrics").text();
     assert!(!text.contains("\"fine\""), "{text}");
@@ -232,8 +232,8 @@ fn the_endpoints_with_most_trouble_have_series_of_their_own() {
 }
 
 #[test]
-#[ignore = "tests/promtool.sh runs it, and says where promtool is"]
-fn promtool_has_nothing_to_say_about_the_metrics() {
+#[ignore = "tests/promtool.sh runs this test and sets PROMTOOL"]
+fn promtool_finds_no_fault_in_the_metrics() {
     let promtool = std::env::var_os("PROMTOOL").expect("PROMTOOL names promtool");
     let receiver = Receiver::ok();
     let home = Home::new();
@@ -242,7 +242,7 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
     let event = daemon.send("a", "1");
     daemon.wait_status(&event, "one", "delivered");
     let metrics = daemon.tcp.get("/metrics");
-    // This tells Prometheus how to read it.
+    // Prometheus selects its parser by the content type.
     let kind = metrics.header("content-type");
     assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"));
     let mut checking = Command::new(promtool)
@@ -264,7 +264,7 @@ fn promtool_has_nothing_to_say_about_the_metrics() {
 }
 
 #[test]
-#[ignore = "tests/promtool.sh runs it, and says where promtool is"]
+#[ignore = "tests/promtool.sh runs this test and sets PROMTOOL"]
 fn promtool_reads_every_query_of_the_dashboard() {
     let promtool = std::env::var_os("PROMTOOL").expect("PROMTOOL names promtool");
     let dashboard = include_str!("../../contrib/grafana/outboxd.json");
@@ -273,7 +273,7 @@ fn promtool_reads_every_query_of_the_dashboard() {
     let targets = panels.filter_map(|panel| panel["targets"].as_array());
     let notes = dashboard["annotations"]["list"].as_array().unwrap();
     let queries = targets.flatten().chain(notes).map(|one| &one["expr"]);
-    // Each as a rule of its own, with an interval that Grafana would put in.
+    // Each query is a rule of its own, with the interval that Grafana would insert.
     let rules = queries.enumerate().map(|(n, query)| {
         let query = query.as_str().unwrap().replace("$__rate_interval", "5m");
         serde_json::json!({"record": format!("query:{n}"), "expr": query})
@@ -296,7 +296,7 @@ fn promtool_reads_every_query_of_the_dashboard() {
 }
 
 #[test]
-fn without_being_asked_for_no_endpoint_has_series() {
+fn no_endpoint_has_series_by_default() {
     let receiver = Receiver::ok();
     let home = Home::new();
     let daemon = home.start(&endpoint("one", &receiver.url("/"), ""));

@@ -1,4 +1,4 @@
-//! SIGHUP: what changed in the file is in force, what takes a restart is named, and a faulty file
+//! SIGHUP: changes in the file take effect, keys that need a restart are named, and a faulty file
 //! changes nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -207,12 +207,12 @@ fn a_listener_that_others_reach_keeps_its_token() {
 }
 
 #[test]
-fn what_takes_a_restart_is_named() {
+fn keys_that_need_a_restart_are_named() {
     let home = Home::new();
     let daemon = home.start("[delivery]\nthreads = 1\n");
     home.write_config("[delivery]\nthreads = 2\n[outbox]\nsegment_size = \"8MiB\"\n");
     daemon.reload();
-    let said = daemon.wait_log("takes a restart");
+    let said = daemon.wait_log("take effect only after a restart");
     assert_eq!(
         said["keys"],
         "outbox.segment_size, outbox.cache_size, delivery.threads"

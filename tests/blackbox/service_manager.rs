@@ -1,4 +1,4 @@
-//! What a service manager is told: readiness, reloads, the stop, and that the daemon makes progress.
+//! Messages to a service manager: readiness, reloads, the stop, and progress for the watchdog.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -102,7 +102,7 @@ sys.stdin.read()
 ";
 
 impl Stopped {
-    /// `None` if this place lets nobody trace.
+    /// `None` if this machine does not permit tracing.
     fn thread(daemon: &Daemon, name: &str) -> Option<Stopped> {
         use std::io::{BufRead, BufReader};
         let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();

@@ -21,11 +21,11 @@ pub struct Job<'a> {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
     rate: Option<String>,
-    /// How many deliveries it was about when it began.
+    /// How many deliveries matched when the job began.
     matched: u64,
-    /// How many it has taken.
+    /// How many of them the job has processed.
     done: u64,
-    /// `None`: a version of outboxd began it that did not note it.
+    /// `None` for a job that was begun by a version of outboxd that did not store the time.
     created_at: Option<Timestamp>,
 }
 

@@ -22,7 +22,7 @@ struct Step {
     at: Timestamp,
     accepted: u64,
     delivered: u64,
-    /// The kinds that there were.
+    /// Failed attempts by kind; only the kinds that occurred.
     failed: BTreeMap<&'static str, u64>,
     p50_ms: Option<u64>,
     p95_ms: Option<u64>,

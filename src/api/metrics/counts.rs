@@ -1,4 +1,4 @@
-//! What was counted, and how much there is.
+//! Counters, and gauges of the store.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub(super) fn write(
 ) -> fmt::Result {
     out.gauges(
         "outboxd_build_info",
-        "The version that runs.",
+        "The version of outboxd; always 1.",
         "version",
         [(status.version, 1_u64)],
     )?;
@@ -26,7 +26,7 @@ pub(super) fn write(
     )?;
     out.counter(
         "outboxd_log_lines_lost_total",
-        "Log lines that stderr did not take.",
+        "Log lines that could not be written to stderr.",
         stderr::lines_lost(),
     )?;
     ingest(out, status, calls)?;
@@ -58,7 +58,7 @@ fn ingest(out: &mut Exposition<'_>, status: &Status, calls: &[(&str, u64)]) -> f
     )?;
     out.counters(
         "outboxd_source_calls_total",
-        "Calls of sources that ended, by result.",
+        "Calls of sources, by result.",
         "result",
         calls.iter().copied(),
     )
@@ -90,7 +90,7 @@ fn dispatch(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
 fn endpoints(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
     let outbox = &status.outbox;
     let gauges = [
-        ("outboxd_endpoints", "Endpoints known.", outbox.endpoints),
+        ("outboxd_endpoints", "All endpoints.", outbox.endpoints),
         (
             "outboxd_endpoints_disabled",
             "Endpoints disabled.",
@@ -144,12 +144,12 @@ fn store_counters(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
         ),
         (
             "outboxd_cleaning_passes_total",
-            "Looks of the cleaner, finished or given up.",
+            "Passes of the cleaner, finished or given up.",
             outbox.cleaning_passes,
         ),
         (
             "outboxd_cleaning_cut_short_total",
-            "Of these the ones given up: no room, or an I/O error.",
+            "Passes of the cleaner given up for lack of room or after an I/O error.",
             outbox.cleaning_cut_short,
         ),
         (
@@ -159,7 +159,7 @@ fn store_counters(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
         ),
         (
             "outboxd_unknown_records_total",
-            "Records that spoke of something unknown: forgotten since, or lost to damage.",
+            "Records about something unknown: forgotten since, or lost to damage.",
             outbox.unknown_records,
         ),
         (
@@ -185,7 +185,7 @@ fn store_gauges(out: &mut Exposition<'_>, status: &Status, figures: &Figures) ->
         ),
         (
             "outboxd_disk_free_bytes",
-            "Free on the data directory's disk.",
+            "Free space on the data directory's disk.",
             outbox.free_bytes,
         ),
         (
@@ -214,7 +214,7 @@ fn holds(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
     )?;
     out.counter(
         "outboxd_index_read_holds_long_total",
-        "Of these the ones longer than 2 ms.",
+        "Times that a read has held the index for more than 2 ms.",
         holds.long,
     )?;
     out.gauge(

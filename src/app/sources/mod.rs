@@ -1,8 +1,8 @@
-//! Sources: whose webhooks come in. Kept in force, made, changed, removed; their calls received,
-//! counted and, where they are refused, remembered.
+//! Sources: the providers whose webhooks come in. This module keeps sources in force, creates,
+//! changes and removes them, and receives and counts their calls. The last refused calls are kept.
 //!
-//! Those of the API are stored as the definition that was given, which each start reads again.
-//! Changes are made one after the other, so each is made over the newest definition.
+//! A source of the API is stored as the definition that was given, which each start reads again.
+//! Changes are made one after the other, so each one applies to the newest definition.
 
 mod call;
 mod definition;
@@ -46,24 +46,24 @@ pub use definition::Written;
 pub use known::{KnownSource, Origin};
 pub use tally::{Counts, RejectedCall, Tally};
 
-/// How long the secrets before a new one count too, when a rotation does not say.
+/// How long the earlier secrets stay valid after a rotation that does not say.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
-/// The most sources.
+/// The most sources that may exist.
 const MAX_SOURCES: usize = 10_000;
-/// Counts are stored at most so often.
+/// The shortest time between two writes of the counts.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 
-/// What became of a sample.
+/// The result of a sample call.
 #[derive(Debug)]
 pub struct Tested {
-    /// What the provider would have been answered.
+    /// The status that the provider would have got.
     pub status: StatusCode,
     pub events: Vec<EventId>,
-    /// Why it was refused, and a sentence about it.
+    /// Why the call was refused, and a sentence about the reason.
     pub refused: Option<(&'static str, String)>,
 }
 
-/// Counts of sources that are gone from the file, should they come back.
+/// Counts of sources that are gone from the file, kept in case they are added again.
 type Retired = HashMap<SourceId, Arc<Tally>>;
 
 /// See the module.
@@ -73,16 +73,16 @@ pub struct Sources {
     events: Arc<Events>,
     registry: Arc<Registry>,
     changing: Arc<Mutex<Retired>>,
-    /// Woken when counts have to be stored soon. A refused call does not wake it: anybody can make one,
-    /// and it must not cause a write. Its count is stored with the next call that is taken, or at the
-    /// stop.
+    /// Notified when counts have to be stored soon. A refused call does not notify: anybody can
+    /// make one, and must not be able to cause a write. Its count is stored with the next accepted
+    /// call, or at the stop.
     counted: Notify,
     outcomes: Outcomes,
     /// How the public listener is reached, without a slash at its end.
     public_url: Option<String>,
     /// Where the public listener is, shown where `public_url` is not set.
     listens_at: OnceLock<String>,
-    /// Of a body, for sources that say nothing.
+    /// The longest body, in bytes, of sources that set no limit.
     longest_event: AtomicU64,
 }
 
@@ -110,7 +110,7 @@ impl Sources {
             if configured.iter().any(|one| one.id.as_str() == stored.id) {
                 tracing::error!(
                     source = stored.id,
-                    "a source of this id is in the configuration file, too; the one of the API is left out"
+                    "the configuration file has a source of the same id; the one made by the API is left out"
                 );
                 continue;
             }
@@ -162,14 +162,14 @@ impl Sources {
         self.reader.read(move |_| Ok(show(page()))).await
     }
 
-    /// Says where the public listener is, once: `http://127.0.0.1:8080`.
+    /// Sets the address of the public listener, once: `http://127.0.0.1:8080`.
     pub fn listens_at(&self, url: String) {
-        // A second one would be another listener's; the first will do.
+        // A second address would be another listener's; the first one is enough.
         let _ = self.listens_at.set(url);
     }
 
-    /// What to give to the provider, as it may be shown: under `public_url`, else where the listener
-    /// is. `None` if there is neither.
+    /// The URL to give to the provider, its token masked: under `public_url`, or else at the
+    /// address of the listener. `None` if neither is known.
     pub fn url_of(&self, known: &KnownSource) -> Option<String> {
         let listens_at = self.listens_at.get().map(String::as_str);
         let base = self.public_url.as_deref().or(listens_at)?;
@@ -212,7 +212,7 @@ impl Sources {
         self.put(turn, source, Arc::default()).await
     }
 
-    /// Changes what is written, and nothing else.
+    /// Changes the fields that are given, and no others.
     pub async fn change(&self, id: &SourceId, written: Written) -> Result<Arc<KnownSource>, Error> {
         let turn = self.turn().await;
         let known = self.own(id)?;
@@ -226,8 +226,8 @@ impl Sources {
         self.put(turn, source, known.tally.clone()).await
     }
 
-    /// Lets a new secret count; those before it count too during `overlap`. Returns the source, and the
-    /// secret if none was given and one was made.
+    /// Makes a new secret valid; the earlier ones stay valid during `overlap`. Returns the source,
+    /// and the secret if it was generated here.
     pub async fn rotate(
         &self,
         id: &SourceId,
@@ -247,7 +247,7 @@ impl Sources {
         Ok((known, is_made.then_some(secret)))
     }
 
-    /// Removes a source; what came in stays.
+    /// Removes a source. Its events stay.
     pub async fn remove(&self, id: &SourceId) -> Result<(), Error> {
         let turn = self.turn().await;
         self.own(id)?;
@@ -333,13 +333,13 @@ impl Sources {
         Err(refused)
     }
 
-    /// Remembers that a call was refused before it came to [`receive`](Self::receive).
+    /// Records that a call was refused before it came to [`receive`](Self::receive).
     pub fn note_refused(&self, known: &KnownSource, refused: &CallRefused, call: &InboundCall) {
         receive::note_refused(known, &self.outcomes, refused, call, clock::now());
     }
 
-    /// Counts a call that was refused and not looked at, so that there is nothing to remember of it.
-    /// `known`: the source that it was for, if it is shown to the caller.
+    /// Counts a call that was refused unread, so that there is nothing to record but the count.
+    /// `known`: the source that the call named, if the caller may know that the source exists.
     pub fn count_refused(&self, known: Option<&KnownSource>, refused: &CallRefused) {
         self.outcomes.refused(refused);
         if let Some(known) = known {
@@ -347,10 +347,10 @@ impl Sources {
         }
     }
 
-    /// Verifies a call and stores what it holds; returns what the provider wants to hear.
+    /// Verifies a call and stores its events; returns the answer that the provider expects.
     ///
     /// # Errors
-    /// Why it was refused; it leaves no trace but a count then.
+    /// Why the call was refused. Only a count of it is kept then.
     pub async fn receive(
         &self,
         known: &Arc<KnownSource>,
@@ -378,12 +378,12 @@ impl Sources {
         received
     }
 
-    /// How the calls of all sources ended since the start.
+    /// How many calls of all sources ended since the start, by result.
     pub fn outcomes(&self) -> Vec<(&'static str, u64)> {
         self.outcomes.snapshot()
     }
 
-    /// Stores counts some time after a call was taken, for as long as it is polled.
+    /// Stores counts within a second after each accepted call, for as long as the future is polled.
     pub async fn keep_counts(&self) {
         loop {
             self.counted.notified().await;
@@ -402,7 +402,7 @@ impl Sources {
             let Some(changed) = known.tally.take_changed() else {
                 continue;
             };
-            // Numbers and texts always serialise.
+            // Numbers and strings always serialise.
             let bytes = serde_json::to_vec(&changed).unwrap_or_default();
             counts.push((known.id().to_string(), bytes));
             taken.push(known);
@@ -412,13 +412,13 @@ impl Sources {
         }
         let stored = self.outbox.act(Action::PutSourceCounts { counts }).await;
         if let Err(error) = stored {
-            tracing::debug!(%error, "counts of sources could not be stored; tried again");
+            tracing::debug!(%error, "counts of sources could not be stored; outboxd tries again");
             taken.iter().for_each(|known| known.tally.put_back());
             self.counted.notify_one();
         }
     }
 
-    /// Until it is dropped, nobody else changes a source.
+    /// Waits for the lock under which sources are changed.
     async fn turn(&self) -> OwnedMutexGuard<Retired> {
         self.changing.clone().lock_owned().await
     }

@@ -9,7 +9,7 @@ use crate::domain::event::Tenant;
 use crate::domain::inbound::SourceId;
 use crate::outbox::{Cursor, Outbox, Page};
 
-/// See the module. Each change tells the outbox for how long delivery ids count.
+/// The sources in force. Each change passes the deduplication windows of all sources to the outbox.
 pub struct Registry {
     outbox: Outbox,
     sources: RwLock<BTreeMap<SourceId, Arc<KnownSource>>>,
@@ -32,7 +32,7 @@ impl Registry {
         sources.get(id).cloned()
     }
 
-    /// Puts a source in force. It replaces the one of the same id.
+    /// Puts a source in force. It replaces the source of the same id.
     pub fn put(&self, known: KnownSource) -> Arc<KnownSource> {
         let known = Arc::new(known);
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +74,7 @@ impl Registry {
         Page { items, next }
     }
 
-    /// All of them.
+    /// All sources in force.
     pub fn all(&self) -> Vec<Arc<KnownSource>> {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
         sources.values().cloned().collect()

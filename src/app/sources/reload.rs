@@ -26,7 +26,7 @@ impl Sources {
                     if !of_file(&known) {
                         tracing::error!(
                             source = %source.id,
-                            "a source of this id is in the configuration file, too; the one of the API is left out"
+                            "the configuration file has a source of the same id; the one made by the API is left out"
                         );
                     }
                     known.tally.clone()

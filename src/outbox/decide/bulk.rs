@@ -36,7 +36,7 @@ struct Found {
     deliver_at: Option<Timestamp>,
 }
 
-/// Adds a new job; its name.
+/// Adds a new job and returns its name.
 pub fn begin_job(
     basis: &Basis<'_>,
     job: &NewJob,
@@ -148,7 +148,7 @@ struct JobBatch {
     deaths: Vec<Death>,
 }
 
-/// A job ends here: what it has not taken stays as it is.
+/// Cancels a job. Deliveries that it has not processed stay as they are.
 pub fn cancel_job(basis: &Basis<'_>, id: JobId, draft: &mut Draft) -> Acts {
     let Some(bytes) = basis.state.entries.get(&keys::job(id.no))? else {
         return Ok(Some(Err(ActRefused::NoSuchJob)));
@@ -176,7 +176,7 @@ pub fn job(
     };
     let row: JobRow<'_> = rows::decode(&bytes)?;
     if row.id() != id {
-        // It was cancelled, and its number was given again.
+        // The job was cancelled, and another one has its number.
         return Ok(());
     }
     let choice = Choice::of(&row)?;
@@ -226,7 +226,7 @@ pub fn job(
 }
 
 impl JobBatch {
-    /// How many deliveries it takes.
+    /// How many deliveries it processes.
     fn taken(&self) -> u64 {
         let all = [
             &self.retried,

@@ -79,7 +79,7 @@ impl Limits {
         }
     }
 
-    /// What the threads beside the writer go by.
+    /// The settings of the threads beside the writer.
     pub fn rules(&self, keep: Keep) -> Rules {
         Rules {
             keep,
@@ -88,7 +88,7 @@ impl Limits {
         }
     }
 
-    /// Goes by other rules from now on; how the disk stands is known.
+    /// Puts other limits in force. The last measurement of the disk is kept.
     pub fn go_by(&mut self, rules: &LimitRules) {
         let new = Limits::new(rules);
         self.max_size = new.max_size;

@@ -10,10 +10,11 @@ use crate::outbox::index::StoredEndpoint;
 use crate::outbox::record::{self, AttemptRow, Attempted, EndpointStateRow, NextRow, Record};
 use crate::outbox::request::{Notice, Outcome};
 
-/// Characters of an error's text that are kept while room is short.
+/// How many characters of an error's text are kept while room is short.
 const SHORT_TEXT: usize = 100;
 
-/// Whether the outcome has to wait for the next batch: this one changes the same.
+/// Whether the outcome has to wait for the next batch, because this one changes the same delivery
+/// or endpoint.
 pub fn must_wait(outcome: &Outcome, draft: &Draft) -> bool {
     let changes_endpoint = outcome.disable.is_some() || outcome.unrendered_by.is_some();
     draft.touched.contains(&(outcome.event, outcome.no))
@@ -25,13 +26,13 @@ pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<
     let (event, no) = (outcome.event, outcome.no);
     draft.tell(Notice::Stored { no, event });
     let Some(stored) = basis.state.endpoints.get(&no) else {
-        tracing::debug!(%event, endpoint = no.0, "an attempt ended whose endpoint is forgotten");
+        tracing::debug!(%event, endpoint = no.0, "an attempt ended at an endpoint that is no longer kept");
         return Ok(());
     };
     draft.touched_endpoints.insert(no);
     let Some(row) = basis.state.delivery_row(event, no)? else {
-        tracing::debug!(%event, endpoint = %stored.id, "an attempt ended whose delivery is no longer kept");
-        // The engine holds the endpoint: what the answer says of it holds all the same.
+        tracing::debug!(%event, endpoint = %stored.id, "an attempt ended of a delivery that is no longer kept");
+        // The engine holds the endpoint, so what the answer says about it still applies.
         return disable(basis, outcome, stored, draft);
     };
     push_attempt(basis, outcome, row.last_attempt, draft)?;
@@ -58,8 +59,8 @@ pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<
     Ok(())
 }
 
-/// Whether the endpoint is still what it was when the delivery could not be rendered. Whoever
-/// changed it meanwhile let go of what was held before.
+/// Whether the endpoint's definition is still the one that could not render the delivery. A change
+/// releases only the deliveries that were held before it.
 fn is_in_force(basis: &Basis<'_>, no: EndpointNo, endpoint: &Arc<Endpoint>) -> bool {
     let now = basis.endpoints.get(no);
     now.is_none_or(|now| Arc::ptr_eq(now, endpoint))
@@ -96,7 +97,7 @@ fn shortened(text: &str) -> &str {
     end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// Disables the endpoint if the outcome says so.
+/// Disables the endpoint if the outcome requires it.
 fn disable(
     basis: &Basis<'_>,
     outcome: &Outcome,

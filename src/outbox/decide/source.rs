@@ -5,7 +5,7 @@ use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
 use crate::outbox::record::{KeyBytes, Record, SourceCountsRow, SourceRow};
 use crate::outbox::views::{ActRefused, SourceDefinition};
 
-/// Stores a definition, which replaces the one before.
+/// Stores a definition, which replaces the earlier one.
 pub fn put(id: &str, definition: &SourceDefinition, draft: &mut Draft) -> Acts {
     if !draft.touched_sources.insert(id.to_owned()) {
         return Ok(None);

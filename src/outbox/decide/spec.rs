@@ -16,7 +16,8 @@ use crate::domain::signature::Secret;
 use crate::domain::time::Timestamp;
 use crate::outbox::record::{KeyBytes, RetryRow, SpecRow};
 
-/// The key of the stored JSON that is not about shaping: as what the endpoint was applied.
+/// The key of the stored JSON that is not about shaping: the name under which the endpoint was
+/// applied.
 const APPLIED_AS: &str = "applied_as";
 
 /// A stored definition says something that no definition can.
@@ -122,8 +123,8 @@ impl SpecRow {
     }
 }
 
-/// What shapes requests and as what it was applied, as JSON. Empty if there is neither: what shapes
-/// requests may be in the headers alone.
+/// The shaping and the name under which the endpoint was applied, as JSON. Empty if there is neither:
+/// the shaping may be in the headers only.
 fn spelled(spec: &EndpointSpec) -> Vec<u8> {
     let shaping = spec.shaping.as_deref();
     let mut given = shaping.map_or_else(shaping::Given::new, |shaping| shaping.given().clone());

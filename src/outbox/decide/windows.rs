@@ -1,5 +1,5 @@
-//! For how long an idempotency key counts: that of a source for the window of the source, every
-//! other for `ingest.idempotency_window`.
+//! How long an idempotency key is valid: a key of a source for the window of that source, any other
+//! key for `ingest.idempotency_window`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::domain::event::{SOURCE_WINDOW, source_of_key};
 /// The windows of the sources in force, by their ids.
 #[derive(Clone, Debug, Default)]
 pub struct SourceWindows {
-    /// `None` until the application has said them: no key of a source is past before that, or
+    /// `None` until the application has set them. Before that no key of a source expires: otherwise
     /// cleaning would forget the keys of sources with a longer window at each start.
     known: Option<HashMap<String, Duration>>,
 }
@@ -21,8 +21,8 @@ impl SourceWindows {
         }
     }
 
-    /// For how long this key counts, if those of no source do for `others`. Of a source that is not in
-    /// force any more it counts for [`SOURCE_WINDOW`].
+    /// How long this key is valid. `others` is the window of keys that belong to no source; the
+    /// keys of a source that is no longer in force are valid for [`SOURCE_WINDOW`].
     pub fn of(&self, key: &str, others: Duration) -> Duration {
         let Some((source, _)) = source_of_key(key) else {
             return others;
@@ -40,7 +40,7 @@ mod tests {
     use crate::domain::event::source_key;
 
     #[test]
-    fn a_key_counts_for_the_window_of_its_source() {
+    fn a_key_is_valid_for_the_window_of_its_source() {
         let day = Duration::from_secs(24 * 3600);
         let key = |source: &str| source_key(source, "evt_1");
         let windows = SourceWindows::new([("github".to_owned(), 30 * day)].into());
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(windows.of("\0cloudevent:a b", day), day);
         assert_eq!(windows.of(key("github").as_str(), day), 30 * day);
         assert_eq!(windows.of(key("stripe").as_str(), day), SOURCE_WINDOW);
-        // Before they are known nothing of a source is past.
+        // Before the windows are set no key of a source expires.
         let unknown = SourceWindows::default();
         assert_eq!(unknown.of("order-7", day), day);
         assert_eq!(unknown.of(key("github").as_str(), day), Duration::MAX);

@@ -240,7 +240,7 @@ impl State {
     fn rewritten(&mut self, lsn: u64, rewritten: &Rewritten<'_>) -> Result<(), PagesError> {
         let id = EventId(rewritten.event.id);
         if self.facts(id)?.is_none() {
-            // The records that it replaces are gone, and were not counted.
+            // The records that this one replaces are gone, and were not counted.
             self.count_rewritten(rewritten)?;
         }
         self.remove_event(id)?;

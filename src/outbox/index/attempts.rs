@@ -1,8 +1,8 @@
-//! The list of attempts: by endpoint, and when they began.
+//! The list of attempts, sorted by endpoint and by the time when they began.
 //!
-//! A delivery knows where its last attempt stands in the list, and each attempt where the one before
-//! it does: what goes with a delivery is found without the log. Within a delivery places rise
-//! whatever the clock does, so that the chain always leads back.
+//! A delivery has the position of its last attempt in the list, and each attempt that of the one
+//! before: the attempts of a delivery are found without the log. The positions within a delivery
+//! increase even if the clock is set back, so the chain always ends.
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
@@ -14,16 +14,16 @@ use super::pages::PagesError;
 use super::rows::{self, AttemptEntry, DeliveryEntry};
 use super::state::State;
 
-/// Attempts of a delivery past [`ATTEMPTS_KEPT`] go so many at a time.
+/// How many attempts of a delivery beyond [`ATTEMPTS_KEPT`] are removed at a time.
 const GO_AT_ONCE: u32 = 25;
 
-/// Where an attempt that began `at` stands, after one that stands at `previous`; 0: there is none.
+/// The position of an attempt that began `at`, after the one at `previous`; 0: there is none.
 pub fn place_after(previous: u64, at: u64) -> u64 {
     at.max(previous.saturating_add(u64::from(previous > 0)))
 }
 
 impl State {
-    /// Lists an attempt of a delivery whose last one stands at `previous`; where it stands.
+    /// Lists an attempt of a delivery whose last one is at `previous`; returns the new position.
     /// `count`: how many attempts the delivery has had, with this one.
     pub(super) fn list_attempt(
         &mut self,
@@ -49,7 +49,7 @@ impl State {
         Ok(at)
     }
 
-    /// Takes all attempts of a delivery off the list.
+    /// Removes all attempts of a delivery from the list.
     pub(super) fn unlist_all_attempts(
         &mut self,
         (id, no): (EventId, EndpointNo),
@@ -63,7 +63,7 @@ impl State {
         self.unlist_attempts((id, no), last, 0)
     }
 
-    /// Takes the attempts of a delivery off the list, but for the last `keep`.
+    /// Removes the attempts of a delivery from the list, except the last `keep`.
     fn unlist_attempts(
         &mut self,
         (id, no): (EventId, EndpointNo),
@@ -107,7 +107,7 @@ impl State {
     }
 }
 
-/// Where the attempt before this one stands.
+/// The position of the attempt before this one.
 fn previous(at: u64, entry: &AttemptEntry) -> Option<u64> {
     let is_first = entry.since_previous == 0;
     at.checked_sub(entry.since_previous).filter(|_| !is_first)

@@ -1,4 +1,4 @@
-//! What happened in the minutes that are under way.
+//! The counts of the current minute.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use bincode::{BorrowDecode, Encode};
 
 use crate::domain::counts::Counts;
 
-/// The counts of a minute that is under way.
+/// The counts of the current minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// Since 1970.
+    /// In minutes since 1970.
     pub minute: u32,
     pub counts: Counts,
 }
@@ -40,8 +40,8 @@ impl From<BucketRow> for Bucket {
 }
 
 impl Bucket {
-    /// Makes it one of `minute`; what it was before, if it was of another. What comes a little late,
-    /// as outcomes do, counts for the minute under way.
+    /// Begins `minute` and returns the counts of the minute before, if there are any. A record that
+    /// comes up to a minute late, as outcomes may, counts for the current minute.
     pub(super) fn turn(&mut self, minute: u32) -> Option<Bucket> {
         let is_late = minute.checked_add(1) == Some(self.minute);
         if self.minute == minute || (is_late && !self.counts.is_empty()) {
@@ -55,11 +55,11 @@ impl Bucket {
     }
 }
 
-/// The minutes under way that no endpoint has.
+/// The counts of the current minute that belong to no single endpoint.
 #[derive(Debug, Default)]
 pub struct OpenStats {
     pub(super) all: Open,
-    /// Of the tenants that endpoints have or had: others come with events, as many as clients like.
+    /// Only for tenants that have or had an endpoint: events may name any number of other tenants.
     pub(super) tenants: HashMap<String, Open>,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Counts for `minute`; what it had of another.
+    /// Adds counts to `minute` and returns those of the minute before, if there are any.
     pub fn count(&mut self, minute: u32, counts: &Counts) -> Option<Bucket> {
         let closed = self.bucket.turn(minute);
         self.bucket.counts.merge(counts);

@@ -20,8 +20,8 @@
 //! | `q` endpoint, due, event | a pending delivery, by due time | `QueueRow` |
 //! | `r` source | the definition of a source made by the API | `SourceEntry` |
 //! | `s` endpoint | the definition of an endpoint made by the API | `SpecEntry` |
-//! | `t` span, minute, subject | what happened in a minute or quarter of an hour | counts by slot |
-//! | `u` tenant | what happened to a tenant, or to all, in the minute under way | `BucketRow` |
+//! | `t` span, minute, subject | counts of a minute or quarter of an hour | counts by slot |
+//! | `u` tenant | counts of a tenant, or of all, in the current minute | `BucketRow` |
 //! | `x` endpoint, event | a dead delivery | nothing |
 //! | `z` event | an erased event | `ErasedEntry` |
 
@@ -165,7 +165,7 @@ pub fn attempt(no: EndpointNo, at: u64, id: EventId) -> Vec<u8> {
     )
 }
 
-/// What every attempt key begins with.
+/// The prefix of all attempt keys.
 pub const ATTEMPTS: &[u8] = b"a";
 
 pub fn endpoint(no: EndpointNo) -> Vec<u8> {
@@ -201,7 +201,7 @@ pub fn source_of(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(1..)?).ok()
 }
 
-/// Whose counts they are.
+/// What the counts belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject<'a> {
     All,
@@ -213,7 +213,7 @@ pub enum Subject<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
     Minute,
-    /// Of an hour.
+    /// A quarter of an hour.
     Quarter,
 }
 
@@ -243,12 +243,12 @@ pub fn stats_before(span: Span, start: u32) -> (Vec<u8>, Vec<u8>) {
     (first, end)
 }
 
-/// The minute under way of a tenant; of all for the empty name.
+/// The current minute of a tenant; the empty name stands for the total.
 pub fn open_stats(tenant: &str) -> Vec<u8> {
     build(b'u', &[tenant.as_bytes()])
 }
 
-/// What every key of a minute under way begins with.
+/// The prefix of all keys of current minutes.
 pub const OPEN_STATS: &[u8] = b"u";
 
 /// The tenant of a `u` key.

@@ -31,13 +31,13 @@ pub struct EventRow<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct DeliveryEntry {
     pub row: DeliveryRow,
-    /// How long after the due time its last attempt stands in the list of attempts, in milliseconds;
-    /// `None`: it has none. Next to the due time it takes few bytes.
+    /// The position of its last attempt in the list of attempts, in milliseconds after the due time;
+    /// `None`: it has none. The difference takes few bytes.
     after_due: Option<i64>,
 }
 
 impl DeliveryEntry {
-    /// `attempted`: where its last attempt stands in the list of attempts; 0: it has none.
+    /// `attempted`: the position of its last attempt in the list of attempts; 0: it has none.
     pub fn new(row: DeliveryRow, attempted: u64) -> DeliveryEntry {
         let after_due = attempted.wrapping_sub(row.due).cast_signed();
         DeliveryEntry {
@@ -52,15 +52,15 @@ impl DeliveryEntry {
     }
 }
 
-/// An attempt of a delivery, as far as lists choose by it.
+/// The fields of an attempt that filters of lists need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct AttemptEntry {
-    /// So long before this one stands the delivery's attempt before, in milliseconds; 0: there is
-    /// none.
+    /// How far before this one the delivery's previous attempt is in the list, in milliseconds; 0:
+    /// there is none.
     pub since_previous: u64,
-    /// The number of its error; 0: it delivered.
+    /// The number of the error's kind; 0: the attempt delivered.
     pub error: u8,
-    /// The status of the response; 0: none came.
+    /// The status of the response; 0: there was none.
     pub status: u16,
 }
 

@@ -1,13 +1,14 @@
-//! What was accepted and what attempts came to, in minutes and quarters of an hour.
+//! How many events were accepted and how attempts ended, by minute and by quarter of an hour.
 //!
-//! The minute that is under way is kept in memory and stored with each freeze: for an endpoint in its
-//! own row, for tenants and for all in rows of their own. When a record of another minute comes it is
-//! added to the rows of its minute and its quarter, and those of a tenant and of all follow from those
-//! of its endpoints. So a record costs a few additions, and a row is written once a minute.
+//! The counts of the current minute are kept in memory and stored with each freeze: those of an
+//! endpoint in the endpoint's row, those of a tenant and the total in rows of their own. When a
+//! record of another minute arrives, the counts are added to the rows of their minute and quarter,
+//! and are passed on from an endpoint to its tenant, and from a tenant to the total. So a record
+//! costs a few additions, and a row is written once a minute.
 //!
-//! Rows are kept in the order of time: those of one moment stand together, and the oldest, which go
-//! first, at the beginning. It all follows from the records, so a crash loses nothing; what is built
-//! anew from the log counts what the log still has.
+//! Rows are sorted by time: those of one minute are next to each other, and the oldest, which are
+//! removed first, are at the beginning. All counts follow from the records, so a crash loses none.
+//! An index that is rebuilt counts the records that the log still has.
 
 use crate::domain::counts::Counts;
 use crate::domain::endpoint::EndpointNo;
@@ -20,11 +21,11 @@ use super::pages::PagesError;
 use super::rows;
 use super::state::State;
 
-/// How many minutes back there are rows of minutes, and of quarters of an hour.
+/// For how many minutes rows of minutes are kept, and rows of quarters of an hour.
 const MINUTES_BACK: u32 = 120;
 const QUARTERS_BACK: u32 = 7 * 24 * 60;
 const QUARTER: u32 = 15;
-/// How many old rows go when one is added.
+/// How many old rows at most are removed when one is added.
 const GO_AT_ONCE: usize = 4;
 const MINUTE_MS: u64 = 60_000;
 
@@ -33,11 +34,11 @@ fn minute_of(at: u64) -> u32 {
 }
 
 impl State {
-    /// The tenant has an endpoint.
+    /// Begins to count a tenant, which has an endpoint.
     pub(super) fn count_tenant(&mut self, tenant: &Tenant) {
         if !self.stats.tenants.contains_key(tenant.as_str()) {
             let name = tenant.as_str().to_owned();
-            // Its row says after a start that the tenant is known.
+            // The stored row makes the tenant known after a restart.
             let open = Open {
                 is_touched: true,
                 ..Open::default()
@@ -46,7 +47,7 @@ impl State {
         }
     }
 
-    /// An event was accepted for these endpoints.
+    /// Counts an event that was accepted for these endpoints.
     pub(super) fn count_accepted(
         &mut self,
         at: u64,
@@ -62,7 +63,7 @@ impl State {
         self.count_of_tenant(tenant, minute, &one)
     }
 
-    /// An attempt ended at `at`.
+    /// Counts an attempt that ended at `at`.
     pub(super) fn count_attempt(
         &mut self,
         no: EndpointNo,
@@ -74,7 +75,7 @@ impl State {
         self.count_at(no, minute_of(at), |counts| counts.attempt(error, took))
     }
 
-    /// An event with its attempts.
+    /// Counts an event with its attempts.
     pub(super) fn count_rewritten(&mut self, rewritten: &Rewritten<'_>) -> Result<(), PagesError> {
         let (event, deliveries) = (&rewritten.event, &rewritten.deliveries);
         let endpoints = deliveries.iter().map(|one| EndpointNo(one.endpoint));
@@ -112,7 +113,7 @@ impl State {
             return Ok(());
         };
         let tenant = stored.tenant.clone();
-        // Deliveries are no events.
+        // `accepted` counts deliveries here, but events for a tenant.
         self.count_of_tenant(tenant.as_str(), closed.minute, &closed.counts.of_attempts())
     }
 
@@ -141,7 +142,8 @@ impl State {
         }
     }
 
-    /// Adds the counts of a minute to its row and that of its quarter. Some of the oldest rows go.
+    /// Adds the counts of a minute to its row and to that of its quarter, and removes a few of the
+    /// oldest rows.
     fn add_to_rows(&mut self, subject: Subject<'_>, closed: &Bucket) -> Result<(), PagesError> {
         let quarter = closed.minute - closed.minute % QUARTER;
         let spans = [(Span::Minute, closed.minute), (Span::Quarter, quarter)];
@@ -167,7 +169,7 @@ impl State {
         Ok(())
     }
 
-    /// Writes the minutes under way that no endpoint has, for a freeze.
+    /// Writes the current minute of the tenants and of the total, for a freeze.
     pub(super) fn settle_stats(&mut self) {
         let all = std::iter::once(("", &mut self.stats.all));
         let tenants = self.stats.tenants.iter_mut();
@@ -198,22 +200,22 @@ impl State {
         Ok(())
     }
 
-    /// The minute under way of all, without what its tenants have not passed on.
+    /// The current minute of the total, without what the tenants have not passed on yet.
     pub fn open_stats_of_all(&self) -> &Bucket {
         &self.stats.all.bucket
     }
 
-    /// The minute under way of a tenant, without what its endpoints have not passed on.
+    /// The current minute of a tenant, without what its endpoints have not passed on yet.
     pub fn open_stats_of(&self, tenant: &str) -> Option<&Bucket> {
         self.stats.tenants.get(tenant).map(|open| &open.bucket)
     }
 
-    /// Those of all tenants.
+    /// The current minutes of all tenants.
     pub fn open_stats_of_tenants(&self) -> impl Iterator<Item = &Bucket> {
         self.stats.tenants.values().map(|open| &open.bucket)
     }
 
-    /// What is stored of a span that begins with this minute.
+    /// The stored counts of the span that begins with this minute.
     pub fn stored_stats(
         &self,
         span: Span,
@@ -326,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_minute_is_stored_when_another_begins_and_what_is_late_counts_for_it() {
+    fn a_minute_is_stored_when_another_begins_and_late_records_count_for_the_new_one() {
         let mut state = known();
         let one = Subject::Endpoint(EndpointNo(1));
         for (id, at) in [
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn old_rows_go_and_a_jump_of_the_clock_takes_only_some() {
+    fn old_rows_are_removed_and_a_jump_of_the_clock_removes_only_some() {
         let mut state = known();
         for n in 0..200 {
             delivered(&mut state, n.into(), START + n * MINUTE);
@@ -362,7 +364,7 @@ mod tests {
             let (from, to) = keys::stats_before(span, u32::MAX);
             state.entries.scan(&from, &to, false).count()
         };
-        // Of the endpoint, its tenant and all, with those that are still under way left out.
+        // Rows of the endpoint, its tenant and the total, without those of the current minute.
         let minutes = rows(&state, Span::Minute);
         assert!((3 * 118..=3 * 122).contains(&minutes), "{minutes}");
         assert_eq!(rows(&state, Span::Quarter), 3 * 14);
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_whose_records_are_gone_is_counted_once_when_it_was_rewritten() {
+    fn a_rewritten_event_is_counted_once_if_its_own_records_are_gone() {
         let mut state = known();
         let rewritten = |id| Rewritten {
             event: head(id, START, "t"),
@@ -407,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn tenants_without_an_endpoint_count_for_all_alone() {
+    fn tenants_without_an_endpoint_count_only_in_the_total() {
         let mut state = known();
         for n in 0..100u64 {
             let name = format!("stranger-{n}");

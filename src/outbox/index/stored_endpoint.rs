@@ -16,9 +16,9 @@ pub struct StoredEndpoint {
     /// When it was deleted through the API.
     pub deleted: Option<u64>,
     pub totals: EndpointTotals,
-    /// No attempt stands later in the list of attempts. Not stored: after a start it is not known.
+    /// The position of the endpoint's newest attempt, if known. Not stored: unknown after a start.
     pub newest_attempt: u64,
-    /// What happened in the minute under way.
+    /// The counts of the current minute.
     pub open_stats: Bucket,
 }
 

@@ -218,7 +218,7 @@ fn fill(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<Arc<d
     let file = disk.create(path)?;
     // A quota is not among what is free: it is asked for all of it at once.
     file.reserve(header.len)?;
-    // Not a static: the binary would hold it as it is.
+    // Not a static: the binary would contain all its bytes.
     let zeros = vec![0; PIECE as usize];
     let mut at = 0;
     while at < header.len {

@@ -45,7 +45,7 @@ type Batch = (Vec<EventId>, Vec<u8>);
 
 /// The thread that cleans.
 pub struct Cleaner {
-    /// As it was when the present pass began.
+    /// The retention at the start of the current pass.
     keep: Keep,
     shared: Arc<Shared>,
     held: Held,
@@ -88,7 +88,7 @@ impl Cleaner {
         self.keep = self.shared.rules().keep;
         let shortest = self.keep.delivered.min(self.keep.dead).min(self.keep.held);
         let every = (shortest / 20).clamp(LOOK_MIN, LOOK_MAX);
-        // A retention that became shorter does not wait for the next sweep of the longer one.
+        // A shorter retention applies at once, not after the next sweep of the longer one.
         self.sweep_in = self.sweep_in.min(every).saturating_sub(LOOK_MIN);
         let gauges = &self.shared.clone().gauges;
         let passed = self.pass(self.sweep_in.is_zero(), writer);

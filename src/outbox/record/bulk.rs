@@ -40,18 +40,18 @@ pub struct JobRow<'a> {
     /// Only events with an id from `position` up to `last`; it goes on at `position`.
     pub position: u128,
     pub last: u128,
-    /// Deliveries in a second, as the bits of a double; 0 is as fast as it goes.
+    /// Deliveries in a second, as the bits of a double; 0 means no limit.
     pub rate: u64,
-    /// There is nothing left to do, or it was cancelled.
+    /// The job has ended or was cancelled.
     pub done: bool,
-    /// When it began.
+    /// When the job began.
     pub created_at: u64,
-    /// How many deliveries it was about then, and how many it has taken.
+    /// How many deliveries matched then, and how many the job has processed.
     pub matched: u64,
     pub taken: u64,
 }
 
-/// [`JobRow`] as it was spelled before jobs were shown.
+/// The encoding of [`JobRow`] before jobs were shown.
 #[derive(BorrowDecode)]
 struct PlainJobRow<'a> {
     no: u32,
@@ -68,7 +68,7 @@ struct PlainJobRow<'a> {
 }
 
 impl<'a> JobRow<'a> {
-    /// Reads one as it was spelled before jobs were shown.
+    /// Reads the encoding from before jobs were shown.
     pub fn plain(kind: u8, head: &'a [u8]) -> Result<Self, BadRecord> {
         let row: PlainJobRow<'_> = take(kind, head)?;
         Ok(JobRow {

@@ -68,8 +68,8 @@ pub struct SpecRow {
     pub retry: RetryRow,
     pub description: String,
     pub http2: Option<bool>,
-    /// What of the definition shapes requests, and as what it was applied: a JSON object, secrets
-    /// included. Empty: nothing.
+    /// The shaping, and the name under which the endpoint was applied: a JSON object, secrets
+    /// included. Empty if there is neither.
     pub shaping: KeyBytes,
 }
 

@@ -271,9 +271,9 @@ fn records_are_read_as_they_are_written_and_never_from_other_bytes() {
     assert_eq!(Record::decode(200, &[]), Err(BadRecord { kind: 200 }));
 }
 
-/// A store may hold what outboxd wrote before jobs were shown.
+/// A store may hold jobs that outboxd wrote before jobs were shown.
 #[test]
-fn a_job_that_was_spelled_without_its_progress_is_read() {
+fn a_job_that_was_written_without_its_progress_is_read() {
     let hex = "01020102010401076f726465722e2a00010903fe00000000000000000000010000000000fd000000000000594001";
     let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();

@@ -160,7 +160,7 @@ async fn a_certificate_from_ca_file_is_good_for_its_name_over_both_versions() {
 
 #[tokio::test]
 async fn a_phase_that_runs_out_of_time_is_counted_with_the_time_it_took() {
-    // It accepts and says nothing, so the handshake does not end.
+    // The server accepts and sends nothing, so the handshake does not end.
     let server = Server::start(|stream| async move {
         let _open = stream;
         std::future::pending::<()>().await;
