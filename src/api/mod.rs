@@ -99,10 +99,10 @@ impl Api {
     }
 
     /// Puts a new configuration in force. Requests that were admitted before are finished.
-    pub async fn go_by(&self, config: &Config) {
+    pub async fn reconfigure(&self, config: &Config) {
         let rules = self.rules.load().replaced(config);
         self.rules.store(Arc::new(rules));
-        self.app.go_by(config).await;
+        self.app.reconfigure(config).await;
     }
 
     fn rules(&self) -> Arc<Rules> {

@@ -112,14 +112,16 @@ impl App {
         }
     }
 
-    /// Another configuration is in force.
-    pub async fn go_by(&self, config: &Config) {
+    /// Puts another configuration in force.
+    pub async fn reconfigure(&self, config: &Config) {
         self.events.set_rate_limit(config.ingest.rate_limit);
         self.endpoints.set_base_retry(config.retry.clone());
-        self.previews.go_by(&config.delivery);
+        self.previews.set_limits(&config.delivery);
         self.troubled.set_most(config.metrics.per_endpoint);
         self.monitor.set_min_free_disk(config.outbox.min_free_disk);
         let longest_event = config.ingest.max_event_size;
-        self.sources.go_by(&config.sources, longest_event).await;
+        self.sources
+            .reconfigure(&config.sources, longest_event)
+            .await;
     }
 }

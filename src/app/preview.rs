@@ -42,7 +42,7 @@ pub struct Previews {
     settings: ArcSwap<Settings>,
 }
 
-/// What of the configuration shows in a preview.
+/// The settings that affect a preview.
 struct Settings {
     longest_body: usize,
     user_agent: String,
@@ -65,8 +65,8 @@ impl Previews {
         }
     }
 
-    /// Other limits are in force.
-    pub fn go_by(&self, limits: &DeliveryLimits) {
+    /// Puts other limits in force.
+    pub fn set_limits(&self, limits: &DeliveryLimits) {
         self.settings.store(Arc::new(Settings::new(limits)));
     }
 

@@ -79,13 +79,13 @@ impl Reloader {
         let changed = changed.map_err(|refused| Unchanged::Other(refused.to_string()))?;
         let max_in_flight = config.delivery.max_in_flight;
         self.questions
-            .go_by(Settings {
+            .reconfigure(Settings {
                 max_in_flight,
                 tally: config.metrics.per_endpoint > 0,
                 transports,
             })
             .await;
-        self.api.go_by(&config).await;
+        self.api.reconfigure(&config).await;
         if config.log != self.in_force.log {
             (self.reload.log)(&config.log);
         }

@@ -16,10 +16,10 @@ impl Dispatch {
             Question::InFlight(no, event, reply) => {
                 let _ = reply.send(self.engine.is_in_flight(no, event));
             }
-            Question::GoBy(settings) => {
+            Question::Reconfigure(settings) => {
                 let max_in_flight = settings.max_in_flight;
                 if let Some(transports) = settings.transports {
-                    self.workers.go_by(transports);
+                    self.workers.set_transports(transports);
                 }
                 self.tallies.want(settings.tally);
                 self.tell(Input::Limits { max_in_flight });

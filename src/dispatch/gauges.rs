@@ -84,7 +84,8 @@ impl DispatchGauges {
         }
     }
 
-    /// Counts an attempt that ended. Durations of attempts that the daemon could not make are left out.
+    /// Counts an attempt that ended. Durations of attempts that the daemon could not make are left
+    /// out.
     pub(super) fn count(&self, attempt: &Attempt, due: Due) {
         let Some(error) = &attempt.error else {
             self.attempts_delivered.fetch_add(1, Relaxed);

@@ -69,7 +69,7 @@ pub(super) enum Question {
     InFlight(EndpointNo, EventId, oneshot::Sender<bool>),
     OpenBreakers(oneshot::Sender<HashSet<EndpointNo>>),
     Standings(Vec<EndpointNo>, oneshot::Sender<Vec<Standing>>),
-    GoBy(Box<Settings>),
+    Reconfigure(Box<Settings>),
 }
 
 /// The settings of the dispatcher that can change while it runs.
@@ -117,9 +117,9 @@ impl Questions {
     }
 
     /// Puts new settings in force. Attempts under way end under the old ones.
-    pub async fn go_by(&self, settings: Settings) {
+    pub async fn reconfigure(&self, settings: Settings) {
         // A dispatcher that has ended needs no settings.
-        let _ = self.0.send(Question::GoBy(Box::new(settings))).await;
+        let _ = self.0.send(Question::Reconfigure(Box::new(settings))).await;
     }
 
     /// Whether an attempt of this delivery is under way.

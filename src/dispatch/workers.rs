@@ -126,7 +126,7 @@ impl Workers {
     }
 
     /// Uses other transports for new attempts. The number of threads stays the same.
-    pub fn go_by(&mut self, transports: Transports) {
+    pub fn set_transports(&mut self, transports: Transports) {
         self.here = transports.here;
         for (worker, transport) in self.threads.iter().zip(transports.threads) {
             // A thread that has ended has reported why.

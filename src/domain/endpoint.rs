@@ -178,12 +178,12 @@ pub struct Endpoint {
     pub description: String,
     /// `None`: the envelope, signed by Standard Webhooks; a 2xx is a success.
     pub shaping: Option<Arc<Shaping>>,
-    /// Its id in the file that it was applied from; never changes.
+    /// The endpoint's id in the file from which it was applied; never changes.
     pub applied_as: Option<EndpointId>,
 }
 
 impl Endpoint {
-    /// Whether it is defined alike. What it learned since does not count.
+    /// Whether the definitions are equal. Consents and tokens obtained since do not count.
     pub fn is_same_as(&self, other: &Endpoint) -> bool {
         let of_delivery = |endpoint: &Endpoint| {
             let limits = (
@@ -208,7 +208,7 @@ impl Endpoint {
             && self.given() == other.given()
     }
 
-    /// What its shaping was made of.
+    /// The fields from which the shaping was made.
     fn given(&self) -> Option<&Given> {
         self.shaping.as_ref().map(|shaping| shaping.given())
     }
@@ -216,7 +216,10 @@ impl Endpoint {
     /// Keeps the shaping of the definition before it if that is the same: a consent that was given
     /// and tokens that were fetched stay good.
     pub fn keep_shaping_of(&mut self, old: &Endpoint) {
+        // The templates of headers are kept with the shaping.
+        let has_same_headers = self.headers == old.headers;
         if let (Some(new), Some(old)) = (&mut self.shaping, &old.shaping)
+            && has_same_headers
             && new.given() == old.given()
         {
             *new = old.clone();
@@ -275,7 +278,7 @@ pub struct EndpointSpec {
     pub retry: RetryOverrides,
     pub description: String,
     pub shaping: Option<Arc<Shaping>>,
-    /// Its id in the file that it was applied from; never changes.
+    /// The endpoint's id in the file from which it was applied; never changes.
     pub applied_as: Option<EndpointId>,
 }
 

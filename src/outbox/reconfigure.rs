@@ -1,7 +1,8 @@
 //! The configuration changes while the store runs.
 //!
 //! What endpoints of the file become is made durable first, in one batch; then the rules and the
-//! definitions are in force, and the dispatcher gets notices. Without room for the batch nothing changes.
+//! definitions are in force, and the dispatcher gets notices. Without room for the batch, or with an
+//! index that cannot be read, nothing changes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::outbox::committer::{Committer, WriterError};
 use crate::outbox::decide::restate::Turned;
 use crate::outbox::decide::{Draft, bulk, endpoint, restate};
 use crate::outbox::request::{Changed, Commit, Notice, Settings};
+use crate::outbox::rules::Defaults;
 use crate::outbox::views::Refused;
 
 /// What is to be in force once the batch is durable.
@@ -37,16 +39,18 @@ impl Committer {
         let mut plan = Plan::default();
         let mut draft = self.draft();
         self.plan_present(endpoints, &mut plan, &mut draft)?;
+        if self.defaults != defaults {
+            self.plan_defaults(&defaults, &mut plan)?;
+        }
         if !self.commit(draft)?.is_durable() {
             return Ok(Err(self.limits.refusal()));
         }
-        self.limits.go_by(&limits);
+        self.limits.set_rules(&limits);
         self.index.write().share_out(self.limits.share);
         self.shared.set_rules(self.limits.rules(keep));
-        if self.defaults != defaults {
-            self.defaults = defaults;
-            self.plan_defaults(&mut plan)?;
-        }
+        self.defaults = defaults;
+        // Bulk work that waited for room may fit now.
+        self.nudge();
         for (no, endpoint) in plan.in_force {
             self.shared.put_in_force(no, endpoint);
         }
@@ -126,9 +130,9 @@ impl Committer {
         Ok(no)
     }
 
-    /// Plans for the endpoints of the API, which go by the defaults where they say nothing.
-    fn plan_defaults(&self, plan: &mut Plan) -> Result<(), WriterError> {
-        let defined = endpoint::defined(&self.index.read(), &self.defaults)?;
+    /// Plans for the endpoints of the API, which have the default for each field that is not set.
+    fn plan_defaults(&self, defaults: &Defaults, plan: &mut Plan) -> Result<(), WriterError> {
+        let defined = endpoint::defined(&self.index.read(), defaults)?;
         for (no, mut endpoint) in defined {
             let Some(old) = self.shared.endpoints().get(no).cloned() else {
                 continue;

@@ -10,7 +10,7 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER: &str = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0";
 
 #[test]
-fn endpoints_of_the_file_come_change_and_go() {
+fn endpoints_of_the_file_are_added_changed_and_removed() {
     let (home, first, second) = (Home::new(), Receiver::ok(), Receiver::ok());
     let stays = endpoint("stays", &first.url("/stays"), "types = [\"a\"]");
     let before = endpoint("moves", &first.url("/old"), "types = [\"b\"]");
@@ -31,7 +31,7 @@ fn endpoints_of_the_file_come_change_and_go() {
     let seen = second.wait(2);
     let paths: Vec<_> = seen.iter().map(|seen| seen.path.as_str()).collect();
     assert_eq!(paths, ["/new", "/own"]);
-    // It is gone for good only if it never comes back: what is open waits.
+    // The endpoint may be added again, so its open deliveries are held.
     home.write_config(&(stays.clone() + &new));
     let said = daemon.reload();
     assert_eq!(said["endpoints_removed"], 1);
@@ -51,7 +51,7 @@ fn endpoints_of_the_file_come_change_and_go() {
 }
 
 #[test]
-fn what_waits_for_an_endpoint_that_is_gone_is_held_until_it_is_back() {
+fn deliveries_of_a_removed_endpoint_are_held_until_it_is_added_again() {
     let (home, receiver) = (Home::new(), Receiver::statuses(&[500]));
     let retry = "retry = { first = \"1h\", max = \"1h\" }";
     let config = endpoint("one", &receiver.url("/"), retry);
@@ -70,7 +70,7 @@ fn what_waits_for_an_endpoint_that_is_gone_is_held_until_it_is_back() {
     home.write_config(&endpoint("one", &back.url("/"), retry));
     daemon.reload();
     daemon.wait_status(&event, "one", "delivered");
-    // Over a restart in between, too.
+    // They stay held over a restart.
     home.write_config("");
     daemon.reload();
     assert_eq!(daemon.stop().code(), Some(0));
@@ -98,6 +98,22 @@ fn an_endpoint_is_switched_off_and_on_in_the_file() {
     home.write_config(&config(""));
     daemon.reload();
     daemon.wait_status(&event, "one", "delivered");
+}
+
+#[test]
+fn templates_of_headers_change() {
+    let (home, receiver) = (Home::new(), Receiver::ok());
+    let config = |template: &str| {
+        let headers = format!("headers = {{ x-made = \"{template}\" }}");
+        endpoint("one", &receiver.url("/"), &headers)
+    };
+    let daemon = home.start(&config("{{ event.type }}"));
+    daemon.send("order", "1");
+    assert_eq!(receiver.wait(1)[0].header("x-made"), "order");
+    home.write_config(&config("{{ event.type }} then"));
+    daemon.reload();
+    daemon.send("order", "1");
+    assert_eq!(receiver.wait(2)[1].header("x-made"), "order then");
 }
 
 #[test]
@@ -182,13 +198,13 @@ fn a_faulty_file_changes_nothing_and_all_faults_are_logged() {
     }
     let event = daemon.send("a", "1");
     daemon.wait_status(&event, "one", "delivered");
-    // And the next good one is taken.
+    // The next valid file is put in force.
     home.write_config(&good);
     assert_eq!(daemon.reload()["message"], "the configuration was reloaded");
 }
 
 #[test]
-fn a_listener_that_others_reach_keeps_its_token() {
+fn a_reload_cannot_remove_the_token_of_an_exposed_listener() {
     let home = Home::new();
     let token_file = home.path("token");
     std::fs::write(&token_file, "t0k").unwrap();
@@ -243,7 +259,7 @@ fn the_level_of_the_log_and_how_attempts_are_made_change() {
 }
 
 #[test]
-fn endpoints_of_the_api_go_by_the_new_defaults() {
+fn endpoints_of_the_api_follow_the_new_defaults() {
     let (home, receiver) = (Home::new(), Receiver::statuses(&[500, 200]));
     let retry = |first: &str| format!("[retry]\nfirst = \"{first}\"\nfactor = 1.0\njitter = 0.0\n");
     let daemon = home.start(&retry("50ms"));
@@ -262,7 +278,7 @@ fn endpoints_of_the_api_go_by_the_new_defaults() {
 }
 
 #[test]
-fn sources_of_the_file_come_and_go() {
+fn sources_of_the_file_are_added_and_removed() {
     let home = Home::new();
     let listen = "[listen]\nhttp = \"127.0.0.1:0\"\ninbound = \"127.0.0.1:0\"\n";
     let source = "\n[[source]]\nid = \"gh\"\npreset = \"query_token\"\ntoken = \"t\"\n";

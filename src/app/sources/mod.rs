@@ -4,6 +4,7 @@
 //! A source of the API is stored as the definition that was given, which each start reads again.
 //! Changes are made one after the other, so each one applies to the newest definition.
 
+mod aside;
 mod call;
 mod definition;
 mod dry_run;
@@ -17,7 +18,7 @@ mod tally;
 mod tests;
 mod to_the_end;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -36,6 +37,7 @@ use crate::domain::event::{EventId, Tenant};
 use crate::domain::inbound::{self, Answer, EARLIER_SECRETS, Given, Source, SourceId, read_stored};
 use crate::domain::json::Json;
 use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, SourceDefinition, StoredSource};
+use aside::{Aside, warn_of_shadowed};
 use definition::{fresh_secret, new_id, overlay, stored_source};
 use outcomes::Outcomes;
 use registry::Registry;
@@ -63,16 +65,13 @@ pub struct Tested {
     pub refused: Option<(&'static str, String)>,
 }
 
-/// Counts of sources that are gone from the file, kept in case they are added again.
-type Retired = HashMap<SourceId, Arc<Tally>>;
-
 /// See the module.
 pub struct Sources {
     outbox: Outbox,
     reader: Reader,
     events: Arc<Events>,
     registry: Arc<Registry>,
-    changing: Arc<Mutex<Retired>>,
+    changing: Arc<Mutex<Aside>>,
     /// Notified when counts have to be stored soon. A refused call does not notify: anybody can
     /// make one, and must not be able to cause a write. Its count is stored with the next accepted
     /// call, or at the stop.
@@ -97,8 +96,11 @@ impl Sources {
         public_url: Option<String>,
         longest_event: u64,
     ) -> Sources {
+        let of_file = configured.iter().map(|source| source.id.as_str());
+        let of_file: HashSet<&str> = of_file.collect();
         let mut tallies = HashMap::new();
         let mut known = Vec::new();
+        let mut aside = Aside::default();
         for stored in stored {
             let counts = stored.counts.as_deref().map(serde_json::from_slice);
             let tally = Arc::new(Tally::new(counts.and_then(Result::ok).unwrap_or_default()));
@@ -106,24 +108,22 @@ impl Sources {
             let Some(definition) = stored.definition else {
                 continue;
             };
-            let changed_at = definition.changed_at;
-            if configured.iter().any(|one| one.id.as_str() == stored.id) {
+            let Some(source) = stored_source(&stored.id, &definition.bytes) else {
                 tracing::error!(
                     source = stored.id,
-                    "the configuration file has a source of the same id; the one made by the API is left out"
+                    "a damaged definition is left out; the source's calls are answered 404"
                 );
                 continue;
-            }
-            match stored_source(&stored.id, &definition.bytes) {
-                Some(source) => {
-                    known.push(KnownSource::new(source, Origin::Api { changed_at }, tally))
+            };
+            let changed_at = definition.changed_at;
+            let of_api = KnownSource::new(source, Origin::Api { changed_at }, tally);
+            match of_file.contains(stored.id.as_str()) {
+                true => {
+                    warn_of_shadowed(&stored.id);
+                    let id = of_api.id().clone();
+                    aside.shadowed.insert(id, Arc::new(of_api));
                 }
-                None => {
-                    tracing::error!(
-                        source = stored.id,
-                        "a damaged definition is left out; the source's calls are answered 404"
-                    );
-                }
+                false => known.push(of_api),
             }
         }
         for source in configured {
@@ -135,7 +135,7 @@ impl Sources {
             outbox,
             reader,
             events,
-            changing: Arc::default(),
+            changing: Arc::new(Mutex::new(aside)),
             counted: Notify::new(),
             outcomes: Outcomes::default(),
             public_url,
@@ -395,17 +395,21 @@ impl Sources {
     /// Stores counts that have changed.
     pub async fn store_counts(&self) {
         // Counts of a source that is removed meanwhile must not be stored after that.
-        let _turn = self.turn().await;
+        let aside = self.turn().await;
+        let in_force = self.registry.all().into_iter();
+        let in_force = in_force.map(|known| (known.id().clone(), known.tally.clone()));
+        let retired = aside.retired.iter();
+        let retired = retired.map(|(id, tally)| (id.clone(), tally.clone()));
         let mut counts = Vec::new();
         let mut taken = Vec::new();
-        for known in self.registry.all() {
-            let Some(changed) = known.tally.take_changed() else {
+        for (id, tally) in in_force.chain(retired) {
+            let Some(changed) = tally.take_changed() else {
                 continue;
             };
             // Numbers and strings always serialise.
             let bytes = serde_json::to_vec(&changed).unwrap_or_default();
-            counts.push((known.id().to_string(), bytes));
-            taken.push(known);
+            counts.push((id.to_string(), bytes));
+            taken.push(tally);
         }
         if counts.is_empty() {
             return;
@@ -413,20 +417,20 @@ impl Sources {
         let stored = self.outbox.act(Action::PutSourceCounts { counts }).await;
         if let Err(error) = stored {
             tracing::debug!(%error, "counts of sources could not be stored; outboxd tries again");
-            taken.iter().for_each(|known| known.tally.put_back());
+            taken.iter().for_each(|tally| tally.put_back());
             self.counted.notify_one();
         }
     }
 
     /// Waits for the lock under which sources are changed.
-    async fn turn(&self) -> OwnedMutexGuard<Retired> {
+    async fn turn(&self) -> OwnedMutexGuard<Aside> {
         self.changing.clone().lock_owned().await
     }
 
     /// Puts a source of the API in force once it is stored.
     async fn put(
         &self,
-        turn: OwnedMutexGuard<Retired>,
+        turn: OwnedMutexGuard<Aside>,
         source: Source,
         tally: Arc<Tally>,
     ) -> Result<Arc<KnownSource>, Error> {

@@ -42,6 +42,16 @@ impl Registry {
         known
     }
 
+    /// Puts these in force, and no others.
+    pub fn replace(&self, known: impl Iterator<Item = Arc<KnownSource>>) {
+        let known = known.map(|known| (known.id().clone(), known));
+        let known: BTreeMap<_, _> = known.collect();
+        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+        *sources = known;
+        drop(sources);
+        self.tell_windows();
+    }
+
     pub fn remove(&self, id: &SourceId) {
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
         sources.remove(id);

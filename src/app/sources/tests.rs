@@ -40,14 +40,22 @@ fn open(dir: &std::path::Path) -> Opened {
     Outbox::open(options).unwrap()
 }
 
-/// The sources of an outbox, one of GitHub among them.
-fn sources(outbox: &Outbox) -> (Sources, SourceId) {
-    let id = SourceId::new("gh").unwrap();
-    let given = br#"{"preset":"github","secrets":["s"]}"#;
-    let Ok(Json::Object(given)) = Json::parse(given) else {
+const GITHUB: &[u8] = br#"{"preset":"github","secrets":["s"]}"#;
+
+fn source(id: &SourceId, definition: &[u8]) -> Source {
+    let Ok(Json::Object(given)) = Json::parse(definition) else {
         panic!("it is an object");
     };
-    let source = inbound::read(id.clone(), &given).unwrap();
+    inbound::read(id.clone(), &given).unwrap()
+}
+
+/// The sources of an outbox, one of GitHub in the file among them.
+fn sources(outbox: &Outbox) -> (Sources, SourceId) {
+    let id = SourceId::new("gh").unwrap();
+    (sources_with(outbox, &[source(&id, GITHUB)], Vec::new()), id)
+}
+
+fn sources_with(outbox: &Outbox, configured: &[Source], stored: Vec<StoredSource>) -> Sources {
     let reader = Reader::new(outbox.clone());
     let counters = Arc::new(Counters::default());
     let events = Events::new(
@@ -58,17 +66,15 @@ fn sources(outbox: &Outbox) -> (Sources, SourceId) {
         Tail::default(),
     );
     let events = Arc::new(events);
-    let configured = [source];
-    let sources = Sources::new(
+    Sources::new(
         outbox.clone(),
         reader,
         events,
-        &configured,
-        Vec::new(),
+        configured,
+        stored,
         None,
         1024,
-    );
-    (sources, id)
+    )
 }
 
 /// Polls the keeper for longer than it waits. The clock goes on by itself when nothing else does.
@@ -98,7 +104,7 @@ async fn a_call_that_is_refused_stores_nothing() {
     assert_eq!(kept.rejected["missing_signature"], 2);
 }
 
-/// A caller that goes away as soon as its request was read.
+/// A caller that disconnects as soon as its request has been read.
 async fn begin_and_leave<T: std::fmt::Debug>(change: impl Future<Output = T>) {
     tokio::select! {
         biased;
@@ -123,7 +129,7 @@ fn ended(sources: &Sources, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn every_call_is_counted_by_its_end() {
+async fn every_call_is_counted_by_its_result() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
     answer_commits(opened.commits);
@@ -163,7 +169,7 @@ async fn every_call_is_counted_by_its_end() {
 }
 
 #[test]
-fn whom_a_source_does_not_let_in_does_not_find_it() {
+fn a_caller_that_may_not_call_a_source_does_not_find_it() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
     let outbox = &opened.outbox;
@@ -185,7 +191,7 @@ fn whom_a_source_does_not_let_in_does_not_find_it() {
 }
 
 #[tokio::test]
-async fn a_change_is_made_to_its_end_when_the_caller_is_gone() {
+async fn a_change_is_finished_when_the_caller_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let opened = open(dir.path());
     answer_commits(opened.commits);
@@ -202,4 +208,46 @@ async fn a_change_is_made_to_its_end_when_the_caller_is_gone() {
     begin_and_leave(sources.remove(&id)).await;
     assert!(sources.change(&id, Vec::new()).await.is_err());
     assert!(sources.find(&id).is_err());
+}
+
+#[tokio::test]
+async fn a_reload_leaves_a_source_that_is_the_same_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    let (sources, id) = sources(&opened.outbox);
+    let before = sources.find(&id).unwrap();
+    sources.reconfigure(&[source(&id, GITHUB)], 1024).await;
+    assert!(Arc::ptr_eq(&before, &sources.find(&id).unwrap()));
+    let limited = br#"{"preset":"github","secrets":["s"],"rate_limit":"1/s"}"#;
+    sources.reconfigure(&[source(&id, limited)], 1024).await;
+    assert!(!Arc::ptr_eq(&before, &sources.find(&id).unwrap()));
+}
+
+#[tokio::test]
+async fn a_source_of_the_api_is_back_when_the_file_has_its_id_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened = open(dir.path());
+    let id = SourceId::new("gh").unwrap();
+    let stored = || StoredSource {
+        id: id.to_string(),
+        definition: Some(SourceDefinition {
+            changed_at: clock::now(),
+            bytes: KeyBytes(GITHUB.to_vec()),
+        }),
+        counts: None,
+    };
+    let is_of_api = |sources: &Sources| {
+        let known = sources.find(&id).unwrap();
+        matches!(known.origin, Origin::Api { .. })
+    };
+    let at_start = sources_with(&opened.outbox, &[source(&id, GITHUB)], vec![stored()]);
+    assert!(!is_of_api(&at_start));
+    at_start.reconfigure(&[], 1024).await;
+    assert!(is_of_api(&at_start));
+    let at_reload = sources_with(&opened.outbox, &[], vec![stored()]);
+    assert!(is_of_api(&at_reload));
+    at_reload.reconfigure(&[source(&id, GITHUB)], 1024).await;
+    assert!(!is_of_api(&at_reload));
+    at_reload.reconfigure(&[], 1024).await;
+    assert!(is_of_api(&at_reload));
 }

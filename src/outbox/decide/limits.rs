@@ -89,7 +89,7 @@ impl Limits {
     }
 
     /// Puts other limits in force. The last measurement of the disk is kept.
-    pub fn go_by(&mut self, rules: &LimitRules) {
+    pub fn set_rules(&mut self, rules: &LimitRules) {
         let new = Limits::new(rules);
         self.max_size = new.max_size;
         self.share = new.share;
