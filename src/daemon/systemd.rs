@@ -6,12 +6,17 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 pub(super) use sd_notify::NotifyState;
 
+use crate::domain::repeats::Repeats;
+
 /// How long the service manager may take to receive a message.
 const DEADLINE: Duration = Duration::from_secs(1);
+/// Failures, from the first one.
+static FAILURES: Mutex<Option<(Instant, Repeats)>> = Mutex::new(None);
 
 /// Whether a service manager asked for messages.
 pub(super) fn is_there() -> bool {
@@ -25,20 +30,33 @@ pub(super) async fn tell(states: &[NotifyState<'_>]) {
         return;
     }
     let message: String = states.iter().map(|state| format!("{state}\n")).collect();
-    let telling = tokio::task::spawn_blocking(move || send(message.as_bytes()));
-    let told = tokio::time::timeout(DEADLINE, telling).await;
+    let told = tokio::task::spawn_blocking(move || send(message.as_bytes())).await;
     let error = match told {
-        Ok(Ok(Ok(()))) => return,
-        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Ok(())) => return,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            "it does not read its socket".to_owned()
+        }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "it does not read its socket".to_owned(),
+        Err(error) => error.to_string(),
     };
-    tracing::warn!(error, "the service manager could not be notified");
+    if let Some(times) = failed() {
+        tracing::warn!(error, times, "the service manager could not be notified");
+    }
+}
+
+/// Counts a failure: how many there were since the last one that was logged, if one is to be
+/// logged now.
+fn failed() -> Option<u64> {
+    // The count is consistent even if a thread panicked while it held the lock.
+    let mut failures = FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
+    let (first, repeats) = failures.get_or_insert((Instant::now(), Repeats::default()));
+    repeats.happened(first.elapsed())
 }
 
 fn send(message: &[u8]) -> io::Result<()> {
     let name = env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(DEADLINE))?;
     socket.connect_addr(&address(&name)?)?;
     let sent = socket.send(message)?;
     match sent == message.len() {
