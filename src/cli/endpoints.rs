@@ -278,6 +278,24 @@ fn done(
     }
 }
 
+/// The endpoints of a tenant, or of all.
+pub async fn all(client: &Client, tenant: Option<&str>) -> Result<Vec<Endpoint>, Failure> {
+    let (mut endpoints, mut cursor) = (Vec::new(), None);
+    loop {
+        let mut query = QueryString::default();
+        query.add("limit", Some("1000"));
+        query.add("tenant", tenant);
+        query.add("cursor", cursor.as_deref());
+        let path = format!("/v1/endpoints{}", query.as_str());
+        let list: List<Endpoint> = client.read(&client.get(&path).await?)?;
+        endpoints.extend(list.data);
+        cursor = list.next;
+        if cursor.is_none() {
+            return Ok(endpoints);
+        }
+    }
+}
+
 /// The table that `endpoints list` and `status` print.
 pub(super) fn table<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Table {
     let head = [

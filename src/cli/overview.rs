@@ -28,7 +28,23 @@ impl Rates {
     }
 }
 
-pub fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint) -> String {
+/// The rates, or dashes where there is only one status to tell them from.
+pub fn rates_told(rates: Option<Rates>) -> String {
+    let told = |rate: fn(&Rates) -> f64| match &rates {
+        Some(rates) => format!("{:.1}/s", rate(rates)),
+        None => "-".to_owned(),
+    };
+    let (accepted, delivered) = (told(|all| all.accepted), told(|all| all.delivered));
+    let failed = told(|all| all.failed);
+    format!("{accepted} accepted, {delivered} delivered, {failed} failed")
+}
+
+pub fn shown(
+    status: &Status,
+    rates: Option<Rates>,
+    endpoints: &[Endpoint],
+    paint: Paint,
+) -> String {
     let mut out = format!(
         "{}  {}\n\n",
         paint.paint(BOLD, &format!("outboxd {}", plain(&status.version))),
@@ -55,14 +71,7 @@ pub fn shown(status: &Status, rates: Rates, endpoints: &[Endpoint], paint: Paint
             backlog.held, backlog.dead, backlog.in_flight
         ),
     );
-    fact(
-        "rates",
-        PLAIN,
-        &format!(
-            "{:.1}/s accepted, {:.1}/s delivered, {:.1}/s failed",
-            rates.accepted, rates.delivered, rates.failed
-        ),
-    );
+    fact("rates", PLAIN, &rates_told(rates));
     let known = &status.endpoints;
     let trouble = known.disabled.saturating_add(known.breaker_open) > 0;
     fact(
@@ -154,14 +163,14 @@ mod tests {
         after.totals.events_accepted = 124;
         let rates = Rates::between(&status(), &after, Duration::from_secs(2));
         assert_eq!(
-            shown(&after, rates, &[], Paint { colour: false }),
+            shown(&after, Some(rates), &[], Paint { colour: false }),
             "outboxd 0.1.0  up 3h 12m\n\n\
-             backlog    12 pending (oldest 3.0s), 0 held, 2 dead, 4 in flight\n\
-             rates      12.0/s accepted, 0.0/s delivered, 0.0/s failed\n\
-             endpoints  5, 1 disabled, 0 with an open breaker\n\
-             disk       64.0 MiB log, 1.0 KiB index, 0 B free\n\
-             recovery   clean in 0.1s\n\
-             damage     none\n"
+             backlog      12 pending (oldest 3.0s), 0 held, 2 dead, 4 in flight\n\
+             rates        12.0/s accepted, 0.0/s delivered, 0.0/s failed\n\
+             endpoints    5, 1 disabled, 0 with an open breaker\n\
+             disk         64.0 MiB log, 1.0 KiB index, 0 B free\n\
+             recovery     clean in 0.1s\n\
+             damage       none\n"
         );
     }
 }

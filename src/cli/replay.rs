@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::answers::{Endpoint, List};
 use super::client::{Client, Configured, Reach};
-use super::filter::QueryString;
+use super::endpoints;
 use super::paint::plain;
 use super::selection::{Begun, Selection, ask, counted};
 use super::{Failure, print, print_json};
@@ -80,23 +79,10 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
 
 /// The ids of all endpoints, list by list.
 async fn all(client: &Client, tenant: Option<&str>) -> Result<Vec<EndpointId>, Failure> {
-    let (mut ids, mut cursor) = (Vec::new(), None);
-    loop {
-        let mut query = QueryString::default();
-        query.add("limit", Some("1000"));
-        query.add("tenant", tenant);
-        query.add("cursor", cursor.as_deref());
-        let path = format!("/v1/endpoints{}", query.as_str());
-        let list: List<Endpoint> = client.read(&client.get(&path).await?)?;
-        for endpoint in &list.data {
-            let id = EndpointId::new(&endpoint.id);
-            ids.push(id.map_err(|error| Failure::Failed(error.to_string()))?);
-        }
-        cursor = list.next;
-        if cursor.is_none() {
-            return Ok(ids);
-        }
-    }
+    let all = endpoints::all(client, tenant).await?.into_iter();
+    let ids = all.map(|endpoint| EndpointId::new(&endpoint.id));
+    let ids: Result<_, _> = ids.collect();
+    ids.map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn readable(found: &[(EndpointId, Begun)], sum: u64, dry_run: bool) -> String {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::answers::{Endpoint, List, Status};
+use super::answers::Status;
 use super::client::{Configured, Reach};
+use super::endpoints;
 use super::overview::{Rates, shown};
 use super::paint::Paint;
 use super::watch;
@@ -48,6 +49,6 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     tokio::time::sleep(SAMPLE).await;
     let after: Status = client.read(&client.get("/v1/status").await?)?;
     let rates = Rates::between(&before, &after, start.elapsed());
-    let endpoints: List<Endpoint> = client.read(&client.get("/v1/endpoints?limit=1000").await?)?;
-    print(&shown(&after, rates, &endpoints.data, Paint::for_stdout()))
+    let endpoints = endpoints::all(&client, None).await?;
+    print(&shown(&after, Some(rates), &endpoints, Paint::for_stdout()))
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::answers::{Attempt, Endpoint, List, Status};
 use super::client::Client;
 use super::deliveries::took;
+use super::endpoints;
 use super::overview::{self, Rates};
 use super::paint::{BAD, BOLD, DIM, GOOD, PLAIN, Paint, WARN, plain};
 use super::stop::asked_to_stop;
@@ -121,13 +122,11 @@ async fn look(client: &Client, status: Status, whole: bool) -> Result<Look, Fail
         attempts: Vec::new(),
     };
     if whole {
-        let endpoints: List<Endpoint> =
-            client.read(&client.get("/v1/endpoints?limit=1000").await?)?;
         let stats: Stats = client.read(&client.get("/v1/stats").await?)?;
         let path = format!("/v1/attempts?limit={ATTEMPTS}");
         let attempts: List<Listed> = client.read(&client.get(&path).await?)?;
         let old = stats.data.len().saturating_sub(60);
-        look.endpoints = endpoints.data;
+        look.endpoints = endpoints::all(client, None).await?;
         look.hour = stats.data.into_iter().skip(old).collect();
         look.attempts = attempts.data;
     }
@@ -135,31 +134,29 @@ async fn look(client: &Client, status: Status, whole: bool) -> Result<Look, Fail
 }
 
 /// Since the previous update.
-fn rates(before: Option<&Look>, now: &Look) -> Rates {
-    before.map_or(Rates::default(), |before| {
+fn rates(before: Option<&Look>, now: &Look) -> Option<Rates> {
+    before.map(|before| {
         let span = now.at.saturating_duration_since(before.at);
         Rates::between(&before.status, &now.status, span)
     })
 }
 
 /// One line, for output that is not a terminal.
-fn line(status: &Status, rates: Rates, now: Timestamp) -> String {
+fn line(status: &Status, rates: Option<Rates>, now: Timestamp) -> String {
     let backlog = &status.backlog;
     format!(
-        "{}  {} pending, {} held, {} dead, {} in flight  {:.1}/s accepted, {:.1}/s delivered, {:.1}/s failed\n",
+        "{}  {} pending, {} held, {} dead, {} in flight  {}\n",
         when::moment(now),
         backlog.pending,
         backlog.held,
         backlog.dead,
         backlog.in_flight,
-        rates.accepted,
-        rates.delivered,
-        rates.failed
+        overview::rates_told(rates)
     )
 }
 
 /// All that fits, with the worst first.
-fn screen(look: &Look, rates: Rates, now: Timestamp) -> String {
+fn screen(look: &Look, rates: Option<Rates>, now: Timestamp) -> String {
     let paint = Paint::for_stdout();
     let mut out = overview::shown(&look.status, rates, &[], paint);
     out += &hour(&look.hour, paint);
@@ -172,7 +169,7 @@ fn screen(look: &Look, rates: Rates, now: Timestamp) -> String {
     worst.truncate(SHOWN);
     if !worst.is_empty() {
         let title = paint.paint(BOLD, "worst endpoints");
-        let table = super::endpoints::table(worst);
+        let table = endpoints::table(worst);
         out += &format!("\n{title}\n{}", table.render(paint));
     }
     out + &failures(&look.attempts, now, paint)
@@ -295,8 +292,8 @@ mod tests {
         let steps: Vec<Step> = vec![serde_json::from_str(step).unwrap()];
         assert_eq!(
             hour(&steps, paint),
-            "\nlast hour\naccepted   █  at most 4 a minute\ndelivered  █  at most 3 a minute\n\
-             failed     █  at most 2 a minute\np95        █  at most 40 ms\n"
+            "\nlast hour\naccepted     █  at most 4 a minute\ndelivered    █  at most 3 a minute\n\
+             failed       █  at most 2 a minute\np95          █  at most 40 ms\n"
         );
         let attempt = |error: &str| {
             let text = format!(
