@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Operation, reference};
+use super::operation::Operation;
 use super::shapes::{
-    Named, Properties, answer, event_id, event_type, nullable, number, retry_rule, texts, time,
+    Named, Properties, answer, event_id, event_type, nullable, number, reference, retry_rule,
+    texts, time,
 };
 use crate::config::schema::shapes::{duration, flag, list, name, text, words};
 use crate::domain::attempt::ErrorKind;

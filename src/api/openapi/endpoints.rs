@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Operation, reference};
+use super::operation::Operation;
 use super::shapes::{
-    Named, Properties, answer, either, event_id, event_type, nullable, number, open, retry_rule,
-    strings, texts, time,
+    Named, Properties, answer, either, event_id, event_type, nullable, number, open, reference,
+    retry_rule, strings, texts, time,
 };
 use crate::config::policy::{MAX_DESCRIPTION, MAX_IN_FLIGHT, MAX_TYPES};
 use crate::config::request::MAX_URL;

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Operation, reference};
+use super::operation::Operation;
 use super::shapes::{
-    Named, Properties, answer, event_id, event_type, key, nullable, number, strings, texts, time,
+    Named, Properties, answer, event_id, event_type, key, nullable, number, reference, strings,
+    texts, time,
 };
 use crate::config::schema::shapes::{flag, list, matching, name, object, text};
 use crate::domain::delivery::Status;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shapes::time;
+use super::shapes::{reference, time};
 
 /// The groups of operations, each with a description.
 const TAGS: [(&str, &str); 7] = [
@@ -216,10 +216,6 @@ impl Operation {
         }
         operation
     }
-}
-
-pub fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
 fn path_parameter(name: &str) -> Value {

@@ -3,9 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::operation::reference;
 use crate::api::problem::Kind;
 use crate::config::schema::shapes::{list, matching, retry, text};
+
+pub fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}
 
 /// A response with one of two bodies.
 pub fn either(words: &str, schemas: [&str; 2]) -> Value {
