@@ -55,7 +55,7 @@ fn the_map_has_every_folder_of_the_sources() {
     }
 }
 
-/// The names of metrics in `text`, without what a histogram adds to its own.
+/// The names of metrics in `text`, without the suffixes of histograms.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names = words.filter(|word| {
@@ -71,8 +71,8 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// `docs/metrics.md` has exactly those that `/metrics` has: the test of the daemon's metrics
-/// compares them.
+/// `docs/metrics.md` has exactly the metrics of `/metrics`: `tests/blackbox/metrics.rs` compares
+/// them.
 #[test]
 fn dashboard_and_alerts_use_metrics_that_exist() {
     let page = read("docs/metrics.md");

@@ -35,7 +35,7 @@ struct Matched {
     matched: u64,
 }
 
-/// What began.
+/// The answer to a request that began.
 #[derive(Serialize)]
 struct Began {
     matched: u64,

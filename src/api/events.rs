@@ -121,8 +121,8 @@ async fn apart_if_large<T: Send + 'static>(
         return parse();
     }
     tokio::task::spawn_blocking(parse).await.map_err(|error| {
-        tracing::error!(%error, "parsing a batch broke down");
-        Problem::new(Kind::Internal, "parsing the batch broke down; see the log")
+        tracing::error!(%error, "parsing a batch failed");
+        Problem::new(Kind::Internal, "the batch could not be parsed; see the log")
     })?
 }
 

@@ -1,4 +1,4 @@
-//! Jobs: the replays and purges under way, and the release of what could not be rendered.
+//! Jobs: replays and purges under way, and the release of deliveries that could not be rendered.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub async fn show(
     json(StatusCode::OK, &Job::from(&job))
 }
 
-/// `DELETE /v1/jobs/{id}`: 204; what it has not taken stays as it is.
+/// `DELETE /v1/jobs/{id}`: 204; deliveries that it has not processed stay as they are.
 pub async fn cancel(
     State(api): State<Arc<Api>>,
     PathParams(id): PathParams<String>,

@@ -74,7 +74,7 @@ impl Kind {
         Kind::Busy,
     ];
 
-    /// What `type` is.
+    /// The value of `type`.
     pub fn urn(self) -> String {
         let (slug, _, _) = self.spelled();
         format!("urn:outboxd:problem:{slug}")

@@ -101,7 +101,7 @@ pub(super) async fn answer(
     match admitted {
         Ok(caller) => {
             let act = Act::of(request.method(), request.uri().path());
-            // Only what is read can go on for long.
+            // Only the response to a read can take long.
             if request.method() == Method::GET {
                 request.extensions_mut().insert(caller.clone());
             }

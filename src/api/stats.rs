@@ -1,4 +1,4 @@
-//! What was accepted and what attempts came to, over time.
+//! Counts of accepted events and of attempts, over time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::domain::event::Tenant;
 use crate::domain::time::Timestamp;
 use crate::outbox::{StatsOf, Steps};
 
-/// Minutes are kept for so long, quarters of an hour for a week.
+/// How long minutes are kept; quarters of an hour are kept for a week.
 const MINUTES_BACK: u32 = 120;
 const WEEK: u32 = 7 * 24 * 60;
 const QUARTER: u32 = 15;
@@ -53,13 +53,13 @@ async fn answer(api: &Api, of: StatsOf, steps: Steps) -> Result<Response, Proble
     json(StatusCode::OK, &Stats::new(steps, &counts))
 }
 
-/// The steps that a request asks for, with what it leaves out. None begins before what is kept.
+/// The steps that a request asks for, with defaults. No step begins before the kept counts.
 fn steps(query: &Query, now: Timestamp) -> Result<Steps, Problem> {
     let step = query.text("step").map(step).transpose()?;
     let (since, until) = (query.time("since")?, query.time("until")?);
     let now = minute_of(now).saturating_add(1);
     let until = until.map_or(now, |until| {
-        // The minute in which it ends is within.
+        // The minute in which the range ends is included.
         let whole = until.as_millis().is_multiple_of(60_000);
         minute_of(until).saturating_add(u32::from(!whole))
     });
@@ -71,7 +71,7 @@ fn steps(query: &Query, now: Timestamp) -> Result<Steps, Problem> {
         },
     );
     let first = first_kept(step, now);
-    // The first whole step of what is kept, or the one that `since` is in.
+    // The first whole step that is kept, or the step that contains `since`.
     let since_min = match since {
         Some(since) => since - since % step,
         None => first.next_multiple_of(step),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_the_last_two_hours_in_minutes() {
+    fn the_default_is_the_last_two_hours_in_minutes() {
         let of = |since: &str, until: &str, step| {
             let whole = |time: &str| format!("2026-01-{time}:00.000Z");
             Ok((whole(since), whole(until), step))
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_answered_is_refused_with_the_fix() {
+    fn a_faulty_range_is_refused_with_the_fix() {
         for (query, named) in [
             ("step=90s", "`step`: not a number of minutes"),
             ("step=0s", "`step`"),

@@ -49,7 +49,7 @@ impl Endpoints {
         self.retry.load_full()
     }
 
-    /// Another one is in force.
+    /// Puts another configuration in force.
     pub fn set_base_retry(&self, retry: RetryPolicy) {
         self.retry.store(Arc::new(retry));
     }
@@ -121,10 +121,10 @@ impl Endpoints {
         Err(ActRefused::ChangedMeanwhile.into())
     }
 
-    /// What a new endpoint would have besides the defaults, by field.
+    /// The fields of a new endpoint that would differ from the defaults.
     ///
     /// # Errors
-    /// As [`create`](Self::create), but for what only the store knows.
+    /// As [`create`](Self::create), except faults that only the store finds.
     pub fn would_create(&self, definition: Definition) -> Result<Vec<&'static str>, Error> {
         let fresh = fresh_keys()?;
         let plain = Definition {
@@ -142,10 +142,10 @@ impl Endpoints {
         Ok(fields)
     }
 
-    /// What a change would change, by field.
+    /// The fields that a change would change.
     ///
     /// # Errors
-    /// As [`change`](Self::change), but for what only the store knows.
+    /// As [`change`](Self::change), except faults that only the store finds.
     pub async fn would_change(
         &self,
         id: EndpointId,

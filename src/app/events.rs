@@ -77,7 +77,7 @@ impl Events {
         Ok(receipts)
     }
 
-    /// Another rate is in force; the bucket of the same rate stays as it is.
+    /// Puts another rate in force. If the rate is the same, the bucket stays as it is.
     pub fn set_rate_limit(&self, rate: Option<Rate>) {
         let mut limit = self
             .rate_limit
@@ -145,7 +145,7 @@ async fn judge(events: Vec<NewEvent>, filters: Filters) -> Result<(Vec<NewEvent>
         (events, judged)
     });
     judging.await.map_err(|error| {
-        tracing::error!(%error, "judging filters broke down");
-        Error::Internal("judging filters broke down; see the log")
+        tracing::error!(%error, "evaluating filters failed");
+        Error::Internal("the filters could not be evaluated; see the log")
     })
 }

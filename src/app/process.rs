@@ -23,7 +23,7 @@ pub struct ProcessFigures {
 }
 
 impl ProcessFigures {
-    /// Reads them. A few system calls that never wait for a disk.
+    /// Reads the figures: a few system calls that never wait for a disk.
     pub fn read() -> ProcessFigures {
         let Ok(process) = Process::myself() else {
             return ProcessFigures::default();

@@ -42,7 +42,7 @@ impl Reader {
             Ok(result) => result.map_err(Error::from),
             Err(error) => {
                 tracing::error!(%error, "a read of the outbox failed unexpectedly");
-                Err(Error::Internal("the read broke down; see the log"))
+                Err(Error::Internal("the read failed; see the log"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What was accepted and what attempts came to, over time.
+//! Counts of accepted events and of attempts, over time.
 
 use super::error::Error;
 use super::reader::Reader;

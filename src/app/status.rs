@@ -1,4 +1,4 @@
-//! How the daemon is doing: the outbox, the dispatcher and what was handed in, at one moment.
+//! The state of the daemon at one moment: the outbox, the dispatcher and the counts of ingest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub struct Monitor {
     pub connections: Connections,
 }
 
-/// How many connections clients have open. Who accepts them counts them.
+/// How many connections clients have open. The listeners count them.
 #[derive(Debug, Default)]
 pub struct Connections {
     pub tcp: OpenConnections,
@@ -40,7 +40,7 @@ pub struct Connections {
     pub inbound: OpenConnections,
 }
 
-/// What only `/metrics` shows.
+/// The figures that only `/metrics` shows.
 #[derive(Clone, Debug)]
 pub struct Figures {
     pub process: ProcessFigures,
@@ -85,7 +85,7 @@ impl Monitor {
         }
     }
 
-    /// Another `outbox.min_free_disk` is in force.
+    /// Puts another `outbox.min_free_disk` in force.
     pub fn set_min_free_disk(&self, bytes: u64) {
         self.min_free_disk.store(bytes, Ordering::Relaxed);
     }
@@ -95,7 +95,7 @@ impl Monitor {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// What only `/metrics` shows.
+    /// The figures that only `/metrics` shows.
     pub async fn figures(&self) -> Result<Figures, Error> {
         let process = self.reader.read(|_| Ok(ProcessFigures::read())).await?;
         let Connections { tcp, unix, inbound } = &self.connections;

@@ -1,4 +1,4 @@
-//! The endpoints with most trouble, one by one, for the metrics that name endpoints.
+//! The endpoints with the most trouble, for the metrics of single endpoints.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::clock;
 use crate::dispatch::{Questions, Standing};
 use crate::domain::endpoint::EndpointId;
 
-/// One endpoint in numbers.
+/// The figures of one endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointFigures {
     pub id: EndpointId,
@@ -18,7 +18,7 @@ pub struct EndpointFigures {
     pub dead: u64,
     /// The age of its oldest pending delivery.
     pub oldest_pending: Option<Duration>,
-    /// It is disabled, or gone from the file with deliveries left.
+    /// Whether it is disabled, or missing from the file with deliveries left.
     pub is_disabled: bool,
     pub standing: Standing,
 }
@@ -39,7 +39,7 @@ impl Troubled {
         }
     }
 
-    /// So many are shown from now on.
+    /// Sets how many endpoints are shown.
     pub fn set_most(&self, most: usize) {
         self.most.store(most, Relaxed);
     }

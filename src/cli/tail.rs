@@ -1,4 +1,4 @@
-//! `outboxd tail`: what happens at the daemon, as it happens.
+//! `outboxd tail`: follows events, attempts and endpoints as they change.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ use super::when;
 use super::{Failure, print, print_json};
 use crate::domain::time::Timestamp;
 
-/// Follow what is accepted, attempted and disabled, until Ctrl-C
+/// Follow accepted events, attempts and changes of endpoints, until Ctrl-C
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Only this tenant
@@ -32,10 +32,10 @@ pub struct Args {
     /// Only events that this source took in and their attempts
     #[arg(long, value_name = "ID")]
     source: Option<String>,
-    /// End after so many
+    /// End after this many lines
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Print a line of JSON for each
+    /// Print each as a line of JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -69,7 +69,7 @@ struct Switched {
     at: Timestamp,
 }
 
-/// What `--json` prints of each.
+/// A line that `--json` prints.
 #[derive(serde::Serialize)]
 struct Line<'a> {
     event: &'a str,
@@ -124,7 +124,7 @@ async fn follow(client: &Client, args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line for a person; nothing for what this version does not know.
+/// A line for a person; empty for a kind of event that this version does not know.
 fn readable(client: &Client, event: &str, data: &str, paint: Paint) -> Result<String, Failure> {
     let data = data.as_bytes();
     Ok(match event {
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_a_line_and_the_terminal_obeys_nothing_of_it() {
+    fn each_event_is_a_line_with_control_characters_escaped() {
         let paint = Paint { colour: false };
         let event: Accepted = serde_json::from_str(
             r#"{"id":"evt_1","type":"a.b","tenant":"acme","key":null,"source":"gh",

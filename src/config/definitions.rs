@@ -1,9 +1,9 @@
 //! A file of endpoints and sources that are made through the API: `[[endpoint]]` and `[[source]]` as in
 //! the configuration, read with the same checks, and given as the API takes them.
 //!
-//! What only the operator's own file may say is a fault here: grants of networks, several secrets of
-//! an endpoint, and a source that nothing verifies. Files that are named are read into the keys that
-//! stand for them.
+//! Keys that only the daemon's own configuration may have are faults here: grants of networks,
+//! several secrets of an endpoint, and a source without verification. The content of a file that a
+//! key names becomes the value of the corresponding key of the API.
 
 use std::path::Path;
 use std::time::Duration;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_at_once_with_their_places() {
+    fn all_faults_are_reported_with_their_positions() {
         let text = r#"
 [listen]
 http = ""

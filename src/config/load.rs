@@ -79,7 +79,7 @@ pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Fau
     Err(Faults { path, list })
 }
 
-/// The text of a file that is named.
+/// The text of a file that a key names.
 pub(super) fn read_named(path: &Path) -> Result<String, Faults> {
     let read = read_text(Some(path), &Environment::default())?;
     Ok(read.map(|(_, text)| text).unwrap_or_default())
@@ -206,7 +206,7 @@ pub(super) fn known_variables() -> BTreeSet<String> {
     known(|reader| reader.asked_variables())
 }
 
-/// Every key there is, those of sources too.
+/// Every key of the configuration, including those of sources.
 #[cfg(test)]
 pub(super) fn read_keys() -> BTreeSet<String> {
     known_in(

@@ -165,7 +165,7 @@ pub struct DeliveryLimits {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metrics {
-    /// So many endpoints, those with most trouble, get series of their own.
+    /// How many endpoints, those with the most trouble, have series of their own.
     pub per_endpoint: usize,
 }
 

@@ -1,9 +1,9 @@
-//! What of a changed configuration can be in force at once, and what a restart takes.
+//! Separates the changes that take effect at a reload from those that need a restart.
 
 use super::Config;
 
-/// The new configuration with the old values of the keys that take a restart, and those of these keys
-/// whose values differ.
+/// The new configuration with the old values of the keys that need a restart, and those of these
+/// keys whose values differ.
 pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
     let (was, is) = (&old.listen, &new.listen);
     let certificate = was.inbound_cert != is.inbound_cert;
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_a_restart_is_named_and_stays() {
+    fn keys_that_need_a_restart_are_named_and_keep_their_values() {
         let old = Config::default();
         let mut new = old.clone();
         new.data_dir = "elsewhere".into();

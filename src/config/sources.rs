@@ -18,7 +18,7 @@ pub(super) const FILES: [(&str, &str); 2] = [
 
 /// Without these another definition would be judged, and faults found that are none.
 const VERIFYING: [&str; 5] = ["preset", "verify", "secrets", "token", "public_key"];
-/// Stands for what a file holds that cannot be read. It is never in force.
+/// The placeholder for the content of a file that cannot be read. It is never in force.
 const UNREAD: &str = "?";
 
 /// All sources of the file that are without fault.

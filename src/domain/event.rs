@@ -92,7 +92,7 @@ pub fn source_key(source: &str, delivery: &str) -> Key {
     })
 }
 
-/// For how long the delivery ids of a source are known, if it does not say.
+/// How long the delivery ids of a source are kept if the source does not set it.
 pub const SOURCE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The source and the delivery id of an idempotency key, if it is of a source.

@@ -1,6 +1,6 @@
 //! Bytes as hexadecimal digits.
 
-/// The bytes that digits in either case stand for; `None` if they are not pairs of digits.
+/// Decodes digits of either case; `None` if the text is not pairs of digits.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();

@@ -15,7 +15,7 @@ const SECOND: u64 = 1000 * MILLI;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 
-/// What takes up to seconds, in microseconds.
+/// Bounds for durations of up to seconds, in microseconds.
 const SHORT: [u64; 17] = [
     100,
     250,
@@ -36,7 +36,7 @@ const SHORT: [u64; 17] = [
     30 * SECOND,
 ];
 
-/// What takes up to days, in microseconds.
+/// Bounds for durations of up to a day, in microseconds.
 const LONG: [u64; 18] = [
     5 * MILLI,
     10 * MILLI,
@@ -65,7 +65,7 @@ const COUNTS: [u64; 15] = [
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Histogram {
-    /// Each the largest value of its bucket. Larger ones are counted behind the last.
+    /// The largest value of each bucket. Values above the last bound have a bucket of their own.
     bounds: &'static [u64],
     /// Values and bounds are shown divided by this.
     per_unit: f64,
@@ -126,7 +126,7 @@ impl Histogram {
         self.sum.fetch_add(value, Relaxed);
     }
 
-    /// What was added until now.
+    /// The values added until now.
     pub fn view(&self) -> HistogramView {
         let bounds = self.bounds.iter();
         let bounds = bounds.map(|bound| *bound as f64 / self.per_unit);

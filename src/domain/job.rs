@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::name::BadName;
 use super::time::Timestamp;
 
-/// A job. Numbers are given again once their jobs have ended; with the moment when it began the name
-/// of a job is never given again.
+/// A job. The number of a job that has ended is used again; together with the time when the job
+/// began the name is unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId {
     pub created_at: Timestamp,

@@ -298,7 +298,7 @@ pub struct JobView {
     pub tenant: Tenant,
     /// Which deliveries.
     pub selection: Selection,
-    /// Deliveries in a second; `None`: as fast as it goes.
+    /// Deliveries in a second; `None` means no limit.
     pub rate: Option<f64>,
     /// How many deliveries matched when it began, and how many it has processed.
     pub matched: u64,

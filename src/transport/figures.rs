@@ -9,8 +9,8 @@ use super::lock::lock;
 use super::progress::Progress;
 use crate::domain::histogram::{Histogram, HistogramView};
 
-/// The figures of all transports of the process, since the start. A phase counts however it ends, so
-/// that timeouts are included. Requests for tokens and for consent count too.
+/// The figures of all transports of the process, since the start. A phase counts however it ends,
+/// so that timeouts are included. Requests for tokens and for consent count too.
 #[derive(Debug)]
 pub struct TransportFigures {
     /// Resolving the name, for each new connection to a name.
@@ -21,7 +21,7 @@ pub struct TransportFigures {
     pub(super) tls: Histogram,
     /// From sending a request to the head of its response.
     pub(super) first_byte: Histogram,
-    /// The connections that each pool keeps. Locked when a pool is made and when the figures are read.
+    /// The connections that each pool keeps. Locked when a pool is made and when they are read.
     kept: Mutex<Vec<Arc<AtomicUsize>>>,
 }
 

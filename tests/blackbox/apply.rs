@@ -31,7 +31,7 @@ impl Site {
         self.home.run(&[&line[..], options].concat())
     }
 
-    /// What was done, by name.
+    /// The actions, by name.
     #[track_caller]
     fn applied(&self, text: &str, options: &[&str]) -> Vec<(String, String, Value)> {
         let answer = self.apply(text, &[options, &["--json"]].concat()).json();
@@ -178,7 +178,7 @@ fn a_second_run_changes_nothing_and_a_change_only_what_differs() {
 }
 
 #[test]
-fn what_others_changed_is_put_right_and_what_the_file_leaves_open_is_not_touched() {
+fn changes_by_others_are_reverted_and_keys_absent_from_the_file_are_kept() {
     let site = Site::new();
     let text = "[[endpoint]]\nid = \"one\"\nurl = \"https://example.com/one\"\n";
     site.applied(text, &[]);
@@ -211,7 +211,7 @@ fn what_others_changed_is_put_right_and_what_the_file_leaves_open_is_not_touched
         (&json!(16), &json!("mine"), &json!(false))
     );
     assert_eq!(secret(&site), rotated);
-    // What the file says holds.
+    // The file's values are in force again.
     let said = format!("{text}enabled = true\nsecret = \"{OTHER}\"\n");
     assert_eq!(
         site.applied(&said, &[]),
@@ -238,7 +238,7 @@ fn prune_removes_what_was_applied_and_nothing_else() {
         )
         .expect(201);
     site.applied(&hooks(SECRET), &[]);
-    // The mark outlives the daemon.
+    // The mark survives a restart of the daemon.
     let Site { home, daemon } = site;
     assert!(daemon.stop().success());
     let daemon = home.start(
@@ -283,7 +283,7 @@ fn prune_removes_what_was_applied_and_nothing_else() {
         ),
         (&json!("by-hand"), 1)
     );
-    // An id that was pruned may come back.
+    // An id that was pruned may be used again.
     let back = site.applied(&hooks(SECRET), &["--prune"]);
     assert_eq!(back[0], done("endpoint orders", "make", none));
     assert_eq!(site.applied("", &["--prune"]).len(), 3);
@@ -291,7 +291,7 @@ fn prune_removes_what_was_applied_and_nothing_else() {
 }
 
 #[test]
-fn faults_of_the_file_are_told_at_once_and_change_nothing() {
+fn all_faults_of_the_file_are_reported_and_nothing_changes() {
     let site = Site::new();
     let text = "[[endpoint]]\nid = \"a\"\nurl = \"https://example.com\"\nallow_networks = []\n\
                 [[endpoint]]\nid = \"b\"\nurl = 1\nsecret_file = \"/nonexistent\"\n[delivery]\n";
@@ -315,7 +315,7 @@ fn faults_of_the_file_are_told_at_once_and_change_nothing() {
     assert_eq!(told["faults"].as_array().unwrap().len(), 4, "{told}");
     assert_eq!(told["faults"][0]["line"], 4);
 
-    // Faults that only the daemon can find are reported for all of them, too.
+    // Faults that only the daemon can find are reported for all definitions too.
     site.applied(
         "[[endpoint]]\nid = \"a\"\nurl = \"https://example.com\"\n",
         &[],
@@ -347,7 +347,7 @@ fn faults_of_the_file_are_told_at_once_and_change_nothing() {
 
 #[test]
 fn a_change_that_fails_halfway_says_what_was_done() {
-    // In the place of a daemon: the second endpoint finds no room.
+    // A stand-in for the daemon refuses the second endpoint: the outbox is full.
     let made = Arc::new(AtomicUsize::new(0));
     let daemon = Receiver::answering(move |seen| match (seen.method.as_str(), &*seen.path) {
         ("GET", _) => Answer::reply(200, &[], r#"{"data": [], "next": null}"#),

@@ -1,4 +1,4 @@
-//! `GET /v1/attempts`: attempts on their own, by endpoint and time.
+//! `GET /v1/attempts`: lists of attempts, by endpoint and time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,7 @@ fn ids(attempts: &[Value]) -> Vec<&str> {
     ids.map(Option::unwrap).collect()
 }
 
-/// Waits until so many are found.
+/// Waits until this many are found.
 #[track_caller]
 fn wait_all(daemon: &Daemon, query: &str, count: usize) -> Vec<Value> {
     wait_for(
@@ -59,7 +59,7 @@ fn receiver() -> Receiver {
 }
 
 #[test]
-fn attempts_are_listed_newest_first_by_what_is_asked() {
+fn attempts_are_listed_newest_first_with_each_filter() {
     let receiver = receiver();
     let home = Home::new();
     let config = three(&receiver);
@@ -80,7 +80,7 @@ fn attempts_are_listed_newest_first_by_what_is_asked() {
     let moments = known.iter().map(|id| &id[.."att_".len() + 10]);
     assert!(moments.is_sorted_by(|a, b| a >= b), "{known:?}");
     assert_eq!(known.iter().collect::<BTreeSet<_>>().len(), known.len());
-    // However small the pages, each once.
+    // Each attempt is listed once, however small the pages are.
     for limit in [1, 2, 7] {
         assert_eq!(ids(&all(&daemon, "", limit)), known, "{limit}");
     }
@@ -92,7 +92,7 @@ fn attempts_are_listed_newest_first_by_what_is_asked() {
         a.iter()
             .all(|one| one["event"] == mine.as_str() && one["type"] == "order.a")
     );
-    // Each is the attempt that its delivery has.
+    // Each attempt equals the one in its delivery.
     let delivery = daemon.delivery(&mine, "a");
     let stored = delivery["attempts"].as_array().unwrap();
     assert_eq!(a.len(), stored.len());
@@ -121,7 +121,7 @@ fn attempts_are_listed_newest_first_by_what_is_asked() {
 }
 
 #[test]
-fn a_list_of_attempts_names_what_is_wrong_with_its_query() {
+fn a_list_of_attempts_names_the_fault_of_its_query() {
     let home = Home::new();
     let daemon = home.start("");
     for (query, named) in [
@@ -161,7 +161,7 @@ fn attempts_are_the_same_after_a_kill_and_without_an_index_and_go_with_their_eve
     let left = all(&daemon, "", 1000);
     assert_eq!(left.len(), 4);
     assert!(left.iter().all(|one| one["event"] == kept.as_str()));
-    // A purge forgets dead deliveries, and with them their attempts.
+    // A purge removes dead deliveries together with their attempts.
     let purge = daemon
         .tcp
         .post_json("/v1/endpoints/c/purge", r#"{"status": "dead"}"#);

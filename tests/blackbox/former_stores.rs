@@ -1,7 +1,7 @@
 //! Stores that former versions wrote, in `tests/stores/`, are opened by this one with all that was
 //! in them.
 //!
-//! Each has a folder there: `data.tar.gz` (the data directory without its index, which does not
+//! Each has a directory there: `data.tar.gz` (the data directory without its index, which does not
 //! outlive a boot), `config.toml`, where `RECEIVER` stands for the URL of a receiver, and
 //! `shown.json`, what the API showed of it, by path. A later version may show more, never less or
 //! something else. The spelling of single records and frames is held by the golden bytes of
@@ -12,8 +12,8 @@
 //!
 //!     OUTBOXD_STORE=NAME cargo test --test blackbox write_a_store -- --ignored
 //!
-//! Retention goes by the clock: what is finished in them is kept until ten years after it was
-//! written, which is the longest that a configuration can ask for.
+//! Retention depends on the clock: finished events of these stores are kept until ten years after
+//! they were written, which is the longest that a configuration can set.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::endpoint_api::{JSON, delete, id_of, made, patch};
 use crate::harness::{Answer, Daemon, Home, Receiver, wait_for};
 use crate::signing::assert_signed;
 
-/// What a new store is written with.
+/// The configuration with which a new store is written.
 const CONFIG: &str = r#"
 [ingest]
 idempotency_window = "3650d"
@@ -101,7 +101,7 @@ fn assert_holds(shown: &Value, known: &Value, place: &str) {
     }
 }
 
-/// Of a store that is opened: its names for what the steps after the reading need.
+/// The name of an object in an opened store, for the steps after the reading.
 fn named<'a>(shown: &'a Value, what: &str) -> &'a str {
     shown["named"][what].as_str().expect("shown.json names it")
 }
@@ -123,7 +123,7 @@ fn opened_with_all_that_was_in_it(store: &Path) {
         assert_eq!(u64::from(answer.status), known_status, "{path}");
         assert_holds(&answer.json(), &known["body"], path);
     }
-    // Its idempotency key is known.
+    // The store still has the event's idempotency key.
     let again = daemon
         .tcp
         .post_json("/v1/events", named(&shown, "keyed_body"));
@@ -134,7 +134,7 @@ fn opened_with_all_that_was_in_it(store: &Path) {
     receiver.wait_until("a replay that the job makes", |seen| {
         seen.iter().any(|one| one.path == "/replayed")
     });
-    // What waits can be delivered, signed with the secret that the store holds.
+    // Pending deliveries are delivered, signed with the stored secret.
     let (customer, later) = (named(&shown, "customer"), named(&shown, "later"));
     let url = json!({"url": receiver.url("/customer")});
     patch(&daemon.tcp, customer, &url).expect(200);

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 use crate::harness::Home;
 
 #[test]
-fn health_is_good_when_the_daemon_is_ready_and_needs_no_token() {
+fn health_succeeds_when_the_daemon_is_ready_and_needs_no_token() {
     let mut home = Home::new();
     std::fs::write(home.path("token"), "s3cret-token").unwrap();
-    // Not readable, and not needed.
+    // The token file is not readable, and not needed.
     home.set_env("OUTBOXD_TOKEN_FILE", "/nonexistent/token");
     let token = home.path("token");
     let auth = format!(
@@ -40,7 +40,7 @@ fn health_is_good_when_the_daemon_is_ready_and_needs_no_token() {
 #[test]
 fn health_does_not_wait_for_a_daemon_that_hangs() {
     let home = Home::new();
-    // Connections are made, and nobody reads them.
+    // The kernel accepts connections, and nothing reads from them.
     let hung = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", hung.local_addr().unwrap());
     let ran = home.run(&["health", "--url", &url, "--timeout", "50ms"]);

@@ -1,5 +1,5 @@
-//! `GET /openapi.json` beside what a daemon answers: every operation, every method, and the schemas of
-//! answers.
+//! Compares `GET /openapi.json` with the responses of a daemon: every operation, every method, and
+//! the schemas of responses.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::harness::{Daemon, Home, Receiver, endpoint};
 /// Methods that a path may have.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
-/// The description that a daemon gives of itself.
+/// The description that a daemon serves.
 struct Description(Value);
 
 impl Description {
@@ -37,7 +37,7 @@ impl Description {
 
     fn validator(&self, schema: &Value) -> Validator {
         let mut schema = json!({"allOf": [schema], "components": self.0["components"]});
-        // For clients there may be more fields later. Here a field without a description is a fault.
+        // Later versions may add fields for clients. Here a field without a description is a fault.
         forbid_more(&mut schema);
         jsonschema::options()
             .with_draft(jsonschema::Draft::Draft202012)
@@ -46,7 +46,7 @@ impl Description {
             .unwrap()
     }
 
-    /// That the answer is one of those of the operation.
+    /// Checks that the response is one of those of the operation.
     #[track_caller]
     fn check(&self, operation: &Value, answer: &Response) {
         let id = &operation["operationId"];
@@ -90,7 +90,7 @@ impl Description {
         found.unwrap_or_else(|| panic!("no operation {id}"))
     }
 
-    /// That a request of this body fits what the operation says it takes.
+    /// Checks that a request with this body conforms to the operation.
     fn takes(&self, operation: &Value, body: &Value) -> bool {
         let content = &operation["requestBody"]["content"]["application/json"]["schema"];
         self.validator(content).is_valid(body)
@@ -150,7 +150,7 @@ impl Site {
         site
     }
 
-    /// A replay that is under way for long.
+    /// A replay that stays under way.
     fn job(&self, event: &str) -> String {
         let another = self.daemon.send("order.created", "{\"n\": 2}");
         for event in [event, &another] {
@@ -167,7 +167,7 @@ impl Site {
         let id = operation["operationId"].as_str().unwrap();
         let event = self.daemon.send("order.created", "{\"n\": 1}");
         if template.contains("{endpoint}") && id != "retryDelivery" {
-            // Its attempts are there, too.
+            // The attempts of the event exist too.
             self.daemon.wait_delivery(&event, "bad", "tried", |one| {
                 one["attempt_count"].as_u64() > Some(0)
             });

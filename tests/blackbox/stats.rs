@@ -34,7 +34,7 @@ fn all_sums(daemon: &Daemon, step: &str) -> [Value; 4] {
 }
 
 #[test]
-fn what_is_accepted_and_attempted_is_counted_and_outlives_a_kill() {
+fn events_and_attempts_are_counted_and_counts_survive_a_kill() {
     let receiver = Receiver::answering(|seen| match seen.path.as_str() {
         "/sick" => Answer::status(500),
         _ => Answer::status(200),
@@ -52,7 +52,7 @@ fn what_is_accepted_and_attempted_is_counted_and_outlives_a_kill() {
     }
     let event = daemon.send("a", "1");
     daemon.wait_status(&event, "other", "delivered");
-    // Each death is an event of the tenant too: `outboxd.delivery.dead`.
+    // Each dead delivery is an event of the tenant too: `outboxd.delivery.dead`.
     let expected = [
         json!({"accepted": 3, "delivered": 0, "failed": {"status": 6}}),
         json!({"accepted": 3, "delivered": 3, "failed": {}}),

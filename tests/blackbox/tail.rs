@@ -86,7 +86,7 @@ fn a_tail_names_what_is_wrong_with_its_query() {
 }
 
 #[test]
-fn a_tail_tells_each_attempt_with_what_it_is_of() {
+fn a_tail_sends_each_attempt_with_its_event_and_endpoint() {
     let receiver = Receiver::answering(|seen| match seen.number {
         0 => Answer::reply(503, &[], &"x".repeat(5000)),
         _ => Answer::status(200),
@@ -143,7 +143,7 @@ fn a_tail_tells_each_attempt_with_what_it_is_of() {
 }
 
 #[test]
-fn a_tail_tells_what_becomes_of_endpoints() {
+fn a_tail_sends_the_changes_of_endpoints() {
     let receiver = Receiver::answering(|seen| match seen.number {
         0..5 => Answer::status(500),
         5 => Answer::status(200),
@@ -177,7 +177,7 @@ fn a_tail_tells_what_becomes_of_endpoints() {
     assert_eq!(told("disabled").as_deref(), Some("gone"));
 }
 
-/// Runs it until it follows; what it says on stderr from then on.
+/// Runs the command until it follows; returns its stderr from then on.
 fn following(mut command: Command) -> (Child, BufReader<ChildStderr>) {
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -246,7 +246,7 @@ fn the_command_prints_a_line_each_and_fails_when_the_daemon_ends() {
 }
 
 #[test]
-fn a_watched_status_is_a_line_each_time_where_there_is_no_terminal() {
+fn a_watched_status_prints_lines_if_stdout_is_not_a_terminal() {
     let receiver = Receiver::ok();
     let home = Home::new();
     let daemon = home.start(&endpoint("orders", &receiver.url("/"), ""));
@@ -283,7 +283,7 @@ fn a_watched_status_is_a_line_each_time_where_there_is_no_terminal() {
 
 /// `script` runs a command on a terminal of its own.
 #[test]
-fn a_watched_status_leaves_the_terminal_as_it_found_it() {
+fn a_watched_status_restores_the_terminal() {
     let home = Home::new();
     let receiver = Receiver::answering(|_| Answer::status(503));
     let daemon = home.start(&endpoint("orders", &receiver.url("/"), ""));

@@ -254,7 +254,7 @@ impl Daemon {
         kill_process(pid, Signal::TERM).expect("it takes signals");
     }
 
-    /// Sends SIGHUP, and waits for the line of the log that says what came of it.
+    /// Sends SIGHUP, and waits for the line of the log that reports the result.
     #[track_caller]
     pub fn reload(&self) -> Value {
         let said = |lines: &[String]| -> Vec<Value> {
@@ -273,7 +273,7 @@ impl Daemon {
         let found = |lines: &[String]| said(lines).into_iter().nth(before);
         self.log.wait(&found, PATIENCE).unwrap_or_else(|| {
             let text = self.log_text();
-            panic!("it says nothing of a reload:\n{text}")
+            panic!("the log does not report a reload:\n{text}")
         })
     }
 

@@ -1,4 +1,4 @@
-//! An attempt on its own: with the delivery that it is of.
+//! An attempt in a list, with its delivery.
 
 use serde::Serialize;
 

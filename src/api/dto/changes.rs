@@ -1,4 +1,4 @@
-//! What a dry run says of a definition.
+//! The answer to a dry run of a definition.
 
 use serde::Serialize;
 

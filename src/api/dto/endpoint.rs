@@ -46,7 +46,7 @@ pub struct Endpoint<'a> {
     disabled_reason: Option<&'static str>,
     disabled_at: Option<Timestamp>,
     source: &'static str,
-    /// Its id in the file that it was applied from.
+    /// The endpoint's id in the file from which it was applied.
     applied_as: Option<&'a EndpointId>,
     backlog: Backlog,
 }

@@ -21,7 +21,7 @@ pub struct Source<'a> {
     definition: BTreeMap<Box<str>, Box<RawValue>>,
     /// Where it is defined: `toml` or `api`.
     source: &'static str,
-    /// Whether it was made from a file that is applied.
+    /// Whether the source was made by `endpoints apply`.
     applied: bool,
     changed_at: Option<Timestamp>,
     last_received_at: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! How the daemon is doing.
+//! The state of the daemon.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Series of single endpoints, those with most trouble (`metrics.per_endpoint`).
+//! Series of single endpoints: the ones with the most trouble (`metrics.per_endpoint`).
 
 use std::fmt;
 
@@ -28,12 +28,12 @@ pub(super) fn write(out: &mut Exposition<'_>, endpoints: &[EndpointFigures]) -> 
         ),
         (
             "outboxd_endpoint_dead",
-            "Dead deliveries of the endpoint that are kept.",
+            "Dead deliveries of the endpoint.",
             |it| it.dead,
         ),
         (
             "outboxd_endpoint_attempts_in_flight",
-            "Attempts at the endpoint under way.",
+            "Attempts under way at the endpoint.",
             |it| it.standing.in_flight as u64,
         ),
         (
@@ -43,7 +43,7 @@ pub(super) fn write(out: &mut Exposition<'_>, endpoints: &[EndpointFigures]) -> 
         ),
         (
             "outboxd_endpoint_disabled",
-            "1 while the endpoint is disabled, or gone from the file with deliveries left.",
+            "1 while the endpoint is disabled, or missing from the file with deliveries left.",
             |it| it.is_disabled.into(),
         ),
     ];

@@ -1,7 +1,7 @@
 //! `GET /metrics`: the Prometheus text format, version 0.0.4.
 //!
 //! The values are gathered when they are asked for, and written by a registry. Every collector of
-//! Prometheus metrics takes this format, so there is nothing to negotiate.
+//! Prometheus metrics takes this format, so no content negotiation is needed.
 
 mod counts;
 mod durations;
@@ -41,12 +41,12 @@ pub async fn metrics(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
             text,
         )
             .into_response(),
-        // Writing to a String does not fail, and no value here is one that cannot be written.
+        // Writing to a String does not fail, and all values here can be written.
         Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     })
 }
 
-/// All that is shown, at one moment.
+/// The values of all metrics at one moment.
 #[derive(Debug)]
 struct Gathered {
     status: Status,

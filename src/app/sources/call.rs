@@ -25,8 +25,8 @@ pub struct InboundCall {
 }
 
 impl InboundCall {
-    /// The length of the body. Where it was not read it is what the caller has announced; `None` if
-    /// that is nothing.
+    /// The length of the body; if the body was not read, the length that the caller announced, or
+    /// `None`.
     pub fn body_bytes(&self) -> Option<u64> {
         let has_more = self.headers.contains_key(TRANSFER_ENCODING);
         match (self.body.len(), self.headers.get(CONTENT_LENGTH)) {
@@ -48,7 +48,7 @@ pub enum CallRefused {
     },
     /// The body is too large.
     TooLarge,
-    /// Its events are more than one request may store, deliveries included.
+    /// The call has more events or deliveries than one request may store.
     TooMuch,
     /// The body came too slowly.
     TooSlow,
@@ -122,7 +122,7 @@ mod tests {
     use http::HeaderValue;
 
     #[test]
-    fn the_length_of_a_body_is_that_which_was_read_or_announced() {
+    fn the_length_of_a_body_is_what_was_read_or_announced() {
         let length = (CONTENT_LENGTH, "2000");
         let chunked = (TRANSFER_ENCODING, "chunked");
         for (body, header, expected) in [

@@ -1,4 +1,4 @@
-//! Definitions of sources as the API gives them and the store has them.
+//! Definitions of sources, as requests give them and as they are stored.
 
 use crate::app::error::Error;
 use crate::app::random::random_bytes;
@@ -10,7 +10,7 @@ use crate::outbox::KeyBytes;
 /// The keys of a definition that a request gives, `None` for those that go back to their default.
 pub type Written = Vec<(&'static str, Option<Json>)>;
 
-/// Checks what the definition alone cannot know.
+/// Checks the rules that depend on more than the definition.
 ///
 /// # Errors
 /// Nothing verifies the source, or it needs `public_url` and there is none.
@@ -32,7 +32,7 @@ pub fn check(source: &Source, has_public_url: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// The source that a store has; `None` if the definition cannot be read.
+/// The source of a stored definition; `None` if the definition cannot be read.
 pub fn stored_source(id: &str, definition: &KeyBytes) -> Option<Source> {
     let id = SourceId::new(id).ok()?;
     match Json::parse(&definition.0) {
@@ -51,7 +51,7 @@ pub fn overlay(given: &mut Given, written: Written) {
     }
 }
 
-/// A secret for a provider that takes ours.
+/// A new secret, for a provider that accepts one from outboxd.
 pub fn fresh_secret(source: &Source) -> Result<String, Error> {
     let random = random_bytes()?;
     source.fresh_secret(random).ok_or(Error::ProvidersSecret)

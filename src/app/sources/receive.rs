@@ -23,7 +23,7 @@ use crate::outbox::{Receipt, Refused};
 const LARGE: usize = 64 * 1024;
 /// The content type of a body that came without one.
 const UNTYPED: &str = "application/octet-stream";
-/// How much of the method and of a header is remembered of a refused call, in characters.
+/// How much of the method and of a header is kept of a refused call, in characters.
 const SHOWN: usize = 200;
 
 /// Verifies a call and stores what it holds. Counts how it ended.
@@ -73,7 +73,7 @@ pub async fn receive(
     taken
 }
 
-/// Counts and remembers that a call was refused.
+/// Counts and records a refused call.
 pub fn note_refused(
     known: &KnownSource,
     outcomes: &Outcomes,
@@ -122,8 +122,8 @@ async fn judge(
     let apart = shared.clone();
     let judged = tokio::task::spawn_blocking(move || judge(&apart)).await;
     let judged = judged.map_err(|error| {
-        tracing::error!(%error, "verifying a call broke down");
-        Error::Internal("verifying the call broke down; see the log")
+        tracing::error!(%error, "verifying a call failed");
+        Error::Internal("the call could not be verified; see the log")
     });
     let call = Arc::try_unwrap(shared).unwrap_or_else(|shared| (*shared).clone());
     (call, judged)

@@ -94,7 +94,7 @@ impl Tally {
         kept.changed = true;
     }
 
-    /// A call was refused, and is remembered.
+    /// Counts and records a refused call.
     pub fn rejected(&self, call: RejectedCall) {
         let mut kept = self.kept();
         kept.count_refused(call.reason);
@@ -102,7 +102,7 @@ impl Tally {
         kept.rejected.push_front(call);
     }
 
-    /// A call was refused, and is not remembered.
+    /// Counts a refused call without recording it.
     pub fn refused(&self, reason: &'static str) {
         self.kept().count_refused(reason);
     }

@@ -1,4 +1,4 @@
-//! What is shown of a change: fields, and values that are no secrets.
+//! The differences of a change that may be shown: fields, and values that are not secret.
 
 use std::collections::BTreeMap;
 
@@ -45,11 +45,11 @@ const SHOWN: [&str; 30] = [
 /// A field that changes.
 pub struct Difference {
     pub field: String,
-    /// Before and after; `None` if neither is shown.
+    /// The values before and after; `None` if they are not shown.
     pub values: Option<(String, String)>,
 }
 
-/// What of the fields that change may be shown.
+/// The fields that change, with the values that may be shown.
 pub fn differences(
     changed: &[String],
     before: &BTreeMap<String, Value>,
@@ -61,7 +61,7 @@ pub fn differences(
         after.get("preset").and_then(Json::as_str),
     ];
     let may_show = |field: &str| match field {
-        // With a preset it is a secret but for its host.
+        // With a preset all of the URL but its host is secret.
         "url" => is_plain_url(&presets),
         field => SHOWN.contains(&field),
     };

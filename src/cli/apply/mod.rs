@@ -2,9 +2,9 @@
 //!
 //! A definition is recognised by its id in the file, which the daemon keeps: as `applied_as` of an
 //! endpoint, and as the id of a source that has the mark `applied`. Only what carries that mark is
-//! ever changed or removed. The daemon compares, as it alone knows the secrets in force, and names
-//! the fields that differ; only these are sent. So a second run changes nothing, and what a rotation
-//! left is not touched by a change of something else.
+//! ever changed or removed. The daemon compares, because only it knows the secrets in force, and
+//! names the fields that differ; only these are sent. So a second run changes nothing, and a
+//! rotated secret is kept when something else changes.
 
 mod difference;
 mod plan;
@@ -23,13 +23,13 @@ use plan::{Change, Step};
 ///
 /// The file holds tables of endpoints and sources as the configuration does. They are made through the
 /// API, and recognised by their ids in the file when it is applied again: a second run changes nothing.
-/// What the file does not say has its default, but for secrets and enabled, which are then left as
-/// they are.
+/// A key that the file does not have is set to its default, except secrets and enabled, which are
+/// left as they are.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Apply {
     /// The file
     file: PathBuf,
-    /// Remove what was applied before and is no longer in the file, and nothing else
+    /// Also remove what was applied before and is no longer in the file
     #[arg(long)]
     prune: bool,
     /// Show what would be done, and do nothing

@@ -1,4 +1,4 @@
-//! What has to be done so that the daemon has what a file says.
+//! The steps that bring the daemon in line with a file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -65,7 +65,7 @@ impl Kind {
     }
 }
 
-/// One endpoint or source, and what is to be done about it. Holds secrets.
+/// One endpoint or source, and the step for it. Holds secrets.
 pub struct Step {
     pub kind: Kind,
     /// Its id in the file.
@@ -82,7 +82,7 @@ pub enum Change {
     },
     Alter {
         body: Box<RawValue>,
-        /// The fields, what they are and what they will be, as far as it may be shown.
+        /// The fields with their old and new values, as far as they may be shown.
         differences: Vec<Difference>,
     },
     Remove,
@@ -103,7 +103,7 @@ impl Step {
     }
 }
 
-/// A definition that the daemon does not take.
+/// A definition that the daemon refuses.
 #[derive(Debug)]
 pub struct Refusal {
     pub name: String,
@@ -134,7 +134,7 @@ struct Changes {
     changed: Vec<String>,
 }
 
-/// The steps in the order in which they are to be taken, or what the daemon refuses of them.
+/// The steps in the order in which to take them, or the definitions that the daemon refuses.
 ///
 /// # Errors
 /// The daemon cannot be asked.
@@ -180,8 +180,8 @@ impl Known {
     }
 }
 
-/// What is there, by the ids in the file: of endpoints those that were applied, of sources all, since
-/// their ids are those of the file.
+/// The existing objects by their ids in the file: only endpoints that were applied, but all
+/// sources, because their ids are those of the file.
 async fn known(client: &Client, kind: Kind) -> Result<HashMap<String, Known>, Fault> {
     let mut found = HashMap::new();
     let mut path = format!("{}?limit=1000", kind.path());
@@ -204,9 +204,9 @@ async fn known(client: &Client, kind: Kind) -> Result<HashMap<String, Known>, Fa
 }
 
 enum Refused {
-    /// Why this one is not taken.
+    /// Why this definition is refused.
     Definition(String),
-    /// Nothing more can be asked.
+    /// No further request can be sent.
     Daemon(Fault),
 }
 
@@ -260,7 +260,7 @@ async fn step(
     Ok(step(id, Change::Alter { body, differences }))
 }
 
-/// The request that makes it.
+/// The request that creates it.
 fn creation(kind: Kind, wanted: &Written) -> inbound::Given {
     let mut fields = wanted.fields.clone();
     let id = Json::from(&*wanted.id);
@@ -274,7 +274,7 @@ fn creation(kind: Kind, wanted: &Written) -> inbound::Given {
     fields
 }
 
-/// All that the file says of it, and `null` where its silence is the default.
+/// All keys of the file, and `null` for absent keys that are set to their default.
 fn declaration(kind: Kind, wanted: &Written, known: &Known) -> Result<inbound::Given, Refused> {
     let mut fields = wanted.fields.clone();
     if kind == Kind::Endpoint {
@@ -298,6 +298,6 @@ fn declaration(kind: Kind, wanted: &Written, known: &Known) -> Result<inbound::G
 
 fn body(fields: inbound::Given) -> Box<RawValue> {
     let text = Json::Object(fields).to_string();
-    // What JSON is written as is JSON.
+    // A JSON value can always be written as JSON.
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -1,4 +1,4 @@
-//! What was done or would be done, for people and programs. Secrets are not shown.
+//! The output of `endpoints apply`, for people and programs. Secrets are not shown.
 
 use serde_json::{Value, json};
 
@@ -7,19 +7,19 @@ use super::plan::{Change, Refusal, Step};
 use crate::cli::client::Fault;
 use crate::cli::paint::plain;
 
-/// What would be done.
+/// The steps of a dry run.
 pub fn preview(steps: &[Step]) -> String {
     list(steps, |mark, step, done| {
         format!("{mark} {step} would be {done}\n")
     })
 }
 
-/// What was done.
+/// The steps that were taken.
 pub fn report(steps: &[Step]) -> String {
     list(steps, |_, step, done| format!("{step} {done}\n"))
 }
 
-/// Each change as `line` writes it, from its mark, its name and what is done.
+/// Each change as `line` writes it, from its mark, its name and the action.
 fn list(steps: &[Step], line: impl Fn(&str, &str, &str) -> String) -> String {
     let mut out = String::new();
     let mut unchanged = 0;
@@ -40,7 +40,7 @@ fn list(steps: &[Step], line: impl Fn(&str, &str, &str) -> String) -> String {
     out + &format!("{unchanged} unchanged\n")
 }
 
-/// The id in the daemon, where it is another.
+/// The id in the daemon, if it differs.
 fn id(step: &Step) -> String {
     match &step.id {
         Some(id) if *id != step.applied_as => format!(" ({})", plain(id)),
@@ -65,7 +65,7 @@ pub fn refusal(refused: &Refusal) -> Value {
     json!({"name": refused.name, "detail": refused.why})
 }
 
-/// What was done, and what failed of it.
+/// The steps that were taken, and the one that failed.
 pub fn to_json(steps: &[Step], failed: Option<(&Step, &Fault)>, dry_run: bool) -> Value {
     let shown = |step: &Step| {
         let (action, changed): (_, Vec<&str>) = match &step.change {

@@ -1,9 +1,9 @@
-//! The JSON Schema (2020-12) of the configuration file: for editors, and for those who make such
-//! files by a program.
+//! The JSON Schema (2020-12) of the configuration file, for editors and for programs that write
+//! such files.
 //!
-//! A schema holds one key at a time: what several keys or a file on disk decide is for `check` to
-//! say. A test walks both ways: what the schema refuses the reader refuses, and every key that the
-//! reader takes is here, with the type that it takes.
+//! A schema checks one key at a time: only `check` finds faults that involve several keys or files
+//! on disk. Tests compare the schema with the reader: the reader refuses whatever the schema
+//! refuses, and every key that the reader accepts is here, with its type.
 
 mod notes;
 pub mod shapes;
@@ -182,8 +182,8 @@ fn source_of_file() -> Vec<(&'static str, Value)> {
     keys
 }
 
-/// Puts what is said about each key into its schema. Defaults are those of the whole daemon only: an
-/// endpoint's and a source's follow it, or its preset.
+/// Adds the description and the default of each key to its schema. Only global keys have a default:
+/// that of an endpoint's or a source's key depends on the global one or on the preset.
 fn annotate(schema: &mut Value, path: &str, note: &impl Fn(&str) -> Option<Note>) {
     if let Some(items) = schema.get_mut("items") {
         annotate(items, path, note);

@@ -1,13 +1,13 @@
 //! What `config.example.toml` says about each key: its comment, and its default.
 //!
-//! The example is the one text on the keys, and tests hold that it names all of them, so the schema
-//! takes its words from there.
+//! The example documents all keys, which tests check, so the schema takes its descriptions from
+//! it.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The example, as it is in the sources.
+/// The text of the example.
 pub const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 #[derive(Clone, Debug, Default)]

@@ -56,12 +56,12 @@ pub fn name() -> Value {
     matching("^[A-Za-z0-9_-]{1,64}$")
 }
 
-/// Which event types: exact, a prefix that ends in `.*`, or `*`.
+/// A pattern of event types: an exact type, a prefix that ends in `.*`, or `*`.
 pub fn type_pattern() -> Value {
     matching(r"^(\*|[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(\.\*)?)$")
 }
 
-/// One of some words.
+/// One of the given words.
 pub fn words(words: impl IntoIterator<Item = &'static str>) -> Value {
     json!({"enum": words.into_iter().collect::<Vec<_>>()})
 }
@@ -108,7 +108,7 @@ pub fn retry() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// What shapes an endpoint's requests: the keys that are the same in the file and in the API.
+/// The shaping of an endpoint: the keys that are the same in the file and in the API.
 pub fn shaping() -> Vec<(&'static str, Value)> {
     let document = json!({"type": ["object", "string"]});
     let channels = json!({"type": "array", "items": text(), "maxItems": MAX_CHANNELS});

@@ -324,7 +324,16 @@ fn what_is_inside_of_a_key_is_described_as_it_is_read() {
 }
 
 /// Keys that a comment at the head of their group explains.
-const EXPLAINED_ELSEWHERE: [&str; 0] = [];
+const EXPLAINED_ELSEWHERE: [&str; 8] = [
+    "endpoint.retry.factor",
+    "endpoint.retry.first",
+    "endpoint.retry.give_up_after",
+    "endpoint.retry.jitter",
+    "endpoint.retry.max",
+    "endpoint.retry.schedule",
+    "source.description",
+    "source.enabled",
+];
 
 #[test]
 fn every_key_has_words_and_global_ones_their_default() {

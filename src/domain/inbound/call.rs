@@ -54,7 +54,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Something of the call is read, for a recipe or a template. Tests count how often.
+    /// Notes that a recipe or a template read a part of the call. Tests count how often.
     pub(super) fn note_read(&self) {
         #[cfg(test)]
         self.reads.set(self.reads.get() + 1);

@@ -142,7 +142,7 @@ struct Parts {
     content_type: Option<Box<str>>,
 }
 
-/// What the events of one call have alike.
+/// What the events of one call have in common.
 struct OfCall<'v, 'a> {
     naming: Naming<'v, 'a>,
     headers: Vec<(HeaderName, HeaderValue)>,

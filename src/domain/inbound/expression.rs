@@ -1,4 +1,4 @@
-//! Texts of a call and of its elements, put together: ids and types.
+//! Ids and types, composed of texts of a call and of its elements.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;

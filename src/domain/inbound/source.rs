@@ -41,7 +41,7 @@ pub(super) const MAX_SECRET: usize = 4096;
 /// Where a stored definition has secrets that count until a moment: pairs of a text and milliseconds
 /// since 1970.
 pub const EARLIER_SECRETS: &str = "earlier_secrets";
-/// Where a stored definition says that the source was made from a file that is applied.
+/// The key of a stored definition that marks a source made by `endpoints apply`.
 pub(super) const APPLIED: &str = "applied";
 /// The parameter of the URL's query that holds a source's token.
 pub(super) const TOKEN_PARAM: &str = "token";
@@ -81,7 +81,7 @@ pub struct Source {
     pub(super) token: Option<Box<str>>,
     pub(super) split: Option<Pointer>,
     pub(super) verifies_nothing: bool,
-    /// Whether it was made from a file that is applied.
+    /// Whether the source was made by `endpoints apply`.
     pub applied: bool,
 }
 

@@ -123,8 +123,8 @@ impl SpecRow {
     }
 }
 
-/// The shaping and the name under which the endpoint was applied, as JSON. Empty if there is neither:
-/// the shaping may be in the headers only.
+/// The shaping and the name under which the endpoint was applied, as JSON. Empty if there is
+/// neither: the shaping may be in the headers only.
 fn spelled(spec: &EndpointSpec) -> Vec<u8> {
     let shaping = spec.shaping.as_deref();
     let mut given = shaping.map_or_else(shaping::Given::new, |shaping| shaping.given().clone());

@@ -2,7 +2,7 @@
 //!
 //! A delivery has the position of its last attempt in the list, and each attempt that of the one
 //! before: the attempts of a delivery are found without the log. The positions within a delivery
-//! increase even if the clock is set back, so the chain always ends.
+//! increase even if the clock is set back, so the chain always leads to earlier ones.
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;

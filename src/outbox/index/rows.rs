@@ -31,8 +31,8 @@ pub struct EventRow<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct DeliveryEntry {
     pub row: DeliveryRow,
-    /// The position of its last attempt in the list of attempts, in milliseconds after the due time;
-    /// `None`: it has none. The difference takes few bytes.
+    /// The position of its last attempt in the list of attempts, in milliseconds after the due
+    /// time; `None`: it has none. The difference takes few bytes.
     after_due: Option<i64>,
 }
 

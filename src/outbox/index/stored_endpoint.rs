@@ -16,7 +16,7 @@ pub struct StoredEndpoint {
     /// When it was deleted through the API.
     pub deleted: Option<u64>,
     pub totals: EndpointTotals,
-    /// The position of the endpoint's newest attempt, if known. Not stored: unknown after a start.
+    /// No attempt of the endpoint has a later position. Not stored: unknown after a start.
     pub newest_attempt: u64,
     /// The counts of the current minute.
     pub open_stats: Bucket,

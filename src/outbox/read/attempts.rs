@@ -1,9 +1,9 @@
 //! The list of attempts, newest first, a page at a time.
 //!
-//! Each endpoint has a list of its own. For those of many the newest of all is wanted: it is looked
-//! for in the list whose newest attempt may be the latest, so that of a hundred thousand endpoints
-//! only those with recent attempts are looked at. What a page promises is as for other lists (`list`):
-//! it reads a bounded number of rows, and may be short and still say where to go on.
+//! Each endpoint has a list of its own. To merge the lists of many endpoints, the one whose newest
+//! attempt may be the latest is read first, so that of a hundred thousand endpoints only those with
+//! recent attempts are read. As in other lists (`list`), a page reads a bounded number of rows, so
+//! it may be short although more follows.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
@@ -26,12 +26,12 @@ use super::event::{ATTEMPT_BYTES, ATTEMPT_COST, Summary, twice};
 use super::range::{Piece, Range, Row};
 use super::records::attempts;
 
-/// How many rows a page looks at.
+/// How many rows a page reads at most.
 const ROWS_READ: usize = 20_000;
 /// The most entries of one list that are read at once.
 const AHEAD: usize = 64;
 
-/// Where an attempt stands among those of all endpoints; what follows is smaller.
+/// The position of an attempt among those of all endpoints; later ones in the list are smaller.
 type Place = (u64, EventId, EndpointNo);
 
 fn cursor_after((at, id, no): Place) -> Cursor {
@@ -71,19 +71,19 @@ impl AttemptFilter {
             })
     }
 
-    /// The first place that is wanted.
+    /// The first position that matches.
     fn floor(&self) -> u64 {
         self.since.map_or(0, Timestamp::as_millis)
     }
 
-    /// All that is wanted stands before this.
+    /// All attempts that match are before this position.
     fn ceiling(&self) -> Place {
         let until = self.until.map_or(u64::MAX, Timestamp::as_millis);
         (until, EventId(0), EndpointNo(0))
     }
 }
 
-/// An attempt that was found, without what the log says of it.
+/// An attempt that was found, without the fields that only the log has.
 struct Found {
     place: Place,
     event: Summary,
@@ -120,7 +120,7 @@ impl Outbox {
             };
             let attempt = all.iter().find(|(placed, _)| *placed == at);
             let stored = self.shared.index.read().endpoints.get(&no).cloned();
-            // Since it was found its delivery may be gone, or its endpoint.
+            // Its delivery or its endpoint may have been removed since it was found.
             if let (Some((_, attempt)), Some(stored)) = (attempt, stored) {
                 bytes += attempt.response_body.len() + ATTEMPT_COST;
                 items.push(AttemptView {
@@ -132,7 +132,7 @@ impl Outbox {
                     attempt: attempt.clone(),
                 });
             }
-            // The page ends with the attempt that passes it.
+            // The page ends with the attempt that exceeds the limit.
             if bytes > ATTEMPT_BYTES && index + 1 < count {
                 next = Some(cursor_after(place));
                 break;
@@ -141,7 +141,7 @@ impl Outbox {
         Ok(Page { items, next })
     }
 
-    /// What the index has of a page, and where the next one begins.
+    /// The part of a page that is in the index, and where the next page begins.
     fn found(
         &self,
         filter: &AttemptFilter,
@@ -175,7 +175,7 @@ impl Outbox {
         }
     }
 
-    /// The attempts of a delivery that are kept, with where they stand in the list.
+    /// The kept attempts of a delivery, with their positions in the list.
     fn placed_attempts(
         &self,
         id: EventId,
@@ -197,20 +197,20 @@ impl Outbox {
     }
 }
 
-/// The lists of the endpoints that a filter wants, as one.
+/// The lists of the endpoints that match a filter, merged.
 struct Lists<'a> {
     filter: &'a AttemptFilter,
     before: Place,
-    /// The last endpoint that was met; `None` once all were.
+    /// The last endpoint that was visited; `None` once all were.
     met: Option<Bound<EndpointNo>>,
-    /// By where the next attempt of each list stands, or may stand at the latest.
+    /// Sorted by the position of the next attempt of each list, or an upper bound of it.
     heads: BinaryHeap<(Place, bool)>,
     walks: HashMap<EndpointNo, Walk>,
 }
 
 /// One endpoint's list.
 struct Walk {
-    /// What was read ahead, the newest last.
+    /// Attempts that were read ahead, the newest last.
     ahead: Vec<(Place, AttemptEntry)>,
     range: Range,
     at_once: usize,
@@ -244,7 +244,7 @@ impl<'a> Lists<'a> {
                 self.heads.pop();
                 match walk.ahead.last() {
                     Some((place, _)) => self.heads.push((*place, true)),
-                    // The rest stands before it.
+                    // All other attempts are before it.
                     None => self.heads.push((found.0, false)),
                 }
                 return Ok(Some(Some(found)));
@@ -264,7 +264,7 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// Meets the endpoints that are wanted. Whether all were met.
+    /// Visits the endpoints that match. Returns whether all were visited.
     fn meet(&mut self, hold: &Hold<'_>) -> bool {
         let Some(met) = self.met else { return true };
         if let Some(id) = &self.filter.endpoint {
@@ -316,7 +316,7 @@ impl Walk {
         }
     }
 
-    /// Reads ahead. Whether the list has come to its end.
+    /// Reads ahead. Returns whether the list has ended.
     fn read(&mut self, hold: &Hold<'_>, no: EndpointNo) -> Result<bool, ReadError> {
         let (ahead, at_once) = (&mut self.ahead, self.at_once);
         let piece = self.range.advance(hold, |key, value| {

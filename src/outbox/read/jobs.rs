@@ -12,8 +12,8 @@ use crate::outbox::views::{ActRefused, Action, JobView, ReadError, Selection};
 use super::range::{Piece, Range, Row};
 
 impl Outbox {
-    /// Jobs in the order of their numbers, past `after`; whether there are more. Reads the index:
-    /// callers on the runtime use `spawn_blocking`.
+    /// Jobs in the order of their numbers, past `after`, and whether there are more. Reads the
+    /// index: callers on the runtime use `spawn_blocking`.
     pub fn jobs(
         &self,
         after: Option<JobId>,
@@ -60,7 +60,8 @@ impl Outbox {
         Ok(row.id() == id)
     }
 
-    /// Ends a job; durable when it returns. What it has not taken stays as it is.
+    /// Cancels a job; durable when it returns. Deliveries that it has not processed stay as they
+    /// are.
     pub async fn cancel_job(&self, id: JobId) -> Result<(), ActRefused> {
         self.act(Action::CancelJob { id }).await?;
         tracing::info!(job = %id, "job cancelled");
@@ -69,7 +70,7 @@ impl Outbox {
     }
 }
 
-/// `None`: its endpoint is deleted, and so it is about to end.
+/// `None` if its endpoint is deleted, so that the job is about to end.
 fn view(state: &State, bytes: &[u8]) -> Result<Option<JobView>, ReadError> {
     let row: JobRow<'_> = rows::decode(bytes).map_err(|_| PagesError::Damaged)?;
     let choice = Choice::of(&row)?;

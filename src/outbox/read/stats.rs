@@ -1,7 +1,7 @@
-//! What was accepted and what attempts came to, step by step.
+//! Counts of accepted events and of attempts, step by step.
 //!
-//! It is read in pieces, the minutes under way last. A minute that ends in between may be missing from
-//! that one answer.
+//! They are read in pieces, the current minutes last. A minute that ends in between may be missing
+//! from that one answer.
 
 use std::ops::Bound;
 
@@ -54,7 +54,7 @@ impl Outbox {
         Ok(found)
     }
 
-    /// Adds the minutes under way.
+    /// Adds the current minutes.
     fn add_open(&self, found: &mut [Counts], steps: Steps, subject: Subject<'_>) {
         let hold = self.shared.index.read();
         let mut put = |bucket: &Bucket| add(found, steps, bucket.minute, &bucket.counts);
@@ -83,7 +83,8 @@ impl Outbox {
     }
 }
 
-/// Adds what the endpoints have not passed on; the last that was met, if there are more.
+/// Adds the counts that endpoints have not passed on. Returns the last endpoint that was visited,
+/// if there are more.
 fn add_endpoints(
     hold: &Hold<'_>,
     met: Bound<EndpointNo>,

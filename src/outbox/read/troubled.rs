@@ -1,4 +1,4 @@
-//! Which endpoints have most trouble.
+//! The endpoints with the most trouble.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -12,10 +12,10 @@ use crate::outbox::views::TroubledEndpoint;
 
 use super::endpoints::endpoint_state;
 
-/// How an endpoint stands beside the others: the greatest has most trouble.
+/// The rank of an endpoint: the greatest has the most trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Trouble {
-    /// Its breaker is open, or it is disabled or missing with deliveries that wait.
+    /// Whether its breaker is open, or it is disabled or missing and deliveries wait.
     stands_still: bool,
     /// `None` is the least, and an earlier time is more.
     oldest_pending: Option<Reverse<Timestamp>>,
@@ -40,10 +40,10 @@ impl Trouble {
 
 // These read the index: callers on the runtime use `spawn_blocking`.
 impl Outbox {
-    /// The `most` endpoints with most trouble, worst first: those that stand still, then those
-    /// whose oldest pending delivery is the oldest, then those with most that is pending or held,
-    /// then those with most that is dead. Others follow if there is room. `breakers` are those
-    /// with an open breaker.
+    /// The `most` endpoints with the most trouble, worst first: those that are stopped, then those
+    /// whose oldest pending delivery is the oldest, then those with the most pending and held
+    /// deliveries, then those with the most dead ones. Others follow if there is room. `breakers`
+    /// are the endpoints with an open breaker.
     pub fn most_troubled(
         &self,
         most: usize,
@@ -67,7 +67,7 @@ impl Outbox {
             for trouble in all.by_ref() {
                 count_row();
                 let no = trouble.no.0;
-                // It may be gone since.
+                // The endpoint may have been removed since.
                 if let Some(stored) = hold.endpoints.get(&no) {
                     found.push(TroubledEndpoint {
                         no,
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_still_is_worst_then_what_waits_longest() {
+    fn stopped_endpoints_are_worst_then_those_that_wait_longest() {
         let trouble = |stands_still, oldest: Option<u64>, open, no| Trouble {
             stands_still,
             oldest_pending: oldest.map(|at| Reverse(Timestamp::from_millis(at))),
