@@ -5,8 +5,7 @@
 //! recent attempts are read. As in other lists (`list`), a page reads a bounded number of rows, so
 //! it may be short although more follows.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::Bound;
 
 use base64::Engine;
@@ -110,18 +109,25 @@ impl Outbox {
         let before = cursor.map(place_of).transpose()?;
         let before = before.unwrap_or(filter.ceiling()).min(filter.ceiling());
         let (found, mut next) = self.found(filter, before, limit)?;
-        let mut known: HashMap<(EventId, EndpointNo), Vec<(u64, Attempt)>> = HashMap::new();
+        let mut wanted: HashMap<(EventId, EndpointNo), HashSet<u64>> = HashMap::new();
+        for Found { place, .. } in &found {
+            let (at, id, no) = *place;
+            wanted.entry((id, no)).or_default().insert(at);
+        }
+        let mut read: HashMap<Place, Attempt> = HashMap::new();
         let (mut items, mut bytes, count) = (Vec::with_capacity(found.len()), 0, found.len());
         for (index, Found { place, event }) in found.into_iter().enumerate() {
             let (at, id, no) = place;
-            let all = match known.entry((id, no)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(self.placed_attempts(id, no)?),
-            };
-            let attempt = all.iter().find(|(placed, _)| *placed == at);
+            // Of a delivery only the attempts of this page are kept.
+            if let Some(wanted) = wanted.remove(&(id, no)) {
+                let all = self.placed_attempts(id, no)?.into_iter();
+                let wanted = all.filter(|(at, _)| wanted.contains(at));
+                read.extend(wanted.map(|(at, attempt)| ((at, id, no), attempt)));
+            }
+            let attempt = read.remove(&place);
             let stored = self.shared.index.read().endpoints.get(&no).cloned();
             // Its delivery or its endpoint may have been removed since it was found.
-            if let (Some((_, attempt)), Some(stored)) = (attempt, stored) {
+            if let (Some(attempt), Some(stored)) = (attempt, stored) {
                 bytes += attempt.response_body.len() + ATTEMPT_COST;
                 items.push(AttemptView {
                     id: AttemptId::new(Timestamp::from_millis(at), id, &stored.id),
@@ -129,7 +135,7 @@ impl Outbox {
                     endpoint: stored.id.clone(),
                     tenant: event.tenant,
                     event_type: event.event_type,
-                    attempt: attempt.clone(),
+                    attempt,
                 });
             }
             // The page ends with the attempt that exceeds the limit.
@@ -162,15 +168,17 @@ impl Outbox {
                     return Ok((found, last.map(cursor_after)));
                 }
                 last = Some(place);
-                if !filter.wants(&entry) {
-                    continue;
+                if filter.wants(&entry) {
+                    let event = Summary::read(&hold, place.1)?;
+                    let wanted = event.filter(|event| {
+                        let pattern = filter.event_type.as_ref();
+                        pattern.is_none_or(|pattern| pattern.matches(&event.event_type))
+                    });
+                    found.extend(wanted.map(|event| Found { place, event }));
                 }
-                let event = Summary::read(&hold, place.1)?;
-                let wanted = event.filter(|event| {
-                    let pattern = filter.event_type.as_ref();
-                    pattern.is_none_or(|pattern| pattern.matches(&event.event_type))
-                });
-                found.extend(wanted.map(|event| Found { place, event }));
+                if hold.is_spent() {
+                    break;
+                }
             }
         }
     }
