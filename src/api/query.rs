@@ -7,7 +7,7 @@ use http::Uri;
 
 use super::problem::Problem;
 use crate::domain::endpoint::TypePattern;
-use crate::domain::event::Tenant;
+use crate::domain::event::{Key, Tenant};
 use crate::domain::extras::{self, Channel};
 use crate::domain::time::Timestamp;
 use crate::outbox::{Cursor, EventFilter};
@@ -17,7 +17,16 @@ const MAX_CURSOR: usize = 1024;
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 /// The parameters of [`event_filter`], and those that every list takes.
-pub const EVENT_LIST: [&str; 6] = ["type", "tenant", "since", "until", "limit", "cursor"];
+pub const EVENT_LIST: [&str; 8] = [
+    "type",
+    "tenant",
+    "key",
+    "idempotency_key",
+    "since",
+    "until",
+    "limit",
+    "cursor",
+];
 
 /// The parameters of one request. An empty value counts as not given.
 #[derive(Debug)]
@@ -70,6 +79,12 @@ impl Query {
         self.text(name).map(read).transpose()
     }
 
+    /// A key of events.
+    fn key(&self, name: &'static str) -> Result<Option<Key>, Problem> {
+        let read = |text: &str| Key::new(text).map_err(|bad| malformed(name, bad));
+        self.text(name).map(read).transpose()
+    }
+
     /// `true` or `false`; false if it is not given.
     pub fn flag(&self, name: &'static str) -> Result<bool, Problem> {
         match self.text(name) {
@@ -116,11 +131,13 @@ impl Query {
     }
 }
 
-/// The filter that `type`, `tenant`, `since` and `until` make.
+/// The filter that the parameters of an event make.
 pub fn event_filter(query: &Query) -> Result<EventFilter, Problem> {
     Ok(EventFilter {
         tenant: query.read::<Tenant>("tenant")?,
         event_type: query.pattern("type")?,
+        key: query.key("key")?,
+        idempotency_key: query.key("idempotency_key")?,
         since: query.time("since")?,
         until: query.time("until")?,
     })

@@ -36,6 +36,12 @@ enum Command {
     List {
         #[command(flatten)]
         filter: Filter,
+        /// Only those with this key
+        #[arg(long)]
+        key: Option<String>,
+        /// Only those with this idempotency key
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
         #[command(flatten)]
         part: Part,
     },
@@ -56,9 +62,16 @@ pub async fn run(args: Args, configured: Configured) -> Result<(), Failure> {
     let now = clock::now();
     let paint = Paint::for_stdout();
     let answer = match &args.command {
-        Command::List { filter, part } => {
+        Command::List {
+            filter,
+            key,
+            idempotency_key,
+            part,
+        } => {
             let mut query = QueryString::default();
             filter.add_to(&mut query, now)?;
+            query.add("key", key.as_deref());
+            query.add("idempotency_key", idempotency_key.as_deref());
             part.add_to(&mut query);
             client.get(&format!("/v1/events{}", query.as_str())).await?
         }

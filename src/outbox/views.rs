@@ -370,6 +370,8 @@ pub struct EndpointState {
 pub struct EventFilter {
     pub tenant: Option<Tenant>,
     pub event_type: Option<TypePattern>,
+    pub key: Option<Key>,
+    pub idempotency_key: Option<Key>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }

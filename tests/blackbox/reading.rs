@@ -189,7 +189,8 @@ fn lists_are_filtered() {
     let daemon = home.start(&(retry.to_owned() + &config.concat()));
     let a = daemon.send("a", "1");
     let b = daemon.send("b", "1");
-    let acme = daemon.send_with("a", "1", "\"tenant\":\"acme\"");
+    let keyed = "\"tenant\":\"acme\",\"key\":\"order 7\",\"idempotency_key\":\"i/1\"";
+    let acme = daemon.send_with("a", "1", keyed);
     daemon.wait_status(&a, "bad", "dead");
     daemon.wait_status(&b, "ok", "delivered");
     daemon.wait_status(&a, "ok", "delivered");
@@ -206,6 +207,14 @@ fn lists_are_filtered() {
     assert_eq!(events("tenant=acme&type=a"), std::slice::from_ref(&acme));
     assert_eq!(events("tenant=acme&type=a.*"), [""; 0]);
     assert_eq!(events("type=c"), [""; 0]);
+    assert_eq!(events("key=order%207"), std::slice::from_ref(&acme));
+    assert_eq!(events("key=order"), [""; 0]);
+    assert_eq!(events("idempotency_key=i/1"), std::slice::from_ref(&acme));
+    assert_eq!(events("idempotency_key=i/1&tenant=default"), [""; 0]);
+    let too_long = format!("/v1/events?key={}", "k".repeat(257));
+    let refused = daemon.tcp.get(&too_long).expect(400);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("query parameter `key`: "), "{detail}");
     let deliveries = |filter: &str| {
         let page = daemon
             .tcp

@@ -23,6 +23,8 @@ pub fn operations() -> Vec<Operation> {
             "List events, newest first",
         )
         .event_filter()
+        .query("key", key(), "With this `key`.")
+        .query("idempotency_key", key(), "With this `idempotency_key`.")
         .page()
         .answers("A page of events", "EventSummary"),
         Operation::new(

@@ -55,8 +55,8 @@ pub(super) struct IndexedDelivery {
 pub(super) struct Summary {
     pub tenant: Tenant,
     pub event_type: EventType,
-    key: Option<Key>,
-    idempotency_key: Option<Key>,
+    pub key: Option<Key>,
+    pub idempotency_key: Option<Key>,
     pub accepted_at: Timestamp,
     deliver_at: Option<Timestamp>,
     body_lost: bool,

@@ -70,6 +70,8 @@ impl EventFilter {
                 .event_type
                 .as_ref()
                 .is_none_or(|pattern| pattern.matches(&event.event_type))
+            && (self.key.is_none() || self.key == event.key)
+            && (self.idempotency_key.is_none() || self.idempotency_key == event.idempotency_key)
             && self.since.is_none_or(|since| event.accepted_at >= since)
             && self.until.is_none_or(|until| event.accepted_at < until)
     }
