@@ -1,6 +1,7 @@
 //! Reads beside commits: ten thousand endpoints with dead and held deliveries, a million
 //! finished events, and two clients that read lists and wide events all the time: what that
-//! costs those who hand events in.
+//! costs those who hand events in. And how long the first page of a list takes when what it is
+//! asked for is rare and the oldest of all: next to a page of the newest.
 //!
 //! Commits are measured in turns in the same run, with and without the readers. How long the
 //! longest read held the index, and over how many rows, the daemon says itself.
@@ -43,6 +44,8 @@ const WIDE: u64 = 5;
 const READERS: usize = 2;
 /// Pairs of turns, without readers and with them.
 const ROUNDS: usize = 4;
+/// How often each first page is asked for.
+const PAGES: usize = 21;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How much of everything.
@@ -88,6 +91,7 @@ fn main() {
         "/v1/status".to_owned(),
         "/v1/endpoints?limit=1000".to_owned(),
     ];
+    first_pages(&report, &daemon);
     let (mut alone, mut beside, mut read) = (Vec::new(), Vec::new(), 0);
     for _ in 0..ROUNDS {
         alone.extend(runtime.block_on(committed(daemon.address, size.commits)));
@@ -113,6 +117,39 @@ fn main() {
         read += reads.load(Relaxed);
     }
     show(&report, &daemon, alone, beside, read);
+}
+
+/// Each is found among the oldest events, on the first page.
+fn first_pages(report: &Report, daemon: &Daemon) {
+    let taken = |path: &str| {
+        let mut took: Vec<f64> = (0..PAGES)
+            .map(|_| {
+                let start = Instant::now();
+                let answer = daemon::get(daemon.address, path);
+                let took = start.elapsed().as_secs_f64() * 1e3;
+                let found = body_of(&answer)["data"].as_array().map_or(0, Vec::len);
+                assert!(found > 0, "{path}: {answer:.200}");
+                took
+            })
+            .collect();
+        took.sort_by(f64::total_cmp);
+        percentile(&took, 0.5)
+    };
+    let newest = taken("/v1/events?limit=5");
+    for path in [
+        "/v1/events?type=reads.wide",
+        "/v1/events?key=reads-1",
+        "/v1/events?idempotency_key=reads-1",
+        "/v1/deliveries?type=reads.wide&limit=5",
+        "/v1/deliveries?type=reads.wide&status=dead&limit=5",
+    ] {
+        report.row(&Row {
+            measure: format!("first page of {path}"),
+            value: taken(path),
+            unit: "ms",
+            limit: Some(("the newest five events", newest)),
+        });
+    }
 }
 
 fn show(report: &Report, daemon: &Daemon, mut alone: Vec<f64>, mut beside: Vec<f64>, read: u64) {
@@ -185,7 +222,10 @@ async fn fill(daemon: &Daemon, to: SocketAddr, size: Size) -> String {
 }
 
 async fn wide(daemon: &Daemon, count: u64) {
-    let body = |n| Bytes::from(format!(r#"{{"type":"reads.wide","data":{n}}}"#));
+    let body = |n| {
+        let keys = format!(r#""key":"reads-{n}","idempotency_key":"reads-{n}""#);
+        Bytes::from(format!(r#"{{"type":"reads.wide","data":{n},{keys}}}"#))
+    };
     load::post(daemon.address, EVENT, 1, (count, Duration::MAX), body).await;
 }
 

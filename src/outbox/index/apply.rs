@@ -106,6 +106,7 @@ impl State {
             self.note_finish(EventId(head.id), head.accepted_at, true)?;
         }
         let endpoints = accepted.endpoints.iter().copied().map(EndpointNo);
+        self.add_to_block(head, endpoints.clone())?;
         self.count_accepted(head.accepted_at, head.tenant, endpoints)
     }
 
@@ -242,6 +243,9 @@ impl State {
         if self.facts(id)?.is_none() {
             // The records that this one replaces are gone, and were not counted.
             self.count_rewritten(rewritten)?;
+            let deliveries = rewritten.deliveries.iter();
+            let endpoints = deliveries.map(|delivery| EndpointNo(delivery.endpoint));
+            self.add_to_block(&rewritten.event, endpoints)?;
         }
         self.remove_event(id)?;
         let facts = self.put_event(lsn, &rewritten.event, rewritten.deliveries.len());

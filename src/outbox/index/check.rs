@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use crate::domain::account;
 use crate::domain::delivery::{Delivery, Reason, Status};
 use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
 
+use super::blocks::{Attribute, attributes};
 use super::keys;
 use super::pages::PagesError;
 use super::rows::{
@@ -104,6 +106,7 @@ impl State {
             count.events += 1;
             count.kept_bytes += u64::from(row.body_len) + EVENT_COST;
             let mut is_open = false;
+            self.check_block(id, &row)?;
             for (no, entry) in self.delivery_entries(id)? {
                 let delivery = entry.row;
                 count.attempts += self.listed_attempts((id, no), entry.attempted())?;
@@ -117,6 +120,17 @@ impl State {
             }
         }
         Ok(count)
+    }
+
+    /// Whether the block of an event has its attributes.
+    fn check_block(&self, id: EventId, row: &EventRow<'_>) -> Result<(), Disagreement> {
+        let own = attributes(row.tenant, row.event_type, row.key, row.idempotency_key);
+        let deliveries = self.delivery_entries(id)?.into_iter();
+        let endpoints = deliveries.map(|(no, _)| Attribute::Endpoint(no));
+        let wanted: Vec<_> = own.chain(endpoints).map(Attribute::place).collect();
+        let block = self.block_below(EventId(id.0.saturating_add(1)), &wanted)?;
+        let has_all = block.is_some_and(|(_, has_all)| has_all);
+        same(&format!("attributes in the block of {id}"), &has_all, &true)
     }
 
     /// How many rows point into each segment, counted anew from all rows.

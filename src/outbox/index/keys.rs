@@ -4,6 +4,7 @@
 //! | key | names | holds |
 //! | --- | --- | --- |
 //! | `a` endpoint, at, event | an attempt, by when it began | `AttemptEntry` |
+//! | `b` event | a block of events, by the first of them | `BlockRow` |
 //! | `c` source | what a source has counted | `SourceCountsEntry` |
 //! | `d` event, endpoint | a delivery | `DeliveryEntry` |
 //! | `e` event | an event | `EventRow` |
@@ -55,6 +56,14 @@ fn build(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     key.push(tag);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
+}
+
+/// What the key of every block begins with.
+pub const BLOCKS: &[u8] = b"b";
+
+/// The block that begins with this event.
+pub fn block(start: EventId) -> Vec<u8> {
+    build(b'b', &[&start.0.to_be_bytes()])
 }
 
 pub fn event(id: EventId) -> Vec<u8> {
@@ -298,7 +307,7 @@ pub fn end_of(prefix: &[u8]) -> Vec<u8> {
     end
 }
 
-/// The event at the end of an `a`, `e`, `h`, `k`, `p`, `q`, `x` or `z` key.
+/// The event at the end of an `a`, `b`, `e`, `h`, `k`, `p`, `q`, `x` or `z` key.
 pub fn event_of(key: &[u8]) -> Option<EventId> {
     Some(EventId(u128::from_be_bytes(*key.last_chunk()?)))
 }

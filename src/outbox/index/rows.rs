@@ -7,7 +7,7 @@ use super::bucket::BucketRow;
 use crate::outbox::record::{self, BadRecord, DeliveryRow, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -178,6 +178,8 @@ pub struct MetaRow {
     pub attempt_bytes: u64,
     /// Events that were erased and of which that is still known.
     pub erased: u64,
+    /// The next block that is looked at for events; see `blocks`.
+    pub swept: u128,
 }
 
 /// About what an event takes in the log besides its body: heads, attempts, framing.

@@ -7,6 +7,7 @@ use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::record::DeliveryRow;
 
+use super::blocks::Blocks;
 use super::bucket::OpenStats;
 use super::keys;
 use super::overlay::Overlay;
@@ -31,6 +32,7 @@ pub struct State {
     pub sums: Sums,
     pub segments: SegmentRows,
     pub(super) stats: OpenStats,
+    pub(super) blocks: Blocks,
     /// Endpoints that changed since the last freeze.
     pub(super) touched: BTreeSet<EndpointNo>,
 }
@@ -124,6 +126,7 @@ impl State {
             }
         }
         self.settle_stats();
+        self.settle_block();
         for (base, rows) in self.segments.take_changes() {
             let key = keys::segment(base);
             match rows {

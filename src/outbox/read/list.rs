@@ -1,7 +1,8 @@
 //! Lists of events and deliveries, newest first, a page at a time.
 //!
 //! A page reads a bounded number of rows however rare what is asked for; it may be
-//! shorter than asked, even empty, and still say where to go on.
+//! shorter than asked, even empty, and still say where to go on. Blocks of events that have
+//! nothing of it are passed over (`parts`).
 //!
 //! A page is read in pieces, and a list in pages, while events are accepted and deliveries
 //! change. What a walk from the first page to the last promises: what belongs to the list
@@ -30,6 +31,7 @@ use crate::outbox::views::{
 
 use super::event::{ATTEMPT_BYTES, Counting, IndexedDelivery, Summary, attempt_bytes, indexed};
 use super::merge::Merge;
+use super::parts::{Part, Parts, Wanted};
 use super::range::{Piece, Place, Range, Row};
 use super::records::Attempts;
 
@@ -151,10 +153,9 @@ impl Outbox {
             .map(Cursor::place)
             .transpose()?
             .map_or(ceiling, |(id, _)| id);
-        let mut events = Range::backward(
-            keys::event(filter.floor()),
-            keys::event(before.min(ceiling)),
-        );
+        let wanted = Wanted::new(filter, None);
+        let mut parts = Parts::new(wanted, filter.floor(), before.min(ceiling));
+        let mut part: Option<Range> = None;
         let mut page = Gathered::new();
         // A wide event whose deliveries are not all counted yet.
         let mut wide: Option<Counting> = None;
@@ -172,6 +173,21 @@ impl Outbox {
                 counted += counting.counted();
                 page.items.push(counting.summary());
             }
+            let events = match &mut part {
+                Some(events) => events,
+                None => match parts.next(&hold)? {
+                    Part::Read { from, before } => {
+                        part.insert(Range::backward(keys::event(from), keys::event(before)))
+                    }
+                    Part::Spent => continue,
+                    Part::End => {
+                        return Ok(Page {
+                            next: page.next(),
+                            items: page.items,
+                        });
+                    }
+                },
+            };
             let piece = events.advance(&hold, |key, value| {
                 let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
                 if !page.take(if counted < ROWS_COUNTED { limit } else { 0 }) {
@@ -191,11 +207,15 @@ impl Outbox {
                 page.items.push(counting.summary());
                 Ok(Row::Taken)
             })?;
-            if wide.is_none() && piece != Piece::Spent {
-                return Ok(Page {
-                    next: page.next(),
-                    items: page.items,
-                });
+            match piece {
+                Piece::End => part = None,
+                Piece::Enough if wide.is_none() => {
+                    return Ok(Page {
+                        next: page.next(),
+                        items: page.items,
+                    });
+                }
+                Piece::Enough | Piece::Spent => {}
             }
         }
     }
@@ -272,13 +292,29 @@ impl Outbox {
         before: Place,
         limit: usize,
     ) -> Result<Gathered<IndexedDelivery>, ReadError> {
-        let mut rows = Range::backward(
-            keys::deliveries(filter.events.floor()),
-            keys::delivery(before.0, before.1),
-        );
+        let endpoint = filter.endpoint.as_ref().and_then(|id| {
+            let hold = self.shared.index.read();
+            hold.endpoint_named(id).map(|(no, _)| no)
+        });
+        let looked_for = Wanted::new(&filter.events, endpoint);
+        // The deliveries of the event of `before` are among them.
+        let below = EventId(before.0.0.saturating_add(1));
+        let mut parts = Parts::new(looked_for, filter.events.floor(), below);
+        let mut part: Option<Range> = None;
         let mut page = Gathered::new();
         loop {
             let hold = self.shared.index.read();
+            let rows = match &mut part {
+                Some(rows) => rows,
+                None => match parts.next(&hold)? {
+                    Part::Read { from, before: end } => {
+                        let end = keys::deliveries(end).min(keys::delivery(before.0, before.1));
+                        part.insert(Range::backward(keys::deliveries(from), end))
+                    }
+                    Part::Spent => continue,
+                    Part::End => return Ok(page),
+                },
+            };
             let mut event = Event::default();
             let piece = rows.advance(&hold, |key, value| {
                 let place = keys::event_of_delivery(key)
@@ -293,8 +329,10 @@ impl Outbox {
                 page.items.extend(found);
                 Ok(Row::Taken)
             })?;
-            if piece != Piece::Spent {
-                return Ok(page);
+            match piece {
+                Piece::End => part = None,
+                Piece::Enough => return Ok(page),
+                Piece::Spent => {}
             }
         }
     }

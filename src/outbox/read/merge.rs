@@ -13,6 +13,7 @@ use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::{Hold, PagesError, StoredEndpoint, count_row};
 use crate::outbox::views::{DeliveryFilter, ReadError};
 
+use super::parts::Wanted;
 use super::range::{Piece, Place, Range, Row};
 
 /// The most entries of one list that are read at once.
@@ -24,6 +25,7 @@ pub(super) struct Merge<'a> {
     before: Place,
     /// The last endpoint that was met; `None` once all were.
     met: Option<Bound<EndpointNo>>,
+    wanted: Wanted,
     /// The newest of each list that is not at its end.
     heads: BinaryHeap<Place>,
     walks: HashMap<EndpointNo, Walk>,
@@ -48,6 +50,7 @@ impl<'a> Merge<'a> {
             filter,
             before,
             met: Some(Bound::Unbounded),
+            wanted: Wanted::new(&filter.events, None),
             heads: BinaryHeap::new(),
             walks: HashMap::new(),
             behind: None,
@@ -134,7 +137,9 @@ impl<'a> Merge<'a> {
             self.behind = None;
             return Ok(true);
         };
-        if walk.ahead.is_empty() && !walk.read(hold, self.list, no, self.filter)? {
+        let list = |id| keys::listed(self.list, no, id);
+        let floor = self.filter.events.floor();
+        if walk.ahead.is_empty() && !walk.read(hold, list, &self.wanted, floor)? {
             return Ok(false);
         }
         match walk.ahead.pop() {
@@ -151,12 +156,35 @@ impl Walk {
     fn read(
         &mut self,
         hold: &Hold<'_>,
-        list: List,
-        no: EndpointNo,
-        filter: &DeliveryFilter,
+        key: impl Fn(EventId) -> Vec<u8>,
+        wanted: &Wanted,
+        floor: EventId,
     ) -> Result<bool, ReadError> {
-        let key = |id| keys::listed(list, no, id);
-        let mut range = Range::backward(key(filter.events.floor()), key(self.end));
+        while self.end > floor {
+            let (from, is_read) = wanted.part_below(hold, self.end, floor)?;
+            match is_read {
+                true => self.read_part(hold, &key, from)?,
+                false => self.end = from,
+            }
+            if !self.ahead.is_empty() {
+                self.at_once = (self.at_once * 2).min(AHEAD);
+                return Ok(true);
+            }
+            if hold.is_spent() {
+                return Ok(self.end <= floor);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads ahead down to `from`.
+    fn read_part(
+        &mut self,
+        hold: &Hold<'_>,
+        key: impl Fn(EventId) -> Vec<u8>,
+        from: EventId,
+    ) -> Result<(), ReadError> {
+        let mut range = Range::backward(key(from), key(self.end));
         let (ahead, at_once) = (&mut self.ahead, self.at_once);
         let piece = range.advance(hold, |key, _| {
             ahead.push(keys::event_of(key).ok_or(PagesError::Damaged)?);
@@ -165,9 +193,11 @@ impl Walk {
                 false => Row::Last,
             })
         })?;
-        self.end = keys::event_of(&range.to).ok_or(PagesError::Damaged)?;
+        self.end = match piece {
+            Piece::End => from,
+            _ => keys::event_of(&range.to).ok_or(PagesError::Damaged)?,
+        };
         self.ahead.reverse();
-        self.at_once = (self.at_once * 2).min(AHEAD);
-        Ok(piece == Piece::End || !self.ahead.is_empty())
+        Ok(())
     }
 }

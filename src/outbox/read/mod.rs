@@ -12,6 +12,7 @@ mod event;
 mod jobs;
 mod list;
 mod merge;
+mod parts;
 mod queue;
 mod range;
 mod records;

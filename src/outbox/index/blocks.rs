@@ -1,0 +1,426 @@
+//! Blocks of events, and the attributes of the events in each: a list passes over blocks that have
+//! nothing it looks for.
+//!
+//! A block is about [`EVENTS`] events with neighbouring ids, from its first id up to the first id
+//! of the next block. Its row has a Bloom filter with the tenants, types, prefixes of types, keys,
+//! idempotency keys and endpoints of its events. A filter may have more attributes than the events,
+//! because bits coincide and events are forgotten, but never fewer: the reader of a block still
+//! looks at each event.
+//!
+//! Ids rise as events are accepted, so nearly all events go to the last block. The block in use is
+//! kept in memory and written with each freeze. An event with a lower id, as a rebuild meets them
+//! after cleaning, puts the block of that id in use. Whenever a new last block begins, a few older
+//! blocks are looked at, and those without events are removed.
+
+use bincode::{BorrowDecode, Encode};
+
+use crate::domain::endpoint::EndpointNo;
+use crate::domain::event::EventId;
+use crate::outbox::record::EventHead;
+
+use super::keys;
+use super::pages::PagesError;
+use super::rows;
+use super::state::State;
+
+/// How many events a block has when the next one begins. Few in tests, which have few events.
+const EVENTS: u32 = if cfg!(test) { 8 } else { 1024 };
+/// Of a filter: 16 for each of two keys that only one event has, so that one of 400 blocks is read
+/// in vain.
+const BITS: usize = 1 << 15;
+/// How many bits an attribute has in a filter, of 15 bits of its hash each.
+const BITS_SET: u32 = 4;
+/// How many blocks are looked at when one begins.
+const LOOKED_AT: usize = 4;
+
+/// What an event has, or an endpoint that it goes to.
+#[derive(Clone, Copy, Debug)]
+pub enum Attribute<'a> {
+    Tenant(&'a str),
+    Type(&'a str),
+    /// The beginning of a type, with the dot at its end.
+    Prefix(&'a str),
+    Key(&'a str),
+    IdempotencyKey(&'a str),
+    Endpoint(EndpointNo),
+}
+
+/// The place of an attribute in filters.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(u64);
+
+impl Attribute<'_> {
+    pub fn place(self) -> Place {
+        let number;
+        let (tag, bytes) = match self {
+            Attribute::Tenant(name) => (0, name.as_bytes()),
+            Attribute::Type(name) => (1, name.as_bytes()),
+            Attribute::Prefix(prefix) => (2, prefix.as_bytes()),
+            Attribute::Key(key) => (3, key.as_bytes()),
+            Attribute::IdempotencyKey(key) => (4, key.as_bytes()),
+            Attribute::Endpoint(no) => {
+                number = no.0.to_be_bytes();
+                (5, &number[..])
+            }
+        };
+        Place(mixed(crc32c::crc32c_append(crc32c::crc32c(&[tag]), bytes)))
+    }
+}
+
+/// Spreads a checksum over 64 bits (the finalizer of SplitMix64).
+fn mixed(sum: u32) -> u64 {
+    let mut mixed = u64::from(sum).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+impl Place {
+    /// Its bits, as bytes of the filter and masks.
+    fn bits(self) -> impl Iterator<Item = (usize, u8)> {
+        (0..BITS_SET).map(move |n| {
+            let bit = (self.0 >> (15 * n)) as usize % BITS;
+            (bit / 8, 1 << (bit % 8))
+        })
+    }
+
+    fn is_in(self, filter: &[u8]) -> bool {
+        let is_set = |(at, mask)| filter.get(at).is_none_or(|byte: &u8| byte & mask != 0);
+        self.bits().all(is_set)
+    }
+}
+
+/// The prefixes of a type that a pattern can name.
+fn prefixes(event_type: &str) -> impl Iterator<Item = &str> {
+    let ends = event_type.match_indices('.').map(|(at, _)| at + 1);
+    ends.filter_map(|end| event_type.get(..end))
+}
+
+/// A block as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+struct BlockRow<'a> {
+    /// The highest id that it was given.
+    last: u128,
+    /// How many events it was given.
+    events: u32,
+    filter: &'a [u8],
+}
+
+/// A block in memory.
+#[derive(Debug)]
+struct Block {
+    start: EventId,
+    /// Where the next block begins.
+    end: Option<EventId>,
+    last: EventId,
+    events: u32,
+    filter: Vec<u8>,
+    is_stored: bool,
+}
+
+impl Block {
+    fn new(start: EventId, end: Option<EventId>) -> Block {
+        Block {
+            start,
+            end,
+            last: start,
+            events: 0,
+            filter: vec![0; BITS / 8],
+            is_stored: false,
+        }
+    }
+
+    /// A full block takes only events between those that it has.
+    fn takes(&self, id: EventId) -> bool {
+        let is_within = self.start <= id && self.end.is_none_or(|end| id < end);
+        is_within && (self.events < EVENTS || id <= self.last)
+    }
+
+    fn add(&mut self, attribute: Attribute<'_>) {
+        for (at, mask) in attribute.place().bits() {
+            if let Some(byte) = self.filter.get_mut(at) {
+                *byte |= mask;
+            }
+        }
+    }
+}
+
+/// The block in use.
+#[derive(Debug, Default)]
+pub(super) struct Blocks(Option<Block>);
+
+impl State {
+    /// Adds an event that the index did not have to its block.
+    pub(super) fn add_to_block(
+        &mut self,
+        head: &EventHead<'_>,
+        endpoints: impl Iterator<Item = EndpointNo>,
+    ) -> Result<(), PagesError> {
+        let id = EventId(head.id);
+        if !self.blocks.0.as_ref().is_some_and(|block| block.takes(id)) {
+            self.use_block_of(id)?;
+        }
+        let Some(block) = &mut self.blocks.0 else {
+            return Ok(());
+        };
+        block.events = block.events.saturating_add(1);
+        block.last = block.last.max(id);
+        block.is_stored = false;
+        let idempotency = head.idempotency.as_ref().map(|idempotency| idempotency.key);
+        attributes(head.tenant, head.event_type, head.key, idempotency)
+            .chain(endpoints.map(Attribute::Endpoint))
+            .for_each(|attribute| block.add(attribute));
+        Ok(())
+    }
+
+    /// Puts the block of an event in use; it is a new one where there is none with room.
+    fn use_block_of(&mut self, id: EventId) -> Result<(), PagesError> {
+        self.settle_block();
+        let after = keys::block(EventId(id.0.saturating_add(1)));
+        let mut later = self
+            .entries
+            .scan(&after, &keys::end_of(keys::BLOCKS), false);
+        let end = match later.next() {
+            Some(entry) => Some(keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?),
+            None => None,
+        };
+        drop(later);
+        let known = self.stored_block(&after, end)?;
+        let known = known.filter(|block| block.takes(id));
+        let is_new_and_last = known.is_none() && end.is_none();
+        self.blocks.0 = Some(known.unwrap_or_else(|| Block::new(id, end)));
+        match is_new_and_last {
+            true => self.sweep_blocks(id),
+            false => Ok(()),
+        }
+    }
+
+    /// The last stored block before a key.
+    fn stored_block(
+        &self,
+        before: &[u8],
+        end: Option<EventId>,
+    ) -> Result<Option<Block>, PagesError> {
+        let mut stored = self.entries.scan(keys::BLOCKS, before, true);
+        let Some(entry) = stored.next() else {
+            return Ok(None);
+        };
+        let (key, value) = entry?;
+        let row: BlockRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+        Ok(Some(Block {
+            start: keys::event_of(&key).ok_or(PagesError::Damaged)?,
+            end,
+            last: EventId(row.last),
+            events: row.events,
+            filter: row.filter.to_vec(),
+            is_stored: true,
+        }))
+    }
+
+    /// Removes blocks without events among the next few before `open`. After the last one it
+    /// begins again with the first.
+    fn sweep_blocks(&mut self, open: EventId) -> Result<(), PagesError> {
+        let from = keys::block(EventId(self.meta.swept));
+        let mut starts = Vec::new();
+        let blocks = self.entries.scan(&from, &keys::block(open), false);
+        for entry in blocks.take(LOOKED_AT + 1) {
+            starts.push(keys::event_of(&entry?.0).ok_or(PagesError::Damaged)?);
+        }
+        for pair in starts.windows(2) {
+            let [start, end] = pair else { continue };
+            let (from, to) = (keys::event(*start), keys::event(*end));
+            if self.entries.scan(&from, &to, false).next().is_none() {
+                self.entries.remove(keys::block(*start));
+            }
+        }
+        let has_more = starts.len() > LOOKED_AT;
+        let next = starts.last().filter(|_| has_more);
+        self.meta.swept = next.map_or(0, |start| start.0);
+        Ok(())
+    }
+
+    /// Writes the block in use, for a freeze.
+    pub(super) fn settle_block(&mut self) {
+        let Some(block) = &mut self.blocks.0 else {
+            return;
+        };
+        if !std::mem::replace(&mut block.is_stored, true) {
+            let row = BlockRow {
+                last: block.last.0,
+                events: block.events,
+                filter: &block.filter,
+            };
+            self.entries
+                .put(keys::block(block.start), rows::encode(&row));
+        }
+    }
+
+    /// The block of the last id below `before`: its first id, and whether its events may have all
+    /// that is wanted. `None`: there are no events below `before`.
+    pub fn block_below(
+        &self,
+        before: EventId,
+        wanted: &[Place],
+    ) -> Result<Option<(EventId, bool)>, PagesError> {
+        let has = |filter: &[u8]| wanted.iter().all(|place| place.is_in(filter));
+        let in_use = self.blocks.0.as_ref();
+        let in_use = in_use.filter(|block| block.start < before);
+        let mut stored = self.entries.scan(keys::BLOCKS, &keys::block(before), true);
+        let Some(entry) = stored.next() else {
+            return Ok(in_use.map(|block| (block.start, has(&block.filter))));
+        };
+        let (key, value) = entry?;
+        let start = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+        // Its row may be older than the block in memory.
+        if let Some(block) = in_use.filter(|block| block.start >= start) {
+            return Ok(Some((block.start, has(&block.filter))));
+        }
+        let row: BlockRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
+        Ok(Some((start, has(row.filter))))
+    }
+}
+
+/// The attributes of an event without its endpoints.
+pub(super) fn attributes<'a>(
+    tenant: &'a str,
+    event_type: &'a str,
+    key: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+) -> impl Iterator<Item = Attribute<'a>> {
+    let named = [Attribute::Tenant(tenant), Attribute::Type(event_type)];
+    let keys = [
+        key.map(Attribute::Key),
+        idempotency_key.map(Attribute::IdempotencyKey),
+    ];
+    let prefixes = prefixes(event_type).map(Attribute::Prefix);
+    named
+        .into_iter()
+        .chain(keys.into_iter().flatten())
+        .chain(prefixes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::record::{Accepted, EndpointRow, Record};
+
+    fn accept(state: &mut State, id: u128, event_type: &str, key: Option<&str>) {
+        let event = EventHead {
+            id,
+            accepted_at: 1,
+            tenant: "t",
+            event_type,
+            key,
+            idempotency: None,
+            deliver_at: None,
+            content_type: None,
+            data_at: 0,
+            body_len: 1,
+            body_lost: false,
+        };
+        let accepted = Accepted {
+            event,
+            due: 1,
+            endpoints: vec![1],
+            extras_len: 0,
+        };
+        state.apply(id as u64, &Record::Accepted(accepted)).unwrap();
+    }
+
+    fn state() -> State {
+        let mut state = State::new(None, [0; 16]);
+        let row = EndpointRow {
+            no: 1,
+            id: "one",
+            tenant: "t",
+            state: Default::default(),
+        };
+        state.apply(1, &Record::Endpoint(row)).unwrap();
+        state
+    }
+
+    /// The first ids of the blocks that may have the attribute, newest first.
+    fn blocks_with(state: &State, attribute: Attribute<'_>) -> Vec<u128> {
+        let (mut found, mut before) = (Vec::new(), EventId(u128::MAX));
+        let wanted = [attribute.place()];
+        while let Some((start, may_have)) = state.block_below(before, &wanted).unwrap() {
+            found.extend(may_have.then_some(start.0));
+            before = start;
+        }
+        found
+    }
+
+    #[test]
+    fn a_block_has_the_attributes_of_its_events_and_others_hardly_ever() {
+        let mut state = state();
+        for id in 100..180 {
+            match id {
+                117 => accept(&mut state, id, "rare.kind.a", Some("k")),
+                _ => accept(&mut state, id, "usual", None),
+            }
+        }
+        let all: Vec<u128> = (0..10)
+            .rev()
+            .map(|n| 100 + n * u128::from(EVENTS))
+            .collect();
+        assert_eq!(blocks_with(&state, Attribute::Type("usual")), all);
+        assert_eq!(blocks_with(&state, Attribute::Tenant("t")), all);
+        assert_eq!(blocks_with(&state, Attribute::Endpoint(EndpointNo(1))), all);
+        for rare in [
+            Attribute::Type("rare.kind.a"),
+            Attribute::Prefix("rare."),
+            Attribute::Prefix("rare.kind."),
+            Attribute::Key("k"),
+        ] {
+            assert_eq!(blocks_with(&state, rare), [116], "{rare:?}");
+        }
+        for none in [
+            Attribute::Type("rare"),
+            Attribute::Prefix("rare.kind.a."),
+            Attribute::IdempotencyKey("k"),
+            Attribute::Endpoint(EndpointNo(2)),
+        ] {
+            assert_eq!(blocks_with(&state, none), [0; 0], "{none:?}");
+        }
+    }
+
+    #[test]
+    fn an_older_event_goes_to_the_block_of_its_id() {
+        let mut state = state();
+        for id in 100..140 {
+            accept(&mut state, id * 2, "usual", None);
+        }
+        // Between two events of a full block, and before all blocks.
+        accept(&mut state, 203, "late", None);
+        accept(&mut state, 20, "late", None);
+        accept(&mut state, 280, "usual", None);
+        assert_eq!(blocks_with(&state, Attribute::Type("late")), [200, 20]);
+        state.check().unwrap();
+    }
+
+    #[test]
+    fn blocks_without_events_are_removed_as_others_begin() {
+        let mut state = state();
+        let mut id = 100;
+        let mut accept_many = |state: &mut State, blocks: u32| {
+            for _ in 0..blocks * EVENTS {
+                accept(state, id, "usual", None);
+                id += 1;
+            }
+        };
+        accept_many(&mut state, 20);
+        let gone = (100..100 + 18 * u128::from(EVENTS)).collect();
+        state.apply(1, &Record::Forgotten(gone)).unwrap();
+        // Each that begins has four others looked at, and there are never more than 40.
+        accept_many(&mut state, 20);
+        let left = blocks_with(&state, Attribute::Tenant("t"));
+        assert!(left.len() <= 23, "{left:?}");
+        state.check().unwrap();
+    }
+
+    #[test]
+    fn the_places_of_attributes_are_stored_and_stay() {
+        let bits: Vec<_> = Attribute::Type("order.created").place().bits().collect();
+        assert_eq!(bits, [(1315, 128), (747, 128), (2024, 128), (1758, 1)]);
+    }
+}

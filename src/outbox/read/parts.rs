@@ -1,0 +1,98 @@
+//! The parts of a walk down by event ids that may have what a filter looks for.
+//!
+//! A part is a block of the index (`index::blocks`), or all that is left where the filter looks for
+//! nothing that blocks tell of.
+
+use crate::domain::endpoint::{EndpointNo, TypePattern};
+use crate::domain::event::EventId;
+use crate::outbox::index::{Attribute, AttributePlace, Hold};
+use crate::outbox::views::{EventFilter, ReadError};
+
+/// What is looked for, as blocks tell of it.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted(Vec<AttributePlace>);
+
+impl Wanted {
+    /// What events must have to pass the filter, and to go to this endpoint if there is one.
+    pub fn new(filter: &EventFilter, endpoint: Option<EndpointNo>) -> Wanted {
+        let event_type = match &filter.event_type {
+            None | Some(TypePattern::Any) => None,
+            Some(TypePattern::Prefix(prefix)) => Some(Attribute::Prefix(prefix)),
+            Some(TypePattern::Exact(name)) => Some(Attribute::Type(name.as_str())),
+        };
+        let tenant = filter.tenant.as_ref();
+        let idempotency_key = filter.idempotency_key.as_ref();
+        let all = [
+            tenant.map(|tenant| Attribute::Tenant(tenant.as_str())),
+            event_type,
+            filter.key.as_ref().map(|key| Attribute::Key(key.as_str())),
+            idempotency_key.map(|key| Attribute::IdempotencyKey(key.as_str())),
+            endpoint.map(Attribute::Endpoint),
+        ];
+        Wanted(all.into_iter().flatten().map(Attribute::place).collect())
+    }
+
+    /// The part of the events below `before` that is next: where it begins, not below `floor`, and
+    /// whether to read it.
+    pub fn part_below(
+        &self,
+        hold: &Hold<'_>,
+        before: EventId,
+        floor: EventId,
+    ) -> Result<(EventId, bool), ReadError> {
+        if self.0.is_empty() {
+            return Ok((floor, true));
+        }
+        Ok(match hold.block_below(before, &self.0)? {
+            Some((start, may_have)) => (start.max(floor), may_have),
+            None => (floor, true),
+        })
+    }
+}
+
+/// A walk down, part by part.
+#[derive(Debug)]
+pub(super) struct Parts {
+    wanted: Wanted,
+    floor: EventId,
+    before: EventId,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The events with `from <= id < before` are to be read.
+    Read {
+        from: EventId,
+        before: EventId,
+    },
+    End,
+    /// The hold is spent, and there may be more.
+    Spent,
+}
+
+impl Parts {
+    /// Of the events with `floor <= id < before`.
+    pub fn new(wanted: Wanted, floor: EventId, before: EventId) -> Parts {
+        Parts {
+            wanted,
+            floor,
+            before,
+        }
+    }
+
+    pub fn next(&mut self, hold: &Hold<'_>) -> Result<Part, ReadError> {
+        while self.before > self.floor {
+            let before = self.before;
+            let (from, is_read) = self.wanted.part_below(hold, before, self.floor)?;
+            self.before = from;
+            if is_read {
+                return Ok(Part::Read { from, before });
+            }
+            if hold.is_spent() {
+                return Ok(Part::Spent);
+            }
+        }
+        Ok(Part::End)
+    }
+}
