@@ -12,7 +12,7 @@ use super::random::random_bytes;
 use super::reader::Reader;
 use crate::clock;
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId};
-use crate::domain::event::Tenant;
+use crate::domain::event::{EventId, Tenant};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::signature::{BadSecret, Secret};
 use crate::outbox::{ActRefused, Action, EndpointState, Outbox, Page, ReadError, TestEvent};
@@ -172,9 +172,9 @@ impl Endpoints {
         Ok(self.outbox.act(Action::Delete { endpoint }).await?)
     }
 
-    /// Sends one event to an endpoint, and to no other.
-    pub async fn test(&self, endpoint: EndpointId, event: TestEvent) -> Result<(), Error> {
-        Ok(self.outbox.act(Action::Test { endpoint, event }).await?)
+    /// Sends one event to an endpoint, and to no other. Returns its id.
+    pub async fn test(&self, endpoint: EndpointId, event: TestEvent) -> Result<EventId, Error> {
+        Ok(self.outbox.test(endpoint, event).await?)
     }
 
     /// Enabling an enabled endpoint changes nothing.

@@ -9,16 +9,16 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
-use crate::domain::event::NewEvent;
+use crate::domain::event::{EventId, NewEvent};
 use crate::outbox::commit_figures::CommitFigures;
 use crate::outbox::decide::windows::SourceWindows;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
 use crate::outbox::judged::{Filters, Judged};
 use crate::outbox::log::LogReader;
-use crate::outbox::request::{Changed, Outcome, Request, Settings};
+use crate::outbox::request::{Changed, Outcome, Request, Settings, Test};
 use crate::outbox::rules::Rules;
-use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused};
+use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused, TestEvent};
 
 /// Why the process must end: the store failed, or a thread without which nothing goes on. The next
 /// start recovers what is true.
@@ -211,14 +211,39 @@ impl Outbox {
 
     /// Takes an action; durable when it returns.
     pub async fn act(&self, action: Action) -> Result<(), ActRefused> {
-        let gone = || match self.gone() {
-            Refused::Failed => ActRefused::Failed,
-            _ => ActRefused::ShuttingDown,
-        };
         let (reply, answer) = oneshot::channel();
         match self.requests.send(Request::Act { action, reply }).ok() {
-            Some(()) => answer.await.unwrap_or_else(|_| Err(gone())),
-            None => Err(gone()),
+            Some(()) => answer.await.unwrap_or_else(|_| Err(self.no_act())),
+            None => Err(self.no_act()),
+        }
+    }
+
+    /// Why the writer takes no action any more.
+    fn no_act(&self) -> ActRefused {
+        match self.gone() {
+            Refused::Failed => ActRefused::Failed,
+            _ => ActRefused::ShuttingDown,
+        }
+    }
+
+    /// Sends one event to an endpoint alone, whatever it subscribes to and filters. Returns its id.
+    ///
+    /// # Errors
+    /// There is no such endpoint, no room for the event, or the store ends.
+    pub async fn test(
+        &self,
+        endpoint: EndpointId,
+        event: TestEvent,
+    ) -> Result<EventId, ActRefused> {
+        let (reply, answer) = oneshot::channel();
+        let test = Box::new(Test {
+            endpoint,
+            event,
+            reply,
+        });
+        match self.requests.send(Request::Test(test)).ok() {
+            Some(()) => answer.await.unwrap_or_else(|_| Err(self.no_act())),
+            None => Err(self.no_act()),
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::domain::attempt::Attempt;
 use crate::domain::content::Content;
 use crate::domain::delivery::{Next, Reason};
-use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo};
 use crate::domain::engine::Entry;
 use crate::domain::event::{EventId, NewEvent};
 use crate::domain::job::JobId;
@@ -18,7 +18,7 @@ use crate::outbox::judged::Judged;
 use crate::outbox::log::Lsn;
 use crate::outbox::record::JobWork;
 use crate::outbox::rules::{Defaults, Keep, LimitRules};
-use crate::outbox::views::{ActRefused, Action, Receipt, Refused};
+use crate::outbox::views::{ActRefused, Action, Receipt, Refused, TestEvent};
 
 /// The outcome of an attempt, to be stored.
 #[derive(Clone, Debug)]
@@ -51,6 +51,7 @@ pub enum Request {
         action: Action,
         reply: oneshot::Sender<Result<(), ActRefused>>,
     },
+    Test(Box<Test>),
     /// A replay or purge; answered with its name.
     Begin {
         job: NewJob,
@@ -70,6 +71,14 @@ pub enum Request {
     },
     /// Commit what was handed in before, and end.
     Stop,
+}
+
+/// One event to this endpoint alone, whatever it subscribes to and filters; answered with its id.
+#[derive(Debug)]
+pub struct Test {
+    pub endpoint: EndpointId,
+    pub event: TestEvent,
+    pub reply: oneshot::Sender<Result<EventId, ActRefused>>,
 }
 
 /// The settings of the store that can change while it runs.
@@ -224,6 +233,10 @@ pub(in crate::outbox) enum Answer {
         oneshot::Sender<Result<(), ActRefused>>,
         Result<(), ActRefused>,
     ),
+    Test(
+        oneshot::Sender<Result<EventId, ActRefused>>,
+        Result<EventId, ActRefused>,
+    ),
     Begin(
         oneshot::Sender<Result<JobId, ActRefused>>,
         Result<JobId, ActRefused>,
@@ -236,6 +249,7 @@ impl Answer {
         match self {
             Answer::Accept(reply, answer) => drop(reply.send(answer)),
             Answer::Act(reply, answer) => drop(reply.send(answer)),
+            Answer::Test(reply, answer) => drop(reply.send(answer)),
             Answer::Begin(reply, answer) => drop(reply.send(answer)),
         }
     }
@@ -245,6 +259,7 @@ impl Answer {
         match self {
             Answer::Accept(_, answer) => *answer = Err(why.clone()),
             Answer::Act(_, answer) => *answer = Err(ActRefused::NoRoom(why.clone())),
+            Answer::Test(_, answer) => *answer = Err(ActRefused::NoRoom(why.clone())),
             Answer::Begin(_, answer) => *answer = Err(ActRefused::NoRoom(why.clone())),
         }
     }

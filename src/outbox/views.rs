@@ -118,11 +118,6 @@ pub enum Action {
     CancelJob {
         id: JobId,
     },
-    /// One event to this endpoint alone, whatever it subscribes to and filters.
-    Test {
-        endpoint: EndpointId,
-        event: TestEvent,
-    },
     /// The definition of a source made by the API, which replaces the one before. The store does
     /// not read it.
     PutSource {

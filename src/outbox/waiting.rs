@@ -31,7 +31,7 @@ type AskedSettings = (Box<Settings>, oneshot::Sender<Result<Changed, Refused>>);
 #[derive(Debug)]
 pub struct Waiting {
     outcomes: VecDeque<Box<Outcome>>,
-    /// To accept, to act and to begin.
+    /// To accept, to act, to test and to begin.
     requests: VecDeque<Request>,
     steps: VecDeque<AskedStep>,
     settings: VecDeque<AskedSettings>,

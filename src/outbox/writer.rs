@@ -24,7 +24,7 @@ use crate::outbox::disk_watch::DiskWatch;
 use crate::outbox::handle::{Shared, StoreFailure};
 use crate::outbox::index::IndexFailure;
 use crate::outbox::log::{Log, LogError, Lsn, SpareState};
-use crate::outbox::request::{Answer, Outcome, Placed, Request, Step};
+use crate::outbox::request::{Answer, Outcome, Placed, Request, Step, Test};
 use crate::outbox::views::Refused;
 use crate::outbox::waiting::{Turn, Waiting};
 
@@ -284,6 +284,20 @@ impl Writer {
         Ok(())
     }
 
+    fn take_test(&mut self, test: Box<Test>, draft: &mut Draft) -> Result<(), WriterError> {
+        let decide = |basis: &Basis<'_>, draft: &mut Draft| {
+            endpoint::test(basis, &test.endpoint, &test.event, draft)
+        };
+        match self.committer.decide(draft, decide) {
+            Ok(answer) => draft.commit.answers.push(Answer::Test(test.reply, answer)),
+            Err(error) => {
+                self.waiting.put_back_request(Request::Test(test));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     fn take_requests(&mut self, draft: &mut Draft) -> Result<(), WriterError> {
         while draft.batch.disk_len() < BATCH_BYTES
             && let Some(request) = self.waiting.next_request()
@@ -322,6 +336,7 @@ impl Writer {
                         }
                     }
                 }
+                Request::Test(test) => self.take_test(test, draft)?,
                 Request::Begin { job, reply } => {
                     let decide =
                         |basis: &Basis<'_>, draft: &mut Draft| bulk::begin_job(basis, &job, draft);

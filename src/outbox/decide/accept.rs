@@ -235,16 +235,16 @@ fn stored(
     Ok(Some((row.content, receipt)))
 }
 
-/// Adds an event of the daemon's own and its deliveries to these endpoints.
+/// Adds an event of the daemon's own and its deliveries to these endpoints. Returns its id.
 pub fn store_own(
     basis: &Basis<'_>,
     event: &NewEvent,
     endpoints: impl FnOnce(EventId) -> Vec<EndpointNo>,
     draft: &mut Draft,
-) -> Result<(), DecideError> {
+) -> Result<EventId, DecideError> {
     let id = next_id(draft.last_id, basis.now, draft.random);
     store(basis, event, id, None, endpoints(id), draft)?;
-    Ok(())
+    Ok(id)
 }
 
 /// Adds an event and its deliveries to these endpoints.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::domain::endpoint::{
     DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec,
 };
-use crate::domain::event::{EventType, NewEvent, Payload};
+use crate::domain::event::{EventId, EventType, NewEvent, Payload};
 use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::outbox::decide::spec::BadSpec;
@@ -268,10 +268,15 @@ pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
     Ok(Some(Ok(())))
 }
 
-/// One event for this endpoint alone.
-pub fn test(basis: &Basis<'_>, id: &EndpointId, test: &TestEvent, draft: &mut Draft) -> Acts {
+/// One event for this endpoint alone. Returns its id.
+pub fn test(
+    basis: &Basis<'_>,
+    id: &EndpointId,
+    test: &TestEvent,
+    draft: &mut Draft,
+) -> Result<Result<EventId, ActRefused>, DecideError> {
     let Some((no, stored)) = in_force(basis, id) else {
-        return Ok(Some(Err(ActRefused::NoSuchEndpoint)));
+        return Ok(Err(ActRefused::NoSuchEndpoint));
     };
     let own_type = EventType::new(TEST_EVENT).map_err(|_| PagesError::Damaged)?;
     let data = test.data.clone().unwrap_or_else(|| sample(basis, no, id));
@@ -284,9 +289,9 @@ pub fn test(basis: &Basis<'_>, id: &EndpointId, test: &TestEvent, draft: &mut Dr
         deliver_at: None,
         extras: None,
     };
-    accept::store_own(basis, &event, |_| vec![no], draft)?;
+    let event = accept::store_own(basis, &event, |_| vec![no], draft)?;
     draft.tell(Notice::Wanted { no });
-    Ok(Some(Ok(())))
+    Ok(Ok(event))
 }
 
 /// The data of a test event that brings none.

@@ -114,7 +114,7 @@ fn report(
     };
     let event = own_event(tenant, event_type, data);
     let endpoints = |id| accept::wanting(basis, &event, None, id);
-    accept::store_own(basis, &event, endpoints, draft)
+    accept::store_own(basis, &event, endpoints, draft).map(drop)
 }
 
 fn own_event(tenant: &Tenant, event_type: EventType, data: Vec<u8>) -> NewEvent {
