@@ -8,6 +8,7 @@ mod acting;
 mod answers;
 mod apply;
 mod attempts;
+mod authority;
 mod batch;
 mod breaker;
 mod cloudevents;
