@@ -177,6 +177,21 @@ impl DialRule {
         }
     }
 
+    /// The network of `grants` because of which `ip` may be dialled; `None` if it needs none or there
+    /// is none.
+    pub fn grant(&self, ip: IpAddr) -> Option<IpNet> {
+        let granted = self.granted(ip);
+        let of = |ip: IpAddr| self.grants.iter().find(|net| net.contains(&ip)).copied();
+        let carried = || match ip {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(ip) => embedded(ip)
+                .into_iter()
+                .flatten()
+                .find_map(|v4| of(v4.into())),
+        };
+        of(ip).or_else(carried).filter(|_| granted)
+    }
+
     /// A grant holds the address itself, or every IPv4 address that it carries and that
     /// needs a grant.
     fn granted(&self, ip: IpAddr) -> bool {
@@ -339,6 +354,7 @@ mod tests {
         assert!(loopback.judge(ip("10.0.0.1")).is_err() && loopback.judge(ip("::1")).is_err());
         for (form, v6) in carriers("127.0.0.1".parse().unwrap()) {
             assert_eq!(loopback.judge(v6.into()), Ok(()), "{form}");
+            assert_eq!(loopback.grant(v6.into()), Some(loopback.grants[0]));
             assert!(rule("10.0.0.0/8", true).judge(v6.into()).is_err(), "{form}");
         }
         assert_eq!(rule("::1/128", true).judge(ip("::1")), Ok(()));
@@ -349,6 +365,9 @@ mod tests {
         // A private Teredo client is not let in by a grant for its server.
         let teredo = ip("2001:0:7f00:1:0:0:f5ff:fffe");
         assert!(loopback.judge(teredo).is_err());
+        assert_eq!(loopback.grant(teredo), None);
+        assert_eq!(loopback.grant(ip("127.9.9.9")), Some(loopback.grants[0]));
+        assert_eq!(loopback.grant(ip("93.184.216.34")), None);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::certificate::Certificate;
 use super::time::Timestamp;
 
 /// The longest chain or list of authorities in PEM, in bytes.
@@ -252,10 +252,7 @@ fn no_key(pem: &[u8]) -> BadIdentity {
 }
 
 fn not_after(leaf: &CertificateDer<'_>) -> Option<Timestamp> {
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    // Nothing is before 1970 and useful.
-    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-    Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
+    Certificate::read(leaf).map(|certificate| certificate.not_after)
 }
 
 fn fingerprint(certificates: &[CertificateDer<'_>]) -> [u8; 32] {
