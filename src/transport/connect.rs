@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::future::{Ready, ready};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,18 +18,21 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use rustls_pki_types::ServerName;
 use tokio::sync::Notify;
+use tokio_rustls::client::TlsStream;
 use tower_service::Service;
+use url::Host;
 
 use super::connection::Connection;
 use super::destination::{Destination, Target};
 use super::error::TransportError;
-use super::exchange::{Stream, boxed};
+use super::exchange::{Duplex, Stream, boxed};
 use super::fault::{self, Fault, Stage};
 use super::figures::{Connecting, Phase, TransportFigures};
 use super::http1::Http1;
 use super::http2::Http2;
+use super::observed::Seen;
 use super::progress::Progress;
-use super::resolve::{Lookups, Resolver};
+use super::resolve::{Lookups, ResolveFault, Resolver};
 use super::secured::{Ended, Secured};
 use super::tls_clients::TlsClients;
 use crate::config::DeliveryLimits;
@@ -79,6 +82,56 @@ impl Connector {
     /// Whether a proxy does the dialling.
     pub(super) fn is_proxied(&self) -> bool {
         self.0.proxy.is_some()
+    }
+
+    /// How long a connection may take to open.
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.connect_timeout
+    }
+
+    /// The addresses of a name, not judged. Their ports are 0.
+    pub(super) async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
+        self.0.lookups.addresses(name).await
+    }
+
+    /// Opens a TCP connection to an address that was judged.
+    pub(super) async fn dial(&self, address: SocketAddr) -> Result<Stream, Fault> {
+        let target = Target {
+            host: match address.ip() {
+                IpAddr::V4(ip) => Host::Ipv4(ip),
+                IpAddr::V6(ip) => Host::Ipv6(ip),
+            },
+            port: address.port(),
+        };
+        let uri = format!("http://{target}/").parse().map_err(|error| {
+            let detail = format!("{target} cannot be dialled: {error}");
+            Fault::new(ErrorKind::Local, &detail)
+        })?;
+        let dialled = self.0.dial(&uri, None, &target, &Arc::default()).await;
+        dialled.map(|(stream, _)| stream)
+    }
+
+    /// Connects to the proxy, and has it open a tunnel for an HTTPS destination; `None` without a
+    /// proxy.
+    pub(super) async fn dial_proxy(
+        &self,
+        destination: &Destination,
+    ) -> Option<Result<(Stream, Option<SocketAddr>), Fault>> {
+        let proxy = self.0.proxy.as_ref()?;
+        Some(self.0.dial_proxy(proxy, destination, &Arc::default()).await)
+    }
+
+    /// Speaks TLS for one handshake, which `seen` keeps. The outer error is the daemon's own.
+    pub(super) async fn handshake(
+        &self,
+        destination: &Destination,
+        stream: Stream,
+        seen: &Arc<Seen>,
+    ) -> Result<io::Result<TlsStream<Box<dyn Duplex>>>, Fault> {
+        let name = server_name(&destination.target)?;
+        let client = self.0.tls.observed(destination.policy(), seen);
+        let client = client.map_err(|error| no_tls(&error))?;
+        Ok(client.connect(name, stream.into_inner()).await)
     }
 
     /// Opens a connection within `connect_timeout`. One of HTTP/2 notifies `changed` as
@@ -149,10 +202,8 @@ impl Inner {
             let opened = opened.map_err(|error| fault(Stage::Exchange)(&error))?;
             return Ok(Connection::Http1(opened));
         };
-        let client = self.tls.of(destination.policy()).map_err(|error| {
-            let detail = format!("outboxd cannot set up TLS for this endpoint: {error}");
-            Fault::new(ErrorKind::Local, &detail)
-        })?;
+        let client = self.tls.of(destination.policy());
+        let client = client.map_err(|error| no_tls(&error))?;
         let connector = match destination.http1 {
             true => client.http1,
             false => client.both,
@@ -281,6 +332,11 @@ impl Service<Uri> for Connected {
     fn call(&mut self, _: Uri) -> Self::Future {
         ready(self.0.take().ok_or(io::ErrorKind::NotConnected.into()))
     }
+}
+
+fn no_tls(error: &rustls::Error) -> Fault {
+    let detail = format!("outboxd cannot set up TLS for this endpoint: {error}");
+    Fault::new(ErrorKind::Local, &detail)
 }
 
 fn server_name(target: &Target) -> Result<ServerName<'static>, Fault> {

@@ -12,6 +12,9 @@ use crate::config::DeliveryLimits;
 use crate::domain::address::DialRule;
 use crate::domain::identity::{Authorities, Identity};
 
+/// Why a name is not dialled through the proxy without TLS.
+pub(super) const HTTP_BY_PROXY: &str = "plain http through the proxy needs delivery.allow_http";
+
 /// Host and port. `Display` never shows path or query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -81,6 +84,26 @@ impl Destination {
         policy: DialPolicy<'_>,
         limits: &DeliveryLimits,
     ) -> Result<Destination, String> {
+        let destination = Destination::unjudged(url, policy, limits)?;
+        let (target, rule) = (&destination.target, &destination.rule);
+        // IP literals never meet the resolver. (`url` has parsed `0x7f.1` and the like into
+        // addresses by now.)
+        match target.literal() {
+            Some(ip) => rule.judge(ip).map_err(|refusal| refusal.to_string())?,
+            None if limits.proxy.is_some() && !rule.public => {
+                return Err(HTTP_BY_PROXY.to_owned());
+            }
+            None => {}
+        }
+        Ok(destination)
+    }
+
+    /// The same without a look at its address. The error says what is wrong with the URL.
+    pub(super) fn unjudged(
+        url: &Url,
+        policy: DialPolicy<'_>,
+        limits: &DeliveryLimits,
+    ) -> Result<Destination, String> {
         let is_https = match url.scheme() {
             "https" => true,
             "http" => false,
@@ -100,15 +123,6 @@ impl Destination {
             host: host.to_owned(),
             port,
         };
-        // IP literals never meet the resolver. (`url` has parsed `0x7f.1` and the like into
-        // addresses by now.)
-        match target.literal() {
-            Some(ip) => rule.judge(ip).map_err(|refusal| refusal.to_string())?,
-            None if limits.proxy.is_some() && !rule.public => {
-                return Err("plain http through the proxy needs delivery.allow_http".to_owned());
-            }
-            None => {}
-        }
         let root = format!("{}://{target}/", url.scheme()).parse();
         Ok(Destination {
             is_https,

@@ -76,6 +76,11 @@ pub(super) fn read(
     }
 }
 
+/// The error of TLS in a chain.
+pub(super) fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    Found::in_chain(error).tls
+}
+
 /// The error of HTTP/2 in a chain.
 fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
     let mut next = error.source();

@@ -16,6 +16,8 @@ mod call;
 mod connect;
 mod connection;
 mod destination;
+mod diagnosis;
+mod diagnosis_tls;
 mod error;
 mod exchange;
 mod fault;
@@ -26,6 +28,7 @@ mod http1;
 mod http2;
 mod local;
 mod lock;
+mod observed;
 mod pool;
 mod progress;
 mod request;
@@ -62,6 +65,7 @@ use crate::domain::answer_rule::{self, AnswerRule};
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::auth::{Auth, OAuth2};
 use crate::domain::cloudevents::{self, RequestOrigin};
+use crate::domain::diagnosis::Step;
 use crate::domain::endpoint::Endpoint;
 use crate::domain::time::Timestamp;
 
@@ -77,6 +81,12 @@ struct Inner {
     origin: RequestOrigin,
     response_body_limit: usize,
     longest_body: usize,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transport")
+    }
 }
 
 /// What an attempt came to, without its times.
@@ -158,6 +168,13 @@ impl Transport {
     /// The figures of this transport and of those made together with it.
     pub fn figures(&self) -> &Arc<TransportFigures> {
         self.0.caller.connector.figures()
+    }
+
+    /// Resolves, judges, connects and speaks TLS as an attempt would, and sends nothing. Each step is
+    /// bounded by the endpoint's timeout and by `delivery.connect_timeout`. Dropping the future
+    /// abandons it.
+    pub async fn diagnose(&self, endpoint: &Endpoint) -> Vec<Step> {
+        diagnosis::diagnose(&self.0.caller, endpoint).await
     }
 
     /// Makes one attempt within the endpoint's timeout. Never fails: whatever happens is

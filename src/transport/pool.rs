@@ -83,14 +83,7 @@ impl Pool {
     /// there.
     pub(super) fn host(&self, url: &Url, endpoint: &Endpoint) -> Result<Arc<Host>, String> {
         let origin = origin(url);
-        let shaping = endpoint.shaping.as_deref();
-        let policy = DialPolicy {
-            grants: &endpoint.allow_networks,
-            // Without TLS outboxd speaks nothing else anyway.
-            http1: url.scheme() == "https" && (!endpoint.http2 || self.asked_for_http1(origin)),
-            identity: shaping.and_then(|shaping| shaping.identity.as_ref()),
-            authorities: shaping.and_then(|shaping| shaping.authorities.as_ref()),
-        };
+        let policy = self.policy(url, endpoint);
         let mut hosts = lock(&self.0.hosts);
         let mut known = hosts.get(origin).into_iter().flatten();
         if let Some(host) = known.find(|host| host.destination.policy() == policy) {
@@ -102,6 +95,24 @@ impl Pool {
         drop(hosts);
         self.start_sweeping();
         Ok(host)
+    }
+
+    /// Where requests of `endpoint` go, not judged. The error says what is wrong with the URL.
+    pub(super) fn destination(&self, endpoint: &Endpoint) -> Result<Destination, String> {
+        let policy = self.policy(&endpoint.url, endpoint);
+        Destination::unjudged(&endpoint.url, policy, &self.0.limits)
+    }
+
+    fn policy<'a>(&self, url: &Url, endpoint: &'a Endpoint) -> DialPolicy<'a> {
+        let shaping = endpoint.shaping.as_deref();
+        DialPolicy {
+            grants: &endpoint.allow_networks,
+            // Without TLS outboxd speaks nothing else anyway.
+            http1: url.scheme() == "https"
+                && (!endpoint.http2 || self.asked_for_http1(origin(url))),
+            identity: shaping.and_then(|shaping| shaping.identity.as_ref()),
+            authorities: shaping.and_then(|shaping| shaping.authorities.as_ref()),
+        }
     }
 
     fn asked_for_http1(&self, origin: &str) -> bool {

@@ -159,7 +159,7 @@ impl Lookups {
     }
 
     /// What the system answers, or answered within the last [`FRESH`].
-    async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
+    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveFault> {
         let now = Instant::now();
         if let Some(answer) = lock(&self.answers).get(name)
             && now.saturating_duration_since(answer.at) < FRESH

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::destination::DialPolicy;
 use super::lock::lock;
+use super::observed::{Seen, observed};
 use super::tls::{self, TlsFault};
 
 /// Configurations that are kept; one more, and all are dropped. Those with authorities hold all
@@ -97,14 +98,34 @@ impl TlsClients {
         Ok(own.entry(key).or_insert(client).clone())
     }
 
+    /// For one handshake of an endpoint with this policy, which `seen` keeps.
+    pub(super) fn observed(
+        &self,
+        policy: DialPolicy<'_>,
+        seen: &Arc<Seen>,
+    ) -> Result<TlsConnector, rustls::Error> {
+        let client = self.of(policy)?;
+        let connector = match policy.http1 {
+            true => client.http1,
+            false => client.both,
+        };
+        let observed = observed(connector.config(), self.roots(policy), seen);
+        let observed = observed.map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(TlsConnector::from(Arc::new(observed)))
+    }
+
+    fn roots(&self, policy: DialPolicy<'_>) -> RootCertStore {
+        let mut roots = self.roots.clone();
+        if let Some(authorities) = policy.authorities {
+            roots.extend(authorities.anchors().iter().cloned());
+        }
+        roots
+    }
+
     fn make(&self, policy: DialPolicy<'_>) -> Result<ClientConfig, rustls::Error> {
         let mut config = match policy.authorities {
             None => self.plain.clone(),
-            Some(authorities) => {
-                let mut roots = self.roots.clone();
-                roots.extend(authorities.anchors().iter().cloned());
-                tls::config(roots)?
-            }
+            Some(_) => tls::config(self.roots(policy))?,
         };
         if let Some(identity) = policy.identity {
             let certified = identity.certified_key().clone();
