@@ -8,6 +8,7 @@ use http::{Method, header};
 
 use super::access::{Caller, hands_in};
 use super::reply::DryRun;
+use crate::domain::endpoint::EndpointId;
 
 /// A change that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Act {
             return None;
         }
         let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
-        if matches!(*parts, ["filters", "test"] | [.., "render"]) {
+        if matches!(*parts, ["filters", "test"] | [.., "render"]) || is_diagnosis(path) {
             return None;
         }
         // A noun and a name by turns, and maybe a verb at the end.
@@ -70,9 +71,24 @@ impl Act {
             ("", Some(made)) => made,
             (object, _) => object,
         };
-        let (action, by) = (self.action.as_str(), caller.as_str());
-        tracing::info!(action, object, by, "changed through the API");
+        log(&self.action, object, caller.as_str());
     }
+}
+
+/// Whether the path is that of a diagnosis, which changes nothing but by the test event that it may
+/// send.
+pub fn is_diagnosis(path: &str) -> bool {
+    path.starts_with("/v1/endpoints/") && path.ends_with("/diagnose")
+}
+
+/// Logs that a diagnosis sent a test event to an endpoint.
+pub fn tested(endpoint: &EndpointId, caller: Option<&Caller>) {
+    let by = caller.map_or("unknown", Caller::as_str);
+    log("endpoint.test", endpoint.as_str(), by);
+}
+
+fn log(action: &str, object: &str, by: &str) {
+    tracing::info!(action, object, by, "changed through the API");
 }
 
 #[cfg(test)]
@@ -118,6 +134,7 @@ mod tests {
             "/v1/events/order.created",
             "/v1/filters/test",
             "/v1/endpoints/a/render",
+            "/v1/endpoints/a/diagnose",
             "/elsewhere",
         ] {
             assert_eq!(post(path), None, "{path}");

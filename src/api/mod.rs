@@ -10,6 +10,7 @@ mod bulk;
 mod cloudevents_in;
 mod definition;
 mod deliveries;
+mod diagnosis;
 mod dto;
 mod endpoints;
 mod events;

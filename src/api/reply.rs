@@ -1,9 +1,16 @@
-//! Responses: JSON, and pages of lists.
+//! Responses: JSON, pages of lists, and bodies that come in pieces.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
+use http_body::{Body, Frame};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 use super::problem::{Kind, Problem};
 use crate::outbox::{Cursor, Page};
@@ -34,6 +41,22 @@ pub fn dry_run(value: &impl Serialize) -> Result<Response, Problem> {
     let mut response = json(StatusCode::OK, value)?;
     response.extensions_mut().insert(DryRun);
     Ok(response)
+}
+
+/// A response body of the pieces that a task hands over.
+pub struct Pieces(pub mpsc::Receiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.poll_recv(cx);
+        next.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
 }
 
 /// A page of a list: `{"data": [...], "next": "cursor" | null}`.

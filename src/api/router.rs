@@ -10,11 +10,11 @@ use http::Method;
 use tower_service::Service;
 
 use super::access::{Access, Caller, Peer};
-use super::acted::Act;
+use super::acted::{self, Act};
 use super::problem::{Kind, Problem};
 use super::{
-    Api, attempts, bulk, deliveries, endpoints, events, explain, jobs, metrics, openapi, preview,
-    secrets, sources, stats, status, tail,
+    Api, attempts, bulk, deliveries, diagnosis, endpoints, events, explain, jobs, metrics, openapi,
+    preview, secrets, sources, stats, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -59,6 +59,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/endpoints/{id}/secret", get(secrets::show))
         .route("/v1/endpoints/{id}/rotate", post(secrets::rotate))
         .route("/v1/endpoints/{id}/test", post(endpoints::test))
+        .route("/v1/endpoints/{id}/diagnose", post(diagnosis::diagnose))
         .route("/v1/endpoints/{id}/render", post(preview::render))
         .route("/v1/filters/test", post(preview::test_filter))
         .route("/v1/endpoints/{id}/replay", post(bulk::replay))
@@ -101,8 +102,8 @@ pub(super) async fn answer(
     match admitted {
         Ok(caller) => {
             let act = Act::of(request.method(), request.uri().path());
-            // Only the response to a read can take long.
-            if request.method() == Method::GET {
+            // Only the response to a read, or to a diagnosis, can take long.
+            if request.method() == Method::GET || acted::is_diagnosis(request.uri().path()) {
                 request.extensions_mut().insert(caller.clone());
             }
             let Ok(response) = router.call(request).await;

@@ -4,10 +4,7 @@
 //! A separate task reads the tail and hands the text to the response's body, a few pieces ahead. A
 //! client that does not read delays only that task, and is then told how many events it missed.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,7 +12,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use http_body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
 use super::Api;
@@ -23,6 +19,7 @@ use super::access::Caller;
 use super::dto::tail;
 use super::problem::{Kind, Problem};
 use super::query::Query;
+use super::reply::Pieces;
 use crate::dispatch::tail::{Happened, Heard, Listener, Wanted};
 
 /// A comment is sent after this long without an event, so that a closed connection is noticed.
@@ -95,20 +92,4 @@ fn event(heard: &Heard) -> Bytes {
         Heard::Missed(missed) => ("missed", missed.to_string()),
     };
     format!("event: {name}\ndata: {data}\n\n").into()
-}
-
-/// A response body of the pieces that a task hands over.
-struct Pieces(mpsc::Receiver<Bytes>);
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.0.poll_recv(cx);
-        next.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
 }

@@ -10,6 +10,7 @@ mod changes;
 mod counters;
 pub mod definition;
 mod deliveries;
+mod doctor;
 mod endpoints;
 mod error;
 mod events;
@@ -34,6 +35,7 @@ use crate::outbox::{Outbox, StoredSource};
 use bulk::Bulk;
 use counters::Counters;
 use deliveries::Deliveries;
+use doctor::Doctor;
 use endpoints::Endpoints;
 use events::Events;
 use explain::Explainer;
@@ -43,6 +45,7 @@ use stats::Stats;
 use status::Monitor;
 use troubled::Troubled;
 
+pub use doctor::Diagnosis;
 pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
 pub use error::Error;
 pub use explain::Explanation;
@@ -57,6 +60,7 @@ pub struct App {
     pub events: Arc<Events>,
     pub deliveries: Deliveries,
     pub endpoints: Endpoints,
+    pub doctor: Doctor,
     pub bulk: Bulk,
     pub explainer: Explainer,
     pub previews: Previews,
@@ -101,6 +105,12 @@ impl App {
             events,
             deliveries: Deliveries::new(outbox.clone(), reader.clone()),
             endpoints: Endpoints::new(outbox.clone(), reader.clone(), config.retry.clone()),
+            doctor: Doctor::new(
+                outbox.clone(),
+                reader.clone(),
+                questions.clone(),
+                tail.clone(),
+            ),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
             explainer: Explainer::new(outbox, reader.clone(), questions.clone()),
             previews: Previews::new(reader.clone(), &config.delivery),

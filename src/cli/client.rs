@@ -91,6 +91,7 @@ impl Reach {
         Ok(Client {
             target: self.target(from_env.as_deref(), configured)?,
             token: self.token()?,
+            patience: TIMEOUT,
         })
     }
 
@@ -101,6 +102,7 @@ impl Reach {
         Ok(Client {
             target: self.target(from_env.as_deref(), configured)?,
             token: None,
+            patience: TIMEOUT,
         })
     }
 
@@ -154,6 +156,8 @@ impl Reach {
 pub struct Client {
     target: Target,
     token: Option<HeaderValue>,
+    /// How long a whole answer may take.
+    patience: Duration,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +171,11 @@ impl Client {
     /// The address to which the client sends its requests.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The same client, whose answers may take this long.
+    pub fn with_patience(self, patience: Duration) -> Client {
+        Client { patience, ..self }
     }
 
     /// The body of a `GET`.
@@ -354,9 +363,9 @@ impl Client {
             connection.abort();
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>((head.status, body))
         };
-        match tokio::time::timeout(TIMEOUT, exchange).await {
+        match tokio::time::timeout(self.patience, exchange).await {
             Ok(result) => result.map_err(|error| self.broke_off(&error)),
-            Err(_) => Err(self.broke_off(&format!("no answer in {} s", TIMEOUT.as_secs()))),
+            Err(_) => Err(self.broke_off(&format!("no answer in {} s", self.patience.as_secs()))),
         }
     }
 
@@ -527,6 +536,7 @@ mod tests {
         let client = Client {
             target: listener.local_addr().unwrap().into(),
             token: Some(HeaderValue::from_static("Bearer t0p")),
+            patience: TIMEOUT,
         };
         let server = tokio::spawn(answer_once(listener, answer));
         let result = client.get("/v1/status").await;
@@ -547,6 +557,7 @@ mod tests {
         let client = Client {
             target: listener.local_addr().unwrap().into(),
             token: None,
+            patience: TIMEOUT,
         };
         let (silent, ended) = tokio::sync::oneshot::channel::<()>();
         let server = tokio::spawn(async move {
@@ -649,6 +660,7 @@ mod tests {
         let client = Client {
             target: address.into(),
             token: None,
+            patience: TIMEOUT,
         };
         let failure = client.get("/v1/status").await.unwrap_err().to_string();
         assert!(failure.contains(&address.to_string()), "{failure}");

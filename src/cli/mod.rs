@@ -10,6 +10,7 @@ pub mod dead;
 mod define;
 pub mod deliveries;
 pub mod demo;
+pub mod doctor;
 pub mod endpoints;
 pub mod events;
 pub mod explain;

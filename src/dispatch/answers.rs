@@ -16,6 +16,9 @@ impl Dispatch {
             Question::InFlight(no, event, reply) => {
                 let _ = reply.send(self.engine.is_in_flight(no, event));
             }
+            Question::Transport(reply) => {
+                let _ = reply.send(self.workers.transport());
+            }
             Question::Reconfigure(settings) => {
                 let max_in_flight = settings.max_in_flight;
                 if let Some(transports) = settings.transports {

@@ -14,6 +14,7 @@ use crate::domain::endpoint::EndpointNo;
 use crate::domain::engine::{self, Now};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
+use crate::transport::Transport;
 
 /// How many questions may wait; a caller beyond that waits until there is room.
 const WAITING: usize = 64;
@@ -69,6 +70,7 @@ pub(super) enum Question {
     InFlight(EndpointNo, EventId, oneshot::Sender<bool>),
     OpenBreakers(oneshot::Sender<HashSet<EndpointNo>>),
     Standings(Vec<EndpointNo>, oneshot::Sender<Vec<Standing>>),
+    Transport(oneshot::Sender<Transport>),
     Reconfigure(Box<Settings>),
 }
 
@@ -120,6 +122,13 @@ impl Questions {
     pub async fn reconfigure(&self, settings: Settings) {
         // A dispatcher that has ended needs no settings.
         let _ = self.0.send(Question::Reconfigure(Box::new(settings))).await;
+    }
+
+    /// The transport in force, for a diagnosis; `None` if the dispatcher has ended.
+    pub async fn transport(&self) -> Option<Transport> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Question::Transport(reply)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Whether an attempt of this delivery is under way.

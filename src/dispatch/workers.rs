@@ -134,6 +134,11 @@ impl Workers {
         }
     }
 
+    /// The transport of the dispatcher's own thread.
+    pub fn transport(&self) -> Transport {
+        self.here.clone()
+    }
+
     /// Starts an attempt. Another thread begins it after [`hand_over`](Self::hand_over).
     pub fn attempt(&mut self, no: EndpointNo, start: Start) {
         let is_small = !matches!(&start.body, Body::Kept(content) if content.body.len() >= LARGE);

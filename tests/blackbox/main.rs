@@ -18,6 +18,7 @@ mod concurrency_limit;
 mod connections;
 mod delivery;
 mod diagnostics;
+mod doctor;
 mod endpoint_api;
 mod environment;
 mod erasing;

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod changes;
 pub mod delivery;
+pub mod diagnosis;
 pub mod endpoint;
 pub mod event;
 pub mod explanation;

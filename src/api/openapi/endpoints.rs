@@ -1,4 +1,4 @@
-//! Endpoints, their secrets, work on their deliveries, and previews of their requests.
+//! Endpoints, their secrets, work on their deliveries, diagnoses, and previews of their requests.
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::config::schema::shapes::{
     count, duration, flag, list, name, object, optional_duration, rate, retry, shaping, text,
     type_pattern, words,
 };
+use crate::domain::diagnosis::{StepName, StepStatus};
 use crate::domain::endpoint::Ordering;
 
 const TAG: &str = "Endpoints";
@@ -78,7 +79,7 @@ pub fn operations() -> Vec<Operation> {
         .problems(&[409]),
     ];
     all.extend(acts());
-    all.extend(previews());
+    all.extend(previews_and_diagnosis());
     all
 }
 
@@ -150,8 +151,20 @@ fn acts() -> Vec<Operation> {
     ]
 }
 
-fn previews() -> Vec<Operation> {
+fn previews_and_diagnosis() -> Vec<Operation> {
     vec![
+        Operation::new(
+            ("post", "/v1/endpoints/{id}/diagnose"),
+            TAG,
+            "diagnoseEndpoint",
+            "Diagnose an endpoint: state, name, addresses, TCP, TLS",
+        )
+        .description(
+            "No request is sent, unless `send` is true: then one `outboxd.test` event goes to the \
+             endpoint if no other step failed. Spaces may come before the object, one a second.",
+        )
+        .body("Diagnose", false)
+        .answer(200, "The steps, whether they failed or not", "Diagnosis"),
         Operation::new(
             ("post", "/v1/endpoints/{id}/render"),
             TAG,
@@ -248,6 +261,7 @@ fn endpoint() -> Value {
 /// The schemas of requests and responses.
 pub fn schemas() -> Named {
     let mut all = definitions();
+    all.extend(diagnosis());
     all.extend(acts_and_previews());
     all
 }
@@ -264,6 +278,32 @@ fn definitions() -> Named {
         ("NewEndpoint", object(new, &["url"])),
         ("EndpointChange", object(change, &[])),
         ("Changes", answer(vec![("changed", texts())], &[])),
+    ]
+}
+
+fn diagnosis() -> Named {
+    let step = answer(
+        vec![
+            ("name", words(StepName::ALL.map(StepName::as_str))),
+            ("status", words(StepStatus::ALL.map(StepStatus::as_str))),
+            ("duration_ms", number()),
+            ("detail", text()),
+            ("hint", nullable(text())),
+        ],
+        &[],
+    );
+    let steps = json!({"type": "array", "items": reference("DiagnosisStep")});
+    let fields = vec![
+        ("endpoint", name()),
+        ("url", text()),
+        ("ok", flag()),
+        ("event", nullable(event_id())),
+        ("steps", steps),
+    ];
+    vec![
+        ("Diagnose", object([("send", nullable(flag()))], &[])),
+        ("Diagnosis", answer(fields, &[])),
+        ("DiagnosisStep", step),
     ]
 }
 
