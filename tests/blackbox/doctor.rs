@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::authority::Authority;
 use crate::endpoint_api::{id_of, made};
 use crate::harness::http::head;
+use crate::harness::namespaces::is_inside;
 use crate::harness::{Answer, Daemon, Home, PATIENCE, Ran, Receiver, endpoint, wait_for};
 
 /// Retries far away, so that what happens is what was asked for.
@@ -540,4 +541,104 @@ fn a_diagnosis_ends_when_its_client_is_gone() {
     let taken = TcpStream::connect(silent.local_addr().unwrap());
     assert!(taken.and_then(|mut one| one.write_all(b"x")).is_ok());
     assert_eq!(daemon.status()["backlog"]["in_flight"], 0);
+}
+
+const SEVERAL: &str = "doctor::each_address_of_a_name_is_told";
+const HOSTS: &str = "ip link set lo up && mount --bind \"$OUTBOXD_TEST_HOSTS\" /etc/hosts";
+
+#[test]
+fn each_address_of_a_name_is_told() {
+    let home = Home::new();
+    let hosts = home.path("hosts");
+    let lines = "127.0.0.1 some.test\n127.0.0.2 some.test\n10.0.0.1 some.test\n";
+    std::fs::write(&hosts, lines).unwrap();
+    let env = [("OUTBOXD_TEST_HOSTS", hosts.to_str().unwrap())];
+    if !is_inside(SEVERAL, HOSTS, &env) {
+        return;
+    }
+    let receiver = Receiver::ok();
+    let port = receiver.address().port();
+    let daemon = home.start(&endpoint("e", &format!("http://some.test:{port}/"), ""));
+    let found = diagnosed(&daemon, "e");
+    let parts = ["some.test is ", "127.0.0.1", "127.0.0.2", "10.0.0.1"];
+    says(&found, "resolve", "ok", &parts, "");
+    let parts = [
+        "127.0.0.2 is allowed",
+        "10.0.0.1 is a private address and no allow_networks holds it",
+    ];
+    says(&found, "judge", "warning", &parts, "never connects");
+    let accepted = format!("127.0.0.1:{port} accepted");
+    let refused = format!("connection refused by 127.0.0.2:{port}");
+    let parts = [accepted.as_str(), &refused];
+    says(
+        &found,
+        "connect",
+        "warning",
+        &parts,
+        "the addresses that answer",
+    );
+    assert!(!step(&found, "connect").to_string().contains("10.0.0.1"));
+    assert_eq!(doctor(&home, &daemon, &["e"]).code, Some(0));
+}
+
+/// A proxy that opens a tunnel to `to`, whatever it is asked for.
+fn proxy(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut near in listener.incoming().map_while(Result::ok) {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                match near.read(&mut byte) {
+                    Ok(1) => asked.push(byte[0]),
+                    _ => break,
+                }
+            }
+            let far = TcpStream::connect(to).unwrap();
+            let _ = near.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || std::io::copy(&mut &far, &mut near));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_proxy_resolves_and_connects() {
+    let authority = Authority::new();
+    let server = Secure::start(&authority.sign("far.test"), None);
+    let proxy = proxy(server.address);
+    let home = Home::new();
+    std::fs::write(home.path("ca.pem"), &authority.pem).unwrap();
+    let config = format!(
+        "[delivery]\nproxy = \"http://{proxy}\"\nca_file = {:?}\n",
+        home.path("ca.pem")
+    ) + &endpoint("far", "https://far.test/", "")
+        + &endpoint("plain", "http://far.test/", "")
+        + &endpoint("inside", "https://127.0.0.1/", "");
+    let daemon = home.start(&config);
+    let found = diagnosed(&daemon, "far");
+    went(&found, ["ok", "skipped", "ok", "ok", "ok", "skipped"]);
+    says(&found, "resolve", "skipped", &["delivery.proxy"], "");
+    let tunnel = format!("the proxy {proxy} opened a tunnel to far.test:443");
+    says(&found, "connect", "ok", &[&tunnel], "");
+    says(&found, "tls", "ok", &["a certificate for far.test"], "");
+    let found = diagnosed(&daemon, "plain");
+    says(
+        &found,
+        "judge",
+        "failed",
+        &["delivery.allow_http"],
+        "use https",
+    );
+    let found = diagnosed(&daemon, "inside");
+    says(
+        &found,
+        "judge",
+        "failed",
+        &["127.0.0.1 is a loopback address"],
+        "allow_networks",
+    );
 }
