@@ -10,11 +10,11 @@ use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, reload};
+use tracing_subscriber::{Layer, fmt, reload};
 
 use crate::config::{self, Environment, LogFormat, Logging};
 use crate::daemon::{self, Reload};
-use crate::stderr::{self, Stderr};
+use crate::stderr::{self, JournalLines, Stderr};
 
 /// How long the last lines may take to reach stderr, after all else has ended.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -77,17 +77,33 @@ fn level(logging: &Logging) -> Targets {
     filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::ERROR))
 }
 
-/// Starts logging to stderr. The returned function changes the level.
+/// Starts logging to stderr, or to the journal if it is behind stderr. The returned function changes the level.
 pub fn start_logging(logging: &Logging) -> Box<dyn Fn(&Logging) + Send> {
     let (filter, handle) = reload::Layer::new(level(logging));
-    let lines = tracing_subscriber::fmt::layer()
+    let lines = fmt::layer()
         .with_writer(|| Stderr)
         .with_ansi(io::stderr().is_terminal())
         // It would print to stderr itself, and panic if that fails.
         .log_internal_errors(false);
-    let lines = match logging.format {
-        LogFormat::Text => lines.with_target(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let lines = match (logging.format, stderr::is_journal()) {
+        (LogFormat::Text, false) => lines.with_target(false).boxed(),
+        (LogFormat::Json, false) => lines.json().flatten_event(true).boxed(),
+        // The journal has the time, the level and the target of an entry beside its message.
+        (LogFormat::Text, true) => {
+            let line = fmt::format().without_time().with_level(false);
+            let line = line.with_target(false);
+            let shows_level = false;
+            lines
+                .event_format(JournalLines { line, shows_level })
+                .boxed()
+        }
+        (LogFormat::Json, true) => {
+            let line = fmt::format().json().flatten_event(true);
+            let shows_level = true;
+            lines
+                .event_format(JournalLines { line, shows_level })
+                .boxed()
+        }
     };
     // A second start in one process keeps the first.
     let _ = tracing_subscriber::registry()

@@ -33,6 +33,7 @@ mod idempotency;
 mod ingest_rate;
 mod isolation;
 mod jobs;
+mod journal;
 mod life;
 mod local_faults;
 mod metrics;

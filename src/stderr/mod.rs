@@ -5,16 +5,32 @@
 //! a full disk, a reader that has stopped), is lost and counted. Once stderr takes lines
 //! again, one of them says how many were lost.
 //!
+//! Where stderr is a stream to systemd's journal, events go to the journal's own socket with their
+//! fields ([`JournalLines`]), by the same queue and thread. What the socket does not take is written
+//! to stderr.
+//!
 //! tracing-appender was read and not taken: it bounds lines and not bytes, does not count
 //! what the file refuses, and prints to stdout (which panics if that fails as well) when it
 //! cannot end in time.
 
+mod journal;
+
 use std::collections::VecDeque;
+use std::env;
+use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use self::journal::{Entry, Journal};
 
 /// Bytes of lines that wait to be written.
 const CAPACITY: usize = 1 << 20;
@@ -39,11 +55,44 @@ pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        LINES.push(line);
+        LINES.push(Line::Text(line.into()));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether stderr is a stream to the journal, as systemd says it in `JOURNAL_STREAM`.
+pub fn is_journal() -> bool {
+    let named = env::var_os("JOURNAL_STREAM");
+    journal::is_stream(io::stderr().as_fd(), named.as_deref())
+}
+
+/// Sends events to the journal, and writes nothing to the writer of its layer.
+pub struct JournalLines<F> {
+    /// Makes what the journal shows as the message.
+    pub line: F,
+    /// `line` shows the level.
+    pub shows_level: bool,
+}
+
+impl<S, N, F> FormatEvent<S, N> for JournalLines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        _: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.line.format_event(ctx, Writer::new(&mut line), event)?;
+        LINES.push(Line::Entry(Entry::new(event, &line, self.shows_level)));
         Ok(())
     }
 }
@@ -53,7 +102,7 @@ pub fn flush(within: Duration) {
     LINES.flush(within);
 }
 
-/// Lines that did not reach stderr since the start.
+/// Lines that reached neither stderr nor the journal since the start.
 pub fn lines_lost() -> u64 {
     LINES.lost.load(Relaxed)
 }
@@ -66,8 +115,23 @@ struct Lines {
     lost: AtomicU64,
 }
 
+enum Line {
+    Text(Box<[u8]>),
+    Entry(Entry),
+}
+
+impl Line {
+    fn cost(&self) -> usize {
+        let bytes = match self {
+            Line::Text(text) => text.len(),
+            Line::Entry(entry) => entry.len(),
+        };
+        LINE_COST + bytes
+    }
+}
+
 struct Queue {
-    lines: VecDeque<Box<[u8]>>,
+    lines: VecDeque<Line>,
     bytes: usize,
     /// Lines are taken out and not written yet.
     writing: bool,
@@ -92,8 +156,8 @@ impl Lines {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: &[u8]) {
-        let size = LINE_COST + line.len();
+    fn push(&self, line: Line) {
+        let size = line.cost();
         let mut queue = self.queue();
         if queue.bytes + size > self.capacity {
             drop(queue);
@@ -101,7 +165,7 @@ impl Lines {
             return;
         }
         queue.bytes += size;
-        queue.lines.push_back(line.into());
+        queue.lines.push_back(line);
         drop(queue);
         self.changed.notify_all();
     }
@@ -127,14 +191,18 @@ impl Lines {
         for line in &lines {
             self.write_line(line, out, file);
             // The room is free as the lines go, so that what waits stays bounded.
-            self.queue().bytes -= LINE_COST + line.len();
+            self.queue().bytes -= line.cost();
         }
         self.queue().writing = false;
         self.changed.notify_all();
     }
 
-    fn write_line(&self, line: &[u8], out: &mut impl Write, file: &mut Output) {
-        if !file.write(line, out) {
+    fn write_line(&self, line: &Line, out: &mut impl Write, file: &mut Output) {
+        let written = match line {
+            Line::Text(text) => file.write(text, out),
+            Line::Entry(entry) => file.send(entry) || file.write(&entry.line(), out),
+        };
+        if !written {
             self.lost.fetch_add(1, Relaxed);
             return;
         }
@@ -168,9 +236,27 @@ struct Output {
     torn: bool,
     /// Of the lost lines, how many stderr was told of.
     told: u64,
+    journal: Journal,
+    /// The journal did not take the last entry.
+    journal_fails: bool,
 }
 
 impl Output {
+    /// Whether the journal took the entry.
+    fn send(&mut self, entry: &Entry) -> bool {
+        let sent = self.journal.send(entry);
+        let failed_before = std::mem::replace(&mut self.journal_fails, sent.is_err());
+        match sent {
+            Ok(()) => true,
+            Err(error) => {
+                if !failed_before {
+                    tracing::warn!(%error, "the journal's socket does not take log lines: they go to stderr");
+                }
+                false
+            }
+        }
+    }
+
     /// Whether the line went out whole. One that breaks off is ended before the next.
     fn write(&mut self, line: &[u8], out: &mut impl Write) -> bool {
         if self.torn {
@@ -231,12 +317,12 @@ mod tests {
             Output::default(),
         );
         for line in ["first\n", "second\n", "third\n"] {
-            lines.push(line.as_bytes());
+            lines.push(Line::Text(line.as_bytes().into()));
         }
         lines.write_waiting(&mut out, &mut file);
         assert_eq!(lines.lost.load(Relaxed), 2);
         out.room = 100;
-        lines.push(b"fourth\n");
+        lines.push(Line::Text((*b"fourth\n").into()));
         lines.write_waiting(&mut out, &mut file);
         assert_eq!(out.taken, b"first\ns\nfourth\n");
         assert_eq!((lines.lost.load(Relaxed), file.told), (2, 2));
@@ -247,7 +333,7 @@ mod tests {
     fn what_finds_no_room_is_lost_and_nobody_waits() {
         let lines = Lines::new(3 * (LINE_COST + 10));
         for _ in 0..5 {
-            lines.push(b"123456789\n");
+            lines.push(Line::Text((*b"123456789\n").into()));
         }
         assert_eq!(lines.lost.load(Relaxed), 2);
         // Nobody writes: it ends all the same.
@@ -261,7 +347,7 @@ mod tests {
     fn a_flush_waits_for_what_is_being_written() {
         let lines = Lines::new(CAPACITY);
         let (reader, mut writer) = io::pipe().unwrap();
-        lines.push(&[b'x'; 128 << 10]);
+        lines.push(Line::Text([b'x'; 128 << 10].into()));
         thread::scope(|scope| {
             scope.spawn(|| lines.write_waiting(&mut writer, &mut Output::default()));
             let read = scope.spawn(move || io::copy(&mut reader.take(128 << 10), &mut io::sink()));
