@@ -35,6 +35,9 @@ pub mod transport;
 
 pub mod dispatch;
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
+
 pub mod app;
 
 pub mod inbound;

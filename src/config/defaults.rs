@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Auth, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, Metrics, OutboxLimits,
+    Auth, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, Metrics, Otlp, OutboxLimits,
     Retention,
 };
 use crate::domain::retry::RetryPolicy;
@@ -32,6 +32,7 @@ impl Default for Config {
             sources: Vec::new(),
             log: Logging::default(),
             metrics: Metrics::default(),
+            otlp: Otlp::default(),
         }
     }
 }
@@ -103,6 +104,17 @@ impl Default for DeliveryLimits {
             http2: true,
             connection_max_age: Duration::from_secs(5 * 60),
             user_agent: USER_AGENT.to_owned(),
+        }
+    }
+}
+
+impl Default for Otlp {
+    fn default() -> Self {
+        Otlp {
+            endpoint: None,
+            headers: http::HeaderMap::new(),
+            timeout: Duration::from_secs(10),
+            sample_ratio: 1.0,
         }
     }
 }

@@ -195,7 +195,8 @@ fn read_secrets(section: &mut Section<'_>, env: &Environment) -> Vec<Secret> {
 /// Where secrets are given; one of them at most.
 const SECRET_KEYS: [&str; 4] = ["secret", "secret_file", "secrets", "secret_files"];
 
-fn read_headers(section: &mut Section<'_>) -> http::HeaderMap {
+/// Headers of each request.
+pub(super) fn read_headers(section: &mut Section<'_>) -> http::HeaderMap {
     let mut headers = http::HeaderMap::new();
     for (name, value) in section.free_entries("headers") {
         let added = value.text().and_then(|text| {

@@ -13,6 +13,7 @@ mod environment;
 mod fault;
 mod files;
 mod load;
+mod otlp;
 pub mod policy;
 mod reader;
 pub mod request;
@@ -44,6 +45,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderMap;
 use ipnet::IpNet;
 use url::Url;
 
@@ -66,6 +68,7 @@ pub struct Config {
     pub sources: Vec<Source>,
     pub log: Logging,
     pub metrics: Metrics,
+    pub otlp: Otlp,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -180,4 +183,17 @@ pub struct Logging {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Traces to a collector; only a build with the feature `otlp` takes an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otlp {
+    /// Without slashes at its end and without `/v1/traces`. `None`: no traces.
+    pub endpoint: Option<String>,
+    /// Of each request. Values are marked sensitive.
+    pub headers: HeaderMap,
+    /// Of each request; after it no repetition begins.
+    pub timeout: Duration,
+    /// Of the events that came without a trace, the part that is exported: 0 to 1.
+    pub sample_ratio: f64,
 }

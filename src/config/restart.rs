@@ -33,6 +33,7 @@ pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>)
             old.delivery.threads != new.delivery.threads,
         ),
         ("log.format", old.log.format != new.log.format),
+        ("otlp", old.otlp != new.otlp),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     let named = named.map(|(key, _)| key).collect();
@@ -43,6 +44,7 @@ pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>)
     config.outbox.cache_size = old.outbox.cache_size;
     config.delivery.threads = old.delivery.threads;
     config.log.format = old.log.format;
+    config.otlp = old.otlp.clone();
     (config, named)
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderValue;
 
+use super::otlp::read_otlp;
 use super::policy::{MAX_IN_FLIGHT, MAX_TIMEOUT};
 use super::reader::{At, Flaw, Reader, Section, Value};
 use super::request::{BadUrl, parse_proxy};
@@ -60,6 +61,7 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
         retry,
         log: read_log(root.section("log")),
         metrics: read_metrics(root.section("metrics")),
+        otlp: read_otlp(root.section("otlp")),
     };
     root.finish();
     config

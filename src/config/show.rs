@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::units::{show_duration, show_rate, show_size};
-use super::{Auth, Config, DeliveryLimits, LogFormat, OutboxLimits, Scope};
+use super::{Auth, Config, DeliveryLimits, LogFormat, Otlp, OutboxLimits, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::inbound::{self, Source};
 use crate::domain::json::Json;
@@ -166,6 +166,7 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
             "metrics",
             vec![("per_endpoint", plain(config.metrics.per_endpoint))],
         ),
+        ("otlp", otlp_keys(&config.otlp)),
     ]
 }
 
@@ -198,6 +199,18 @@ fn delivery_keys(delivery: &DeliveryLimits) -> Keys {
         ("http2", plain(delivery.http2)),
         ("connection_max_age", duration(delivery.connection_max_age)),
         ("user_agent", text(&delivery.user_agent)),
+    ]
+}
+
+fn otlp_keys(otlp: &Otlp) -> Keys {
+    vec![
+        (
+            "endpoint",
+            text(otlp.endpoint.as_deref().unwrap_or_default()),
+        ),
+        ("headers", headers(&otlp.headers)),
+        ("timeout", duration(otlp.timeout)),
+        ("sample_ratio", decimal(otlp.sample_ratio)),
     ]
 }
 
@@ -317,7 +330,7 @@ fn own_keys(endpoint: &Endpoint) -> Keys {
         ("tenant", text(endpoint.tenant.as_str())),
         ("types", list(&endpoint.types)),
         ("secret", secret(endpoint)),
-        ("headers", headers(endpoint)),
+        ("headers", headers(&endpoint.headers)),
         ("max_in_flight", plain(endpoint.max_in_flight)),
         ("rate_limit", rate(endpoint.rate_limit)),
         ("ordering", text(endpoint.ordering.as_str())),
@@ -339,12 +352,8 @@ fn secret(endpoint: &Endpoint) -> Shown {
     hidden("(set, not shown)", json!(format!("{prefix}{MASK}")))
 }
 
-fn headers(endpoint: &Endpoint) -> Shown {
-    let names: Vec<&str> = endpoint
-        .headers
-        .keys()
-        .map(http::HeaderName::as_str)
-        .collect();
+fn headers(headers: &http::HeaderMap) -> Shown {
+    let names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     if names.is_empty() {
         return Shown {
             toml: Some("{}".to_owned()),

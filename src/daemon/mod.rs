@@ -7,6 +7,7 @@ mod reload;
 mod settings;
 mod signals;
 mod systemd;
+mod traces;
 mod watchdog;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use reload::Reload;
 use reload::Reloader;
 use signals::Signals;
 use systemd::NotifyState;
+use traces::Traces;
 
 /// How long requests under way may take to finish after a stop was asked for.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -56,6 +58,8 @@ pub enum DaemonError {
     },
     #[error(transparent)]
     Store(#[from] StoreFailure),
+    #[error("traces cannot be exported: {0}")]
+    Traces(#[from] traces::TracesError),
     #[error(
         "a file may have at most {limit} bytes here (RLIMIT_FSIZE; `ulimit -f`, LimitFSIZE= of \
          systemd), but outbox.segment_size is {needed}: raise the limit or lower segment_size"
@@ -141,6 +145,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     let (mut dispatch, attempts) = dispatch.map_err(cannot("start the dispatcher"))?;
     dispatch.begin(&endpoints);
     let (questions, tail) = (dispatch.questions(), dispatch.tail());
+    let traces = Traces::start(&config.otlp, tail.clone())?;
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let parts = (gauges, questions.clone(), tail.clone());
@@ -173,6 +178,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     watchdog.abort();
     join(writer, &mut failed).await;
     still_sound(&failed)?;
+    traces.finish().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(super) struct Due {
     pub this: Timestamp,
     /// The first one, or the first since it was retried or replayed.
     pub first: Timestamp,
+    /// The number of this attempt since then, from 1.
+    pub number: u32,
 }
 
 /// An attempt that has ended.
@@ -72,6 +74,7 @@ impl Guard {
             due: Due {
                 this: entry.due,
                 first: entry.budget_from,
+                number: entry.tries.saturating_add(1),
             },
             ended: Some(ended),
         }

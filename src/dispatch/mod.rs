@@ -39,9 +39,9 @@ use policy::policy;
 use questions::Question;
 pub use questions::{LaneView, Questions, Settings, Standing};
 use readings::{Reading, Readings};
-use reports::{Made, Reports};
-use tail::EndpointChange;
+use reports::Reports;
 pub use tail::Tail;
+use tail::{EndpointChange, Made};
 use tallies::Tallies;
 pub use workers::Transports;
 use workers::{Body, Start, Workers};
@@ -401,6 +401,7 @@ impl Dispatch {
             event,
             attempt: &attempt,
             content: content.as_deref(),
+            number: due.number,
         };
         self.reports.attempted(made, next, elapsed);
         if !matches!(next, Next::Retry { .. }) {

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::tail::{EndpointChange, Tail};
+use super::tail::{EndpointChange, Made, Tail};
 use crate::clock;
-use crate::domain::attempt::{Attempt, ErrorKind};
-use crate::domain::content::Content;
+use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::Next;
 use crate::domain::endpoint::EndpointNo;
-use crate::domain::event::EventId;
 use crate::domain::repeats::Repeats;
 use crate::outbox::Outbox;
 
@@ -17,16 +15,6 @@ pub(super) struct Reports {
     pub tail: Tail,
     /// Attempts that failed through the daemon's own fault.
     local_faults: Repeats,
-}
-
-/// An attempt that was made.
-#[derive(Clone, Copy)]
-pub(super) struct Made<'a> {
-    pub no: EndpointNo,
-    pub event: EventId,
-    pub attempt: &'a Attempt,
-    /// The event and its body, if they could be read.
-    pub content: Option<&'a Content>,
 }
 
 impl Reports {
@@ -43,8 +31,7 @@ impl Reports {
         if self.tail.is_heard()
             && let Some(endpoint) = self.outbox.in_force(made.no)
         {
-            self.tail
-                .attempted(made.event, &endpoint, made.content, made.attempt);
+            self.tail.attempted(made, &endpoint);
         }
         self.log(made, next, elapsed);
     }

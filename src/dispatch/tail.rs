@@ -4,23 +4,32 @@
 //! A tail begins when it is opened: nothing earlier is kept for it. Sending never waits. A listener
 //! that reads too slowly loses the oldest entries that it has not read, and gets their number.
 //! Without a listener no entry is made.
+//!
+//! The tails of the API end when a stop begins ([`Tail::close`]). A listener of the daemon's own
+//! ([`Tail::listen_to_the_end`]) hears of the attempts that end after that, too.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptId};
 use crate::domain::content::Content;
-use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, TypePattern};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo, TypePattern};
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Tenant};
+use crate::domain::shaping::Verb;
 use crate::domain::time::Timestamp;
 use crate::outbox::Receipt;
 
 /// How many entries are kept for a slow listener.
 const BEHIND: usize = 1024;
+/// The same for listeners of the daemon's own.
+const OWN_BEHIND: usize = 4096;
 /// The most listeners at once.
 const LISTENERS: usize = 64;
 /// How much of a response body is sent, in bytes. With [`BEHIND`] this bounds the memory.
@@ -37,6 +46,11 @@ pub struct Accepted {
     pub accepted_at: Timestamp,
     /// How many endpoints the event is for.
     pub deliveries: u32,
+    /// The trace context that it came with.
+    pub trace: Vec<(HeaderName, HeaderValue)>,
+    /// When it was handed in, and how long it took until it was durable.
+    pub began: Timestamp,
+    pub took: Duration,
 }
 
 /// An attempt that ended. Its outcome is stored within the commit interval.
@@ -50,6 +64,26 @@ pub struct Attempted {
     pub event_type: Option<EventType>,
     pub source: Option<String>,
     pub attempt: Attempt,
+    /// The number of the attempt in its retry budget, from 1.
+    pub number: u32,
+    pub method: &'static str,
+    /// Of the endpoint's URL.
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    /// The trace context that the event came with.
+    pub trace: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An attempt that was made.
+#[derive(Clone, Copy)]
+pub(super) struct Made<'a> {
+    pub no: EndpointNo,
+    pub event: EventId,
+    pub attempt: &'a Attempt,
+    /// The event and its body, if they could be read.
+    pub content: Option<&'a Content>,
+    /// The number of the attempt in its retry budget, from 1.
+    pub number: u32,
 }
 
 /// The new state of an endpoint.
@@ -120,19 +154,30 @@ impl Wanted {
     }
 }
 
+type Sender = broadcast::Sender<Arc<Happened>>;
+
 /// Sends to all listeners. Cheap to clone; all clones share the listeners.
 #[derive(Clone)]
 pub struct Tail {
-    /// `None` once the daemon stops.
-    sender: Arc<Mutex<Option<broadcast::Sender<Arc<Happened>>>>>,
+    senders: Arc<Mutex<Senders>>,
     listeners: Arc<AtomicUsize>,
+}
+
+struct Senders {
+    /// `None` once the daemon stops.
+    api: Option<Sender>,
+    /// To listeners of the daemon's own, once there was one.
+    own: Option<Sender>,
 }
 
 impl Default for Tail {
     fn default() -> Self {
-        let sender = broadcast::Sender::new(BEHIND);
+        let senders = Senders {
+            api: Some(broadcast::Sender::new(BEHIND)),
+            own: None,
+        };
         Tail {
-            sender: Arc::new(Mutex::new(Some(sender))),
+            senders: Arc::new(Mutex::new(senders)),
             listeners: Arc::default(),
         }
     }
@@ -151,19 +196,15 @@ impl Tail {
         self.send(told.map(|(event, receipt)| Happened::Accepted(event.accepted(receipt))));
     }
 
-    /// Sends an attempt that ended. `content`: of its event, if it could be read.
-    pub(super) fn attempted(
-        &self,
-        event: EventId,
-        endpoint: &Endpoint,
-        content: Option<&Content>,
-        attempt: &Attempt,
-    ) {
-        let mut attempt = attempt.clone();
+    /// Sends an attempt that ended.
+    pub(super) fn attempted(&self, made: Made<'_>, endpoint: &Endpoint) {
+        let Made { event, content, .. } = made;
+        let mut attempt = made.attempt.clone();
         if let Some(beginning) = attempt.response_body.get(..RESPONSE) {
             attempt.response_body = Bytes::copy_from_slice(beginning);
         }
         let extras = content.and_then(|content| content.extras.as_deref());
+        let shaping = endpoint.shaping.as_deref();
         let attempted = Attempted {
             id: AttemptId::new(attempt.at, event, &endpoint.id),
             event,
@@ -172,6 +213,13 @@ impl Tail {
             event_type: content.map(|content| content.event_type.clone()),
             source: extras.and_then(|extras| extras.source.clone()),
             attempt,
+            number: made.number,
+            method: shaping
+                .map_or(Verb::Post, |shaping| shaping.method)
+                .as_str(),
+            host: endpoint.url.host_str().map(str::to_owned),
+            port: endpoint.url.port_or_known_default(),
+            trace: extras.map_or_else(Vec::new, |extras| extras.trace.clone()),
         };
         self.send([Happened::Attempt(Box::new(attempted))]);
     }
@@ -187,40 +235,59 @@ impl Tail {
     }
 
     fn send(&self, all: impl IntoIterator<Item = Happened>) {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = sender.as_ref() else {
-            return;
-        };
-        for happened in all {
+        let senders = self.senders();
+        for happened in all.into_iter().map(Arc::new) {
             // Sending fails only when no listener is left.
-            let _ = sender.send(Arc::new(happened));
+            if let Some(own) = &senders.own {
+                let _ = own.send(happened.clone());
+            }
+            if let Some(api) = &senders.api {
+                let _ = api.send(happened);
+            }
         }
+    }
+
+    fn senders(&self) -> MutexGuard<'_, Senders> {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new listener; `None` if there are too many, or the daemon stops.
     pub fn listen(&self, wanted: Wanted) -> Option<Listener> {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = sender.as_ref()?;
+        let senders = self.senders();
+        let sender = senders.api.as_ref()?;
         if self.listeners.load(Relaxed) >= LISTENERS {
             return None;
         }
         // Under the lock: two listeners do not both take the last place.
+        Some(self.listener(sender, wanted))
+    }
+
+    /// A listener of the daemon's own, which hears of everything until [`Tail::end`].
+    pub fn listen_to_the_end(&self) -> Listener {
+        let mut senders = self.senders();
+        let new = || broadcast::Sender::new(OWN_BEHIND);
+        let sender = senders.own.get_or_insert_with(new);
+        self.listener(sender, Wanted::default())
+    }
+
+    fn listener(&self, sender: &Sender, wanted: Wanted) -> Listener {
         self.listeners.fetch_add(1, Relaxed);
-        Some(Listener {
+        Listener {
             receiver: sender.subscribe(),
             wanted,
             listeners: self.listeners.clone(),
-        })
+        }
     }
 
-    /// Ends all tails.
+    /// Ends the tails of the API.
     pub fn close(&self) {
-        drop(
-            self.sender
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        self.senders().api = None;
+    }
+
+    /// Ends all tails: nothing happens any more.
+    pub fn end(&self) {
+        let mut senders = self.senders();
+        (senders.api, senders.own) = (None, None);
     }
 }
 
@@ -230,6 +297,9 @@ pub struct Unaccepted {
     tenant: Tenant,
     key: Option<Key>,
     source: Option<String>,
+    trace: Vec<(HeaderName, HeaderValue)>,
+    began: Timestamp,
+    since: Instant,
 }
 
 impl Unaccepted {
@@ -239,6 +309,9 @@ impl Unaccepted {
             tenant: event.tenant.clone(),
             key: event.key.clone(),
             source: extras.and_then(|extras| extras.source.clone()),
+            trace: extras.map_or_else(Vec::new, |extras| extras.trace.clone()),
+            began: clock::now(),
+            since: Instant::now(),
         }
     }
 
@@ -251,6 +324,9 @@ impl Unaccepted {
             source: self.source,
             accepted_at: receipt.accepted_at,
             deliveries: receipt.deliveries,
+            trace: self.trace,
+            began: self.began,
+            took: self.since.elapsed(),
         }
     }
 }
@@ -295,6 +371,9 @@ mod tests {
             tenant: Tenant::default(),
             key: None,
             source: source.map(str::to_owned),
+            trace: Vec::new(),
+            began: Timestamp::from_millis(0),
+            since: Instant::now(),
         };
         let receipt = Receipt {
             id: EventId(1),
@@ -351,6 +430,26 @@ mod tests {
         }
         assert_eq!(name(&mut slow).await, "missed 7");
         assert_eq!(name(&mut slow).await, "a");
+    }
+
+    #[tokio::test]
+    async fn a_listener_of_the_daemons_own_hears_of_what_happens_after_the_close() {
+        let tail = Tail::default();
+        let mut api = tail.listen(Wanted::default()).unwrap();
+        let mut own = tail.listen_to_the_end();
+        told(&tail, "a", None, false);
+        tail.close();
+        assert!(tail.is_heard());
+        told(&tail, "b", None, false);
+        tail.end();
+        told(&tail, "c", None, false);
+        assert_eq!(name(&mut api).await, "a");
+        assert!(api.next().await.is_none());
+        assert_eq!(
+            (name(&mut own).await, name(&mut own).await),
+            ("a".into(), "b".into())
+        );
+        assert!(own.next().await.is_none());
     }
 
     #[test]

@@ -6,12 +6,13 @@ use crate::source::{Source, words};
 pub type Rule = fn(&[Source]) -> Vec<String>;
 
 /// Each may import what stands after it, never what stands before.
-const TOP_TO_BOTTOM: [&str; 13] = [
+const TOP_TO_BOTTOM: [&str; 14] = [
     "cli",
     "daemon",
     "api",
     "inbound",
     "app",
+    "otlp",
     "dispatch",
     "transport",
     "outbox",

@@ -48,6 +48,7 @@ fn root() -> Vec<(&'static str, Value)> {
         ("source", list(&source)),
         ("log", object(log(), &[])),
         ("metrics", object(metrics(), &[])),
+        ("otlp", object(otlp(), &[])),
     ]
 }
 
@@ -132,6 +133,18 @@ fn log() -> Vec<(&'static str, Value)> {
 
 fn metrics() -> Vec<(&'static str, Value)> {
     vec![("per_endpoint", count(0, MAX_PER_ENDPOINT))]
+}
+
+fn otlp() -> Vec<(&'static str, Value)> {
+    vec![
+        ("endpoint", text()),
+        ("headers", json!({"type": "object"})),
+        ("timeout", duration()),
+        (
+            "sample_ratio",
+            json!({"type": "number", "minimum": 0, "maximum": 1}),
+        ),
+    ]
 }
 
 fn endpoint() -> Vec<(&'static str, Value)> {

@@ -96,6 +96,11 @@ enabled = true
 [log]
 level = "info"                  # RUST_LOG style filters work too
 format = "text"                 # "text" | "json"
+[otlp]
+endpoint = ""
+headers = {}
+timeout = "10s"
+sample_ratio = 1.0
 [metrics]
 per_endpoint = 0
 "#;

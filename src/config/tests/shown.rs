@@ -34,6 +34,7 @@ fn what_is_shown_hides_secrets() {
     };
     let text = "auth.tokens = [{ name = \"app\", scope = \"ingest\", token_file = \"t\" }]\n"
         .to_owned()
+        + "[otlp]\nheaders = { x-key = \"s3cret\" }\n"
         + &endpoint(&format!(
             "secret = \"{SECRET}\"\nheaders = {{ Authorization = \"s3cret\" }}"
         ));
@@ -49,6 +50,7 @@ fn what_is_shown_hides_secrets() {
     assert!(toml.contains("# tokens = (set, not shown) app (ingest)"));
     assert_eq!(json["endpoint"][0]["secret"], "whsec_…");
     assert_eq!(json["endpoint"][0]["headers"]["authorization"], "…");
+    assert_eq!(json["otlp"]["headers"]["x-key"], "…");
     assert_eq!(json["auth"]["tokens"][0]["name"], "app");
     good(&toml);
 }
