@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::query::{Query, malformed};
 use super::reply;
 use crate::domain::attempt::ErrorKind;
-use crate::outbox::{AttemptFilter, StatusCode};
+use crate::outbox::{AttemptFilter, StatusFilter};
 
 const LIST: [&str; 9] = [
     "endpoint",
@@ -52,11 +52,15 @@ fn kind(text: &str) -> Result<ErrorKind, Problem> {
     })
 }
 
-fn status_code(text: &str) -> Result<StatusCode, Problem> {
-    let class = text.strip_suffix("xx").map(str::parse);
-    match (class, text.parse()) {
-        (Some(Ok(hundreds @ 1..=9)), _) => Ok(StatusCode::Class(hundreds)),
-        (None, Ok(status @ 100..=999)) => Ok(StatusCode::Exact(status)),
+fn status_code(text: &str) -> Result<StatusFilter, Problem> {
+    // Digits alone: a number may have a sign.
+    let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => digits.parse().ok(),
+        false => None,
+    };
+    match (text.strip_suffix("xx").map(number), number(text)) {
+        (Some(Some(hundreds @ 1..=9)), _) => Ok(StatusFilter::Class(hundreds)),
+        (None, Some(status @ 100..=999)) => Ok(StatusFilter::Exact(status)),
         _ => Err(malformed(
             "status_code",
             "not a status such as 503, or a class of them such as 5xx",
@@ -70,9 +74,9 @@ mod tests {
 
     #[test]
     fn a_status_is_a_number_or_a_class() {
-        assert_eq!(status_code("503").unwrap(), StatusCode::Exact(503));
-        assert_eq!(status_code("5xx").unwrap(), StatusCode::Class(5));
-        for bad in ["", "5", "xx", "50x", "0xx", "1000", "-1", "+5xx0"] {
+        assert_eq!(status_code("503").unwrap(), StatusFilter::Exact(503));
+        assert_eq!(status_code("5xx").unwrap(), StatusFilter::Class(5));
+        for bad in ["", "5", "xx", "50x", "0xx", "1000", "-1", "+503", "+5xx"] {
             assert!(
                 status_code(bad).unwrap_err().detail.contains("503"),
                 "{bad}"

@@ -73,7 +73,7 @@ impl Traces {
                 let exporting = || runtime.block_on(export::run(listener, spans, &exporter));
                 if catch_unwind(AssertUnwindSafe(exporting)).is_err() {
                     tracing::error!(
-                        "the exporter of traces broke down; there are no traces until a restart"
+                        "the exporter of traces failed; no spans are exported until a restart"
                     );
                 }
                 drop(ending);

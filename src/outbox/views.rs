@@ -216,14 +216,14 @@ pub struct AttemptFilter {
     pub tenant: Option<Tenant>,
     pub event_type: Option<TypePattern>,
     pub kind: Option<ErrorKind>,
-    pub status: Option<StatusCode>,
+    pub status: Option<StatusFilter>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
 
 /// The status of a response, as a filter names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusCode {
+pub enum StatusFilter {
     Exact(u16),
     /// A class of statuses, by the first digit.
     Class(u16),

@@ -13,7 +13,7 @@
 use crate::domain::counts::Counts;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::Tenant;
-use crate::outbox::record::{AttemptRow, Rewritten, error_of};
+use crate::outbox::record::{AttemptRow, Rewritten};
 
 use super::bucket::{Bucket, BucketRow, Open};
 use super::keys::{self, Span, Subject};
@@ -70,7 +70,7 @@ impl State {
         at: u64,
         attempt: &AttemptRow<'_>,
     ) -> Result<(), PagesError> {
-        let error = attempt.error.and_then(|(kind, _)| error_of(kind));
+        let error = attempt.error_kind();
         let took = attempt.duration_ms;
         self.count_at(no, minute_of(at), |counts| counts.attempt(error, took))
     }

@@ -19,9 +19,12 @@ use crate::outbox::handle::Outbox;
 use crate::outbox::index::rows::{self, AttemptEntry};
 use crate::outbox::index::{Hold, PagesError, StoredEndpoint, count_row, keys, place_after};
 use crate::outbox::record::error_number;
-use crate::outbox::views::{AttemptFilter, AttemptView, Cursor, Page, ReadError, StatusCode};
+use crate::outbox::views::{
+    AttemptFilter, AttemptView, Cursor, EventFilter, Page, ReadError, StatusFilter,
+};
 
 use super::event::{ATTEMPT_BYTES, ATTEMPT_COST, Summary, twice};
+use super::parts::{Neighbours, Wanted};
 use super::range::{Piece, Range, Row};
 use super::records::attempts;
 
@@ -65,8 +68,8 @@ impl AttemptFilter {
         let kind = self.kind.map(error_number);
         kind.is_none_or(|kind| kind == entry.error)
             && self.status.is_none_or(|wanted| match wanted {
-                StatusCode::Exact(status) => status == entry.status,
-                StatusCode::Class(hundreds) => hundreds == entry.status / 100,
+                StatusFilter::Exact(status) => status == entry.status,
+                StatusFilter::Class(hundreds) => hundreds == entry.status / 100,
             })
     }
 
@@ -157,6 +160,11 @@ impl Outbox {
         let mut lists = Lists::new(filter, before);
         let (mut found, mut rows) = (Vec::new(), 0);
         let mut last = None;
+        let of_event = EventFilter {
+            event_type: filter.event_type.clone(),
+            ..EventFilter::default()
+        };
+        let mut events = Neighbours::new(Wanted::new(&of_event, None));
         loop {
             let hold = self.shared.index.read();
             while let Some(next) = lists.next(&hold)? {
@@ -168,7 +176,7 @@ impl Outbox {
                     return Ok((found, last.map(cursor_after)));
                 }
                 last = Some(place);
-                if filter.wants(&entry) {
+                if filter.wants(&entry) && events.may_have(&hold, place.1)? {
                     let event = Summary::read(&hold, place.1)?;
                     let wanted = event.filter(|event| {
                         let pattern = filter.event_type.as_ref();

@@ -50,6 +50,33 @@ impl Wanted {
     }
 }
 
+/// The last part that was asked for: neighbours mostly are in the same one.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    wanted: Wanted,
+    part: Option<(EventId, EventId, bool)>,
+}
+
+impl Neighbours {
+    pub fn new(wanted: Wanted) -> Neighbours {
+        Neighbours { wanted, part: None }
+    }
+
+    /// Whether an event may have what is looked for.
+    pub fn may_have(&mut self, hold: &Hold<'_>, id: EventId) -> Result<bool, ReadError> {
+        if let Some((from, to, is_read)) = self.part
+            && from <= id
+            && id <= to
+        {
+            return Ok(is_read);
+        }
+        let before = EventId(id.0.saturating_add(1));
+        let (from, is_read) = self.wanted.part_below(hold, before, EventId(0))?;
+        self.part = Some((from, id, is_read));
+        Ok(is_read)
+    }
+}
+
 /// A walk down, part by part.
 #[derive(Debug)]
 pub(super) struct Parts {

@@ -187,15 +187,24 @@ impl AttemptRow<'_> {
         u32::try_from(cost).unwrap_or(u32::MAX)
     }
 
+    /// Why it failed. A kind that only a later version knows is `protocol`.
+    pub fn error_kind(&self) -> Option<ErrorKind> {
+        let (number, _) = self.error?;
+        Some(error_of(number).unwrap_or(ErrorKind::Protocol))
+    }
+
     pub fn attempt(&self, response_body: &[u8]) -> Attempt {
         Attempt {
             at: Timestamp::from_millis(self.at),
             duration: Duration::from_millis(self.duration_ms.into()),
             status: self.status,
-            error: self.error.map(|(kind, detail)| AttemptError {
-                kind: error_of(kind).unwrap_or(ErrorKind::Protocol),
-                detail: detail.to_owned(),
-            }),
+            error: self
+                .error_kind()
+                .zip(self.error)
+                .map(|(kind, (_, detail))| AttemptError {
+                    kind,
+                    detail: detail.to_owned(),
+                }),
             response_body: Bytes::copy_from_slice(response_body),
             address: self.address,
             retry_after: None,
