@@ -3,9 +3,10 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Home, PATIENCE};
+use crate::harness::{Daemon, Home, PATIENCE, Receiver, endpoint};
 
 /// A socket that receives the daemon's messages.
 struct Manager(UnixDatagram);
@@ -161,4 +162,43 @@ fn keep_alives_are_sent_while_dispatcher_and_writer_make_progress() {
         manager.wait("WATCHDOG=1");
         assert_eq!(daemon.stop().code(), Some(0));
     }
+}
+
+/// The load is of all that the daemon does: commits, deliveries and lists.
+#[test]
+fn keep_alives_are_in_time_at_full_load() {
+    const LIMIT: Duration = Duration::from_secs(3);
+    let mut home = Home::new();
+    let (manager, name) = Manager::abstract_named(&home);
+    home.set_env("NOTIFY_SOCKET", name);
+    home.set_env("WATCHDOG_USEC", LIMIT.as_micros().to_string());
+    let receiver = Receiver::ok();
+    let daemon = home.start(&endpoint("ok", &receiver.url("/"), ""));
+    let lines = "{\"type\":\"a.b\",\"data\":1}\n".repeat(200);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let headers = [("content-type", "application/x-ndjson")];
+                while !ended.load(Ordering::Relaxed) {
+                    let events = lines.as_bytes();
+                    let answer = daemon.tcp.request("POST", "/v1/events", &headers, events);
+                    assert!(matches!(answer.status, 202 | 503), "{answer:?}");
+                    daemon.tcp.get("/v1/deliveries?limit=1000").expect(200);
+                }
+            });
+        }
+        manager.wait("WATCHDOG=1");
+        let mut last = Instant::now();
+        let mut longest = Duration::ZERO;
+        for _ in 0..8 {
+            manager.wait("WATCHDOG=1");
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        ended.store(true, Ordering::Relaxed);
+        assert!(longest < LIMIT, "a keep-alive came after {longest:?}");
+    });
+    assert!(receiver.wait(1000).len() >= 1000);
+    assert_eq!(daemon.stop().code(), Some(0));
 }
