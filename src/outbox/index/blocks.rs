@@ -1,7 +1,7 @@
 //! Blocks of events, and the attributes of the events in each: a list passes over blocks that have
 //! nothing it looks for.
 //!
-//! A block is about [`EVENTS`] events with neighbouring ids, from its first id up to the first id
+//! A block (`block`) is about 1,024 events with neighbouring ids, from its first id up to the first id
 //! of the next block. Its row has a Bloom filter with the tenants, types, prefixes of types, keys,
 //! idempotency keys and endpoints of its events. A filter may have more attributes than the events,
 //! because bits coincide and events are forgotten, but never fewer: the reader of a block still
@@ -12,142 +12,17 @@
 //! after cleaning, puts the block of that id in use. Whenever a new last block begins, a few older
 //! blocks are looked at, and those without events are removed.
 
-use bincode::{BorrowDecode, Encode};
-
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::record::EventHead;
 
+use super::block::{Attribute, Block, Place, attributes, filter_in};
 use super::keys;
 use super::pages::PagesError;
-use super::rows;
 use super::state::State;
 
-/// How many events a block has when the next one begins. Few in tests, which have few events.
-const EVENTS: u32 = if cfg!(test) { 8 } else { 1024 };
-/// Of a filter: 16 for each of two keys that only one event has, so that one of 400 blocks is read
-/// in vain.
-const BITS: usize = 1 << 15;
-/// How many bits an attribute has in a filter, of 15 bits of its hash each.
-const BITS_SET: u32 = 4;
 /// How many blocks are looked at when one begins.
 const LOOKED_AT: usize = 4;
-
-/// What an event has, or an endpoint that it goes to.
-#[derive(Clone, Copy, Debug)]
-pub enum Attribute<'a> {
-    Tenant(&'a str),
-    Type(&'a str),
-    /// The beginning of a type, with the dot at its end.
-    Prefix(&'a str),
-    Key(&'a str),
-    IdempotencyKey(&'a str),
-    Endpoint(EndpointNo),
-}
-
-/// The place of an attribute in filters.
-#[derive(Clone, Copy, Debug)]
-pub struct Place(u64);
-
-impl Attribute<'_> {
-    pub fn place(self) -> Place {
-        let number;
-        let (tag, bytes) = match self {
-            Attribute::Tenant(name) => (0, name.as_bytes()),
-            Attribute::Type(name) => (1, name.as_bytes()),
-            Attribute::Prefix(prefix) => (2, prefix.as_bytes()),
-            Attribute::Key(key) => (3, key.as_bytes()),
-            Attribute::IdempotencyKey(key) => (4, key.as_bytes()),
-            Attribute::Endpoint(no) => {
-                number = no.0.to_be_bytes();
-                (5, &number[..])
-            }
-        };
-        Place(mixed(crc32c::crc32c_append(crc32c::crc32c(&[tag]), bytes)))
-    }
-}
-
-/// Spreads a checksum over 64 bits (the finalizer of SplitMix64).
-fn mixed(sum: u32) -> u64 {
-    let mut mixed = u64::from(sum).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-impl Place {
-    /// Its bits, as bytes of the filter and masks.
-    fn bits(self) -> impl Iterator<Item = (usize, u8)> {
-        (0..BITS_SET).map(move |n| {
-            let bit = (self.0 >> (15 * n)) as usize % BITS;
-            (bit / 8, 1 << (bit % 8))
-        })
-    }
-
-    fn is_in(self, filter: &[u8]) -> bool {
-        let is_set = |(at, mask)| filter.get(at).is_none_or(|byte: &u8| byte & mask != 0);
-        self.bits().all(is_set)
-    }
-}
-
-/// The prefixes of a type that a pattern can name.
-fn prefixes(event_type: &str) -> impl Iterator<Item = &str> {
-    let ends = event_type.match_indices('.').map(|(at, _)| at + 1);
-    ends.filter_map(|end| event_type.get(..end))
-}
-
-/// A block as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
-struct BlockRow<'a> {
-    /// The highest id that it was given.
-    last: u128,
-    /// How many events it was given.
-    events: u32,
-    filter: &'a [u8],
-}
-
-/// A block in memory.
-#[derive(Debug)]
-struct Block {
-    start: EventId,
-    /// Where the next block begins.
-    end: Option<EventId>,
-    last: EventId,
-    events: u32,
-    filter: Vec<u8>,
-    is_stored: bool,
-}
-
-impl Block {
-    fn new(start: EventId, end: Option<EventId>) -> Block {
-        Block {
-            start,
-            end,
-            last: start,
-            events: 0,
-            filter: vec![0; BITS / 8],
-            is_stored: false,
-        }
-    }
-
-    /// A full block takes only events between those that it has.
-    fn takes(&self, id: EventId) -> bool {
-        let is_within = self.start <= id && self.end.is_none_or(|end| id < end);
-        is_within && (self.events < EVENTS || id <= self.last)
-    }
-
-    fn add(&mut self, attribute: Attribute<'_>) {
-        for (at, mask) in attribute.place().bits() {
-            if let Some(byte) = self.filter.get_mut(at) {
-                *byte |= mask;
-            }
-        }
-    }
-}
-
-/// The block in use.
-#[derive(Debug, Default)]
-pub(super) struct Blocks(Option<Block>);
 
 impl State {
     /// Adds an event that the index did not have to its block.
@@ -163,13 +38,9 @@ impl State {
         let Some(block) = &mut self.blocks.0 else {
             return Ok(());
         };
-        block.events = block.events.saturating_add(1);
-        block.last = block.last.max(id);
-        block.is_stored = false;
         let idempotency = head.idempotency.as_ref().map(|idempotency| idempotency.key);
-        attributes(head.tenant, head.event_type, head.key, idempotency)
-            .chain(endpoints.map(Attribute::Endpoint))
-            .for_each(|attribute| block.add(attribute));
+        let own = attributes(head.tenant, head.event_type, head.key, idempotency);
+        block.add(id, own.chain(endpoints.map(Attribute::Endpoint)));
         Ok(())
     }
 
@@ -206,15 +77,7 @@ impl State {
             return Ok(None);
         };
         let (key, value) = entry?;
-        let row: BlockRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
-        Ok(Some(Block {
-            start: keys::event_of(&key).ok_or(PagesError::Damaged)?,
-            end,
-            last: EventId(row.last),
-            events: row.events,
-            filter: row.filter.to_vec(),
-            is_stored: true,
-        }))
+        Block::read(&key, &value, end).map(Some)
     }
 
     /// Removes blocks without events among the next few before `open`. After the last one it
@@ -241,17 +104,9 @@ impl State {
 
     /// Writes the block in use, for a freeze.
     pub(super) fn settle_block(&mut self) {
-        let Some(block) = &mut self.blocks.0 else {
-            return;
-        };
-        if !std::mem::replace(&mut block.is_stored, true) {
-            let row = BlockRow {
-                last: block.last.0,
-                events: block.events,
-                filter: &block.filter,
-            };
-            self.entries
-                .put(keys::block(block.start), rows::encode(&row));
+        let unwritten = self.blocks.0.as_mut().and_then(Block::unwritten);
+        if let Some((key, value)) = unwritten {
+            self.entries.put(key, value);
         }
     }
 
@@ -275,33 +130,14 @@ impl State {
         if let Some(block) = in_use.filter(|block| block.start >= start) {
             return Ok(Some((block.start, has(&block.filter))));
         }
-        let row: BlockRow<'_> = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
-        Ok(Some((start, has(row.filter))))
+        Ok(Some((start, has(filter_in(&value)?))))
     }
-}
-
-/// The attributes of an event without its endpoints.
-pub(super) fn attributes<'a>(
-    tenant: &'a str,
-    event_type: &'a str,
-    key: Option<&'a str>,
-    idempotency_key: Option<&'a str>,
-) -> impl Iterator<Item = Attribute<'a>> {
-    let named = [Attribute::Tenant(tenant), Attribute::Type(event_type)];
-    let keys = [
-        key.map(Attribute::Key),
-        idempotency_key.map(Attribute::IdempotencyKey),
-    ];
-    let prefixes = prefixes(event_type).map(Attribute::Prefix);
-    named
-        .into_iter()
-        .chain(keys.into_iter().flatten())
-        .chain(prefixes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::index::block::EVENTS;
     use crate::outbox::record::{Accepted, EndpointRow, Record};
 
     fn accept(state: &mut State, id: u128, event_type: &str, key: Option<&str>) {

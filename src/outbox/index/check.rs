@@ -8,7 +8,7 @@ use crate::domain::delivery::{Delivery, Reason, Status};
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 
-use super::blocks::{Attribute, attributes};
+use super::block::{Attribute, attributes};
 use super::keys;
 use super::pages::PagesError;
 use super::rows::{

@@ -14,6 +14,7 @@ pub mod shown;
 
 mod apply;
 mod attempts;
+mod block;
 mod blocks;
 mod bucket;
 mod bulk;
@@ -38,7 +39,7 @@ mod totals;
 
 pub use apply::ATTEMPTS_KEPT;
 pub use attempts::place_after;
-pub use blocks::{Attribute, Place as AttributePlace};
+pub use block::{Attribute, Place as AttributePlace};
 pub use bucket::Bucket;
 pub use check::Disagreement;
 pub use flush::{Flusher, IndexFailure, ROUND_DEADLINE};

@@ -7,7 +7,7 @@ use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::record::DeliveryRow;
 
-use super::blocks::Blocks;
+use super::block::Blocks;
 use super::bucket::OpenStats;
 use super::keys;
 use super::overlay::Overlay;
