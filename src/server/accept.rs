@@ -19,7 +19,7 @@ const LEAST_CONNECTIONS: usize = 8;
 /// Between two bytes that the client takes of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// From a stop, for the requests that clients of open connections have already sent.
-pub const LAST_CALL: Duration = Duration::from_millis(250);
+pub const LAST_CALL: Duration = Duration::from_millis(500);
 /// Pause after an `accept` that failed for want of something.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
