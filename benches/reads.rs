@@ -18,6 +18,7 @@ mod runtime;
 mod server;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -199,13 +200,13 @@ async fn fill(daemon: &Daemon, to: SocketAddr, size: Size) -> String {
     };
     let count = size.endpoints;
     load::post(daemon.address, CREATE, 16, (count, Duration::MAX), body).await;
-    wide(daemon, 1).await;
+    wide(daemon, 0..1).await;
     let begin = Instant::now();
     while backlog(daemon, "dead") < size.endpoints {
         assert!(begin.elapsed() < PATIENCE, "not all endpoints are gone");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    wide(daemon, WIDE - 1).await;
+    wide(daemon, 1..WIDE).await;
     assert_eq!(backlog(daemon, "held"), size.endpoints * (WIDE - 1));
     let lines = |n: u64| {
         let line = |m| format!("{{\"type\":\"reads.none\",\"data\":[{n},{m}]}}\n");
@@ -221,12 +222,21 @@ async fn fill(daemon: &Daemon, to: SocketAddr, size: Size) -> String {
     id.expect("there are held ones").to_owned()
 }
 
-async fn wide(daemon: &Daemon, count: u64) {
-    let body = |n| {
+async fn wide(daemon: &Daemon, which: Range<u64>) {
+    let first = which.start;
+    let body = move |n| {
+        let n = first + n;
         let keys = format!(r#""key":"reads-{n}","idempotency_key":"reads-{n}""#);
         Bytes::from(format!(r#"{{"type":"reads.wide","data":{n},{keys}}}"#))
     };
-    load::post(daemon.address, EVENT, 1, (count, Duration::MAX), body).await;
+    load::post(
+        daemon.address,
+        EVENT,
+        1,
+        (which.end - first, Duration::MAX),
+        body,
+    )
+    .await;
 }
 
 /// How long each of so many commits took, in milliseconds.
