@@ -24,7 +24,7 @@ use crate::outbox::views::{
 };
 
 use super::event::{ATTEMPT_BYTES, ATTEMPT_COST, Summary, twice};
-use super::parts::{Neighbours, Wanted};
+use super::parts::{Met, Wanted};
 use super::range::{Piece, Range, Row};
 use super::records::attempts;
 
@@ -164,7 +164,7 @@ impl Outbox {
             event_type: filter.event_type.clone(),
             ..EventFilter::default()
         };
-        let mut events = Neighbours::new(Wanted::new(&of_event, None));
+        let mut events = Met::new(Wanted::new(&of_event, None));
         loop {
             let hold = self.shared.index.read();
             while let Some(next) = lists.next(&hold)? {
@@ -176,7 +176,7 @@ impl Outbox {
                     return Ok((found, last.map(cursor_after)));
                 }
                 last = Some(place);
-                if filter.wants(&entry) && events.may_have(&hold, place.1)? {
+                if filter.wants(&entry) && events.part_of(&hold, place.1)?.1 {
                     let event = Summary::read(&hold, place.1)?;
                     let wanted = event.filter(|event| {
                         let pattern = filter.event_type.as_ref();

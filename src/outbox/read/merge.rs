@@ -13,7 +13,7 @@ use crate::outbox::index::keys::{self, List};
 use crate::outbox::index::{Hold, PagesError, StoredEndpoint, count_row};
 use crate::outbox::views::{DeliveryFilter, ReadError};
 
-use super::parts::Wanted;
+use super::parts::{Met, Wanted};
 use super::range::{Piece, Place, Range, Row};
 
 /// The most entries of one list that are read at once.
@@ -25,7 +25,7 @@ pub(super) struct Merge<'a> {
     before: Place,
     /// The last endpoint that was met; `None` once all were.
     met: Option<Bound<EndpointNo>>,
-    wanted: Wanted,
+    blocks: Met,
     /// The newest of each list that is not at its end.
     heads: BinaryHeap<Place>,
     walks: HashMap<EndpointNo, Walk>,
@@ -50,7 +50,7 @@ impl<'a> Merge<'a> {
             filter,
             before,
             met: Some(Bound::Unbounded),
-            wanted: Wanted::new(&filter.events, None),
+            blocks: Met::new(Wanted::new(&filter.events, None)),
             heads: BinaryHeap::new(),
             walks: HashMap::new(),
             behind: None,
@@ -139,7 +139,7 @@ impl<'a> Merge<'a> {
         };
         let list = |id| keys::listed(self.list, no, id);
         let floor = self.filter.events.floor();
-        if walk.ahead.is_empty() && !walk.read(hold, list, &self.wanted, floor)? {
+        if walk.ahead.is_empty() && !walk.read(hold, list, &mut self.blocks, floor)? {
             return Ok(false);
         }
         match walk.ahead.pop() {
@@ -152,39 +152,42 @@ impl<'a> Merge<'a> {
 }
 
 impl Walk {
-    /// Reads ahead. Whether something was found, or the list has come to its end.
+    /// Reads ahead, past parts that have nothing of what is looked for. Whether something was
+    /// found, or the list has come to its end.
     fn read(
         &mut self,
         hold: &Hold<'_>,
         key: impl Fn(EventId) -> Vec<u8>,
-        wanted: &Wanted,
+        met: &mut Met,
         floor: EventId,
     ) -> Result<bool, ReadError> {
-        while self.end > floor {
-            let (from, is_read) = wanted.part_below(hold, self.end, floor)?;
-            match is_read {
-                true => self.read_part(hold, &key, from)?,
-                false => self.end = from,
+        loop {
+            let piece = self.read_ahead(hold, &key, floor)?;
+            while let Some(newest) = self.ahead.last() {
+                let (from, is_read) = met.part_of(hold, *newest)?;
+                if is_read {
+                    self.at_once = (self.at_once * 2).min(AHEAD);
+                    return Ok(true);
+                }
+                self.ahead.retain(|id| *id < from);
+                self.end = self.end.min(from);
             }
-            if !self.ahead.is_empty() {
-                self.at_once = (self.at_once * 2).min(AHEAD);
+            if piece == Piece::End {
                 return Ok(true);
             }
             if hold.is_spent() {
-                return Ok(self.end <= floor);
+                return Ok(false);
             }
         }
-        Ok(true)
     }
 
-    /// Reads ahead down to `from`.
-    fn read_part(
+    fn read_ahead(
         &mut self,
         hold: &Hold<'_>,
         key: impl Fn(EventId) -> Vec<u8>,
-        from: EventId,
-    ) -> Result<(), ReadError> {
-        let mut range = Range::backward(key(from), key(self.end));
+        floor: EventId,
+    ) -> Result<Piece, ReadError> {
+        let mut range = Range::backward(key(floor), key(self.end));
         let (ahead, at_once) = (&mut self.ahead, self.at_once);
         let piece = range.advance(hold, |key, _| {
             ahead.push(keys::event_of(key).ok_or(PagesError::Damaged)?);
@@ -193,11 +196,8 @@ impl Walk {
                 false => Row::Last,
             })
         })?;
-        self.end = match piece {
-            Piece::End => from,
-            _ => keys::event_of(&range.to).ok_or(PagesError::Damaged)?,
-        };
+        self.end = keys::event_of(&range.to).ok_or(PagesError::Damaged)?;
         self.ahead.reverse();
-        Ok(())
+        Ok(piece)
     }
 }

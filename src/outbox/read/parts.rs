@@ -3,6 +3,8 @@
 //! A part is a block of the index (`index::blocks`), or all that is left where the filter looks for
 //! nothing that blocks tell of.
 
+use std::collections::BTreeMap;
+
 use crate::domain::endpoint::{EndpointNo, TypePattern};
 use crate::domain::event::EventId;
 use crate::outbox::index::{Attribute, AttributePlace, Hold};
@@ -50,30 +52,32 @@ impl Wanted {
     }
 }
 
-/// The last part that was asked for: neighbours mostly are in the same one.
+/// The parts of events that were met, each asked for once.
 #[derive(Debug)]
-pub(super) struct Neighbours {
+pub(super) struct Met {
     wanted: Wanted,
-    part: Option<(EventId, EventId, bool)>,
+    /// By where a part begins: the highest event that was met in it, and whether to read it.
+    parts: BTreeMap<EventId, (EventId, bool)>,
 }
 
-impl Neighbours {
-    pub fn new(wanted: Wanted) -> Neighbours {
-        Neighbours { wanted, part: None }
+impl Met {
+    pub fn new(wanted: Wanted) -> Met {
+        let parts = BTreeMap::new();
+        Met { wanted, parts }
     }
 
-    /// Whether an event may have what is looked for.
-    pub fn may_have(&mut self, hold: &Hold<'_>, id: EventId) -> Result<bool, ReadError> {
-        if let Some((from, to, is_read)) = self.part
-            && from <= id
-            && id <= to
+    /// Where the part of an event begins, and whether it may have what is looked for.
+    pub fn part_of(&mut self, hold: &Hold<'_>, id: EventId) -> Result<(EventId, bool), ReadError> {
+        let below = self.parts.range(..=id).next_back();
+        if let Some((from, (highest, is_read))) = below
+            && id <= *highest
         {
-            return Ok(is_read);
+            return Ok((*from, *is_read));
         }
         let before = EventId(id.0.saturating_add(1));
         let (from, is_read) = self.wanted.part_below(hold, before, EventId(0))?;
-        self.part = Some((from, id, is_read));
-        Ok(is_read)
+        self.parts.insert(from, (id, is_read));
+        Ok((from, is_read))
     }
 }
 
