@@ -20,7 +20,8 @@ use crate::outbox::disk::{Free, is_full};
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
 const MARK_ROOM: u64 = 256;
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+/// How many zeros are written at once, in bytes.
+const ZEROS: usize = 1 << 16;
 
 /// The log, open for appending.
 #[derive(Debug)]
@@ -356,12 +357,13 @@ impl Log {
             self.wrote("seal in", &path, file.write_all_at(&seal, at))?;
         }
         self.terminal("sync", &path, file.sync())?;
+        let zeros = vec![0; ZEROS];
         for (lsn, header) in bodies {
             let mut at = lsn.0 - base + header.body_offset();
             let end = at + u64::from(header.body_len);
             while at < end {
-                let piece = (end - at).min(ZEROS.len() as u64);
-                let zeros = ZEROS.get(..piece as usize).unwrap_or_default();
+                let piece = (end - at).min(zeros.len() as u64);
+                let zeros = zeros.get(..piece as usize).unwrap_or_default();
                 self.wrote("erase from", &path, file.write_all_at(zeros, at))?;
                 at += piece;
             }
