@@ -328,7 +328,7 @@ async fn drain(
 ) {
     systemd::tell(&[NotifyState::Stopping]).await;
     tracing::info!("stopping: nothing more is accepted; attempts in flight may finish");
-    // Whether the task ended or panicked, no request is served any more.
+    // If the task panicked instead of ending, the API is closed as well.
     let _ = served.await;
     stop.send_if_modified(|stop| std::mem::replace(stop, (*stop).max(Stop::Close)) < Stop::Close);
     if !dispatching.is_finished() {

@@ -60,7 +60,7 @@ pub enum Stop {
     No,
     /// Start nothing; let attempts in flight finish within [`DRAIN_DEADLINE`].
     Drain,
-    /// No event is accepted any more: end as soon as no attempt is in flight.
+    /// The API is closed: end as soon as no attempt is in flight.
     Close,
     /// Leave attempts in flight: they are repeated after the restart.
     Hurry,

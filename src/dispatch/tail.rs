@@ -284,7 +284,7 @@ impl Tail {
         self.senders().api = None;
     }
 
-    /// Ends all tails: nothing happens any more.
+    /// Ends all tails. Called after the last attempt.
     pub fn end(&self) {
         let mut senders = self.senders();
         (senders.api, senders.own) = (None, None);

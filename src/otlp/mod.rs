@@ -4,7 +4,7 @@
 //! The exporter is a listener of the tail ([`Tail::listen_to_the_end`]) on a thread of its own, so it
 //! can neither hold up what it reports on nor grow: what it does not read in time is overwritten,
 //! and counted. opentelemetry-otlp makes the requests. The processors of the SDK are not used: their
-//! threads block, and the spans that they drop are told to its own log only.
+//! threads block, and they report dropped spans only to the log of the SDK.
 
 mod export;
 mod span;
@@ -82,7 +82,7 @@ impl Traces {
         Ok(Traces { tail, ended })
     }
 
-    /// Sends what is left, but does not wait long for it. Nothing may happen any more.
+    /// Exports the spans that are left, within [`LAST_SPANS`]. Called after the last attempt.
     pub async fn finish(self) {
         self.tail.end();
         if let Some(ended) = self.ended
