@@ -8,6 +8,7 @@ mod global_tables;
 mod hostile;
 mod listeners;
 mod named_files;
+mod otlp;
 mod shown;
 mod sources;
 
