@@ -32,7 +32,8 @@ inside() {
     mount --rbind /dev "$scratch/dev"
     mount -t tmpfs run "$scratch/run"
     mkdir -p "$scratch/run/package" "$scratch/run/systemd/system"
-    cp "$work"/*.deb "$here/scenario.py" "$here/systemctl.py" "$scratch/run/package/"
+    cp "$work"/*.deb "$here/scenario.py" "$here/systemctl.py" "$root/tests/harness/traffic.py" \
+        "$scratch/run/package/"
     # The trigger of man-db reads the pages of all packages, for a minute.
     rm -f "$scratch/var/lib/man-db/auto-update"
     # Before it in PATH there is no other systemctl.

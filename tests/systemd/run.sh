@@ -77,7 +77,7 @@ mkdir "$work/scratch"
 mkdir "$group" 2> "$work/why" || skip "no control group: $(tail -n 1 "$work/why")"
 bin=${OUTBOXD_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/outboxd}
 cp "$bin" "$work/outboxd"
-cp "$here/scenario.py" "$work/"
+cp "$here/scenario.py" "$root/tests/harness/traffic.py" "$work/"
 
 # In its group, so that systemd sees that group as the root of all.
 namespaced() {

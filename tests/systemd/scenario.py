@@ -1,20 +1,17 @@
 """What outboxd has to show under systemd. run.sh boots systemd, which starts this as a service."""
 
-import http.client
-import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+
+from traffic import PATIENCE_S, Load, Receiver, Unmet, check, request
 
 CONFIG = "/etc/outboxd/outboxd.toml"
 DROP_IN = "/etc/systemd/system/outboxd.service.d/trial.conf"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-PATIENCE_S = 60
-CLIENTS = 4
 
 
 def say(line):
@@ -24,11 +21,6 @@ def say(line):
 def fail(why):
     log = run("journalctl", "--no-pager", "-n", "40", "-u", "outboxd.service", expect=None)
     sys.exit(f"{log}\nsystemd: FAILED, {why}")
-
-
-def check(holds, why):
-    if not holds:
-        fail(why)
 
 
 def run(*command, expect=0):
@@ -47,92 +39,6 @@ def wait_for(holds, why):
     while not holds():
         check(time.monotonic() < until, why())
         time.sleep(0.05)
-
-
-def request(method, path, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", 7717, timeout=PATIENCE_S)
-    headers = {"content-type": "application/json"}
-    connection.request(method, path, body and json.dumps(body), headers)
-    answer = connection.getresponse()
-    read = answer.read()
-    connection.close()
-    return answer.status, json.loads(read) if read else None
-
-
-class Receiver:
-    """Counts what arrives, by webhook-id."""
-
-    def __init__(self):
-        self.changed = threading.Condition()
-        self.seen = {}
-        self.signed = 0
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                self.rfile.read(int(self.headers["content-length"]))
-                with receiver.changed:
-                    event = self.headers["webhook-id"]
-                    receiver.seen[event] = receiver.seen.get(event, 0) + 1
-                    receiver.signed += self.headers["webhook-signature"] is not None
-                    receiver.changed.notify_all()
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        self.port = server.server_port
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def wait_for(self, events):
-        with self.changed:
-            arrived = self.changed.wait_for(lambda: events <= self.seen.keys(), PATIENCE_S)
-            check(arrived, f"{len(events - self.seen.keys())} of {len(events)} events were not delivered")
-
-
-class Load:
-    """Hands in events, each on a connection of its own, until it is ended."""
-
-    def __init__(self):
-        self.changed = threading.Condition()
-        self.accepted = set()
-        self.faults = []
-        self.ended = False
-        self.clients = [threading.Thread(target=self.go_on) for _ in range(CLIENTS)]
-        for client in self.clients:
-            client.start()
-
-    def go_on(self):
-        while not self.ended:
-            try:
-                status, answer = request("POST", "/v1/events", {"type": "load", "data": 1})
-                fault = None if status == 202 else f"{status} {answer}"
-            except OSError as error:
-                fault = repr(error)
-            except http.client.HTTPException as error:
-                fault = repr(error)
-            with self.changed:
-                if fault:
-                    self.faults.append(fault)
-                else:
-                    self.accepted.add(answer["id"])
-                self.changed.notify_all()
-
-    def wait_for(self, more):
-        with self.changed:
-            wanted = len(self.accepted) + more
-            came = self.changed.wait_for(lambda: len(self.accepted) >= wanted, PATIENCE_S)
-            check(came, f"no more events were accepted: {self.faults[:3]}")
-
-    def end(self):
-        self.ended = True
-        for client in self.clients:
-            client.join()
 
 
 def write_config(receiver, more=""):
@@ -253,4 +159,7 @@ def main():
     say("all held")
 
 
-main()
+try:
+    main()
+except Unmet as why:
+    fail(why)
