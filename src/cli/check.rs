@@ -44,6 +44,12 @@ fn run(
 ) -> u8 {
     let judged = config::load(args.config.as_deref(), environment);
     let status = if judged.is_ok() { GOOD } else { FAULTY };
+    if let (Ok(loaded), false) = (&judged, args.json) {
+        for warning in loaded.config.backup.warnings() {
+            // Best effort: the configuration is good all the same.
+            let _ = writeln!(err, "warning: {warning}");
+        }
+    }
     let printed = match (judged, args.json) {
         (Ok(loaded), false) => print_toml(&loaded, out),
         (Ok(loaded), true) => print_json(&loaded, out),
@@ -80,7 +86,9 @@ fn print_toml(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
 
 fn print_json(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     let config = show::to_json(&loaded.config);
-    writeln!(out, "{}", json!({"ok": true, "config": config}))
+    let warnings = loaded.config.backup.warnings();
+    let shown = json!({"ok": true, "config": config, "warnings": warnings});
+    writeln!(out, "{shown}")
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::{
-    Auth, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, Metrics, Otlp, OutboxLimits,
-    Retention,
+    Auth, Backup, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, Metrics, Otlp,
+    OutboxLimits, Retention,
 };
 use crate::domain::retry::RetryPolicy;
 
@@ -33,6 +33,7 @@ impl Default for Config {
             log: Logging::default(),
             metrics: Metrics::default(),
             otlp: Otlp::default(),
+            backup: Backup::default(),
         }
     }
 }
@@ -115,6 +116,18 @@ impl Default for Otlp {
             headers: http::HeaderMap::new(),
             timeout: Duration::from_secs(10),
             sample_ratio: 1.0,
+        }
+    }
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Backup {
+            to: None,
+            interval: Duration::from_secs(1),
+            retain: 7 * DAY,
+            key: None,
+            s3: super::S3::default(),
         }
     }
 }

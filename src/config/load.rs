@@ -9,11 +9,11 @@ use toml::de::DeTable;
 use super::environment::PREFIX;
 use super::fault::{DUPLICATE, Fault, Faults, Lines, syntax_fix};
 use super::files::read_whole;
-use super::reader::{At, Flaw, Reader};
+use super::reader::{At, Flaw, Reader, Section};
 use super::sections::Reading;
 use super::unknown::{is_meant, unknown_variable};
 use super::variables::{Variable, variable_name};
-use super::{Config, Environment, Listen, sections, variables};
+use super::{Backup, Config, Environment, Listen, backup, sections, variables};
 
 /// The largest configuration file, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -59,6 +59,27 @@ pub fn load(path: Option<&Path>, env: &Environment) -> Result<Loaded, Faults> {
 ///
 /// The file cannot be read, is not TOML, or `[listen]` or its variables have faults.
 pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Faults> {
+    load_table(path, env, "listen", |reader, section| {
+        sections::read_listen(reader, section, Reading::Client, env)
+    })
+}
+
+/// How the log is shipped, for `restore`: all other tables are left alone.
+///
+/// # Errors
+///
+/// The file cannot be read, is not TOML, or `[backup]` or its variables have faults.
+pub fn load_backup(path: Option<&Path>, env: &Environment) -> Result<Backup, Faults> {
+    load_table(path, env, "backup", |_, section| backup::read(section, env))
+}
+
+/// One table of the file.
+fn load_table<T>(
+    path: Option<&Path>,
+    env: &Environment,
+    name: &'static str,
+    read: impl for<'t> FnOnce(&'t Reader<'t>, Section<'t>) -> T,
+) -> Result<T, Faults> {
     let (path, text) = match read_text(path, env)? {
         Some((path, text)) => (Some(path), text),
         None => (None, String::new()),
@@ -67,12 +88,12 @@ pub fn load_listen(path: Option<&Path>, env: &Environment) -> Result<Listen, Fau
     let variables = variables::read(&env.assignments);
     let reader = Reader::new(&text, &variables);
     note_syntax(&reader, &text, &errors);
-    note_unknown(&reader, &variables, &variable_name("listen"));
+    note_unknown(&reader, &variables, &variable_name(name));
     if errors.is_empty() {
-        let section = reader.root(table.get_ref()).section("listen");
-        let listen = sections::read_listen(&reader, section, Reading::Client, env);
+        let section = reader.root(table.get_ref()).section(name);
+        let found = read(&reader, section);
         if reader.is_sound() {
-            return Ok(listen);
+            return Ok(found);
         }
     }
     let list = reader.finish(&known_keys());

@@ -5,6 +5,7 @@
 //! unchecked value, and nothing here has side effects: files are read, never written. A secret never reaches a fault or `Debug`.
 //! Keys that the environment gives (`variables`) are read in the same walk and win over the file.
 
+mod backup;
 mod certificate;
 mod defaults;
 pub mod definitions;
@@ -31,11 +32,12 @@ mod unknown;
 mod values;
 mod variables;
 
+pub use backup::{Backup, BackupKey, BackupUrl, S3};
 pub use certificate::{BadCertFile, CertFiles};
 pub use environment::{Assignment, Environment};
 pub use fault::{Fault, Faults};
 pub use files::plain_text;
-pub use load::{Loaded, load, load_listen, parse};
+pub use load::{Loaded, load, load_backup, load_listen, parse};
 pub use reader::nearest;
 pub use restart::without_restart;
 
@@ -69,6 +71,7 @@ pub struct Config {
     pub log: Logging,
     pub metrics: Metrics,
     pub otlp: Otlp,
+    pub backup: Backup,
 }
 
 #[derive(Clone, Debug, PartialEq)]

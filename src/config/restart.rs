@@ -1,11 +1,12 @@
 //! Separates the changes that take effect at a reload from those that need a restart.
 
-use super::Config;
+use super::{Backup, Config};
 
 /// The new configuration with the old values of the keys that need a restart, and those of these
 /// keys whose values differ.
 pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>) {
     let (was, is) = (&old.listen, &new.listen);
+    let (old_s3, new_s3) = (&old.backup.s3, &new.backup.s3);
     let certificate = was.inbound_cert != is.inbound_cert;
     let differs = [
         ("data_dir", old.data_dir != new.data_dir),
@@ -34,6 +35,14 @@ pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>)
         ),
         ("log.format", old.log.format != new.log.format),
         ("otlp", old.otlp != new.otlp),
+        ("backup.to", old.backup.to != new.backup.to),
+        ("backup.key_file", old.backup.key != new.backup.key),
+        ("backup.endpoint", old_s3.endpoint != new_s3.endpoint),
+        ("backup.region", old_s3.region != new_s3.region),
+        (
+            "backup.credentials_file",
+            old_s3.credentials_file != new_s3.credentials_file,
+        ),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     let named = named.map(|(key, _)| key).collect();
@@ -45,6 +54,11 @@ pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>)
     config.delivery.threads = old.delivery.threads;
     config.log.format = old.log.format;
     config.otlp = old.otlp.clone();
+    config.backup = Backup {
+        interval: config.backup.interval,
+        retain: config.backup.retain,
+        ..old.backup.clone()
+    };
     (config, named)
 }
 

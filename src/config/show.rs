@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::units::{show_duration, show_rate, show_size};
-use super::{Auth, Config, DeliveryLimits, LogFormat, Otlp, OutboxLimits, Scope};
+use super::{Auth, Backup, Config, DeliveryLimits, LogFormat, Otlp, OutboxLimits, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::inbound::{self, Source};
 use crate::domain::json::Json;
@@ -167,6 +167,7 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
             vec![("per_endpoint", plain(config.metrics.per_endpoint))],
         ),
         ("otlp", otlp_keys(&config.otlp)),
+        ("backup", backup_keys(&config.backup)),
     ]
 }
 
@@ -211,6 +212,26 @@ fn otlp_keys(otlp: &Otlp) -> Keys {
         ("headers", headers(&otlp.headers)),
         ("timeout", duration(otlp.timeout)),
         ("sample_ratio", decimal(otlp.sample_ratio)),
+    ]
+}
+
+fn backup_keys(backup: &Backup) -> Keys {
+    let to = backup.to.as_ref().map(ToString::to_string);
+    let s3 = &backup.s3;
+    vec![
+        ("to", text(to.as_deref().unwrap_or_default())),
+        ("interval", duration(backup.interval)),
+        ("retain", duration(backup.retain)),
+        (
+            "key_file",
+            match backup.key {
+                Some(_) => hidden("(set, not shown)", json!(MASK)),
+                None => text(""),
+            },
+        ),
+        ("endpoint", text(s3.endpoint.as_deref().unwrap_or_default())),
+        ("region", text(s3.region.as_deref().unwrap_or_default())),
+        ("credentials_file", path(s3.credentials_file.as_deref())),
     ]
 }
 

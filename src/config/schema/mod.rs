@@ -49,6 +49,7 @@ fn root() -> Vec<(&'static str, Value)> {
         ("log", object(log(), &[])),
         ("metrics", object(metrics(), &[])),
         ("otlp", object(otlp(), &[])),
+        ("backup", object(backup(), &[])),
     ]
 }
 
@@ -144,6 +145,18 @@ fn otlp() -> Vec<(&'static str, Value)> {
             "sample_ratio",
             json!({"type": "number", "minimum": 0, "maximum": 1}),
         ),
+    ]
+}
+
+fn backup() -> Vec<(&'static str, Value)> {
+    vec![
+        ("to", text()),
+        ("interval", duration()),
+        ("retain", duration()),
+        ("key_file", text()),
+        ("endpoint", text()),
+        ("region", text()),
+        ("credentials_file", text()),
     ]
 }
 

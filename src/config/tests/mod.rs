@@ -104,6 +104,14 @@ timeout = "10s"
 sample_ratio = 1.0
 [metrics]
 per_endpoint = 0
+[backup]
+to = ""
+interval = "1s"
+retain = "7d"
+key_file = ""
+endpoint = ""
+region = ""
+credentials_file = ""
 "#;
 
 const FULL: &str = r#"
