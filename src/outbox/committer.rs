@@ -164,7 +164,7 @@ impl Committer {
         if placed.is_durable() && !draft.erased.is_empty() {
             match self.log.erase(&draft.erased) {
                 // The cleaner overwrites what is left of erased events.
-                Ok(()) | Err(LogError::NoSpace) => {}
+                Ok(()) | Err(LogError::NoSpace | LogError::Copying) => {}
                 Err(error) => return Err(error.into()),
             }
         }

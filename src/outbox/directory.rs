@@ -9,6 +9,17 @@ use std::path::{Path, PathBuf};
 use crate::outbox::index::PagesError;
 use crate::outbox::log::LogError;
 
+/// The file in a directory that a copy or restore has not finished.
+pub const UNFINISHED: &str = "UNFINISHED";
+
+/// Refuses a directory that a copy or restore has not finished.
+pub fn refuse_unfinished(dir: &Path) -> Result<(), OpenError> {
+    match dir.join(UNFINISHED).exists() {
+        true => Err(OpenError::Unfinished(dir.to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,6 +33,11 @@ pub enum OpenError {
         path.display(), path.display()
     )]
     DamagedFormat { path: PathBuf, what: String },
+    #[error(
+        "{} is what a restore or copy left that did not finish: delete the directory and begin again",
+        .0.display()
+    )]
+    Unfinished(PathBuf),
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         doing: &'static str,

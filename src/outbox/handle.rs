@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::domain::endpoint::{Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::{EventId, NewEvent};
 use crate::outbox::commit_figures::CommitFigures;
+use crate::outbox::copies::Copies;
 use crate::outbox::decide::windows::SourceWindows;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
@@ -41,6 +42,7 @@ pub struct Shared {
     pub gauges: Gauges,
     /// Records that are counted as damaged: each is counted once, however often it is met.
     pub met: Mutex<BTreeSet<u64>>,
+    pub copies: Copies,
     pub recovery: (RecoveryKind, Duration),
     /// How many replays and purges have ended.
     pub jobs_ended: watch::Sender<u64>,
@@ -91,6 +93,7 @@ impl Shared {
             failed,
             gauges: Gauges::default(),
             met: Mutex::new(met),
+            copies: Copies::default(),
             recovery,
             jobs_ended: watch::Sender::new(0),
         }

@@ -10,6 +10,7 @@
 
 pub mod commit_figures;
 pub mod committer;
+pub mod copies;
 pub mod decide;
 pub mod directory;
 pub mod disk;
@@ -23,6 +24,7 @@ pub mod open;
 pub mod record;
 pub mod recovery;
 pub mod request;
+pub mod restored;
 pub mod rules;
 pub mod views;
 pub mod waiting;
@@ -41,8 +43,9 @@ mod bulk_tests;
 mod source_tests;
 
 pub use commit_figures::CommitFiguresView;
+pub use copies::{BackupHold, CopiedSegment, CopyError, Copying, Lsn, segment_len};
 pub use decide::envelope::content as content_of;
-pub use directory::OpenError;
+pub use directory::{FORMAT, OpenError, UNFINISHED};
 pub use handle::{Outbox, StoreFailure};
 pub use index::forbid_reads_here;
 pub use judged::{Filters, Judged};

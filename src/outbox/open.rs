@@ -17,16 +17,19 @@ use crate::outbox::clock_watch;
 use crate::outbox::committer::{Parts, WriterError};
 use crate::outbox::decide::limits::Limits;
 use crate::outbox::directory::{
-    OpenError, at, make_private, read_format, sync_way_to, take_lock, write_format,
+    OpenError, at, make_private, read_format, refuse_unfinished, sync_way_to, take_lock,
+    write_format,
 };
 use crate::outbox::handle::{Outbox, Shared, StoreFailure};
 use crate::outbox::index::open::Place;
 use crate::outbox::index::{Flusher, Generations, Index, IndexFailure, Readers};
-use crate::outbox::log::{Log, LogOptions};
+use crate::outbox::log::{Found, Log, LogOptions};
 use crate::outbox::maintain::{Bulk, Cleaner, Cut, Requests};
 use crate::outbox::recovery::{self, Recovered, StartFlusher};
 use crate::outbox::request::{Commits, Request};
+use crate::outbox::restored::{self, Origin};
 use crate::outbox::rules::{Defaults, Keep, LimitRules};
+use crate::outbox::views::RecoveryKind;
 use crate::outbox::writer::Writer;
 
 /// How to open a store.
@@ -105,17 +108,10 @@ impl Outbox {
         let dir = &options.data_dir;
         make_private(dir)?;
         let lock = take_lock(dir)?;
-        let known = read_format(dir)?;
-        if !known {
-            sync_way_to(dir)?;
-        }
+        refuse_unfinished(dir)?;
+        let origin = restored::origin(dir)?;
         let mut random: SmallRng = rand::make_rng();
-        let new_store_id = (!known).then(|| random.random());
-        let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), new_store_id)?;
-        if !known {
-            write_format(dir)?;
-        }
-        recovery::report(&found, &dir.join("log"));
+        let (log, found) = open_log(&options, &mut random)?;
         let index_dir = dir.join("index");
         make_private(&index_dir)?;
         let generations: Arc<dyn Generations> = Arc::new(Place::new(
@@ -134,6 +130,7 @@ impl Outbox {
             damaged,
             met,
         } = recovery::recover(&log, &found, &generations, &start)?;
+        let kind = origin.as_ref().map_or(kind, told_of_restore);
         let shared = Arc::new(Shared::new(
             Readers::new(index.clone()),
             log.reader(),
@@ -163,7 +160,11 @@ impl Outbox {
             random,
             nudge,
         });
-        let started = start_threads(begun(writer, options.endpoints)?, nudges, lock)?;
+        let writer = begun(writer, options.endpoints, origin.as_ref())?;
+        if origin.is_some() {
+            restored::begun(dir)?;
+        }
+        let started = start_threads(writer, nudges, lock)?;
         Ok(Opened {
             outbox: started.outbox,
             commits,
@@ -174,9 +175,44 @@ impl Outbox {
     }
 }
 
+/// Opens the log, or makes it in a directory that has none.
+fn open_log(options: &Options, random: &mut SmallRng) -> Result<(Log, Found), OpenError> {
+    let dir = &options.data_dir;
+    let known = read_format(dir)?;
+    if !known {
+        sync_way_to(dir)?;
+    }
+    let new_store_id = (!known).then(|| random.random());
+    let (log, found) = Log::open(dir, LogOptions::new(options.segment_size), new_store_id)?;
+    if !known {
+        write_format(dir)?;
+    }
+    recovery::report(&found, &dir.join("log"));
+    Ok((log, found))
+}
+
+/// Logs that the store was restored.
+fn told_of_restore(origin: &Origin) -> RecoveryKind {
+    tracing::info!(
+        from = origin.from,
+        generation = origin.generation,
+        held = origin.held,
+        "this is the first start of a restored store"
+    );
+    RecoveryKind::Restored
+}
+
 /// An index that the first look finds damaged is not used again: every start would find it so.
-fn begun(mut writer: Writer, endpoints: Vec<Endpoint>) -> Result<Writer, OpenError> {
-    let begun = writer.begin(endpoints);
+fn begun(
+    mut writer: Writer,
+    endpoints: Vec<Endpoint>,
+    origin: Option<&Origin>,
+) -> Result<Writer, OpenError> {
+    let is_held = origin.is_some_and(|origin| origin.held);
+    let begun = writer.begin(endpoints).and_then(|()| match is_held {
+        true => writer.hold_everything(),
+        false => Ok(()),
+    });
     if let Err(WriterError::Index(_)) = &begun {
         writer.shared().generations.condemn();
     }

@@ -251,7 +251,7 @@ fn fill(
                     }
                 }
             }
-            Replayed::FrameEnd(end) => {
+            Replayed::FrameEnd { end, .. } => {
                 let mut state = held.take().unwrap_or_else(|| index.write());
                 state.meta.applied = end.0;
                 drop(state);

@@ -131,8 +131,12 @@ pub enum Step {
     /// Nothing is left of these erased events.
     Erased(Vec<EventId>),
     /// Write again what else is wanted of the segments below `start`, then let the log begin
-    /// there.
-    Drop { start: Lsn, wanted: Wanted },
+    /// there. `also_needed`: even if a copy elsewhere still needs them.
+    Drop {
+        start: Lsn,
+        wanted: Wanted,
+        also_needed: bool,
+    },
     /// These deliveries take the job's step; it goes on at `position`, or is done.
     Job {
         id: JobId,

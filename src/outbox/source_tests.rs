@@ -193,7 +193,11 @@ impl Store {
             keys: keys.collect(),
             ..Wanted::default()
         };
-        self.step(Step::Drop { start, wanted });
+        self.step(Step::Drop {
+            start,
+            wanted,
+            also_needed: false,
+        });
     }
 }
 
@@ -300,7 +304,11 @@ fn what_is_stored_of_a_source_is_written_again_before_its_segment_goes() {
         ..Wanted::default()
     };
     let start = store.outbox.shared.log.segments()[0].0;
-    store.step(Step::Drop { start, wanted });
+    store.step(Step::Drop {
+        start,
+        wanted,
+        also_needed: false,
+    });
     let (moved, moved_counts) = row(&store);
     assert!(moved > counts && moved_counts > moved && counts > source);
     assert_eq!(store.outbox.stored_sources().unwrap(), before);

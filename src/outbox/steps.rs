@@ -13,10 +13,15 @@ impl Committer {
     pub fn take_step(&mut self, step: Step) -> Result<Placed, WriterError> {
         match step {
             Step::Rewrite(events) => self.rewrite(events),
-            Step::Drop { start, wanted } => self.drop_below(start, wanted),
+            Step::Drop {
+                start,
+                wanted,
+                also_needed,
+            } => self.drop_below(start, wanted, also_needed),
             Step::Overwrite(records) => match self.log.erase(&records) {
                 Ok(()) => Ok(Placed::Durable),
                 Err(LogError::NoSpace) => Ok(Placed::NoRoom),
+                Err(LogError::Copying) => Ok(Placed::StillWanted),
                 Err(error) => Err(error.into()),
             },
             Step::Job {
@@ -89,7 +94,19 @@ impl Committer {
 
     /// Writes again what else is wanted of the segments below `start`, and drops them if no
     /// row of the index points there.
-    fn drop_below(&mut self, start: Lsn, wanted: Wanted) -> Result<Placed, WriterError> {
+    fn drop_below(
+        &mut self,
+        start: Lsn,
+        wanted: Wanted,
+        also_needed: bool,
+    ) -> Result<Placed, WriterError> {
+        let copies = &self.shared.copies;
+        if start > copies.needed_from() {
+            match also_needed {
+                true => copies.cut_below(start),
+                false => return Ok(Placed::StillWanted),
+            }
+        }
         let endpoints = restate::to_keep(&self.index.read(), wanted.endpoints);
         let specs = &wanted.specs;
         let endpoints: Vec<_> = endpoints.union(specs).copied().collect();

@@ -429,6 +429,8 @@ pub enum RecoveryKind {
     Replayed,
     /// The index was built anew from the log.
     Rebuilt,
+    /// The store was restored from what was shipped, and this is its first start.
+    Restored,
 }
 
 impl RecoveryKind {
@@ -438,6 +440,7 @@ impl RecoveryKind {
             RecoveryKind::Clean => "clean",
             RecoveryKind::Replayed => "replayed",
             RecoveryKind::Rebuilt => "rebuilt",
+            RecoveryKind::Restored => "restored",
         }
     }
 }

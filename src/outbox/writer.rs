@@ -116,6 +116,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Disables every endpoint, so that nothing of a restored store is delivered.
+    pub fn hold_everything(&mut self) -> Result<(), WriterError> {
+        let endpoints: Vec<_> = {
+            let state = self.committer.index.read();
+            state.endpoints.keys().copied().collect()
+        };
+        match self
+            .committer
+            .push_each(endpoints, restate::push_disabled)?
+        {
+            Placed::Durable => Ok(()),
+            // Delivering would break what the operator was promised.
+            _ => Err(LogError::NoSpace.into()),
+        }
+    }
+
     /// Runs until told to stop or until the store fails.
     pub fn run(mut self, requests: &Receiver<Request>) {
         let outcome =

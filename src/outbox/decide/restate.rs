@@ -8,7 +8,7 @@ use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{State, StoredEndpoint, keys};
 use crate::outbox::record::{
-    EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record,
+    EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record, disabled_number,
 };
 
 /// About what one endpoint's name and state take in the log, in bytes.
@@ -66,6 +66,26 @@ pub fn push(
         draft.push(&Record::EndpointSpec(row), &[])?;
     }
     Ok(())
+}
+
+/// Adds that the endpoint is disabled, by the operator, unless it is. No operational event says so.
+pub fn push_disabled(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    let Some(stored) = basis.state.endpoints.get(&no) else {
+        return Ok(());
+    };
+    if stored.deleted.is_some() || stored.state.disabled.is_some() {
+        return Ok(());
+    }
+    let reason = disabled_number(DisabledReason::Manual);
+    let state = EndpointStateRow {
+        disabled: Some((reason, basis.now.as_millis())),
+        ..stored.state
+    };
+    endpoint::push_state(no, stored, state, draft)
 }
 
 /// Adds the highest numbers ever given, whose owners may be gone.

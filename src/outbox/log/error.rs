@@ -15,6 +15,9 @@ pub enum LogError {
     /// Nothing was written. It may go better once there is space.
     #[error("no space on the disk for a new segment of the log")]
     NoSpace,
+    /// Nothing was erased, since a copy of the log is being made. It goes better once that is done.
+    #[error("the log is being copied")]
+    Copying,
     /// A write or sync failed. Terminal: every later call gets the same.
     #[error("could not {doing} {}: {source}", path.display())]
     Failed {

@@ -32,9 +32,11 @@
 //! never retries a failed write. One owner appends; any number of [`LogReader`]s read.
 
 mod batch;
+mod copying;
 mod damage;
 mod error;
 mod frame;
+mod history;
 mod options;
 mod position;
 mod reader;
@@ -47,11 +49,14 @@ mod walk;
 mod writer;
 
 pub use batch::{Batch, Offset, Pushed};
+pub use copying::{CopiedSegment, Copying};
 pub use damage::{Damage, DamageKind, Found, Torn};
 pub use error::LogError;
 pub use frame::{Body, FRAME_PAYLOAD, MAX_BATCH, Record};
+pub use history::History;
 pub use options::LogOptions;
 pub use position::Lsn;
 pub use reader::{LogReader, ReadError, Replayed};
+pub use segment::{USED as HEADER_USED, segment_len};
 pub use spare::SpareState;
 pub use writer::{Committed, Log, Room};

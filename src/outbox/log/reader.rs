@@ -3,15 +3,18 @@
 //! A [`LogReader`] is a handle that any thread may have. It sees what is durable and
 //! nothing else, holds a bounded number of files open, and changes nothing.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::copying::{Copying, Gate};
 use super::damage::{Damage, DamageKind};
 use super::error::LogError;
 use super::frame::{Body, FRAME_HEADER, RECORD_HEADER, Record, RecordHeader, Records, Salt, Slot};
 use super::options::HEADER;
 use super::position::Lsn;
+use super::segment;
 use super::walk::{Piece, Step, Until, Walk};
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
@@ -37,7 +40,11 @@ pub enum ReadError {
 pub enum Replayed<'a> {
     Record(Record<'a>),
     /// All records of a frame were delivered; a later replay may begin here.
-    FrameEnd(Lsn),
+    FrameEnd {
+        end: Lsn,
+        /// So was its batch.
+        ends_batch: bool,
+    },
     /// What should be here is not. A damaged body is reported before its record.
     Damage(Damage),
 }
@@ -58,6 +65,9 @@ struct Shared {
     start: AtomicU64,
     /// By base, the last used last.
     files: Mutex<Vec<(u64, Arc<dyn DiskFile>)>>,
+    gate: Gate,
+    /// How often bodies in a segment were overwritten, by base, once it was asked.
+    erasures: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl LogReader {
@@ -76,8 +86,52 @@ impl LogReader {
                 end: AtomicU64::new(end.0),
                 start: AtomicU64::new(start.0),
                 files: Mutex::new(Vec::new()),
+                gate: Gate::default(),
+                erasures: Mutex::default(),
             }),
         }
+    }
+
+    /// What keeps copies and erasures apart.
+    pub(super) fn gate(&self) -> Gate {
+        self.shared.gate.clone()
+    }
+
+    /// Begins to copy the log's bytes. Waits for an erasure under way; until the answer is
+    /// dropped, none begins.
+    pub fn copy(&self) -> Copying {
+        Copying::new(self.clone(), self.shared.gate.copy())
+    }
+
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let pieces = self.shared.pieces.read();
+        pieces.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often bodies in the segment were overwritten. `None`: it was dropped.
+    pub(super) fn erasures(&self, piece: &Piece) -> Result<Option<u64>, LogError> {
+        let known = self.shared.erasures.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = known.get(&piece.base) {
+            return Ok(Some(*count));
+        }
+        // Beside the files that are kept open: this is asked of every segment once.
+        let read = |error| LogError::read(&piece.path, error);
+        let file = match self.shared.disk.open(&piece.path, Access::Read) {
+            Ok(file) => file,
+            Err(_) if piece.end() <= self.start().0 => return Ok(None),
+            Err(error) => return Err(read(error)),
+        };
+        let count = segment::erasures(&*file, self.salt, piece.base).map_err(read)?;
+        known.insert(piece.base, count);
+        Ok(Some(count))
+    }
+
+    /// Bodies in the segment at `base` were overwritten for the `count`th time.
+    pub(super) fn erased(&self, base: u64, count: u64) {
+        let known = self.shared.erasures.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        known.insert(base, count);
     }
 
     /// A segment is about to take frames.
@@ -111,6 +165,10 @@ impl LogReader {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         files.retain(|(base, _)| *base >= start.0);
+        drop(files);
+        let erasures = self.shared.erasures.lock();
+        let mut erasures = erasures.unwrap_or_else(PoisonError::into_inner);
+        erasures.retain(|base, _| *base >= start.0);
         gone
     }
 
@@ -214,7 +272,7 @@ impl LogReader {
         Ok((piece, file))
     }
 
-    fn file(&self, piece: &Piece) -> Result<Arc<dyn DiskFile>, ReadError> {
+    pub(super) fn file(&self, piece: &Piece) -> Result<Arc<dyn DiskFile>, ReadError> {
         let mut files = self
             .shared
             .files
@@ -254,14 +312,7 @@ impl LogReader {
     ) -> Result<ControlFlow<B, Lsn>, LogError> {
         // The end first: the segments then are at least those that it needs.
         let end = self.end();
-        let pieces = {
-            let pieces = self
-                .shared
-                .pieces
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            pieces.clone()
-        };
+        let pieces = self.pieces();
         // All of the segment is walked: what is before `from` shows that a frame ends there.
         let after = pieces.partition_point(|piece| piece.base <= from.0);
         let first = after.saturating_sub(1);
@@ -305,7 +356,10 @@ impl LogReader {
                         Slot::Record(record) => Replayed::Record(record),
                         Slot::Damage(damage) => Replayed::Damage(damage),
                     });
-                    let end = Replayed::FrameEnd(header.end());
+                    let end = Replayed::FrameEnd {
+                        end: header.end(),
+                        ends_batch: header.more == 0,
+                    };
                     for replayed in slots.chain([end]) {
                         if let ControlFlow::Break(out) = f(replayed) {
                             return Ok(ControlFlow::Break(out));

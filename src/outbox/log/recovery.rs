@@ -67,6 +67,21 @@ pub(super) fn recover(
     finish(dir, options, pieces, tail, found)
 }
 
+/// All segments of the log in `dir`, those that it has dropped too, and where it begins and ends.
+/// Nothing is changed.
+pub(super) fn look_at_all(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<(Salt, Vec<Piece>, Lsn, Lsn), LogError> {
+    let (store_id, pieces) = inspect(disk, dir)?;
+    let salt = Salt::new(&store_id);
+    let (tail, _) = judge(disk, &pieces, salt)?;
+    let end = pieces
+        .get(tail.index)
+        .map_or(tail.end.0, |piece| piece.base.saturating_add(tail.offset));
+    Ok((salt, pieces, tail.start, Lsn(end)))
+}
+
 /// The directory is there, durable, with a segment in it and nothing unfinished. Returns
 /// whether the log was made.
 fn prepare(

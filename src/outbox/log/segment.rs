@@ -13,8 +13,14 @@
 //! 16 store_id [u8; 16]
 //! 32 base u64
 //! 40 len u64             bytes of the file
-//! 48 zeros up to 4096
+//! 48 zeros up to 512
+//! 512 erasures u64       how often bodies in this segment were overwritten; 0 at first
+//! 520 erasures_crc u32   CRC-32C of the store's id, the base and bytes 512..520; 0 at first
+//! 524 zeros up to 4096
 //! ```
+//!
+//! A copy that was made elsewhere compares `erasures` to learn that it has to be made again. It
+//! stands in a sector of its own, so that a torn write of it cannot harm the header.
 //!
 //! The recipe for changing it is in [`frame`](super::frame).
 
@@ -25,12 +31,17 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::error::{LogError, VERSION};
-use super::frame::{put, u32_at, u64_at};
+use super::frame::{Salt, put, u32_at, u64_at};
 use super::options::{HEADER, LogOptions};
 use crate::outbox::disk::{Access, Disk, DiskFile, is_full};
 
 const MAGIC: &[u8; 8] = b"outboxd\n";
-const USED: usize = 48;
+/// Bytes of the header that say something, but for the count of erasures.
+pub const USED: usize = 48;
+const ERASURES_AT: u64 = 512;
+const ERASURES_LEN: usize = 12;
+/// What a count that cannot be read is taken for: more than any that was ever copied.
+const ERASURES_UNKNOWN: u64 = 1 << 32;
 /// Zeros are written in pieces of this, and synced after each few, so that the commits
 /// going on beside it never wait for one great flush.
 const PIECE: u64 = 1 << 20;
@@ -118,6 +129,43 @@ impl SegmentHeader {
         let after = after.get(4..).unwrap_or_default();
         crc32c::crc32c_append(crc32c::crc32c(before), after)
     }
+}
+
+/// Bytes of the segment at `base`, as its header says. `None`: it is not its header.
+pub fn segment_len(header: &[u8; USED], base: u64) -> Option<u64> {
+    let header = SegmentHeader::decode(header).ok()?;
+    (header.base == base).then_some(header.len)
+}
+
+/// How often bodies in the segment at `base` were overwritten.
+pub(super) fn erasures(file: &dyn DiskFile, salt: Salt, base: u64) -> io::Result<u64> {
+    let mut raw = [0; ERASURES_LEN];
+    file.read_up_to(&mut raw, ERASURES_AT)?;
+    if raw == [0; ERASURES_LEN] {
+        return Ok(0);
+    }
+    let count = u64_at(&raw, 0);
+    let sound = u32_at(&raw, 8) == erasures_crc(salt, base, count);
+    Ok(if sound { count } else { ERASURES_UNKNOWN })
+}
+
+/// Writes how often bodies in the segment at `base` were overwritten. Durable once the file was
+/// synced after it.
+pub(super) fn write_erasures(
+    file: &dyn DiskFile,
+    salt: Salt,
+    base: u64,
+    count: u64,
+) -> io::Result<()> {
+    let mut raw = [0; ERASURES_LEN];
+    put(&mut raw, 0, &count.to_le_bytes());
+    put(&mut raw, 8, &erasures_crc(salt, base, count).to_le_bytes());
+    file.write_all_at(&raw, ERASURES_AT)
+}
+
+fn erasures_crc(salt: Salt, base: u64, count: u64) -> u32 {
+    let of_base = salt.crc(&base.to_le_bytes());
+    crc32c::crc32c_append(of_base, &count.to_le_bytes())
 }
 
 pub(super) fn file_name(base: u64) -> String {

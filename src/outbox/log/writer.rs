@@ -314,9 +314,12 @@ impl Log {
     /// below the start, and records whose header is damaged, are passed over.
     ///
     /// The caller's own record that it is to be so is durable already: if power is cut
-    /// here, or there is [`LogError::NoSpace`], the caller erases again.
+    /// here, or there is [`LogError::NoSpace`] or [`LogError::Copying`], the caller erases again.
     pub fn erase(&mut self, records: &[Lsn]) -> Result<(), LogError> {
         self.check()?;
+        let Some(_erasing) = self.reader.gate().erase() else {
+            return Err(LogError::Copying);
+        };
         let mut segment: Option<Segment> = None;
         let mut bodies = Vec::new();
         let mut records = records.to_vec();
@@ -339,7 +342,8 @@ impl Log {
     }
 
     /// The seals are durable before the bodies go: what a power cut leaves in between is
-    /// an erased record with some of its body, never a damaged one.
+    /// an erased record with some of its body, never a damaged one. The count of erasures rises
+    /// with the seals, so no copy from before passes for one from after.
     fn erase_in(
         &mut self,
         segment: Option<Segment>,
@@ -351,6 +355,11 @@ impl Log {
         else {
             return Ok(());
         };
+        let count = segment::erasures(&*file, self.salt, base)
+            .map_err(|error| LogError::read(&path, error))?;
+        let counted = segment::write_erasures(&*file, self.salt, base, count.saturating_add(1));
+        self.wrote("count erasures in", &path, counted)?;
+        self.reader.erased(base, count.saturating_add(1));
         for (lsn, _) in bodies {
             let seal = self.salt.seal(*lsn).to_le_bytes();
             let at = lsn.0 - base + RecordHeader::seal_offset();

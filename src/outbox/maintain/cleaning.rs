@@ -331,6 +331,10 @@ impl Cleaner {
             if total <= kept.saturating_mul(2).saturating_add(slack) && !self.is_disk_short() {
                 return Ok(());
             }
+            let is_needed = *start > self.shared.copies.needed_from();
+            if is_needed && !self.is_disk_short() {
+                return Ok(());
+            }
             let mut survey = self.survey(*base, *start)?;
             if self.is_disk_short() && survey.bytes > len / 2 {
                 // It would cost more room at the head than is left to spend.
@@ -347,6 +351,7 @@ impl Cleaner {
             writer.need(Step::Drop {
                 start: *start,
                 wanted: survey.wanted,
+                also_needed: is_needed,
             })?;
         }
     }
@@ -418,7 +423,7 @@ impl Cleaner {
                     }
                 }
                 Replayed::Record(_) => return ControlFlow::Break(None),
-                Replayed::FrameEnd(_) => Ok(()),
+                Replayed::FrameEnd { .. } => Ok(()),
                 Replayed::Damage(damage) => {
                     // A start reads only what the index lacks: this may be met for the first
                     // time.

@@ -78,7 +78,8 @@ impl CopySearch {
     }
 }
 
-fn is_copy(wanted: &BTreeSet<EventId>, kind: u8, head: &[u8]) -> bool {
+/// Whether the record has something of one of these events in its body.
+pub fn is_copy(wanted: &BTreeSet<EventId>, kind: u8, head: &[u8]) -> bool {
     let id = match Record::decode(kind, head) {
         Ok(Record::Accepted(accepted)) => accepted.event.id,
         Ok(Record::Attempted(attempted)) => attempted.id,

@@ -21,6 +21,7 @@ use crate::outbox::request::{Placed, Request, Step};
 
 pub use bulk::Bulk;
 pub use cleaning::Cleaner;
+pub use erasing::is_copy;
 
 /// Why a pass was given up.
 #[derive(Debug, thiserror::Error)]

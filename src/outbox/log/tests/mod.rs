@@ -206,7 +206,7 @@ pub(super) fn try_told(log: &Log, from: Lsn, to: Lsn) -> Result<Told, LogError> 
     let flow = log.reader().replay(from, to, |replayed| {
         match replayed {
             Replayed::Record(record) => told.records.push(Rec::of(record)),
-            Replayed::FrameEnd(end) => told.ends.push(end),
+            Replayed::FrameEnd { end, .. } => told.ends.push(end),
             Replayed::Damage(damage) => told.damage.push(damage),
         }
         ControlFlow::<()>::Continue(())
