@@ -31,6 +31,8 @@ pub mod server;
 
 pub mod outbox;
 
+pub mod backup;
+
 pub mod transport;
 
 pub mod dispatch;

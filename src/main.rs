@@ -47,6 +47,8 @@ enum Command {
     Man(cli::man::Man),
     Tail(cli::tail::Args),
     Jobs(cli::jobs::Args),
+    Backup(cli::backup::Args),
+    Restore(cli::restore::Restore),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Sign(args) => cli::sign::run(&args),
         Command::Verify(args) => cli::verify::run(&args),
         Command::Keygen(args) => cli::keygen::run(&args),
+        Command::Restore(args) => cli::restore::run(&args),
         Command::Listen(args) => cli::wait(cli::listen::run(args, cli::configured)),
         Command::Demo(args) => cli::wait(cli::demo::run(args)),
         Command::Send(args) => cli::wait(cli::send::run(args, cli::configured)),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Man(args) => cli::man::run(&args, Command::command()),
         Command::Sources(args) => cli::wait(cli::sources::run(args, cli::configured)),
         Command::Jobs(args) => cli::wait(cli::jobs::run(args, cli::configured)),
+        Command::Backup(args) => cli::wait(cli::backup::run(args, cli::configured)),
         Command::Tail(args) => cli::wait(cli::tail::run(args, cli::configured)),
     };
     cli::exit(done)

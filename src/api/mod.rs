@@ -6,6 +6,7 @@
 mod access;
 mod acted;
 mod attempts;
+mod backup;
 mod bulk;
 mod cloudevents_in;
 mod definition;

@@ -13,8 +13,8 @@ use super::access::{Access, Caller, Peer};
 use super::acted::{self, Act};
 use super::problem::{Kind, Problem};
 use super::{
-    Api, attempts, bulk, deliveries, diagnosis, endpoints, events, explain, jobs, metrics, openapi,
-    preview, secrets, sources, stats, status, tail,
+    Api, attempts, backup, bulk, deliveries, diagnosis, endpoints, events, explain, jobs, metrics,
+    openapi, preview, secrets, sources, stats, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -81,6 +81,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/v1/tail", get(tail::tail))
+        .route("/v1/backup", get(backup::backup))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))

@@ -5,6 +5,7 @@
 //! calls one function here and writes down the result. Each noun has a file and a type of its
 //! own, which holds what it needs. Nothing here touches the disk on the runtime's thread.
 
+mod backup;
 pub mod bulk;
 mod changes;
 mod counters;
@@ -32,6 +33,7 @@ use std::sync::atomic::AtomicBool;
 use crate::config::Config;
 use crate::dispatch::{DispatchGauges, Questions, Tail};
 use crate::outbox::{Outbox, StoredSource};
+use backup::Backups;
 use bulk::Bulk;
 use counters::Counters;
 use deliveries::Deliveries;
@@ -69,6 +71,7 @@ pub struct App {
     pub stats: Stats,
     pub sources: Arc<Sources>,
     pub tail: Tail,
+    pub backups: Backups,
 }
 
 impl App {
@@ -112,6 +115,7 @@ impl App {
                 tail.clone(),
             ),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
+            backups: Backups::new(outbox.clone()),
             explainer: Explainer::new(outbox, reader.clone(), questions.clone()),
             previews: Previews::new(reader.clone(), &config.delivery),
             stats: Stats::new(reader.clone()),

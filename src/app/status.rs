@@ -8,6 +8,7 @@ use super::counters::{Counters, Ingested};
 use super::error::Error;
 use super::process::{self, ProcessFigures};
 use super::reader::Reader;
+use crate::backup;
 use crate::clock;
 use crate::dispatch::{DispatchGauges, Dispatched};
 use crate::domain::endpoint::EndpointId;
@@ -29,6 +30,8 @@ pub struct Monitor {
     min_free_disk: AtomicU64,
     /// The connections of clients, by listener.
     pub connections: Connections,
+    /// How shipping goes; `None`: nothing is shipped.
+    pub shipping: Option<Arc<backup::Figures>>,
 }
 
 /// How many connections clients have open. The listeners count them.
@@ -63,6 +66,7 @@ pub struct Status {
     pub outbox: OutboxStatus,
     pub dispatched: Dispatched,
     pub ingested: Ingested,
+    pub shipping: Option<backup::Shipping>,
 }
 
 impl Monitor {
@@ -82,6 +86,7 @@ impl Monitor {
             started_at: process::started_at(),
             min_free_disk: AtomicU64::new(min_free_disk),
             connections: Connections::default(),
+            shipping: None,
         }
     }
 
@@ -125,6 +130,7 @@ impl Monitor {
             outbox,
             dispatched: self.gauges.snapshot(),
             ingested: self.counters.snapshot(),
+            shipping: self.shipping.as_ref().map(|figures| figures.shipping()),
         })
     }
 }

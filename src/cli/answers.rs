@@ -165,6 +165,9 @@ pub struct Status {
     pub expiring_certificates: Vec<Certificate>,
     pub damaged_records: u64,
     pub recovery: Recovery,
+    /// Absent where nothing is shipped.
+    #[serde(default)]
+    pub backup: Option<Shipping>,
     pub totals: Totals,
 }
 
@@ -202,6 +205,14 @@ pub struct Certificate {
 pub struct Recovery {
     pub kind: String,
     pub seconds: f64,
+}
+
+/// How shipping goes.
+#[derive(Debug, Deserialize)]
+pub struct Shipping {
+    pub behind_s: f64,
+    pub last_shipped_at: Option<Timestamp>,
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -207,6 +207,14 @@ impl Client {
 
     /// The lines of the answer to a `GET` that does not end by itself.
     pub async fn lines(&self, path: &str) -> Result<Lines, Fault> {
+        Ok(Lines {
+            answer: self.stream(path).await?,
+            unread: BytesMut::new(),
+        })
+    }
+
+    /// The answer to a `GET` as it comes.
+    pub async fn stream(&self, path: &str) -> Result<Stream, Fault> {
         let request = self.request(Method::GET, path, HeaderMap::new(), Bytes::new())?;
         let begin = async {
             match &self.target {
@@ -223,11 +231,7 @@ impl Client {
         let (status, body) = begin.await?;
         if status.is_success() {
             let at = self.target.to_string();
-            return Ok(Lines {
-                body,
-                at,
-                unread: BytesMut::new(),
-            });
+            return Ok(Stream { body, at });
         }
         let refusal = Limited::new(body, MAX_ANSWER).collect();
         let refusal = tokio::time::timeout(TIMEOUT, refusal).await;
@@ -419,11 +423,42 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// The longest line of an answer, in bytes.
 const MAX_LINE: usize = 1024 * 1024;
 
+/// An answer that is read as it comes.
+#[derive(Debug)]
+pub struct Stream {
+    body: Incoming,
+    at: String,
+}
+
+impl Stream {
+    fn broke_off(&self, why: &dyn fmt::Display) -> Fault {
+        Fault::BrokeOff {
+            at: self.at.clone(),
+            why: why.to_string(),
+        }
+    }
+
+    /// The next bytes; `None` when the answer has ended.
+    ///
+    /// # Errors
+    /// The answer failed, or nothing arrived for `SILENCE`.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        match tokio::time::timeout(SILENCE, self.body.frame()).await {
+            Err(_) => {
+                let why = format!("nothing arrived for {} s", SILENCE.as_secs());
+                Err(self.broke_off(&why))
+            }
+            Ok(None) => Ok(None),
+            Ok(Some(Err(error))) => Err(self.broke_off(&error)),
+            Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
+        }
+    }
+}
+
 /// An answer that comes line by line.
 #[derive(Debug)]
 pub struct Lines {
-    body: Incoming,
-    at: String,
+    answer: Stream,
     unread: BytesMut,
 }
 
@@ -433,10 +468,6 @@ impl Lines {
     /// # Errors
     /// The answer failed, or nothing arrived for `SILENCE`.
     pub async fn next(&mut self) -> Result<Option<String>, Fault> {
-        let broke_off = |at: &str, why: &dyn fmt::Display| Fault::BrokeOff {
-            at: at.to_owned(),
-            why: why.to_string(),
-        };
         loop {
             if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
                 let line = self.unread.split_to(end);
@@ -445,19 +476,11 @@ impl Lines {
                 return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
             }
             if self.unread.len() > MAX_LINE {
-                return Err(broke_off(&self.at, &"a line is too long"));
+                return Err(self.answer.broke_off(&"a line is too long"));
             }
-            match tokio::time::timeout(SILENCE, self.body.frame()).await {
-                Err(_) => {
-                    let why = format!("nothing arrived for {} s", SILENCE.as_secs());
-                    return Err(broke_off(&self.at, &why));
-                }
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => return Err(broke_off(&self.at, &error)),
-                Ok(Some(Ok(frame))) => {
-                    let data = frame.into_data().unwrap_or_default();
-                    self.unread.extend_from_slice(&data);
-                }
+            match self.answer.next().await? {
+                None => return Ok(None),
+                Some(data) => self.unread.extend_from_slice(&data),
             }
         }
     }

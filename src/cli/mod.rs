@@ -2,6 +2,7 @@
 
 mod answers;
 mod apply;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod completions;
@@ -28,6 +29,7 @@ pub mod paint;
 pub mod receiver;
 pub mod render;
 pub mod replay;
+pub mod restore;
 mod sample;
 pub mod secrets;
 mod selection;

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use super::answers::{Endpoint, Status};
+use anstyle::Style;
+
+use super::answers::{Endpoint, Shipping, Status};
 use super::endpoints;
 use super::paint::{BAD, BOLD, DIM, GOOD, PLAIN, Paint, WARN, plain};
 use super::when;
+
+/// The screen points out shipping that is further behind.
+const SHIPPING_LATE: Duration = Duration::from_secs(10);
 
 /// Per second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +101,10 @@ pub fn shown(
             when::bytes(disk.free_bytes)
         ),
     );
+    if let Some(shipping) = &status.backup {
+        let (paint, text) = shipped(shipping);
+        fact("backup", paint, &text);
+    }
     let recovery = &status.recovery;
     fact(
         "recovery",
@@ -107,6 +116,20 @@ pub fn shown(
         n => fact("damage", BAD, &format!("{n} damaged records; see the log")),
     }
     out + &in_trouble(endpoints, paint)
+}
+
+/// How shipping goes, in a line.
+fn shipped(shipping: &Shipping) -> (Style, String) {
+    let behind = Duration::try_from_secs_f64(shipping.behind_s).unwrap_or_default();
+    match (&shipping.error, shipping.last_shipped_at) {
+        (Some(error), _) => {
+            let text = format!("{} behind: {}", when::span(behind), plain(error));
+            (BAD, text)
+        }
+        (None, _) if behind >= SHIPPING_LATE => (WARN, format!("{} behind", when::span(behind))),
+        (None, Some(at)) => (GOOD, format!("all is shipped, last {}", when::moment(at))),
+        (None, None) => (PLAIN, "all is shipped".to_owned()),
+    }
 }
 
 /// What needs attention: a name and a sentence.

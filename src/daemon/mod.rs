@@ -5,6 +5,7 @@
 
 mod reload;
 mod settings;
+mod shipping;
 mod signals;
 mod systemd;
 mod traces;
@@ -31,6 +32,7 @@ use crate::server::tls::{self, Tls, TlsError};
 use crate::transport::{TransportError, TransportFigures};
 pub use reload::Reload;
 use reload::Reloader;
+use shipping::Shipping;
 use signals::Signals;
 use systemd::NotifyState;
 use traces::Traces;
@@ -146,10 +148,12 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     dispatch.begin(&endpoints);
     let (questions, tail) = (dispatch.questions(), dispatch.tail());
     let traces = Traces::start(&config.otlp, tail.clone())?;
+    let shipping = Shipping::start(&config, &outbox)?;
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let parts = (gauges, questions.clone(), tail.clone());
-    let app = app(&outbox, &config, parts, is_ready.clone()).await?;
+    let mut app = app(&outbox, &config, parts, is_ready.clone()).await?;
+    app.monitor.shipping = shipping.figures();
     let public = Public::new(tls, &app, &config, &addresses);
     let api = Api::new(app, &config);
     let served = tokio::spawn(serve_all(listeners, public, api.clone(), tail, stopping));
@@ -164,6 +168,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
         cores,
         figures,
         exposed,
+        shipping: shipping.settings(),
     };
     let (ask, asked_to_reload) = mpsc::channel(1);
     let watching = tokio::spawn(signals.watch(stop.clone(), ask));
@@ -178,6 +183,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     watchdog.abort();
     join(writer, &mut failed).await;
     still_sound(&failed)?;
+    shipping.finish().await;
     traces.finish().await;
     tracing::info!("stopped");
     Ok(())

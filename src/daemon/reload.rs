@@ -8,10 +8,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::settings;
 use super::systemd::{self, NotifyState};
+use super::{settings, shipping};
 use crate::api::Api;
 use crate::config::{Config, Faults, Loaded, Logging, without_restart};
 use crate::dispatch::{Questions, Settings, Transports};
@@ -45,6 +45,8 @@ pub(super) struct Reloader {
     pub figures: Arc<TransportFigures>,
     /// A listener of the API that is not loopback.
     pub exposed: Option<SocketAddr>,
+    /// How often the log is shipped, and what is kept.
+    pub shipping: Arc<watch::Sender<crate::backup::Settings>>,
 }
 
 impl Reloader {
@@ -86,6 +88,7 @@ impl Reloader {
             })
             .await;
         self.api.reconfigure(&config).await;
+        self.shipping.send_replace(shipping::of(&config.backup));
         if config.log != self.in_force.log {
             (self.reload.log)(&config.log);
         }

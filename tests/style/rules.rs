@@ -6,7 +6,7 @@ use crate::source::{Source, words};
 pub type Rule = fn(&[Source]) -> Vec<String>;
 
 /// Each may import what stands after it, never what stands before.
-const TOP_TO_BOTTOM: [&str; 14] = [
+const TOP_TO_BOTTOM: [&str; 15] = [
     "cli",
     "daemon",
     "api",
@@ -15,6 +15,7 @@ const TOP_TO_BOTTOM: [&str; 14] = [
     "otlp",
     "dispatch",
     "transport",
+    "backup",
     "outbox",
     "server",
     "config",

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::app;
+use crate::backup::Shipping;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
 
@@ -17,6 +18,8 @@ pub struct Status<'a> {
     expiring_certificates: Vec<Certificate<'a>>,
     damaged_records: u64,
     recovery: Recovery,
+    /// `null`: nothing is shipped.
+    backup: Option<Backup<'a>>,
     totals: Totals,
 }
 
@@ -55,6 +58,27 @@ struct Certificate<'a> {
 struct Recovery {
     kind: &'static str,
     seconds: f64,
+}
+
+/// How shipping goes.
+#[derive(Serialize)]
+struct Backup<'a> {
+    generation: Option<&'a str>,
+    behind_s: f64,
+    last_shipped_at: Option<Timestamp>,
+    error: Option<&'a str>,
+}
+
+impl<'a> From<&'a Shipping> for Backup<'a> {
+    fn from(shipping: &'a Shipping) -> Self {
+        let generation = shipping.generation.as_str();
+        Backup {
+            generation: (!generation.is_empty()).then_some(generation),
+            behind_s: (shipping.behind.as_secs_f64() * 1000.0).round() / 1000.0,
+            last_shipped_at: shipping.last_shipped_at,
+            error: shipping.error.as_deref(),
+        }
+    }
 }
 
 /// Since the start.
@@ -104,6 +128,7 @@ impl<'a> From<&'a app::Status> for Status<'a> {
                 kind: outbox.recovery.as_str(),
                 seconds: outbox.recovery_took.as_secs_f64(),
             },
+            backup: status.shipping.as_ref().map(Backup::from),
             totals: Totals {
                 events_accepted: status.ingested.accepted,
                 attempts_delivered: dispatched.attempts_delivered,

@@ -5,6 +5,7 @@ use std::fmt;
 use super::exposition::Exposition;
 use crate::app::{Figures, Status};
 use crate::domain::attempt::ErrorKind;
+use crate::domain::time::Timestamp;
 use crate::stderr;
 
 pub(super) fn write(
@@ -35,7 +36,41 @@ pub(super) fn write(
     deliveries(out, status)?;
     store_counters(out, status)?;
     store_gauges(out, status, figures)?;
+    shipping(out, status)?;
     holds(out, status)
+}
+
+/// Only where the log is shipped.
+fn shipping(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
+    let Some(shipping) = &status.shipping else {
+        return Ok(());
+    };
+    out.gauge(
+        "outboxd_backup_behind_seconds",
+        "Age of the oldest part of the log that was not shipped; 0 if all of it was.",
+        shipping.behind.as_secs_f64(),
+    )?;
+    let last = shipping.last_shipped_at.map_or(0, Timestamp::as_secs);
+    out.gauge(
+        "outboxd_backup_last_shipped_seconds",
+        "When something was last shipped, in seconds since 1970; 0 if nothing was since the start.",
+        last,
+    )?;
+    out.counter(
+        "outboxd_backup_shipped_parts_total",
+        "Parts of the log that were shipped.",
+        shipping.parts,
+    )?;
+    out.counter(
+        "outboxd_backup_shipped_bytes_total",
+        "Bytes of the log that were shipped, before sealing.",
+        shipping.bytes,
+    )?;
+    out.counter(
+        "outboxd_backup_failures_total",
+        "Rounds of shipping that failed and were tried again.",
+        shipping.failures,
+    )
 }
 
 fn ingest(out: &mut Exposition<'_>, status: &Status, calls: &[(&str, u64)]) -> fmt::Result {

@@ -9,7 +9,13 @@ use crate::config::schema::shapes::{list, name, text, words};
 const TAG: &str = "Process";
 
 pub fn operations() -> Vec<Operation> {
-    vec![
+    let mut operations = vec![backup()];
+    operations.extend(others());
+    operations
+}
+
+fn others() -> [Operation; 6] {
+    [
         Operation::new(
             ("get", "/v1/status"),
             TAG,
@@ -81,6 +87,30 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
+fn backup() -> Operation {
+    Operation::new(
+        ("get", "/v1/backup"),
+        TAG,
+        "getBackup",
+        "Copy the running store",
+    )
+    .description(
+        "A tar archive of a data directory that `serve` opens: `log/` up to one position, and \
+         `FORMAT` last. One copy is made at a time; cleaning keeps the log meanwhile. A response \
+         that breaks off is not a copy. `outboxd backup DIR` writes and checks it.",
+    )
+    .respond(
+        200,
+        json!({
+            "description": "The archive",
+            "content": {
+                "application/x-tar": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }),
+    )
+    .problems(&[503])
+}
+
 /// The schemas of responses.
 pub fn schemas() -> Named {
     let numbers =
@@ -88,8 +118,20 @@ pub fn schemas() -> Named {
     let certificate = answer(vec![("endpoint", name()), ("not_after", time())], &[]);
     let recovery = answer(
         vec![
-            ("kind", words(["created", "clean", "replayed", "rebuilt"])),
+            (
+                "kind",
+                words(["created", "clean", "replayed", "rebuilt", "restored"]),
+            ),
             ("seconds", json!({"type": "number", "minimum": 0})),
+        ],
+        &[],
+    );
+    let backup = answer(
+        vec![
+            ("generation", nullable(text())),
+            ("behind_s", json!({"type": "number", "minimum": 0})),
+            ("last_shipped_at", nullable(time())),
+            ("error", nullable(text())),
         ],
         &[],
     );
@@ -110,6 +152,7 @@ pub fn schemas() -> Named {
             ("expiring_certificates", list(&certificate)),
             ("damaged_records", number()),
             ("recovery", recovery),
+            ("backup", nullable(backup)),
             (
                 "totals",
                 numbers(&["events_accepted", "attempts_delivered", "attempts_failed"]),

@@ -1,0 +1,114 @@
+//! Erasing in what the log has dropped and shipping still keeps.
+//!
+//! The log overwrites what it has, and shipping follows. A segment that the log dropped is there in
+//! the store alone: it is fetched, what was erased since is overwritten in it with the log's own
+//! code, and it is put again. This is rare and takes as much traffic as is kept, so it is done at
+//! most once for all that was erased since the last time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::cover;
+use super::names::{Generation, Name, Part};
+use super::place::Place;
+use super::plan::{PART, Shipped};
+use super::shipper::ShipError;
+use crate::domain::event::EventId;
+use crate::outbox::restored;
+use crate::outbox::segment_len;
+
+/// Erases these events in the segment at `base`; whether they had anything there.
+pub async fn segment(
+    place: &Place,
+    generation: Generation,
+    shipped: &mut Shipped,
+    base: u64,
+    erased: &BTreeSet<EventId>,
+    aside: &Path,
+) -> Result<bool, ShipError> {
+    let parts: BTreeSet<Part> = shipped.parts(base).copied().collect();
+    let is_there = fetch(place, generation, &parts, base, aside).await?;
+    if !is_there {
+        // Parts of it are missing; a restore names it as damage.
+        return Ok(false);
+    }
+    let erasures = restored::erase_in(aside, erased).map_err(ShipError::Sweep)?;
+    let Some(erasures) = erasures else {
+        return Ok(false);
+    };
+    let path = aside.join(format!("log/{base:016x}.log"));
+    let content = fs::read(&path).map_err(|source| failed(&path, source))?;
+    let used = content.iter().rposition(|byte| *byte != 0);
+    let used = used.map_or(0, |last| (last as u64 + 1).next_multiple_of(64));
+    let newest = parts.iter().map(|part| part.erasures).max().unwrap_or(0);
+    let mut from = 0;
+    while from < used {
+        let to = (from + PART).min(used);
+        let part = Part {
+            base,
+            from,
+            to,
+            // More than any that is there, whatever was counted where.
+            erasures: erasures.max(newest + 1),
+            is_last: to == used,
+        };
+        let bytes = content.get(from as usize..to as usize).unwrap_or_default();
+        let bytes = Bytes::copy_from_slice(bytes);
+        place.put_new(generation, Name::Part(part), bytes).await?;
+        shipped.add(part);
+        from = to;
+    }
+    for part in &parts {
+        place.delete(generation, Name::Part(*part)).await?;
+        shipped.remove(part);
+    }
+    Ok(true)
+}
+
+/// Puts the segment together in `aside/log`. `false`: parts are missing.
+async fn fetch(
+    place: &Place,
+    generation: Generation,
+    parts: &BTreeSet<Part>,
+    base: u64,
+    aside: &Path,
+) -> Result<bool, ShipError> {
+    let dir = aside.join("log");
+    let _ = fs::remove_dir_all(aside);
+    fs::create_dir_all(&dir).map_err(|source| failed(&dir, source))?;
+    let path = dir.join(format!("{base:016x}.log"));
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true);
+    let file = options
+        .open(&path)
+        .map_err(|source| failed(&path, source))?;
+    for (_, pieces) in cover::segments(parts) {
+        for piece in pieces {
+            let Some(part) = piece.part else {
+                return Ok(false);
+            };
+            let content = place.get(generation, Name::Part(part)).await?;
+            let (skip, len) = (piece.from - part.from, piece.to - piece.from);
+            let bytes = content.get(skip as usize..(skip + len) as usize);
+            file.write_all_at(bytes.unwrap_or_default(), piece.from)
+                .map_err(|source| failed(&path, source))?;
+        }
+    }
+    let len = segment_len(&file, base).map_err(|source| failed(&path, source))?;
+    let Some(len) = len else {
+        return Ok(false);
+    };
+    file.set_len(len).map_err(|source| failed(&path, source))?;
+    Ok(true)
+}
+
+fn failed(path: &Path, source: std::io::Error) -> ShipError {
+    ShipError::Memory {
+        path: path.to_owned(),
+        source,
+    }
+}
