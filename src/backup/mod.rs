@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod names;
 pub mod place;
+pub mod remote;
 pub mod restore;
 
 mod cover;

@@ -161,6 +161,21 @@ pub async fn restore(
     })
 }
 
+/// A generation, and of what each of its segments is put together.
+pub async fn find(
+    place: &Place,
+    wanted: Option<Generation>,
+) -> Result<(Generation, Vec<(u64, Vec<Piece>)>), RestoreError> {
+    let (generation, _) = choose(place, wanted).await?;
+    check_key(place, generation).await?;
+    let objects = place.list(generation).await?;
+    let segments = segments(place, &objects, None);
+    match segments.is_empty() {
+        true => Err(RestoreError::Empty(generation)),
+        false => Ok((generation, segments)),
+    }
+}
+
 /// The generation to restore, and later ones that are left out.
 async fn choose(
     place: &Place,

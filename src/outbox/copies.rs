@@ -16,7 +16,7 @@ use crate::outbox::handle::{Outbox, Shared};
 use crate::outbox::index::rows::{self, ErasedEntry};
 use crate::outbox::index::{PagesError, keys};
 pub use crate::outbox::log::{CopiedSegment, Copying, Lsn, ReadError as CopyError};
-use crate::outbox::log::{HEADER_USED, segment_len as log_segment_len};
+pub use crate::outbox::log::{HEADER_USED, segment_len as header_len};
 use crate::outbox::views::ReadError;
 
 /// Bytes of the segment that `file` holds the beginning of, as its header says. `None`: it has none,
@@ -24,7 +24,7 @@ use crate::outbox::views::ReadError;
 pub fn segment_len(file: &File, base: u64) -> io::Result<Option<u64>> {
     let mut raw = [0; HEADER_USED];
     match file.read_exact_at(&mut raw, 0) {
-        Ok(()) => Ok(log_segment_len(&raw, base)),
+        Ok(()) => Ok(header_len(&raw, base)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }

@@ -44,6 +44,7 @@ mod source_tests;
 
 pub use commit_figures::CommitFiguresView;
 pub use copies::{BackupHold, CopiedSegment, CopyError, Copying, Lsn, segment_len};
+pub use copies::{HEADER_USED, header_len};
 pub use decide::envelope::content as content_of;
 pub use directory::{FORMAT, OpenError, UNFINISHED};
 pub use handle::{Outbox, StoreFailure};

@@ -53,7 +53,10 @@ fn described() -> Families {
 fn the_page_describes_exactly_the_metrics_that_exist() {
     let receiver = Receiver::ok();
     let home = Home::new();
-    let config = endpoint("all", &receiver.url("/"), "") + "[metrics]\nper_endpoint = 5\n";
+    let shipped = home.path("shipped");
+    let config = endpoint("all", &receiver.url("/"), "")
+        + "[metrics]\nper_endpoint = 5\n"
+        + &format!("[backup]\nto = \"file://{}\"\n", shipped.display());
     let daemon = home.start(&config);
     let (mut given, described) = (given(&daemon), described());
     // Without a client certificate this family has no samples.

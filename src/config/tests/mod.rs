@@ -1,5 +1,6 @@
 //! The configuration as a whole: what is read, what is refused, and how that is said.
 
+mod backup;
 mod defaults;
 mod endpoints;
 mod environment;
