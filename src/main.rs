@@ -29,6 +29,7 @@ enum Command {
     Sign(cli::sign::Sign),
     Verify(cli::verify::Verify),
     Keygen(cli::keygen::Keygen),
+    VerifyStore(cli::verify_store::VerifyStore),
     Send(cli::send::Args),
     Status(cli::status::Args),
     Events(cli::events::Args),
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         // These report their own failures.
         Command::Serve(args) => return cli::serve::run(&args),
         Command::Check(args) => return cli::check::check(&args),
+        Command::VerifyStore(args) => return cli::verify_store::run(&args),
         Command::Sign(args) => cli::sign::run(&args),
         Command::Verify(args) => cli::verify::run(&args),
         Command::Keygen(args) => cli::keygen::run(&args),

@@ -1,8 +1,8 @@
 //! Bringing a store back from what was shipped.
 //!
 //! The parts of the newest complete generation, or of a chosen one, become segments again; then
-//! `outbox::restored` checks every frame and makes the log end where it should. Until the end the
-//! file `UNFINISHED` keeps a start from taking the directory for a store.
+//! `outbox::restored` checks every frame and makes the log end where it should. Until the end
+//! `FORMAT` keeps a start from taking the directory for a store.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -20,7 +20,7 @@ use super::place::{Listed, Place, PlaceError};
 use crate::clock;
 use crate::domain::time::Timestamp;
 use crate::outbox::restored::{self, Origin, RestoreError as FinishError, Restored};
-use crate::outbox::{OpenError, UNFINISHED, segment_len};
+use crate::outbox::{OpenError, mark_unfinished, segment_len};
 
 /// Parts that are fetched at once.
 const FETCHES: usize = 4;
@@ -119,9 +119,7 @@ pub async fn restore(
         return Err(RestoreError::Empty(generation));
     }
     make_empty(dir)?;
-    let unfinished = dir.join(UNFINISHED);
-    let made = File::create(&unfinished).and_then(|file| file.sync_all());
-    made.map_err(at("make", &unfinished))?;
+    mark_unfinished(dir)?;
     let log_dir = dir.join("log");
     make_dir(&log_dir)?;
     let total = segments.iter().flat_map(|(_, pieces)| pieces);
@@ -149,8 +147,6 @@ pub async fn restore(
         held: wanted.held,
     };
     restored::begin(dir, &origin)?;
-    let ended = std::fs::remove_file(&unfinished).and_then(|()| File::open(dir)?.sync_all());
-    ended.map_err(at("remove", &unfinished))?;
     Ok(Report {
         generation,
         is_complete,

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use super::client::{Configured, Reach};
 use super::when::bytes;
 use super::{Failure, print, print_json};
-use crate::outbox::UNFINISHED;
 use crate::outbox::restored::{self, Restored};
+use crate::outbox::{mark_unfinished, write_format};
 
 /// Pieces of the copy that wait to be written.
 const AHEAD: usize = 4;
@@ -116,8 +116,7 @@ fn refuse_full(dir: &Path) -> Result<(), Failure> {
 fn unpack(dir: &Path, archive: impl Read) -> io::Result<u64> {
     make_dir(dir)?;
     make_dir(&dir.join("log"))?;
-    let unfinished = dir.join(UNFINISHED);
-    create(&unfinished)?.sync_all()?;
+    mark_unfinished(dir).map_err(io::Error::other)?;
     let mut total = 0;
     let mut is_whole = false;
     for entry in tar::Archive::new(archive).entries()? {
@@ -130,17 +129,20 @@ fn unpack(dir: &Path, archive: impl Read) -> io::Result<u64> {
             let what = format!("the copy holds {}, which no store has", path.display());
             return Err(io::Error::other(what));
         }
+        // It comes last, and is written when all is durable.
+        if path == Path::new("FORMAT") {
+            is_whole = true;
+            continue;
+        }
         let mut file = create(&dir.join(&path))?;
         total += io::copy(&mut entry, &mut file)?;
         file.sync_all()?;
-        is_whole |= path == Path::new("FORMAT");
     }
     if !is_whole {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     File::open(dir.join("log"))?.sync_all()?;
-    std::fs::remove_file(&unfinished)?;
-    File::open(dir)?.sync_all()?;
+    write_format(dir).map_err(io::Error::other)?;
     Ok(total)
 }
 

@@ -46,6 +46,7 @@ pub mod tail;
 mod target;
 pub mod timeline;
 pub mod verify;
+pub mod verify_store;
 mod watch;
 pub mod when;
 

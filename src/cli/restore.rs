@@ -23,6 +23,13 @@ pub struct From {
     /// Where the log was shipped to: file:///path or s3://bucket/prefix
     #[arg(long, value_name = "URL")]
     pub from: String,
+    #[command(flatten)]
+    pub reach: Reach,
+}
+
+/// How to reach it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Reach {
     /// The file with the key that seals it (else backup.key_file)
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -74,18 +81,17 @@ fn past(text: &str) -> Result<Timestamp, String> {
     when::parse_past(text, clock::now())
 }
 
-fn generation(text: &str) -> Result<Generation, String> {
+pub fn generation(text: &str) -> Result<Generation, String> {
     Generation::parse(text)
         .ok_or_else(|| "a generation is named like 00000001-5f0c93aa; see --list".to_owned())
 }
 
-impl From {
+impl Reach {
     /// Opens the place; no request is made yet.
-    pub fn open(&self) -> Result<Place, Failure> {
+    pub fn open(&self, from: &str) -> Result<Place, Failure> {
         let usage = |error: String| Failure::Usage(error);
-        let url = BackupUrl::parse(&self.from);
-        let url =
-            url.map_err(|bad| usage(format!("--from {:?} cannot be used: {bad}", self.from)))?;
+        let url = BackupUrl::parse(from);
+        let url = url.map_err(|bad| usage(format!("--from {from:?} cannot be used: {bad}")))?;
         let configured = self.configured()?;
         let key = match &self.key_file {
             Some(path) => Some(BackupKey::read(path).map_err(usage)?),
@@ -130,7 +136,7 @@ fn failed(error: PlaceError) -> Failure {
 }
 
 pub fn run(args: &Restore) -> Result<(), Failure> {
-    let place = args.from.open()?;
+    let place = args.from.reach.open(&args.from.from)?;
     let Some(data_dir) = &args.data_dir else {
         return wait(list(&place, args.json));
     };

@@ -9,17 +9,6 @@ use std::path::{Path, PathBuf};
 use crate::outbox::index::PagesError;
 use crate::outbox::log::LogError;
 
-/// The file in a directory that a copy or restore has not finished.
-pub const UNFINISHED: &str = "UNFINISHED";
-
-/// Refuses a directory that a copy or restore has not finished.
-pub fn refuse_unfinished(dir: &Path) -> Result<(), OpenError> {
-    match dir.join(UNFINISHED).exists() {
-        true => Err(OpenError::Unfinished(dir.to_owned())),
-        false => Ok(()),
-    }
-}
-
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -27,17 +16,14 @@ pub enum OpenError {
     Locked(PathBuf),
     #[error("{} was written by a newer outboxd (FORMAT says {found:?}); this one reads {FORMAT:?}", dir.display())]
     Newer { dir: PathBuf, found: String },
+    #[error("{} is a copy or restore that was not finished: delete it, and make it again", .0.display())]
+    Unfinished(PathBuf),
     #[error(
         "{} is damaged: it {what} instead of {FORMAT:?}. The log beside it has checksums of its own \
          and is untouched: restore the file with `printf 'outboxd 1\\n' > '{}'` and start again",
         path.display(), path.display()
     )]
     DamagedFormat { path: PathBuf, what: String },
-    #[error(
-        "{} is what a restore or copy left that did not finish: delete the directory and begin again",
-        .0.display()
-    )]
-    Unfinished(PathBuf),
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
         doing: &'static str,
@@ -63,6 +49,9 @@ pub fn at(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenErr
 
 /// What `FORMAT` says.
 pub const FORMAT: &str = "outboxd 1\n";
+/// What `FORMAT` says while a copy of a store, or a restored one, is being made: half of one would be served as if the
+/// rest had never been.
+const UNFINISHED: &str = "outboxd, an unfinished copy\n";
 /// Bytes of it that are shown if they are unknown.
 const FORMAT_SHOWN: usize = 64;
 
@@ -122,6 +111,22 @@ pub fn take_lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
+/// Keeps daemons from the store for as long as the file is open, and nobody who only reads. `None`:
+/// there is no `LOCK`, and none is made.
+pub fn share_lock(dir: &Path) -> Result<Option<File>, OpenError> {
+    let path = dir.join("LOCK");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at("open", &path)(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+    }
+}
+
 /// Whether the store was finished by an outboxd whose format this one knows.
 pub fn read_format(dir: &Path) -> Result<bool, OpenError> {
     let path = dir.join("FORMAT");
@@ -132,6 +137,9 @@ pub fn read_format(dir: &Path) -> Result<bool, OpenError> {
     };
     if found == FORMAT.as_bytes() {
         return Ok(true);
+    }
+    if found == UNFINISHED.as_bytes() {
+        return Err(OpenError::Unfinished(dir.to_owned()));
     }
     let start = found.get(..FORMAT_SHOWN).unwrap_or(&found);
     let text = String::from_utf8_lossy(start).into_owned();
@@ -161,9 +169,21 @@ fn is_newer(text: &str) -> bool {
 /// Says, durably, that the store is whole. Written last: a store without it is one whose
 /// making was cut short, and holds nothing that anybody was told of.
 pub fn write_format(dir: &Path) -> Result<(), OpenError> {
+    put_format(dir, FORMAT)
+}
+
+/// Says, durably, that the store is a copy in the making, until [`write_format`] says that it is
+/// whole.
+pub fn mark_unfinished(dir: &Path) -> Result<(), OpenError> {
+    put_format(dir, UNFINISHED)
+}
+
+fn put_format(dir: &Path, text: &str) -> Result<(), OpenError> {
     let (path, aside) = (dir.join("FORMAT"), dir.join("FORMAT.new"));
-    let mut file = File::create(&aside).map_err(at("make", &aside))?;
-    file.write_all(FORMAT.as_bytes())
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(true).write(true).mode(0o600);
+    let mut file = options.open(&aside).map_err(at("make", &aside))?;
+    file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(at("write", &aside))?;
     fs::rename(&aside, &path).map_err(at("make", &path))?;

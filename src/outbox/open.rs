@@ -17,8 +17,7 @@ use crate::outbox::clock_watch;
 use crate::outbox::committer::{Parts, WriterError};
 use crate::outbox::decide::limits::Limits;
 use crate::outbox::directory::{
-    OpenError, at, make_private, read_format, refuse_unfinished, sync_way_to, take_lock,
-    write_format,
+    OpenError, at, make_private, read_format, sync_way_to, take_lock, write_format,
 };
 use crate::outbox::handle::{Outbox, Shared, StoreFailure};
 use crate::outbox::index::open::Place;
@@ -108,7 +107,6 @@ impl Outbox {
         let dir = &options.data_dir;
         make_private(dir)?;
         let lock = take_lock(dir)?;
-        refuse_unfinished(dir)?;
         let origin = restored::origin(dir)?;
         let mut random: SmallRng = rand::make_rng();
         let (log, found) = open_log(&options, &mut random)?;
@@ -221,7 +219,7 @@ fn begun(
 }
 
 /// Starts the thread that moves the index along. When the index is damaged the process ends.
-fn start_flusher(
+pub fn start_flusher(
     index: Index,
     generations: &Arc<dyn Generations>,
     failed: &watch::Sender<Option<StoreFailure>>,

@@ -90,9 +90,9 @@ fn what_was_cut_short_is_not_taken_for_a_store() {
     let home = Home::new();
     let data = home.data_dir();
     std::fs::create_dir_all(&data).unwrap();
-    std::fs::write(data.join("UNFINISHED"), "").unwrap();
+    std::fs::write(data.join("FORMAT"), "outboxd, an unfinished copy\n").unwrap();
     let config = home.write_config("");
     let ran = home.run(&["serve", "--config", config.to_str().unwrap()]);
     assert_ne!(ran.code, Some(0));
-    assert!(ran.stderr.contains("did not finish"), "{ran:?}");
+    assert!(ran.stderr.contains("was not finished"), "{ran:?}");
 }

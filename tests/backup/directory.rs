@@ -97,6 +97,35 @@ fn what_is_shipped_is_private_and_sealed_with_a_key() {
 }
 
 #[test]
+fn what_was_shipped_is_checked_where_it_is() {
+    let home = Home::new();
+    let shipped = home.path("shipped");
+    let to = file_url(&shipped);
+    let daemon = home.start(&format!(
+        "{}{}",
+        endpoint("orders", "http://127.0.0.1:9/", ""),
+        shipping(&to)
+    ));
+    let event = daemon.send("order.created", r#""a-distinctive-body""#);
+    wait_shipped(&daemon);
+    daemon.kill();
+    let whole = home.run(&["verify-store", "--from", &to]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    for file in files(&shipped) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        let body = b"a-distinctive-body";
+        let at = bytes.windows(body.len()).position(|window| window == body);
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+    let damaged = home.run(&["verify-store", "--from", &to]);
+    assert_eq!(damaged.code, Some(1), "{damaged:?}");
+    assert!(damaged.stdout.contains(&event), "{}", damaged.stdout);
+}
+
+#[test]
 fn a_restart_goes_on_in_its_generation_and_a_copy_begins_another() {
     let home = Home::new();
     let shipped = home.path("shipped");

@@ -106,7 +106,8 @@ fn named<'a>(shown: &'a Value, what: &str) -> &'a str {
     shown["named"][what].as_str().expect("shown.json names it")
 }
 
-fn opened_with_all_that_was_in_it(store: &Path) {
+/// `prepare` does something to the unpacked data directory before the start.
+fn opened_with_all_that_was_in_it(store: &Path, prepare: impl Fn(&Home)) {
     let shown: Value =
         serde_json::from_slice(&fs::read(store.join("shown.json")).unwrap()).unwrap();
     let receiver = Receiver::ok();
@@ -115,6 +116,7 @@ fn opened_with_all_that_was_in_it(store: &Path) {
     let archive = store.join("data.tar.gz");
     tar(&home.data_dir(), &["-xzf", archive.to_str().unwrap()]);
     let config = fs::read_to_string(store.join("config.toml")).unwrap();
+    prepare(&home);
     let daemon = home.start(&config.replace("RECEIVER", &receiver.url("")));
     assert_eq!(daemon.status()["damaged_records"], 0);
     for (path, known) in shown["paths"].as_object().unwrap() {
@@ -148,16 +150,54 @@ fn opened_with_all_that_was_in_it(store: &Path) {
     assert!(daemon.stop().success());
 }
 
-#[test]
-fn stores_of_former_versions_are_opened_with_all_that_was_in_them() {
+/// Does this with each store of a former version.
+fn with_each(prepare: impl Fn(&Home)) {
     let mut found = 0;
     for store in fs::read_dir(stores()).unwrap() {
         let store = store.unwrap().path();
         eprintln!("{}", store.display());
-        opened_with_all_that_was_in_it(&store);
+        opened_with_all_that_was_in_it(&store, &prepare);
         found += 1;
     }
     assert!(found > 0);
+}
+
+#[test]
+fn stores_of_former_versions_are_opened_with_all_that_was_in_them() {
+    with_each(|home| {
+        let dir = home.data_dir();
+        let verified = home.run(&["verify-store", dir.to_str().unwrap(), "--json"]);
+        assert_eq!(verified.json()["ok"], true);
+    });
+}
+
+/// The header of the segment that was made ahead is damaged, so a salvage writes all of the log
+/// again.
+#[test]
+fn salvages_of_former_stores_have_all_that_was_in_them() {
+    with_each(|home| {
+        let (dir, into) = (home.data_dir(), home.path("salvaged"));
+        let mut segments: Vec<PathBuf> = fs::read_dir(dir.join("log"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        segments.sort();
+        let spare = segments.last().unwrap();
+        let mut bytes = fs::read(spare).unwrap();
+        bytes[20] ^= 1;
+        fs::write(spare, bytes).unwrap();
+        let (from, to) = (dir.to_str().unwrap(), into.to_str().unwrap());
+        let ran = home.run(&["verify-store", from, "--salvage", to, "--json"]);
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(found["events"], json!([]));
+        assert_eq!(found["salvage"]["kept_events"], found["counts"]["events"]);
+        // Nothing of the old log is left, as a file or in one.
+        let first = segments[0].file_name().unwrap();
+        assert!(!into.join("log").join(first).exists());
+        fs::remove_dir_all(&dir).unwrap();
+        fs::rename(&into, &dir).unwrap();
+    });
 }
 
 /// Makes deliveries that are dead, and a job that has replayed the first of them.

@@ -345,7 +345,7 @@ fn usage_errors_are_2_and_help_is_everywhere() {
     #[rustfmt::skip]
     let commands = [
         "serve", "check", "listen", "sign", "verify", "keygen", "send", "status", "events",
-        "deliveries", "endpoints",
+        "deliveries", "endpoints", "verify-store",
     ];
     for command in commands {
         let ran = home.run(&[command, "--help"]);

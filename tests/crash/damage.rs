@@ -8,23 +8,23 @@ use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
 use crate::populated::recovery;
 
 /// A store of events that wait for an endpoint that fails; each has a body of its own.
-struct Store {
-    home: Home,
+pub struct Store {
+    pub home: Home,
     /// Id, and the segment that its record is in.
-    events: Vec<(String, PathBuf)>,
+    pub events: Vec<(String, PathBuf)>,
 }
 
-fn mark(number: usize) -> String {
+pub fn mark(number: usize) -> String {
     format!("mark-{number:04}-of-this-event")
 }
 
-fn kind(number: usize) -> String {
+pub fn kind(number: usize) -> String {
     format!("a.kind{number:04}")
 }
 
 impl Store {
     /// `count` events with bodies of `size` bytes, none of them delivered.
-    fn new(count: usize, size: usize) -> Store {
+    pub fn new(count: usize, size: usize) -> Store {
         let home = Home::new();
         let refusing = Receiver::answering(|_| Answer::status(500));
         let later = "[endpoint.retry]\nfirst = \"1h\"\nmax = \"1h\"";

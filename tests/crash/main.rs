@@ -24,4 +24,5 @@ mod quota;
 mod recovery;
 mod space;
 mod tracer;
+mod verify_store;
 mod wide_events;

@@ -44,7 +44,12 @@ impl SmallDisk {
         let more = vec![1; self.left().saturating_sub(but) as usize];
         let path = self.0.join("ballast");
         let ballast = OpenOptions::new().create(true).append(true).open(path);
-        ballast.unwrap().write_all(&more).unwrap();
+        match ballast.unwrap().write_all(&more) {
+            Ok(()) => {}
+            // The daemon has taken some of it meanwhile: there is no more to take.
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// How many bytes are left.

@@ -61,6 +61,10 @@ pub const MAX_BATCH: usize = 1 << 30;
 pub const FRAME_PAYLOAD: usize = 1 << 20;
 
 const MAGIC: [u8; 4] = *b"oBxF";
+/// The polynomial of CRC-32C, the lowest bit first.
+const CASTAGNOLI: u32 = 0x82f6_3b78;
+/// Longer heads are not mended: with more bits other damage passes for a flipped one too often.
+const MENDED_MAX: usize = 4096;
 pub(super) const RECORD_ALIGN: usize = 8;
 pub(super) const RECORD_SUMMED: usize = 24;
 const SEAL_AT: usize = 24;
@@ -243,6 +247,30 @@ impl RecordHeader {
     /// Where the body stands, from the beginning of the record.
     pub fn body_offset(&self) -> u64 {
         RECORD_HEADER as u64 + u64::from(self.head_len)
+    }
+
+    /// The head as it was written, if a single bit of it has flipped since. `bytes` begin with
+    /// the record's header.
+    ///
+    /// A flipped bit changes a CRC by a number that depends only on how far the bit is from the
+    /// end, so the difference says which bit it was.
+    pub fn mended_head(&self, bytes: &[u8], salt: Salt) -> Option<Vec<u8>> {
+        let head = bytes.get(RECORD_HEADER..)?.get(..self.head_len as usize)?;
+        if head.len() > MENDED_MAX {
+            return None;
+        }
+        let differs = salt.crc(head) ^ self.head_crc;
+        let mut of_bit = 1;
+        for from_end in 0..head.len() * 8 {
+            of_bit = (of_bit >> 1) ^ if of_bit & 1 == 1 { CASTAGNOLI } else { 0 };
+            if of_bit == differs {
+                let mut mended = head.to_vec();
+                let byte = mended.get_mut(head.len() - 1 - from_end / 8)?;
+                *byte ^= 0x80 >> (from_end % 8);
+                return Some(mended);
+            }
+        }
+        None
     }
 
     /// The record in `bytes`, which begin with its header. `None`: the head is damaged.

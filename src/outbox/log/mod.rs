@@ -38,6 +38,7 @@ mod error;
 mod frame;
 mod history;
 mod options;
+mod pieces;
 mod position;
 mod reader;
 mod recovery;
@@ -45,6 +46,7 @@ mod segment;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod walk;
 mod writer;
 
@@ -59,4 +61,5 @@ pub use position::Lsn;
 pub use reader::{LogReader, ReadError, Replayed};
 pub use segment::{USED as HEADER_USED, segment_len};
 pub use spare::SpareState;
+pub use traces::Trace;
 pub use writer::{Committed, Log, Room};

@@ -15,6 +15,7 @@ pub struct LogOptions {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) spare_aside: bool,
     pub(super) frame_payload: usize,
+    pub(super) strays: bool,
 }
 
 impl LogOptions {
@@ -28,6 +29,15 @@ impl LogOptions {
             disk: Arc::new(SystemDisk),
             spare_aside: true,
             frame_payload: FRAME_PAYLOAD,
+            strays: false,
+        }
+    }
+
+    /// With replays that deliver the whole records of damaged frames too, behind the damage.
+    pub fn with_strays(self) -> Self {
+        LogOptions {
+            strays: true,
+            ..self
         }
     }
 

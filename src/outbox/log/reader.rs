@@ -5,16 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::copying::{Copying, Gate};
-use super::damage::{Damage, DamageKind};
+use super::damage::{Damage, DamageKind, Found};
 use super::error::LogError;
 use super::frame::{Body, FRAME_HEADER, RECORD_HEADER, Record, RecordHeader, Records, Salt, Slot};
 use super::options::HEADER;
 use super::position::Lsn;
+use super::recovery;
 use super::segment;
+use super::traces::{self, Trace};
 use super::walk::{Piece, Step, Until, Walk};
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
@@ -53,6 +56,8 @@ pub enum Replayed<'a> {
 #[derive(Clone, Debug)]
 pub struct LogReader {
     salt: Salt,
+    /// A replay delivers the whole records of damaged frames too.
+    strays: bool,
     shared: Arc<Shared>,
 }
 
@@ -80,6 +85,7 @@ impl LogReader {
     ) -> Self {
         LogReader {
             salt,
+            strays: false,
             shared: Arc::new(Shared {
                 disk,
                 pieces: RwLock::new(pieces),
@@ -134,6 +140,19 @@ impl LogReader {
         known.insert(base, count);
     }
 
+    pub(super) fn with_strays(self, strays: bool) -> Self {
+        LogReader { strays, ..self }
+    }
+
+    /// Reads the log in `data_dir/log` as it stands, without opening it, and says what opening it
+    /// would find. Nothing is changed; nothing may change it meanwhile.
+    pub fn look(data_dir: &Path, disk: Arc<dyn Disk>) -> Result<(LogReader, Found), LogError> {
+        let (pieces, end, found) = recovery::look(data_dir, &*disk)?;
+        let salt = Salt::new(&found.store_id);
+        let reader = LogReader::new(disk, salt, pieces, found.start, end);
+        Ok((reader, found))
+    }
+
     /// A segment is about to take frames.
     pub(super) fn add(&self, piece: Piece) {
         let mut pieces = self
@@ -183,6 +202,34 @@ impl LogReader {
             .iter()
             .map(|piece| (Lsn(piece.base), piece.len))
             .collect()
+    }
+
+    /// The name of the segment's file that has the position, and the offset there. Where there is
+    /// none, it is the one that would begin there.
+    pub fn place_of(&self, lsn: Lsn) -> (String, u64) {
+        let segments = self.segments();
+        let after = segments.partition_point(|(base, _)| *base <= lsn);
+        let before = after.checked_sub(1).and_then(|at| segments.get(at));
+        match before.filter(|(base, len)| lsn.0 - base.0 < *len) {
+            Some((base, _)) => (segment::file_name(base.0), lsn.0 - base.0),
+            None => (segment::file_name(lsn.0), 0),
+        }
+    }
+
+    /// Segments that are missing, short or without a good header, in order, and whether they are
+    /// missing.
+    pub fn harmed_segments(&self) -> Vec<(Damage, bool)> {
+        let (mut harmed, mut expected) = (Vec::new(), self.start());
+        for piece in self.pieces() {
+            if piece.base > expected.0 {
+                harmed.push((Damage::missing(expected, &piece), true));
+            }
+            if piece.harmed {
+                harmed.push((piece.damage(), false));
+            }
+            expected = Lsn(piece.end());
+        }
+        harmed
     }
 
     /// First position that counts.
@@ -298,6 +345,18 @@ impl LogReader {
         Ok(file)
     }
 
+    /// Delivers what is left of records from `from` up to `to`, where frames or records are
+    /// damaged. What is whole there is what was committed.
+    pub fn traces<B>(
+        &self,
+        from: Lsn,
+        to: Lsn,
+        mut f: impl FnMut(Trace<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, LogError> {
+        let pieces = self.pieces();
+        traces::search(&*self.shared.disk, &pieces, self.salt, from..to, &mut f)
+    }
+
     /// Delivers everything from `from` up to `to`, or to the end of the log if that is
     /// earlier, until `f` breaks. `from` is the log's start, the beginning of a segment or
     /// a frame's beginning or end, else: [`LogError::NotAPosition`]. Returns the position
@@ -342,9 +401,14 @@ impl LogReader {
                 }
                 Step::Damage(damage) => {
                     let wanted = reached || damage.kind == DamageKind::Segment;
-                    if wanted
-                        && damage.to > from
-                        && let ControlFlow::Break(out) = f(Replayed::Damage(damage))
+                    if !wanted || damage.to <= from {
+                        continue;
+                    }
+                    if let ControlFlow::Break(out) = f(Replayed::Damage(damage)) {
+                        return Ok(ControlFlow::Break(out));
+                    }
+                    if self.strays
+                        && let ControlFlow::Break(out) = self.strays_in(damage, &mut f)?
                     {
                         return Ok(ControlFlow::Break(out));
                     }
@@ -369,6 +433,28 @@ impl LogReader {
                 Step::Frame { .. } => {}
             }
         }
+    }
+
+    /// Delivers the whole records of damaged frames, as those of a frame.
+    fn strays_in<B>(
+        &self,
+        damage: Damage,
+        f: &mut impl FnMut(Replayed<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, LogError> {
+        if damage.kind != DamageKind::Frames {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let flow = self.traces(damage.from, damage.to, |trace| match trace {
+            Trace::Record(record) => f(Replayed::Record(record)),
+            Trace::Head { .. } => ControlFlow::Continue(()),
+        })?;
+        Ok(match flow {
+            ControlFlow::Continue(()) => f(Replayed::FrameEnd {
+                end: damage.to,
+                ends_batch: true,
+            }),
+            out => out,
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! cut short and taken again with the same outcome: nothing that proves a frame is
 //! overwritten before something else proves it.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::damage::{Damage, DamageKind, Found, Torn};
@@ -13,8 +13,9 @@ use super::error::LogError;
 use super::frame::{CHAIN_BROKEN, CHAIN_START, FRAME_HEADER, Records, Salt, Slot};
 use super::options::HEADER;
 use super::options::LogOptions;
+use super::pieces;
 use super::position::Lsn;
-use super::segment::{self, BadHeader, Segment, SegmentHeader};
+use super::segment::{self, Segment, SegmentHeader};
 use super::spare::Spare;
 use super::walk::{Piece, Step, Until, Walk};
 use crate::outbox::disk::{Access, Disk, DiskFile};
@@ -51,19 +52,12 @@ pub(super) fn recover(
     let disk = &*options.disk;
     let dir = data_dir.join("log");
     let created = prepare(data_dir, &dir, options, new_store_id)?;
-    let (store_id, pieces) = inspect(disk, &dir)?;
+    let (store_id, pieces) = pieces::inspect(disk, &dir)?;
     let salt = Salt::new(&store_id);
     let (tail, mut damage) = judge(disk, &pieces, salt)?;
     damage.extend(misplaced(&pieces, &tail));
-    let found = Found {
-        store_id,
-        created,
-        start: tail.start,
-        end: tail.end,
-        proven: tail.proven,
-        damage,
-        torn: None,
-    };
+    let mut found = tail.found(store_id, damage);
+    found.created = created;
     finish(dir, options, pieces, tail, found)
 }
 
@@ -73,13 +67,63 @@ pub(super) fn look_at_all(
     disk: &dyn Disk,
     dir: &Path,
 ) -> Result<(Salt, Vec<Piece>, Lsn, Lsn), LogError> {
-    let (store_id, pieces) = inspect(disk, dir)?;
+    let (store_id, pieces) = pieces::inspect(disk, dir)?;
     let salt = Salt::new(&store_id);
     let (tail, _) = judge(disk, &pieces, salt)?;
     let end = pieces
         .get(tail.index)
         .map_or(tail.end.0, |piece| piece.base.saturating_add(tail.offset));
     Ok((salt, pieces, tail.start, Lsn(end)))
+}
+
+/// What opening the log of `data_dir` would find: the segments that hold it, and the position
+/// where its next frame would go. Nothing is changed.
+pub(super) fn look(data_dir: &Path, disk: &dyn Disk) -> Result<(Vec<Piece>, Lsn, Found), LogError> {
+    let (store_id, mut pieces) = pieces::inspect(disk, &data_dir.join("log"))?;
+    let (tail, mut damage) = judge(disk, &pieces, Salt::new(&store_id))?;
+    damage.extend(misplaced(&pieces, &tail));
+    let mut found = tail.found(store_id, damage);
+    let ahead = pieces.split_off((tail.index + 1).min(pieces.len()));
+    let mut next = tail.end;
+    if let Some(current) = pieces.last() {
+        next = Lsn(current.base.saturating_add(tail.offset));
+        if !tail.sealed {
+            found.torn = torn(disk, current, tail.offset, &ahead)?;
+        }
+    }
+    let gone = pieces.partition_point(|piece| piece.end() <= tail.start.0);
+    pieces.drain(..gone.min(pieces.len().saturating_sub(1)));
+    Ok((pieces, next, found))
+}
+
+/// What would be cut off behind the log's end, at `from` in the current segment, and in what was
+/// made ahead.
+fn torn(
+    disk: &dyn Disk,
+    current: &Piece,
+    from: u64,
+    ahead: &[Piece],
+) -> Result<Option<Torn>, LogError> {
+    let at = current.base.saturating_add(from);
+    let mut last = None;
+    for (piece, from) in [(current, from)]
+        .into_iter()
+        .chain(ahead.iter().map(|piece| (piece, HEADER)))
+    {
+        let read = |error| LogError::read(&piece.path, error);
+        let file = disk.open(&piece.path, Access::Read).map_err(read)?;
+        each_chunk(&*file, from, piece.len, |offset, bytes| {
+            if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
+                last = Some(piece.base + offset + found as u64 + 1);
+            }
+            Ok(())
+        })
+        .map_err(read)?;
+    }
+    Ok(last.map(|last| Torn {
+        at: Lsn(at),
+        bytes: last - at,
+    }))
 }
 
 /// The directory is there, durable, with a segment in it and nothing unfinished. Returns
@@ -114,64 +158,6 @@ fn prepare(
     Ok(true)
 }
 
-/// The store's id and its segments, in order, none overlapping.
-fn inspect(disk: &dyn Disk, dir: &Path) -> Result<([u8; 16], Vec<Piece>), LogError> {
-    let files = segment::list(disk, dir).map_err(|error| LogError::read(dir, error))?;
-    let mut store_id = None;
-    let mut headers = Vec::with_capacity(files.segments.len());
-    for (base, path) in files.segments {
-        let read = |error| LogError::read(&path, error);
-        let file = disk.open(&path, Access::Read).map_err(read)?;
-        let file_len = file.size().map_err(read)?;
-        let mut raw = [0; 64];
-        let header = match file.read_exact_at(&mut raw, 0) {
-            Ok(()) => SegmentHeader::decode(&raw),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(BadHeader::Damaged),
-            Err(error) => return Err(read(error)),
-        };
-        let header = match header {
-            Err(BadHeader::Version(version)) => return Err(LogError::Version { path, version }),
-            Err(BadHeader::Damaged) => None,
-            // A file under another's name, or of another store, says nothing of itself.
-            Ok(header) if header.base != base => None,
-            Ok(header) if *store_id.get_or_insert(header.store_id) != header.store_id => None,
-            Ok(header) => Some(header),
-        };
-        headers.push((base, path, file_len, header));
-    }
-    let store_id = store_id.ok_or_else(|| LogError::Unrecognisable(dir.to_owned()))?;
-    let mut pieces: Vec<Piece> = Vec::with_capacity(headers.len());
-    let mut bases = headers
-        .iter()
-        .map(|header| header.0)
-        .skip(1)
-        .collect::<Vec<_>>();
-    bases.push(u64::MAX);
-    for ((base, path, file_len, header), next) in headers.into_iter().zip(bases) {
-        let len = match header {
-            Some(header) if header.base + header.len > next => {
-                let other = dir.join(segment::file_name(next));
-                return Err(LogError::Overlap(path, other));
-            }
-            Some(header) => header.len,
-            // The best guess: up to the next one, or all of the file.
-            None if next < u64::MAX => next - base,
-            None => file_len
-                .max(1)
-                .checked_next_multiple_of(HEADER)
-                .unwrap_or(HEADER)
-                .min(next - base),
-        };
-        pieces.push(Piece {
-            base,
-            len,
-            path,
-            harmed: header.is_none() || file_len < len,
-        });
-    }
-    Ok((store_id, pieces))
-}
-
 /// The end of the log, and what leads up to it.
 struct Tail {
     /// Walked from the beginning of this piece.
@@ -193,6 +179,20 @@ struct Tail {
     marked: bool,
     /// Nothing may be cut or written in what is there.
     sealed: bool,
+}
+
+impl Tail {
+    fn found(&self, store_id: [u8; 16], damage: Vec<Damage>) -> Found {
+        Found {
+            store_id,
+            created: false,
+            start: self.start,
+            end: self.end,
+            proven: self.proven,
+            damage,
+            torn: None,
+        }
+    }
 }
 
 /// Finds the end, and the damage on the way to it.

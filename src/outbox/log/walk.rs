@@ -19,7 +19,7 @@ use super::position::Lsn;
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is read at once.
-const WINDOW: usize = 1 << 20;
+pub(super) const WINDOW: usize = 1 << 20;
 
 /// A segment as far as reading is concerned.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl Damage {
 }
 
 /// A part of a file in memory.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     piece: &'a Piece,
     file: Arc<dyn DiskFile>,
     bytes: Vec<u8>,
@@ -71,7 +71,7 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn open(disk: &dyn Disk, piece: &'a Piece, bytes: Vec<u8>) -> Result<Self, LogError> {
+    pub fn open(disk: &dyn Disk, piece: &'a Piece, bytes: Vec<u8>) -> Result<Self, LogError> {
         let file = disk
             .open(&piece.path, Access::Read)
             .map_err(|error| LogError::read(&piece.path, error))?;
@@ -85,7 +85,7 @@ impl<'a> Window<'a> {
     }
 
     /// `count` bytes at `offset`, or fewer where the segment or its file ends.
-    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], LogError> {
+    pub fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8], LogError> {
         let left = self.piece.len.saturating_sub(offset);
         let count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
         let held = offset >= self.from

@@ -95,12 +95,14 @@ impl Log {
         let salt = Salt::new(&store_id);
         let disk = options.disk.clone();
         let end = Lsn(current.base + offset);
+        let reader = LogReader::new(disk, salt, pieces, start, end);
+        let reader = reader.with_strays(options.strays);
         let mut log = Log {
             dir,
             options,
             store_id,
             salt,
-            reader: LogReader::new(disk, salt, pieces, start, end),
+            reader,
             current,
             offset,
             chain,
@@ -307,6 +309,13 @@ impl Log {
     /// last is the current one; the spare is not among them.
     pub fn segments(&self) -> Vec<(Lsn, u64)> {
         self.reader.segments()
+    }
+
+    /// Ends the current segment here, and begins the next one with a mark.
+    pub fn begin_segment(&mut self) -> Result<(), LogError> {
+        self.check()?;
+        self.offset = self.current.len;
+        self.append_mark()
     }
 
     /// Overwrites the bodies of these records for good; they read as

@@ -335,25 +335,55 @@ impl Cleaner {
             if is_needed && !self.is_disk_short() {
                 return Ok(());
             }
-            let mut survey = self.survey(*base, *start)?;
+            let survey = self.survey(*base, *start)?;
             if self.is_disk_short() && survey.bytes > len / 2 {
                 // It would cost more room at the head than is left to spend.
                 return Ok(());
             }
-            self.rewrite(&survey.events, writer)?;
-            // What the segment's own records do not name: they were lost to damage.
-            let unnamed = self.events_below(*start, survey.wanted.rows())?;
-            self.rewrite(&unnamed, writer)?;
-            let left = self.shared.index.read().segments.below(start.0);
-            if left > survey.wanted.rows() as u64 {
-                add_unnamed(&mut survey.wanted, &self.shared.index, *start)?;
-            }
-            writer.need(Step::Drop {
-                start: *start,
-                wanted: survey.wanted,
-                also_needed: is_needed,
-            })?;
+            self.drop_below(*start, survey, is_needed, writer)?;
         }
+    }
+
+    /// Drops the segments below `start`, the beginning of one, whatever it costs to write again
+    /// what is wanted of them.
+    pub fn clear_below(&self, start: Lsn, writer: &mut dyn Asked) -> Result<(), Cut> {
+        loop {
+            let segments = self.shared.log.segments();
+            match segments.as_slice() {
+                [(base, _), (next, _), ..] if *base < start => {
+                    self.drop_below(*next, self.survey(*base, *next)?, true, writer)?;
+                }
+                // Segments that should be before the first one are missing.
+                [(base, _), ..] if self.shared.log.start() < *base => {
+                    return self.drop_below(*base, Survey::default(), true, writer);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Writes again what is wanted of the segments below `start`, which `survey` has, and drops
+    /// them.
+    fn drop_below(
+        &self,
+        start: Lsn,
+        mut survey: Survey,
+        also_needed: bool,
+        writer: &mut dyn Asked,
+    ) -> Result<(), Cut> {
+        self.rewrite(&survey.events, writer)?;
+        // What the segments' own records do not name: they were lost to damage.
+        let unnamed = self.events_below(start, survey.wanted.rows())?;
+        self.rewrite(&unnamed, writer)?;
+        let left = self.shared.index.read().segments.below(start.0);
+        if left > survey.wanted.rows() as u64 {
+            add_unnamed(&mut survey.wanted, &self.shared.index, start)?;
+        }
+        writer.need(Step::Drop {
+            start,
+            wanted: survey.wanted,
+            also_needed,
+        })
     }
 
     /// Writes events again at the log's head, in steps of a bounded size.

@@ -22,6 +22,7 @@ use outboxd::outbox::maintain::{Asked, Bulk, Cleaner, Cut};
 use outboxd::outbox::recovery::{self, Recovered, StartFlusher};
 use outboxd::outbox::request::{Commits, Placed, Request, Step};
 use outboxd::outbox::rules::{Defaults, Keep, LimitRules};
+use outboxd::outbox::verify;
 use outboxd::outbox::writer::Writer;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -30,6 +31,8 @@ use super::disk::SimDisk;
 
 pub const SEGMENT: u64 = 16 << 10;
 const STORE: [u8; 16] = *b"simulated store!";
+/// Before one start in so many the store is verified.
+const VERIFIED: u64 = 4;
 pub const HOUR: Duration = Duration::from_secs(3600);
 
 /// Clocks that stand still until they are moved, in milliseconds.
@@ -151,6 +154,7 @@ impl Machine {
     pub fn start(&mut self) -> Result<Store, String> {
         self.lives += 1;
         let said = |error: &dyn std::fmt::Display| error.to_string();
+        self.verify()?;
         let options = LogOptions::new(SEGMENT)
             .on(Arc::new(self.disk.clone()))
             .with_frames_of(2048);
@@ -167,6 +171,19 @@ impl Machine {
         let recovered = recovered.map_err(|error| said(&error))?;
         self.assemble(log, generations, recovered, flusher)
             .map_err(|error| said(&error))
+    }
+
+    /// However it ended, all that records refer to is there, and nothing is damaged.
+    fn verify(&self) -> Result<(), String> {
+        if self.disk.is_harmed() || !self.lives.is_multiple_of(VERIFIED) {
+            return Ok(());
+        }
+        let store = verify::Store::on(Path::new("/store"), Arc::new(self.disk.clone()));
+        match store.verify_unfinished(&mut |_, _| {}) {
+            Ok(report) if !report.is_whole() => Err(format!("VIOLATION: damaged: {report:?}")),
+            // There is no log yet.
+            _ => Ok(()),
+        }
     }
 
     fn assemble(

@@ -5,6 +5,7 @@ mod mutation;
 mod random;
 mod refused;
 mod scenarios;
+mod traces;
 
 use std::fs::OpenOptions;
 use std::io;
