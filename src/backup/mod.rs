@@ -12,6 +12,7 @@ pub mod restore;
 
 mod cover;
 mod credentials;
+mod error;
 mod figures;
 mod generation;
 mod log;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::error::{ShipError, shown};
 use super::figures::Figures;
 use super::generation::{About, Memory};
 use super::log::{Log, View};
@@ -22,8 +23,7 @@ use super::{retention, sweep};
 use crate::clock;
 use crate::config::{BackupKey, BackupUrl, S3};
 use crate::domain::time::Timestamp;
-use crate::outbox::restored::RestoreError;
-use crate::outbox::{CopyError, Outbox, ReadError};
+use crate::outbox::Outbox;
 
 /// After a failure the next round waits this long, then twice as long and so on.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -44,26 +44,6 @@ pub enum Running {
     On,
     /// Everything durable is in the log: the last round may begin.
     Last,
-}
-
-/// Why a round failed. It is tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum ShipError {
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    #[error("the log cannot be read: {0}")]
-    Log(#[from] CopyError),
-    #[error("cannot write {}: {source}", path.display())]
-    Memory {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("the index cannot be read: {0}")]
-    Index(#[from] ReadError),
-    #[error("a segment that is kept cannot be erased from: {0}")]
-    Sweep(RestoreError),
-    #[error("{0} has a generation.json that cannot be read")]
-    About(Generation),
 }
 
 /// A place that can be opened: its URL, how a store there is reached, and the key.
@@ -443,16 +423,5 @@ impl Open {
             self.is_complete = true;
         }
         Ok(())
-    }
-}
-
-/// An error in one line, without what a store's answer has beyond that.
-fn shown(error: &ShipError) -> String {
-    const LONGEST: usize = 300;
-    let text = error.to_string();
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(LONGEST) {
-        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
-        None => line,
     }
 }

@@ -13,10 +13,10 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::cover;
+use super::error::ShipError;
 use super::names::{Generation, Name, Part};
 use super::place::Place;
 use super::plan::{PART, Shipped};
-use super::shipper::ShipError;
 use crate::domain::event::EventId;
 use crate::outbox::restored;
 use crate::outbox::segment_len;

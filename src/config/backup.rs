@@ -236,8 +236,8 @@ impl Backup {
         }
         if let BackupUrl::S3 { bucket, .. } = to {
             warnings.push(format!(
-                "a bucket that keeps old versions of objects keeps erased events and replaced \
-                 secrets in them: suspend versioning of {bucket}, or let it delete old versions"
+                "a bucket that keeps old versions of objects keeps erased events in \
+                 them: suspend versioning of {bucket}, or let it delete old versions"
             ));
         }
         warnings

@@ -148,7 +148,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     dispatch.begin(&endpoints);
     let (questions, tail) = (dispatch.questions(), dispatch.tail());
     let traces = Traces::start(&config.otlp, tail.clone())?;
-    let shipping = Shipping::start(&config, &outbox)?;
+    let shipping = Shipping::start(&config, &outbox).map_err(cannot("ship the log"))?;
     let mut dispatching = tokio::spawn(dispatch.run(attempts, commits, stopping.clone()));
     let is_ready = Arc::new(AtomicBool::new(true));
     let parts = (gauges, questions.clone(), tail.clone());

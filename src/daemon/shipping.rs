@@ -5,7 +5,6 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use super::{DaemonError, cannot};
 use crate::backup::{Figures, Running, Settings, Shipper};
 use crate::config::{Backup, Config};
 use crate::outbox::Outbox;
@@ -19,7 +18,7 @@ pub(super) struct Shipping {
 }
 
 impl Shipping {
-    pub fn start(config: &Config, outbox: &Outbox) -> Result<Shipping, DaemonError> {
+    pub fn start(config: &Config, outbox: &Outbox) -> std::io::Result<Shipping> {
         let (settings, settings_seen) = watch::channel(of(&config.backup));
         let (running, running_seen) = watch::channel(Running::On);
         let mut shipping = Shipping {
@@ -44,8 +43,7 @@ impl Shipping {
         let told = figures.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(cannot("start the runtime that ships the log"))?;
+            .build()?;
         let ship = move || {
             runtime.block_on(shipper.run(settings_seen, running_seen));
             // A directory that hangs does not keep the daemon from ending.
@@ -61,8 +59,7 @@ impl Shipping {
         };
         let thread = std::thread::Builder::new()
             .name("backup".to_owned())
-            .spawn(watched)
-            .map_err(cannot("start the thread that ships the log"))?;
+            .spawn(watched)?;
         shipping.figures = Some(figures);
         shipping.thread = Some(thread);
         Ok(shipping)

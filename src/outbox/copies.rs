@@ -1,44 +1,21 @@
-//! Copies of the log elsewhere: how they read it, and what they still need of it.
+//! What copies of the log elsewhere still need of it.
 //!
 //! A backup reads all of the log once, shipping reads what is new. Cleaning keeps the segments that
 //! they need, unless the disk is short: the daemon goes on delivering, whatever becomes of copies.
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use crate::domain::event::EventId;
-use crate::domain::time::Timestamp;
-use crate::outbox::handle::{Outbox, Shared};
-use crate::outbox::index::rows::{self, ErasedEntry};
-use crate::outbox::index::{PagesError, keys};
-pub use crate::outbox::log::{CopiedSegment, Copying, Lsn, ReadError as CopyError};
-pub use crate::outbox::log::{HEADER_USED, segment_len as header_len};
-use crate::outbox::views::ReadError;
-
-/// Bytes of the segment that `file` holds the beginning of, as its header says. `None`: it has none,
-/// or is not the segment at `base`.
-pub fn segment_len(file: &File, base: u64) -> io::Result<Option<u64>> {
-    let mut raw = [0; HEADER_USED];
-    match file.read_exact_at(&mut raw, 0) {
-        Ok(()) => Ok(header_len(&raw, base)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
-}
+use crate::outbox::log::Lsn;
 
 /// What copies still need of the log.
 #[derive(Debug)]
 pub struct Copies {
     /// Below it everything was shipped.
-    shipped: AtomicU64,
+    pub(in crate::outbox) shipped: AtomicU64,
     /// Backups that are being made.
-    backups: AtomicUsize,
+    pub(in crate::outbox) backups: AtomicUsize,
     /// A segment went that was needed: once for each time that it begins to happen.
-    is_cut: AtomicBool,
+    pub(in crate::outbox) is_cut: AtomicBool,
 }
 
 impl Default for Copies {
@@ -67,75 +44,6 @@ impl Copies {
                 %start,
                 "the disk is short: segments of the log go that were not shipped yet, or that a backup needs"
             );
-        }
-    }
-}
-
-/// While it lives, cleaning keeps all of the log.
-pub struct BackupHold(Arc<Shared>);
-
-impl Drop for BackupHold {
-    fn drop(&mut self) {
-        self.0.copies.backups.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Outbox {
-    /// Keeps all of the log for a backup.
-    pub fn hold_for_backup(&self) -> BackupHold {
-        self.shared.copies.backups.fetch_add(1, Ordering::AcqRel);
-        BackupHold(self.shared.clone())
-    }
-
-    /// Begins to copy the log's bytes; nothing is erased until the answer is dropped. May wait for
-    /// an erasure under way.
-    pub fn copy_log(&self) -> Copying {
-        self.shared.log.copy()
-    }
-
-    /// The events that were erased at `since` or later, as far as that is remembered
-    /// (`retention.dead`).
-    pub fn erased_since(&self, since: Timestamp) -> Result<BTreeSet<EventId>, ReadError> {
-        let mut found = BTreeSet::new();
-        let (mut from, end) = (keys::ERASED.to_vec(), keys::end_of(keys::ERASED));
-        'pieces: loop {
-            let state = self.shared.index.read();
-            let mut scan = state.entries.scan(&from, &end, false);
-            while let Some(entry) = scan.step() {
-                let (key, value) = entry?;
-                if let Some(value) = value {
-                    let row: ErasedEntry = rows::decode(&value).map_err(|_| PagesError::Damaged)?;
-                    if row.at >= since.as_millis() {
-                        found.insert(keys::event_of(&key).ok_or(PagesError::Damaged)?);
-                    }
-                }
-                if state.is_spent() {
-                    from = key.into_owned();
-                    from.push(0);
-                    continue 'pieces;
-                }
-            }
-            return Ok(found);
-        }
-    }
-
-    /// The end of what is durable.
-    pub fn log_end(&self) -> Lsn {
-        self.shared.log.end()
-    }
-
-    /// The first position that counts.
-    pub fn log_start(&self) -> Lsn {
-        self.shared.log.start()
-    }
-
-    /// Below `shipped` everything is elsewhere, as it is now. From the first call on, cleaning keeps
-    /// what is not.
-    pub fn set_shipped_below(&self, shipped: u64) {
-        let copies = &self.shared.copies;
-        let before = copies.shipped.swap(shipped, Ordering::AcqRel);
-        if before != shipped {
-            copies.is_cut.store(false, Ordering::Release);
         }
     }
 }

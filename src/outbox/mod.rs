@@ -11,6 +11,7 @@
 pub mod commit_figures;
 pub mod committer;
 pub mod copies;
+pub mod copying;
 pub mod decide;
 pub mod directory;
 pub mod disk;
@@ -45,8 +46,9 @@ mod bulk_tests;
 mod source_tests;
 
 pub use commit_figures::CommitFiguresView;
-pub use copies::{BackupHold, CopiedSegment, CopyError, Copying, Lsn, segment_len};
-pub use copies::{HEADER_USED, header_len};
+pub use copying::{
+    BackupHold, CopiedSegment, CopyError, Copying, HEADER_USED, Lsn, header_len, segment_len,
+};
 pub use decide::envelope::content as content_of;
 pub use directory::{FORMAT, OpenError, mark_unfinished, write_format};
 pub use handle::{Outbox, StoreFailure};

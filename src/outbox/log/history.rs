@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::damage::Damage;
 use super::error::LogError;
 use super::frame::{RecordHeader, Salt};
+use super::pieces;
 use super::position::Lsn;
 use super::reader::{LogReader, ReadError};
 use super::recovery;
@@ -34,7 +35,12 @@ impl History {
     /// Looks at the log in `data_dir/log`. Nothing is changed.
     pub fn read(data_dir: &Path, disk: Arc<dyn Disk>) -> Result<History, LogError> {
         let dir = data_dir.join("log");
-        let (salt, pieces, start, end) = recovery::look_at_all(&*disk, &dir)?;
+        let (store_id, pieces) = pieces::inspect(&*disk, &dir)?;
+        let salt = Salt::new(&store_id);
+        let (tail, _) = recovery::judge(&*disk, &pieces, salt)?;
+        let last = pieces.get(tail.index);
+        let end = last.map_or(tail.end.0, |piece| piece.base.saturating_add(tail.offset));
+        let (start, end) = (tail.start, Lsn(end));
         Ok(History {
             disk,
             dir,

@@ -36,6 +36,7 @@ mod copying;
 mod damage;
 mod error;
 mod frame;
+mod gate;
 mod history;
 mod options;
 mod pieces;

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::copying::{Copying, Gate};
 use super::damage::{Damage, DamageKind, Found};
 use super::error::LogError;
 use super::frame::{Body, FRAME_HEADER, RECORD_HEADER, Record, RecordHeader, Records, Salt, Slot};
+use super::gate::Gate;
 use super::options::HEADER;
 use super::position::Lsn;
 use super::recovery;
@@ -101,12 +101,6 @@ impl LogReader {
     /// What keeps copies and erasures apart.
     pub(super) fn gate(&self) -> Gate {
         self.shared.gate.clone()
-    }
-
-    /// Begins to copy the log's bytes. Waits for an erasure under way; until the answer is
-    /// dropped, none begins.
-    pub fn copy(&self) -> Copying {
-        Copying::new(self.clone(), self.shared.gate.copy())
     }
 
     pub(super) fn pieces(&self) -> Vec<Piece> {

@@ -61,21 +61,6 @@ pub(super) fn recover(
     finish(dir, options, pieces, tail, found)
 }
 
-/// All segments of the log in `dir`, those that it has dropped too, and where it begins and ends.
-/// Nothing is changed.
-pub(super) fn look_at_all(
-    disk: &dyn Disk,
-    dir: &Path,
-) -> Result<(Salt, Vec<Piece>, Lsn, Lsn), LogError> {
-    let (store_id, pieces) = pieces::inspect(disk, dir)?;
-    let salt = Salt::new(&store_id);
-    let (tail, _) = judge(disk, &pieces, salt)?;
-    let end = pieces
-        .get(tail.index)
-        .map_or(tail.end.0, |piece| piece.base.saturating_add(tail.offset));
-    Ok((salt, pieces, tail.start, Lsn(end)))
-}
-
 /// What opening the log of `data_dir` would find: the segments that hold it, and the position
 /// where its next frame would go. Nothing is changed.
 pub(super) fn look(data_dir: &Path, disk: &dyn Disk) -> Result<(Vec<Piece>, Lsn, Found), LogError> {
@@ -159,15 +144,15 @@ fn prepare(
 }
 
 /// The end of the log, and what leads up to it.
-struct Tail {
+pub(super) struct Tail {
     /// Walked from the beginning of this piece.
     walked: usize,
     /// The piece in which the log ends, and where there.
-    index: usize,
-    offset: u64,
-    end: Lsn,
+    pub index: usize,
+    pub offset: u64,
+    pub end: Lsn,
     chain: u32,
-    start: Lsn,
+    pub start: Lsn,
     proven: Lsn,
     /// Of the last frame.
     epoch: u32,
@@ -196,7 +181,11 @@ impl Tail {
 }
 
 /// Finds the end, and the damage on the way to it.
-fn judge(disk: &dyn Disk, pieces: &[Piece], salt: Salt) -> Result<(Tail, Vec<Damage>), LogError> {
+pub(super) fn judge(
+    disk: &dyn Disk,
+    pieces: &[Piece],
+    salt: Salt,
+) -> Result<(Tail, Vec<Damage>), LogError> {
     let mut judged = None;
     for index in (0..pieces.len()).rev() {
         // Of the later ones, which hold no whole frame, one at most can have a torn one.
