@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Copies a built binary as it is shipped: stripped, and at most 15 MiB.
+# Copies a built binary as it is shipped: stripped, and at most 18 MiB. The aim is 15 MiB, which held
+# until the client of S3-compatible stores came (17.5 MiB now).
 #
 #   contrib/package/ship.sh BINARY [TO]
 #
@@ -9,7 +10,8 @@
 # machine. A panic's message names its file and line without them.
 set -euo pipefail
 
-limit=$((15 * 1024 * 1024))
+aim=$((15 * 1024 * 1024))
+limit=$((18 * 1024 * 1024))
 binary=$1
 scratch=$(mktemp)
 trap 'rm -f "$scratch"' EXIT
@@ -17,6 +19,9 @@ trap 'rm -f "$scratch"' EXIT
 strip --strip-all --remove-section=.comment -o "$scratch" "$binary"
 size=$(stat -c %s "$scratch")
 printf '%s: %d bytes stripped, at most %d are allowed\n' "$binary" "$size" "$limit" >&2
+if ((size > aim)); then
+    printf 'this is %d bytes over the aim of 15 MiB\n' $((size - aim)) >&2
+fi
 if ((size > limit)); then
     echo "the binary is too large: find what made it grow (cargo bloat --release --crates)" >&2
     exit 1

@@ -43,7 +43,7 @@ pub struct Reach {
     /// usual AWS variables)
     #[arg(long, value_name = "FILE")]
     credentials_file: Option<PathBuf>,
-    /// The configuration with [backup]
+    /// The configuration that has the table
     #[arg(long, value_name = "FILE", env = "OUTBOXD_CONFIG")]
     config: Option<PathBuf>,
 }

@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use super::damage::{Damage, DamageKind, Found, Torn};
 use super::error::LogError;
 use super::frame::{CHAIN_BROKEN, CHAIN_START, FRAME_HEADER, Records, Salt, Slot};
-use super::options::HEADER;
-use super::options::LogOptions;
-use super::pieces;
+use super::options::{HEADER, LogOptions};
 use super::position::Lsn;
 use super::segment::{self, Segment, SegmentHeader};
 use super::spare::Spare;
@@ -52,7 +50,7 @@ pub(super) fn recover(
     let disk = &*options.disk;
     let dir = data_dir.join("log");
     let created = prepare(data_dir, &dir, options, new_store_id)?;
-    let (store_id, pieces) = pieces::inspect(disk, &dir)?;
+    let (store_id, pieces) = super::pieces::inspect(disk, &dir)?;
     let salt = Salt::new(&store_id);
     let (tail, mut damage) = judge(disk, &pieces, salt)?;
     damage.extend(misplaced(&pieces, &tail));
@@ -64,7 +62,7 @@ pub(super) fn recover(
 /// What opening the log of `data_dir` would find: the segments that hold it, and the position
 /// where its next frame would go. Nothing is changed.
 pub(super) fn look(data_dir: &Path, disk: &dyn Disk) -> Result<(Vec<Piece>, Lsn, Found), LogError> {
-    let (store_id, mut pieces) = pieces::inspect(disk, &data_dir.join("log"))?;
+    let (store_id, mut pieces) = super::pieces::inspect(disk, &data_dir.join("log"))?;
     let (tail, mut damage) = judge(disk, &pieces, Salt::new(&store_id))?;
     damage.extend(misplaced(&pieces, &tail));
     let mut found = tail.found(store_id, damage);
