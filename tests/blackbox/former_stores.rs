@@ -191,7 +191,6 @@ fn salvages_of_former_stores_have_all_that_was_in_them() {
         assert_eq!(ran.code, Some(1), "{ran:?}");
         let found: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(found["events"], json!([]));
-        assert_eq!(found["salvage"]["kept_events"], found["counts"]["events"]);
         // Nothing of the old log is left, as a file or in one.
         let first = segments[0].file_name().unwrap();
         assert!(!into.join("log").join(first).exists());

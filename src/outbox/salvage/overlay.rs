@@ -159,3 +159,59 @@ impl Disk for Overlay {
         self.writes.free(dir)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::outbox::disk::SystemDisk;
+
+    #[test]
+    fn the_log_below_is_seen_and_never_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (below, above) = (dir.path().join("below"), dir.path().join("above"));
+        fs::create_dir(&below).unwrap();
+        fs::create_dir(&above).unwrap();
+        for name in ["0.log", "1.log", "2.log", "3.log.new"] {
+            fs::write(below.join(name), name).unwrap();
+        }
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        let overlay = Overlay::new((below.clone(), disk.clone()), (above.clone(), disk));
+        let seen = || {
+            let paths = overlay.list(&above).unwrap().into_iter();
+            let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            let mut names: Vec<String> = paths.map(name).collect();
+            names.sort();
+            names
+        };
+        let text = |path: &Path| {
+            let file = overlay.open(path, Access::Read).unwrap();
+            let mut bytes = vec![0; 64];
+            let count = file.read_up_to(&mut bytes, 0).unwrap();
+            String::from_utf8(bytes[..count].to_vec()).unwrap()
+        };
+        assert_eq!(seen(), ["0.log", "1.log", "2.log"]);
+        let file = overlay
+            .open(&above.join("1.log"), Access::ReadWrite)
+            .unwrap();
+        file.write_all_at(b"X", 0).unwrap();
+        assert_eq!(
+            (text(&above.join("1.log")), text(&above.join("2.log"))),
+            ("X.log".into(), "2.log".into())
+        );
+        overlay.remove(&above.join("0.log")).unwrap();
+        overlay.remove(&above.join("1.log")).unwrap();
+        assert_eq!(seen(), ["2.log"]);
+        assert!(overlay.open(&above.join("0.log"), Access::Read).is_err());
+        // A new file of a name that was deleted is a file like any other.
+        overlay.create(&above.join("0.log")).unwrap();
+        overlay.copy_rest().unwrap();
+        assert_eq!(seen(), ["0.log", "2.log"]);
+        assert_eq!(fs::read(above.join("0.log")).unwrap(), b"");
+        assert_eq!(fs::read(above.join("2.log")).unwrap(), b"2.log");
+        for name in ["0.log", "1.log", "2.log", "3.log.new"] {
+            assert_eq!(fs::read(below.join(name)).unwrap(), name.as_bytes());
+        }
+    }
+}
