@@ -170,7 +170,7 @@ impl Progress {
     fn begin(&mut self) {
         if self.is_shown {
             self.percent = Some(0);
-            // It is for whoever looks, and changes nothing.
+            // The exit status does not depend on what a terminal shows.
             let _ = write!(io::stderr(), "{}", self.doing);
         }
     }
@@ -225,14 +225,14 @@ fn write_report(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if let Some((at, torn)) = report.torn {
         writeln!(
             out,
-            "no damage: {} at {at:#x} of a write that was cut short and never acknowledged",
+            "not damage: {} at {at:#x} of a write that was cut short and never acknowledged",
             counted(torn, "byte")
         )?;
     }
     if counts.erased > 0 {
         writeln!(
             out,
-            "no damage: {} erased on purpose",
+            "not damage: {} erased on purpose",
             counted_as(counts.erased, "body was", "bodies were")
         )?;
     }

@@ -111,8 +111,8 @@ pub fn take_lock(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Keeps daemons from the store for as long as the file is open, and nobody who only reads. `None`:
-/// there is no `LOCK`, and none is made.
+/// Keeps daemons from the store for as long as the file is open; several readers may hold it at
+/// once. `None`: there is no `LOCK`, and none is made.
 pub fn share_lock(dir: &Path) -> Result<Option<File>, OpenError> {
     let path = dir.join("LOCK");
     let file = match File::open(&path) {

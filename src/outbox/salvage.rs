@@ -233,7 +233,7 @@ impl Copying {
             max_in_flight: 0,
             segment_size,
         });
-        // Nobody listens: nothing is dispatched, and no bulk work is done.
+        // Both receivers are dropped: nothing is dispatched, and no bulk work is done.
         let (nudge, _) = mpsc::sync_channel(1);
         let (commits, _) = tokio::sync::mpsc::unbounded_channel();
         let random: SmallRng = rand::make_rng();

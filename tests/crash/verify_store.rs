@@ -183,7 +183,7 @@ fn a_store_is_whole_and_so_is_a_copy_of_it() {
 }
 
 #[test]
-fn a_write_that_was_cut_short_is_no_damage() {
+fn a_write_that_was_cut_short_is_not_damage() {
     let (store, daemon) = Populated::new();
     let event = daemon.send("a.last", "1");
     daemon.wait_status(&event, "ok", "delivered");
@@ -212,7 +212,7 @@ fn a_store_in_use_is_not_looked_at() {
 }
 
 #[test]
-fn what_is_no_store_is_not_looked_at() {
+fn what_is_not_a_store_is_not_looked_at() {
     let home = Home::new();
     let empty = home.path("empty");
     fs::create_dir(&empty).unwrap();
@@ -268,7 +268,7 @@ fn a_flip_in_a_body_is_named_and_costs_that_body() {
         (&"dead".into(), &"damaged".into())
     );
     assert!(receiver.seen().iter().all(|seen| seen.id() != store.id(3)));
-    // The loss is known from now on, and no damage.
+    // From now on the store knows of the loss, and it does not count as damage.
     assert_eq!(daemon.stop().code(), Some(0));
     let shown = found(&store.home, &store.dir(), &[], 0);
     assert_eq!(shown["counts"]["lost_bodies"], 1);

@@ -157,11 +157,11 @@ impl Judge {
         let mut named: Vec<(u128, Lsn)> = self.named.drain().collect();
         named.sort_unstable_by_key(|(_, at)| *at);
         for (id, at) in named {
-            let is_told = self.event(id).is_some_and(|event| {
+            let is_listed = self.event(id).is_some_and(|event| {
                 let hits = event.hits.iter();
                 hits.into_iter().any(|hit| hit.part == Part::Acceptance)
             });
-            if !is_told {
+            if !is_listed {
                 self.strike(id, Part::Acceptance, Harm::Missing, None, at);
             }
         }
