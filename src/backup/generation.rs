@@ -49,9 +49,20 @@ struct State {
     to: String,
     /// Names the directory on its machine; a copy has another.
     directory: String,
-    /// What was erased before is erased in all that is there, in milliseconds since 1970.
+    /// [`Swept::at`], in milliseconds since 1970.
     #[serde(default)]
     swept_at: u64,
+    #[serde(default)]
+    swept_below: u64,
+}
+
+/// How far what the log has dropped is rid of what was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// Events that were erased before are erased in all that is there.
+    pub at: Timestamp,
+    /// Below this position of the log no definition is there that was replaced.
+    pub below: u64,
 }
 
 /// `backup/STATE` of a data directory.
@@ -70,24 +81,28 @@ impl Memory {
         }
     }
 
-    /// The generation of this very directory at this place, if it has one, and what was erased when
-    /// is erased in all of it.
-    pub fn recall(&self) -> Option<(Generation, Timestamp)> {
+    /// The generation of this very directory at this place, if it has one, and how far it is swept.
+    pub fn recall(&self) -> Option<(Generation, Swept)> {
         let text = fs::read(self.dir.join("STATE")).ok()?;
         let state: State = serde_json::from_slice(&text).ok()?;
         let is_ours = state.to == self.to && Some(state.directory) == self.identity();
         let generation = Generation::parse(&state.generation).filter(|_| is_ours)?;
-        Some((generation, Timestamp::from_millis(state.swept_at)))
+        let swept = Swept {
+            at: Timestamp::from_millis(state.swept_at),
+            below: state.swept_below,
+        };
+        Some((generation, swept))
     }
 
     /// Remembers the generation, durably.
-    pub fn remember(&self, generation: Generation, swept_at: Timestamp) -> io::Result<()> {
+    pub fn remember(&self, generation: Generation, swept: Swept) -> io::Result<()> {
         make_dir(&self.dir)?;
         let state = State {
             generation: generation.to_string(),
             to: self.to.clone(),
             directory: self.identity().unwrap_or_default(),
-            swept_at: swept_at.as_millis(),
+            swept_at: swept.at.as_millis(),
+            swept_below: swept.below,
         };
         let (path, aside) = (self.dir.join("STATE"), self.dir.join("STATE.new"));
         let mut options = fs::OpenOptions::new();
@@ -130,19 +145,21 @@ mod tests {
         random: 9,
     };
 
+    fn swept() -> Swept {
+        Swept {
+            at: Timestamp::from_millis(5),
+            below: 7,
+        }
+    }
+
     #[test]
     fn a_directory_knows_its_generation_and_a_copy_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let memory = Memory::new(&data, "s3://b".to_owned());
         assert_eq!(memory.recall(), None);
-        memory
-            .remember(GENERATION, Timestamp::from_millis(5))
-            .unwrap();
-        assert_eq!(
-            memory.recall(),
-            Some((GENERATION, Timestamp::from_millis(5)))
-        );
+        memory.remember(GENERATION, swept()).unwrap();
+        assert_eq!(memory.recall(), Some((GENERATION, swept())));
         let elsewhere = Memory::new(&data, "s3://c".to_owned());
         assert_eq!(elsewhere.recall(), None);
         let copy = dir.path().join("copy");
@@ -155,9 +172,7 @@ mod tests {
     fn what_cannot_be_read_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::new(dir.path(), "s3://b".to_owned());
-        memory
-            .remember(GENERATION, Timestamp::from_millis(5))
-            .unwrap();
+        memory.remember(GENERATION, swept()).unwrap();
         for text in ["", "{}", "{\"generation\": 5}"] {
             fs::write(dir.path().join("backup/STATE"), text).unwrap();
             assert_eq!(memory.recall(), None, "{text:?}");

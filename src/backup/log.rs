@@ -9,8 +9,10 @@ use super::names::Part;
 use super::plan::Segment;
 use crate::outbox::{CopiedSegment, CopyError, Copying, Lsn, Outbox};
 
-/// A segment in which bodies were overwritten is shipped again at most once in this time.
-const ERASURES_EVERY: Duration = Duration::from_secs(60);
+/// A segment in which bodies were overwritten is shipped again at most once in so many intervals,
+const ERASURES_INTERVALS: u32 = 50;
+/// and need not wait longer than this.
+const ERASURES_MAX: Duration = Duration::from_secs(60);
 
 /// What is remembered of the segments, so that each is looked at once.
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ pub struct Log {
     used: BTreeMap<u64, u64>,
     /// The erasures that count of each segment, and when they last changed.
     erasures: BTreeMap<u64, (u64, Option<Instant>)>,
+    /// How long a change has to be ago before the next counts.
+    erasures_every: Duration,
 }
 
 /// The log at one moment; nothing is erased while it lives.
@@ -30,6 +34,12 @@ pub struct View {
 }
 
 impl Log {
+    /// How often what is new is shipped.
+    pub fn set_interval(&mut self, interval: Duration) {
+        let every = interval.saturating_mul(ERASURES_INTERVALS);
+        self.erasures_every = every.min(ERASURES_MAX);
+    }
+
     /// Looks at the log. Blocks for reads of the disk.
     pub fn look(&mut self, outbox: &Outbox) -> Result<View, CopyError> {
         let copying = outbox.copy_log();
@@ -63,7 +73,8 @@ impl Log {
             }
         };
         let counts = self.erasures.entry(base).or_insert((found.erasures, None));
-        let is_time = |changed: Instant| changed.elapsed() >= ERASURES_EVERY;
+        let every = self.erasures_every;
+        let is_time = |changed: Instant| changed.elapsed() >= every;
         if found.erasures != counts.0 && counts.1.is_none_or(is_time) {
             *counts = (found.erasures, Some(Instant::now()));
         }
@@ -72,6 +83,7 @@ impl Log {
             used,
             is_full: found.is_full,
             erasures: counts.0,
+            has_more_erasures: found.erasures != counts.0,
         })
     }
 }

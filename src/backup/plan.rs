@@ -21,7 +21,10 @@ pub struct Segment {
     /// Bytes to ship. Nothing but zeros follows.
     pub used: u64,
     pub is_full: bool,
+    /// What is shipped is to have so many.
     pub erasures: u64,
+    /// There were more, which do not count yet.
+    pub has_more_erasures: bool,
 }
 
 /// What is to be done next.
@@ -108,7 +111,7 @@ impl Shipped {
         for segment in log {
             let chain = self.chain(segment.base, segment.erasures);
             let is_there = chain.last().is_some_and(|part| part.to >= segment.used);
-            if !segment.is_full || !is_there {
+            if !segment.is_full || !is_there || segment.has_more_erasures {
                 return segment.base;
             }
         }
@@ -202,6 +205,7 @@ mod tests {
                     used,
                     is_full,
                     erasures,
+                    has_more_erasures: false,
                 });
                 return;
             }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::error::{ShipError, shown};
 use super::figures::Figures;
-use super::generation::{About, Memory};
+use super::generation::{About, Memory, Swept};
 use super::log::{Log, View};
 use super::names::{Generation, Name, Part};
 use super::place::{Place, PlaceError};
@@ -24,6 +24,7 @@ use crate::clock;
 use crate::config::{BackupKey, BackupUrl, S3};
 use crate::domain::time::Timestamp;
 use crate::outbox::Outbox;
+use crate::outbox::restored::Unwanted;
 
 /// After a failure the next round waits this long, then twice as long and so on.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -58,6 +59,8 @@ pub struct Shipper {
     data_dir: PathBuf,
     figures: Arc<Figures>,
     log: Log,
+    /// Where the log began at the start: what became of the segments before is not known.
+    began_at: u64,
     /// The generation, once it is known what is there of it.
     open: Option<Open>,
 }
@@ -72,14 +75,14 @@ struct Open {
     /// A position that waits to be shipped, and since when.
     waiting: Option<(u64, Instant)>,
     pruned: Option<Instant>,
-    /// What was erased before is erased in all that is there.
-    swept_at: Timestamp,
+    swept: Swept,
 }
 
 impl Shipper {
     /// The place is opened by the first round.
     pub fn new(outbox: Outbox, target: Target, data_dir: &Path, figures: Arc<Figures>) -> Shipper {
         Shipper {
+            began_at: outbox.log_start().0,
             outbox,
             place: None,
             memory: Memory::new(data_dir, target.0.to_string()),
@@ -163,6 +166,7 @@ impl Shipper {
 
     /// Ships until everything is there as it should be.
     pub(super) async fn round(&mut self, settings: Settings) -> Result<(), ShipError> {
+        self.log.set_interval(settings.interval);
         let place = match &self.place {
             Some(place) => place.clone(),
             None => {
@@ -185,10 +189,11 @@ impl Shipper {
         let Some(open) = &mut self.open else {
             return Ok(false);
         };
+        let overwritings = self.outbox.overwritings();
         let view = self.log.look(&self.outbox)?;
         open.look(&view, &self.figures);
-        self.outbox
-            .set_shipped_below(open.shipped.finished_below(&view.segments));
+        let finished = open.shipped.finished_below(&view.segments);
+        self.outbox.set_shipped_below(finished, overwritings);
         let Some(task) = plan::next(&open.shipped, &view.segments) else {
             let start = view.start;
             drop(view);
@@ -218,9 +223,9 @@ impl Shipper {
 
     /// The generation that this store goes on with, or a new one.
     async fn begin(&mut self, place: &Place) -> Result<Open, ShipError> {
-        if let Some((generation, swept_at)) = self.memory.recall() {
+        if let Some((generation, swept)) = self.memory.recall() {
             match self.resume(place, generation).await? {
-                Some(open) => return Ok(Open { swept_at, ..open }),
+                Some(open) => return Ok(Open { swept, ..open }),
                 None => {
                     tracing::warn!(%generation, "what was shipped is not this store's any more: a new generation is begun");
                 }
@@ -232,48 +237,67 @@ impl Shipper {
             random: rand::random(),
         };
         place.ready(generation)?;
-        // What was erased before is erased in the log that is shipped.
         let now = clock::now();
+        // What was erased and replaced before is overwritten in the log that is shipped.
+        let swept = Swept {
+            at: now,
+            below: self.outbox.log_start().0,
+        };
         let about = About::new(place.key_id(), now);
         let about = serde_json::to_vec_pretty(&about).unwrap_or_default();
         place.put_new(generation, Name::About, about.into()).await?;
-        self.remember(generation, now)?;
+        self.remember(generation, swept)?;
         tracing::info!(%generation, "the log is shipped from now on");
         Ok(Open {
-            swept_at: now,
+            swept,
             ..Open::new(generation)
         })
     }
 
-    fn remember(&self, generation: Generation, swept_at: Timestamp) -> Result<(), ShipError> {
-        let remembered = self.memory.remember(generation, swept_at);
+    fn remember(&self, generation: Generation, swept: Swept) -> Result<(), ShipError> {
+        let remembered = self.memory.remember(generation, swept);
         remembered.map_err(|source| ShipError::Memory {
             path: self.data_dir.join("backup"),
             source,
         })
     }
 
-    /// Erases in what the log has dropped what was erased since the last time.
+    /// Overwrites in what the log has dropped what was erased since the last time. A segment goes
+    /// when it is shipped as it is, with its definitions overwritten, which the log had written again
+    /// elsewhere. Where that is not sure, they are overwritten here, and all that was erased ever.
     async fn sweep(&mut self, place: &Place) -> Result<(), ShipError> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
         let start = self.outbox.log_start().0;
         let dropped: Vec<u64> = open.shipped.bases().filter(|base| *base < start).collect();
+        let unsure = self.began_at.max(self.outbox.was_cut_below());
+        let is_unsure = |base: &u64| *base >= open.swept.below && *base < unsure;
         let began = clock::now();
-        let erased = self.outbox.erased_since(open.swept_at)?;
-        if !erased.is_empty() {
-            let aside = self.data_dir.join("backup/sweep");
-            for base in dropped {
+        let since = match dropped.iter().any(is_unsure) {
+            true => Timestamp::from_millis(0),
+            false => open.swept.at,
+        };
+        let erased = self.outbox.erased_since(since)?;
+        let aside = self.data_dir.join("backup/sweep");
+        for base in dropped {
+            let unwanted = Unwanted {
+                events: &erased,
+                definitions: base >= open.swept.below && base < unsure,
+            };
+            if unwanted.is_any() {
                 let (generation, shipped) = (open.generation, &mut open.shipped);
-                sweep::segment(place, generation, shipped, base, &erased, &aside).await?;
+                sweep::segment(place, generation, shipped, base, &unwanted, &aside).await?;
             }
-            // What is left is deleted before the next sweep.
-            let _ = std::fs::remove_dir_all(&aside);
         }
-        open.swept_at = began;
-        let generation = open.generation;
-        self.remember(generation, began)
+        // What is left is deleted before the next sweep.
+        let _ = std::fs::remove_dir_all(&aside);
+        open.swept = Swept {
+            at: began,
+            below: start,
+        };
+        let (generation, swept) = (open.generation, open.swept);
+        self.remember(generation, swept)
     }
 
     /// What is there of the generation; `None` if this store cannot go on with it.
@@ -370,7 +394,10 @@ impl Open {
             start: None,
             waiting: None,
             pruned: None,
-            swept_at: Timestamp::from_millis(0),
+            swept: Swept {
+                at: Timestamp::from_millis(0),
+                below: 0,
+            },
         }
     }
 

@@ -4,6 +4,10 @@
 //! the store alone: it is fetched, what was erased since is overwritten in it with the log's own
 //! code, and it is put again. This is rare and takes as much traffic as is kept, so it is done at
 //! most once for all that was erased since the last time.
+//!
+//! Definitions of endpoints and sources, with their secrets, are overwritten in the log before their
+//! segment is dropped, and the segment is kept until it was shipped like that. Where the disk was
+//! short, or nobody knows because the daemon ended, they are overwritten here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,60 +20,51 @@ use super::cover;
 use super::error::ShipError;
 use super::names::{Generation, Name, Part};
 use super::place::Place;
-use super::plan::{PART, Shipped};
-use crate::domain::event::EventId;
-use crate::outbox::restored;
+use super::plan::Shipped;
+use crate::outbox::restored::{self, Unwanted};
 use crate::outbox::segment_len;
 
-/// Erases these events in the segment at `base`; whether they had anything there.
+/// Overwrites this in the segment at `base`; whether they had anything there.
 pub async fn segment(
     place: &Place,
     generation: Generation,
     shipped: &mut Shipped,
     base: u64,
-    erased: &BTreeSet<EventId>,
+    unwanted: &Unwanted<'_>,
     aside: &Path,
 ) -> Result<bool, ShipError> {
     let parts: BTreeSet<Part> = shipped.parts(base).copied().collect();
-    let is_there = fetch(place, generation, &parts, base, aside).await?;
-    if !is_there {
-        // Parts of it are missing; a restore names it as damage.
+    if !fetch(place, generation, &parts, base, aside).await? {
         return Ok(false);
     }
-    let erasures = restored::erase_in(aside, erased).map_err(ShipError::Sweep)?;
+    let erasures = restored::erase_in(aside, unwanted).map_err(ShipError::Sweep)?;
     let Some(erasures) = erasures else {
         return Ok(false);
     };
     let path = aside.join(format!("log/{base:016x}.log"));
     let content = fs::read(&path).map_err(|source| failed(&path, source))?;
-    let used = content.iter().rposition(|byte| *byte != 0);
-    let used = used.map_or(0, |last| (last as u64 + 1).next_multiple_of(64));
     let newest = parts.iter().map(|part| part.erasures).max().unwrap_or(0);
-    let mut from = 0;
-    while from < used {
-        let to = (from + PART).min(used);
-        let part = Part {
-            base,
-            from,
-            to,
+    for part in &parts {
+        let swept = Part {
             // More than any that is there, whatever was counted where.
             erasures: erasures.max(newest + 1),
-            is_last: to == used,
+            ..*part
         };
-        let bytes = content.get(from as usize..to as usize).unwrap_or_default();
-        let bytes = Bytes::copy_from_slice(bytes);
-        place.put_new(generation, Name::Part(part), bytes).await?;
-        shipped.add(part);
-        from = to;
-    }
-    for part in &parts {
+        // Two that differ in their count alone become one.
+        if shipped.parts(base).all(|there| *there != swept) {
+            let bytes = content.get(part.from as usize..part.to as usize);
+            let bytes = Bytes::copy_from_slice(bytes.unwrap_or_default());
+            place.put_new(generation, Name::Part(swept), bytes).await?;
+            shipped.add(swept);
+        }
         place.delete(generation, Name::Part(*part)).await?;
         shipped.remove(part);
     }
     Ok(true)
 }
 
-/// Puts the segment together in `aside/log`. `false`: parts are missing.
+/// Puts together in `aside/log` what is there of the segment; of what is missing a restore says that
+/// it is damaged. `false`: its header is missing, and nothing of it can be restored.
 async fn fetch(
     place: &Place,
     generation: Generation,
@@ -89,7 +84,7 @@ async fn fetch(
     for (_, pieces) in cover::segments(parts) {
         for piece in pieces {
             let Some(part) = piece.part else {
-                return Ok(false);
+                continue;
             };
             let content = place.get(generation, Name::Part(part)).await?;
             let (skip, len) = (piece.from - part.from, piece.to - piece.from);

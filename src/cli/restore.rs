@@ -199,6 +199,18 @@ fn in_words(report: &Report, args: &Restore) -> String {
             log.erased
         );
     }
+    if log.definitions.later > 0 {
+        text += &format!(
+            "{} endpoints and sources have a later definition: theirs of that time was replaced and is overwritten\n",
+            log.definitions.later
+        );
+    }
+    if log.definitions.deleted > 0 {
+        text += &format!(
+            "{} endpoints and sources are deleted: what defined them is overwritten, and nothing that was shipped replaces it\n",
+            log.definitions.deleted
+        );
+    }
     for generation in &report.others {
         text += &format!(
             "left out: generation {generation} is newer, but never was complete; --generation chooses it\n"
@@ -237,6 +249,8 @@ fn as_json(report: &Report) -> serde_json::Value {
         "bytes": report.bytes,
         "events_accepted": log.accepted,
         "erased": log.erased,
+        "definitions_later": log.definitions.later,
+        "definitions_deleted": log.definitions.deleted,
         "incomplete_generations": others.collect::<Vec<_>>(),
         "missing": missing.collect::<Vec<_>>(),
         "damage": log.damage.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -300,6 +300,7 @@ async fn serve_all(
     tokio::select! {
         _ = async { tokio::join!(private, public) } => {}
         () = sources.keep_counts() => {}
+        () = sources.forget_expired() => {}
     }
     sources.store_counts().await;
 }

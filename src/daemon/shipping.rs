@@ -31,7 +31,7 @@ impl Shipping {
             return Ok(shipping);
         };
         // Before anything is shipped, cleaning keeps all of it.
-        outbox.set_shipped_below(0);
+        outbox.set_shipped_below(0, 0);
         let figures = Arc::new(Figures::new(outbox.clone()));
         let backup = &config.backup;
         let shipper = Shipper::new(

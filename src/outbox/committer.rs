@@ -17,7 +17,7 @@ use crate::outbox::decide::limits::Limits;
 use crate::outbox::decide::{Basis, DecideError, Draft, accept};
 use crate::outbox::handle::Shared;
 use crate::outbox::index::{Flusher, Index, PagesError};
-use crate::outbox::log::{Batch, Committed, Log, LogError};
+use crate::outbox::log::{Batch, Committed, Log, LogError, Lsn};
 use crate::outbox::record::Record;
 use crate::outbox::recovery::StartFlusher;
 use crate::outbox::request::{Commit, Notice, Placed};
@@ -161,16 +161,48 @@ impl Committer {
             }
         }
         self.tell(draft.commit);
-        if placed.is_durable() && !draft.erased.is_empty() {
-            match self.log.erase(&draft.erased) {
-                // The cleaner overwrites what is left of erased events.
-                Ok(()) | Err(LogError::NoSpace | LogError::Copying) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if placed.is_durable() {
+            self.overwrite(&draft.erased, &draft.replaced)?;
         }
         self.keep(draft.batch);
         self.flusher.breathe(Duration::ZERO);
         Ok(placed)
+    }
+
+    /// Overwrites what a durable batch has erased and replaced. What cannot be overwritten now is
+    /// left to the cleaner, which knows of erased events by itself.
+    fn overwrite(&mut self, erased: &[Lsn], replaced: &[Lsn]) -> Result<(), WriterError> {
+        // A copy that ends before the new definition needs the former one.
+        let now = match self.shared.copies.is_backed_up() {
+            true => &[],
+            false => replaced,
+        };
+        let overwritten = self.erase(&[erased, now].concat())?;
+        let overwritten = match now.len() < replaced.len() {
+            true => Placed::StillWanted,
+            false => overwritten,
+        };
+        if !overwritten.is_durable() && !replaced.is_empty() {
+            self.shared.leftovers.left();
+        }
+        Ok(())
+    }
+
+    /// Overwrites the bodies of these records.
+    pub fn erase(&mut self, records: &[Lsn]) -> Result<Placed, WriterError> {
+        if records.is_empty() {
+            return Ok(Placed::Durable);
+        }
+        match self.log.erase(records) {
+            Ok(()) => {
+                let first = records.iter().min();
+                first.map(|first| self.shared.copies.overwritten(*first));
+                Ok(Placed::Durable)
+            }
+            Err(LogError::NoSpace) => Ok(Placed::NoRoom),
+            Err(LogError::Copying) => Ok(Placed::StillWanted),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends answers and notices on their way.
@@ -203,6 +235,9 @@ impl Committer {
             self.shared.met_damage(lsn);
         }
         self.put_in_force(draft);
+        if let Some(at) = draft.expiry {
+            self.shared.leftovers.expires_at(at);
+        }
         for (offset, mut notice) in draft.queued.drain(..) {
             if let Notice::Queued { entry, .. } = &mut notice {
                 entry.lsn = committed.lsn(offset).0;
@@ -218,9 +253,11 @@ impl Committer {
         self.index.write().segments.begins(self.log.current_base());
         for (end, records) in draft.batch.frames() {
             let mut state = self.index.write();
-            for (offset, kind, head) in records {
-                let record = Record::decode(kind, head).map_err(|_| PagesError::Damaged)?;
-                state.apply(committed.lsn(offset).0, &record)?;
+            for pushed in records {
+                let record = Record::decode(pushed.kind, pushed.head, Some(pushed.body));
+                let record = record.map_err(|_| PagesError::Damaged)?;
+                let record = record.ok_or(PagesError::Damaged)?;
+                state.apply(committed.lsn(pushed.offset).0, &record)?;
             }
             state.meta.applied = committed.lsn(end).0;
             if std::mem::take(&mut state.sums.may_have_bulk_work) {

@@ -86,13 +86,19 @@ impl Outbox {
         self.shared.log.start()
     }
 
-    /// Below `shipped` everything is elsewhere, as it is now. From the first call on, cleaning keeps
-    /// what is not.
-    pub fn set_shipped_below(&self, shipped: u64) {
-        let copies = &self.shared.copies;
-        let before = copies.shipped.swap(shipped, Ordering::AcqRel);
-        if before != shipped {
-            copies.is_cut.store(false, Ordering::Release);
-        }
+    /// How often bodies were overwritten, to be asked for before the log is looked at.
+    pub fn overwritings(&self) -> u64 {
+        self.shared.copies.overwritings()
+    }
+
+    /// Below `shipped` everything is elsewhere, as it was after so many overwritings. From the first
+    /// call on, cleaning keeps what is not.
+    pub fn set_shipped_below(&self, shipped: u64, overwritings: u64) {
+        self.shared.copies.set_shipped(shipped, overwritings);
+    }
+
+    /// Below it segments went since the start that may not have been shipped as they were.
+    pub fn was_cut_below(&self) -> u64 {
+        self.shared.copies.was_cut_below()
     }
 }

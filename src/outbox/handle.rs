@@ -16,6 +16,7 @@ use crate::outbox::decide::windows::SourceWindows;
 use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{Generations, Readers};
 use crate::outbox::judged::{Filters, Judged};
+use crate::outbox::leftovers::Leftovers;
 use crate::outbox::log::LogReader;
 use crate::outbox::request::{Changed, Outcome, Request, Settings, Test};
 use crate::outbox::rules::Rules;
@@ -40,6 +41,7 @@ pub struct Shared {
     rules: RwLock<Rules>,
     pub failed: watch::Sender<Option<StoreFailure>>,
     pub gauges: Gauges,
+    pub leftovers: Leftovers,
     /// Records that are counted as damaged: each is counted once, however often it is met.
     pub met: Mutex<BTreeSet<u64>>,
     pub copies: Copies,
@@ -92,6 +94,7 @@ impl Shared {
             rules: RwLock::default(),
             failed,
             gauges: Gauges::default(),
+            leftovers: Leftovers::default(),
             met: Mutex::new(met),
             copies: Copies::default(),
             recovery,

@@ -35,6 +35,7 @@ pub mod writer;
 
 mod clock_watch;
 mod disk_watch;
+mod leftovers;
 mod read;
 mod reconfigure;
 mod renewal;

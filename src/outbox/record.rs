@@ -2,15 +2,16 @@
 //!
 //! The log's framing keeps a record's kind (one byte), its head and its body. The head is
 //! spelled here, in bincode 2.0.1 (`standard`: little endian, variable-length integers).
-//! What may be personal is in bodies, which can be overwritten: what an event's attempts
-//! send, verbatim, and what receivers answered. The spelling is frozen: golden bytes are
-//! in `record/golden.txt`.
+//! What may be personal or secret is in bodies, which can be overwritten: what an event's
+//! attempts send, verbatim, what receivers answered, and the definitions of endpoints and
+//! sources, in bincode too. The spelling is frozen: golden bytes are in `record/golden.txt`.
 //!
 //! To change it: give the changed record a new kind number, keep decoding the old one
 //! for as long as stores may hold it, add golden bytes for the new one, and raise the
 //! number in `FORMAT` (see `directory`) if an older outboxd could not read the store.
 
 mod bulk;
+mod definition;
 mod endpoint;
 mod extras;
 mod source;
@@ -18,12 +19,15 @@ mod spelling;
 mod states;
 mod step;
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bincode::{BorrowDecode, Encode};
+use definition::{ENDPOINT_DEFINED, SOURCE_DEFINED};
 use spelling::put_unless_zero;
 
 pub use bulk::{ErasedRow, JobRow, JobWork, Moved, MovedStep};
+pub use definition::Defined;
 pub use endpoint::{
     EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, KeyBytes, RetryRow, SpecRow,
 };
@@ -208,7 +212,6 @@ const KEY_KEPT: u8 = 6;
 const FORGOTTEN: u8 = 7;
 const KEYS_FORGOTTEN: u8 = 8;
 const LAST_ID: u8 = 9;
-const ENDPOINT_SPEC: u8 = 10;
 const ENDPOINT_DELETED: u8 = 11;
 const ENDPOINT_FORGOTTEN: u8 = 12;
 const MOVED: u8 = 13;
@@ -217,11 +220,9 @@ const JOB: u8 = 14;
 const ERASED: u8 = 15;
 const ATTEMPTED: u8 = 16;
 const REWRITTEN: u8 = 17;
-/// `ACCEPTED`, `REWRITTEN` and `ENDPOINT_SPEC` with a last field, which most have no use for.
+/// `ACCEPTED` and `REWRITTEN` with a last field, which most have no use for.
 const ACCEPTED_WITH_EXTRAS: u8 = 18;
 const REWRITTEN_WITH_EXTRAS: u8 = 19;
-const ENDPOINT_SPEC_SHAPED: u8 = 20;
-const SOURCE: u8 = 21;
 const SOURCE_FORGOTTEN: u8 = 22;
 const SOURCE_COUNTS: u8 = 23;
 const JOB_SHOWN: u8 = 24;
@@ -240,14 +241,13 @@ impl<'a> Record<'a> {
             Record::Forgotten(_) => FORGOTTEN,
             Record::KeysForgotten(_) => KEYS_FORGOTTEN,
             Record::LastId(_) => LAST_ID,
-            Record::EndpointSpec(row) if row.spec.is_shaped() => ENDPOINT_SPEC_SHAPED,
-            Record::EndpointSpec(_) => ENDPOINT_SPEC,
+            Record::EndpointSpec(_) => ENDPOINT_DEFINED,
             Record::EndpointDeleted(_) => ENDPOINT_DELETED,
             Record::EndpointForgotten(_) => ENDPOINT_FORGOTTEN,
             Record::Moved(_) => MOVED,
             Record::Job(_) => JOB_SHOWN,
             Record::Erased(_) => ERASED,
-            Record::Source(_) => SOURCE,
+            Record::Source(_) => SOURCE_DEFINED,
             Record::SourceCounts(_) => SOURCE_COUNTS,
             Record::SourceForgotten(_) => SOURCE_FORGOTTEN,
         }
@@ -271,20 +271,51 @@ impl<'a> Record<'a> {
             Record::Forgotten(ids) => put(ids, out),
             Record::KeysForgotten(keys) => put(keys, out),
             Record::LastId(id) => put(id, out),
-            Record::EndpointSpec(row) => row.encode(out),
+            Record::EndpointSpec(row) => put(&(row.no, row.changed_at), out),
             Record::EndpointDeleted(deleted) => put(deleted, out),
             Record::EndpointForgotten(no) => put(no, out),
             Record::Moved(moved) => put(moved, out),
             Record::Job(row) => put(row, out),
             Record::Erased(row) => put(row, out),
-            Record::Source(row) => put(row, out),
+            Record::Source(row) => put(&(row.id, row.changed_at), out),
             Record::SourceCounts(row) => put(row, out),
             Record::SourceForgotten(id) => put(id, out),
         }
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; bytes left over are an error.
-    pub fn decode(kind: u8, head: &'a [u8]) -> Result<Record<'a>, BadRecord> {
+    /// The body of a record that has its own: a definition. All others get theirs from outside.
+    pub fn own_body(&self) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Record::EndpointSpec(row) => {
+                let mut body = Vec::new();
+                put(&row.spec, &mut body);
+                Some(body.into())
+            }
+            Record::Source(row) => Some((&row.definition.0[..]).into()),
+            _ => None,
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) and [`own_body`](Self::own_body) wrote; bytes left over
+    /// are an error. `body`: `None` if it was overwritten or is damaged. Of a definition nothing is
+    /// left then, `Ok(None)`: a later record has another one, or it was lost to damage.
+    pub fn decode(
+        kind: u8,
+        head: &'a [u8],
+        body: Option<&[u8]>,
+    ) -> Result<Option<Record<'a>>, BadRecord> {
+        if definition::is_of_endpoint(kind) {
+            let found = definition::endpoint(kind, head, body)?;
+            return Ok(found.map(Record::EndpointSpec));
+        }
+        if definition::is_of_source(kind) {
+            let found = definition::source(kind, head, body)?;
+            return Ok(found.map(Record::Source));
+        }
+        Record::decode_head(kind, head).map(Some)
+    }
+
+    fn decode_head(kind: u8, head: &'a [u8]) -> Result<Record<'a>, BadRecord> {
         Ok(match kind {
             ACCEPTED => {
                 let (event, due, endpoints) = take(kind, head)?;
@@ -312,15 +343,12 @@ impl<'a> Record<'a> {
             FORGOTTEN => Record::Forgotten(take(kind, head)?),
             KEYS_FORGOTTEN => Record::KeysForgotten(take(kind, head)?),
             LAST_ID => Record::LastId(take(kind, head)?),
-            ENDPOINT_SPEC => Record::EndpointSpec(EndpointSpecRow::plain(kind, head)?),
-            ENDPOINT_SPEC_SHAPED => Record::EndpointSpec(take(kind, head)?),
             ENDPOINT_DELETED => Record::EndpointDeleted(take(kind, head)?),
             ENDPOINT_FORGOTTEN => Record::EndpointForgotten(take(kind, head)?),
             MOVED => Record::Moved(take(kind, head)?),
             JOB => Record::Job(JobRow::plain(kind, head)?),
             JOB_SHOWN => Record::Job(take(kind, head)?),
             ERASED => Record::Erased(take(kind, head)?),
-            SOURCE => Record::Source(take(kind, head)?),
             SOURCE_COUNTS => Record::SourceCounts(take(kind, head)?),
             SOURCE_FORGOTTEN => Record::SourceForgotten(take(kind, head)?),
             _ => return Err(BadRecord { kind }),

@@ -242,8 +242,10 @@ fn fill(
         let applied = match replayed {
             Replayed::Record(found) => {
                 let state = held.get_or_insert_with(|| index.write());
-                match Record::decode(found.kind, found.head) {
-                    Ok(record) => state.apply(found.lsn.0, &record),
+                match Record::decode(found.kind, found.head, found.body.intact()) {
+                    Ok(Some(record)) => state.apply(found.lsn.0, &record),
+                    // A later record has the definition, or it was reported as damage just before.
+                    Ok(None) => Ok(()),
                     Err(error) => {
                         tracing::error!(%error, at = %found.lsn, "a damaged record is left out; the rest goes on");
                         filled.damaged += 1;

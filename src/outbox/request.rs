@@ -16,7 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::judged::Judged;
 use crate::outbox::log::Lsn;
-use crate::outbox::record::JobWork;
+use crate::outbox::record::{Defined, JobWork};
 use crate::outbox::rules::{Defaults, Keep, LimitRules};
 use crate::outbox::views::{ActRefused, Action, Receipt, Refused, TestEvent};
 
@@ -128,6 +128,11 @@ pub enum Step {
     Rewrite(Vec<Moving>),
     /// Overwrite the bodies of these records.
     Overwrite(Vec<Lsn>),
+    /// Overwrite these definitions, those of them that were replaced.
+    OverwriteReplaced(Vec<(Lsn, Defined)>),
+    /// Write the definitions of these endpoints again, without the secrets that are past their
+    /// time.
+    Expire(Vec<EndpointNo>),
     /// Nothing is left of these erased events.
     Erased(Vec<EventId>),
     /// Write again what else is wanted of the segments below `start`, then let the log begin

@@ -2,7 +2,9 @@
 //!
 //! What was shipped is a log, with segments that it had dropped since. Where the restore goes back
 //! in time, the log is cut after the last batch of that time, and what was erased later is erased
-//! in it as well. The file `RESTORED` tells the first start where the store comes from.
+//! in it as well, definitions of endpoints and sources too (`definitions`). The file `RESTORED` tells the first start where the store comes from.
+
+mod definitions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,7 +24,9 @@ use crate::outbox::log::{
     Body, Damage, History, Log, LogError, LogOptions, Lsn, Record as Raw, Replayed,
 };
 use crate::outbox::maintain::is_copy;
-use crate::outbox::record::{ErasedRow, Record};
+use crate::outbox::record::{Defined, ErasedRow, Record};
+
+use definitions::{Definitions, Mended};
 
 /// The file that the first start looks for.
 const FILE: &str = "RESTORED";
@@ -50,6 +54,9 @@ pub struct Restored {
     pub accepted: u64,
     /// Events that were erased after the log's end, and are erased in it too.
     pub erased: u64,
+    /// Endpoints and sources with a later definition than they had, and those that are deleted:
+    /// what they had was overwritten since.
+    pub definitions: Mended,
     /// What is missing or does not match its checksums: the first thousand places.
     pub damage: Vec<Damage>,
     /// All of them.
@@ -82,12 +89,24 @@ pub fn finish(data_dir: &Path, until: Option<Timestamp>) -> Result<Restored, Res
         Some(until) => Some(walk.end_of(until)?),
     };
     let mut restored = walk.restored(end);
+    let mut amends = Amends {
+        definitions: std::mem::take(&mut walk.definitions),
+        ..Amends::default()
+    };
     if let Some(end) = end {
-        let erased = walk.erased_from(end);
-        let events = erased.keys().copied().collect();
-        let copies = Copies::find(&history, end, &events)?;
+        amends.erased = walk.erased_from(end);
+        let events = amends.erased.keys().copied().collect();
+        let unwanted = Unwanted {
+            events: &events,
+            definitions: false,
+        };
+        amends.copies = unwanted.find(&history, end)?;
+        amends.definitions = Definitions::find(&history, end)?;
         history.cut(end)?;
-        restored.erased = erase(data_dir, options, &erased, &copies)?;
+    }
+    if !amends.erased.is_empty() || !amends.definitions.are_whole() {
+        restored.erased = amends.erased.len() as u64;
+        restored.definitions = amends.push(data_dir, options)?;
     }
     Ok(restored)
 }
@@ -109,6 +128,7 @@ struct Survey {
     all_last_at: Option<u64>,
     log_end: Lsn,
     erased: Vec<(Lsn, ErasedRow)>,
+    definitions: Definitions,
     damage: Vec<Damage>,
     damaged: u64,
 }
@@ -142,7 +162,8 @@ impl Survey {
     }
 
     fn record(&mut self, found: &Raw<'_>) {
-        let Ok(record) = Record::decode(found.kind, found.head) else {
+        self.definitions.note(found, Lsn::MAX);
+        let Ok(Some(record)) = Record::decode(found.kind, found.head, found.body.intact()) else {
             return;
         };
         if let Record::Accepted(_) = &record {
@@ -206,6 +227,7 @@ impl Survey {
             last_at: last_at.map(Timestamp::from_millis),
             accepted,
             erased: 0,
+            definitions: Mended::default(),
             damaged: match end {
                 Some(_) => damage.len() as u64,
                 None => self.damaged,
@@ -233,66 +255,85 @@ fn moment_of(record: &Record<'_>) -> Option<u64> {
     }
 }
 
-/// Where the bodies of events are.
-#[derive(Default)]
-struct Copies {
-    records: Vec<Lsn>,
+/// What is to be overwritten in a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwanted<'a> {
+    /// The bodies of these events.
+    pub events: &'a BTreeSet<EventId>,
+    /// All definitions of endpoints and sources.
+    pub definitions: bool,
 }
 
-impl Copies {
-    /// Below `end`, of events that are to be erased.
-    fn find(history: &History, end: Lsn, wanted: &BTreeSet<EventId>) -> Result<Copies, LogError> {
-        let mut copies = Copies::default();
-        if wanted.is_empty() {
-            return Ok(copies);
+impl Unwanted<'_> {
+    /// Whether anything is.
+    pub fn is_any(&self) -> bool {
+        !self.events.is_empty() || self.definitions
+    }
+
+    fn is_in(&self, found: &Raw<'_>) -> bool {
+        is_copy(self.events, found)
+            || (self.definitions && Defined::by(found.kind, found.head).is_some())
+    }
+
+    /// Where it is below `end`.
+    fn find(&self, history: &History, end: Lsn) -> Result<Vec<Lsn>, LogError> {
+        let mut records = Vec::new();
+        if !self.is_any() {
+            return Ok(records);
         }
         let reader = history.reader();
         let _ = reader.replay(reader.start(), end, |replayed| {
             if let Replayed::Record(found) = replayed
                 && !matches!(found.body, Body::Intact([]) | Body::Erased)
-                && is_copy(wanted, found.kind, found.head)
+                && self.is_in(&found)
             {
-                copies.records.push(found.lsn);
+                records.push(found.lsn);
             }
             ControlFlow::<()>::Continue(())
         })?;
-        Ok(copies)
+        Ok(records)
     }
 }
 
-/// Says in the log that these events are erased, then overwrites their bodies. How many there are.
-fn erase(
-    data_dir: &Path,
-    options: LogOptions,
-    erased: &BTreeMap<EventId, ErasedRow>,
-    copies: &Copies,
-) -> Result<u64, RestoreError> {
-    if erased.is_empty() {
-        return Ok(0);
-    }
-    let (mut log, _) = Log::open(data_dir, options, None)?;
-    let mut batch = log.batch();
-    for row in erased.values() {
-        let record = Record::Erased(ErasedRow {
-            done: false,
-            ..*row
-        });
-        batch.push_with(record.kind(), |out| record.encode(out), &[])?;
-    }
-    log.commit(&mut batch)?;
-    log.erase(&copies.records)?;
-    Ok(erased.len() as u64)
+/// What a restored log is made to say at its end.
+#[derive(Default)]
+struct Amends {
+    erased: BTreeMap<EventId, ErasedRow>,
+    /// Where the bodies of these events are.
+    copies: Vec<Lsn>,
+    definitions: Definitions,
 }
 
-/// Overwrites what there is of these events in a log of one segment below `data_dir`. How often bodies
-/// in it were overwritten then; `None`: it has nothing of them.
-pub fn erase_in(data_dir: &Path, events: &BTreeSet<EventId>) -> Result<Option<u64>, RestoreError> {
+impl Amends {
+    /// Says in the log that the events are erased, then overwrites their bodies, and mends
+    /// definitions.
+    fn push(&self, data_dir: &Path, options: LogOptions) -> Result<Mended, RestoreError> {
+        let (mut log, _) = Log::open(data_dir, options, None)?;
+        if !self.erased.is_empty() {
+            let mut batch = log.batch();
+            for row in self.erased.values() {
+                let record = Record::Erased(ErasedRow {
+                    done: false,
+                    ..*row
+                });
+                batch.push_with(record.kind(), |out| record.encode(out), &[])?;
+            }
+            log.commit(&mut batch)?;
+            log.erase(&self.copies)?;
+        }
+        Ok(self.definitions.push(&mut log)?)
+    }
+}
+
+/// Overwrites this in a log of one segment below `data_dir`. How often bodies in it were overwritten
+/// then; `None`: it has nothing of it.
+pub fn erase_in(data_dir: &Path, unwanted: &Unwanted<'_>) -> Result<Option<u64>, RestoreError> {
     let history = History::read(data_dir, Arc::new(SystemDisk))?;
-    let copies = Copies::find(&history, Lsn::MAX, events)?;
-    if copies.records.is_empty() {
+    let found = unwanted.find(&history, Lsn::MAX)?;
+    if found.is_empty() {
         return Ok(None);
     }
-    Ok(Some(history.erase(&copies.records)?))
+    Ok(Some(history.erase(&found)?))
 }
 
 /// Says where the store comes from, and then that it is whole. A directory without `FORMAT` is one

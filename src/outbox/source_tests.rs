@@ -13,6 +13,7 @@ use crate::domain::event::{EventType, NewEvent, Payload, Tenant, source_key};
 use crate::domain::extras::{Extras, Received};
 use crate::domain::time::Timestamp;
 use crate::outbox::index::keys;
+use crate::outbox::log::Lsn;
 use crate::outbox::maintain::{Cleaner, Requests};
 use crate::outbox::request::{Request, Step, Wanted};
 use crate::outbox::{
@@ -311,6 +312,14 @@ fn what_is_stored_of_a_source_is_written_again_before_its_segment_goes() {
     });
     let (moved, moved_counts) = row(&store);
     assert!(moved > counts && moved_counts > moved && counts > source);
+    // Of the definition one copy is left.
+    let body_at = |lsn: u64| {
+        let mut buf = Vec::new();
+        let read = store.outbox.shared.log.read(Lsn(lsn), &mut buf);
+        read.unwrap().body.intact().map(<[u8]>::to_vec)
+    };
+    assert_eq!(body_at(source), None);
+    assert_eq!(body_at(moved).as_deref(), Some(&b"1"[..]));
     assert_eq!(store.outbox.stored_sources().unwrap(), before);
     store.rebuilt(dir.path()).stop();
 }
@@ -444,4 +453,87 @@ fn a_damaged_definition_does_not_keep_its_segment_for_ever() {
     assert!(store.outbox.shared.log.segments()[0].0 > first);
     assert_eq!(store.outbox.stored_sources().unwrap(), before);
     store.rebuilt(dir.path()).stop();
+}
+
+/// Puts another byte where `text` stands in the log.
+fn damage(dir: &Path, text: &str) {
+    let file = std::fs::read_dir(dir.join("log")).unwrap();
+    let file = file.map(|entry| entry.unwrap().path()).min().unwrap();
+    let at = place_of(&file, text).expect("it is there");
+    let file = File::options().write(true).open(&file).unwrap();
+    file.write_all_at(b"?", at as u64).unwrap();
+}
+
+fn place_of(file: &Path, text: &str) -> Option<usize> {
+    let bytes = std::fs::read(file).unwrap();
+    let mut parts = bytes.windows(text.len());
+    parts.position(|part| part == text.as_bytes())
+}
+
+fn is_in_log(dir: &Path, text: &str) -> bool {
+    let files = std::fs::read_dir(dir.join("log")).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path());
+    files.any(|file| place_of(&file, text).is_some())
+}
+
+#[test]
+fn a_definition_that_a_backup_may_need_is_overwritten_after_the_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path());
+    let look = || {
+        let mut cleaner = Cleaner::new(store.outbox.shared.clone());
+        let mut writer = Requests(store.outbox.requests.clone());
+        (0..3).for_each(|_| cleaner.look(&mut writer).unwrap());
+    };
+    look();
+    store.put("a", "the former one");
+    let backup = store.outbox.hold_for_backup();
+    store.put("a", "the latter one");
+    look();
+    assert!(is_in_log(dir.path(), "the former one"));
+    drop(backup);
+    look();
+    assert!(!is_in_log(dir.path(), "the former one"));
+    assert!(is_in_log(dir.path(), "the latter one"));
+    store.stop();
+}
+
+#[test]
+fn a_damaged_definition_is_damage_and_is_overwritten_only_when_it_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let is_there = |text: &str| is_in_log(dir.path(), text);
+    // Another boot each time, so that the index is built from the log.
+    let again = |store: Store| {
+        let (clock, boot) = (store.clock.clone(), store.boot + 1);
+        store.stop();
+        let store = Store::open_at(options(dir.path()), clock, boot);
+        let damaged = store.outbox.status().damaged_records;
+        let mut cleaner = Cleaner::new(store.outbox.shared.clone());
+        let mut writer = Requests(store.outbox.requests.clone());
+        (0..3).for_each(|_| cleaner.look(&mut writer).unwrap());
+        (store, damaged)
+    };
+    let store = Store::open(dir.path());
+    store.put("a", "the former one");
+    store.put("a", "the latter one");
+    damage(dir.path(), "the latter one");
+    let (store, damaged) = again(store);
+    // The former one was overwritten, and does not come back.
+    assert_eq!(
+        (store.outbox.stored_sources().unwrap(), damaged),
+        (Vec::new(), 1)
+    );
+    assert!(is_there("?he latter one") && !is_there("he former one"));
+    store.put("a", "the newest one");
+    let (store, damaged) = again(store);
+    let sources = store.outbox.stored_sources().unwrap();
+    assert_eq!(
+        stored(&sources[0]),
+        ("a", Some(&b"the newest one"[..]), None)
+    );
+    assert_eq!((damaged, is_there("he latter one")), (1, false));
+    let (store, damaged) = again(store);
+    assert_eq!(store.outbox.stored_sources().unwrap(), sources);
+    assert_eq!(damaged, 0);
+    store.stop();
 }

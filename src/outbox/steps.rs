@@ -1,11 +1,13 @@
 //! Steps of maintenance, each judged again over an index that is up to date and made durable
 //! in batches of its own.
 
+use crate::domain::endpoint::EndpointNo;
 use crate::outbox::committer::{Committer, WriterError};
 use crate::outbox::decide::clean::Behind;
-use crate::outbox::decide::{bulk, clean, erase, kept_keys, restate, source};
+use crate::outbox::decide::{bulk, clean, endpoint, erase, kept_keys, replaced, restate, source};
 use crate::outbox::log::{LogError, Lsn, ReadError};
 use crate::outbox::read::{ATTEMPTS_KEPT, attempts_since};
+use crate::outbox::record::Defined;
 use crate::outbox::request::{Moving, Placed, Step, Wanted};
 
 impl Committer {
@@ -18,12 +20,9 @@ impl Committer {
                 wanted,
                 also_needed,
             } => self.drop_below(start, wanted, also_needed),
-            Step::Overwrite(records) => match self.log.erase(&records) {
-                Ok(()) => Ok(Placed::Durable),
-                Err(LogError::NoSpace) => Ok(Placed::NoRoom),
-                Err(LogError::Copying) => Ok(Placed::StillWanted),
-                Err(error) => Err(error.into()),
-            },
+            Step::Overwrite(records) => self.erase(&records),
+            Step::OverwriteReplaced(found) => self.overwrite_replaced(found),
+            Step::Expire(endpoints) => self.expire(endpoints),
             Step::Job {
                 id,
                 ids,
@@ -48,6 +47,22 @@ impl Committer {
             Step::ForgetEndpoint { no } => {
                 self.push_one(|basis, draft| bulk::forget_endpoint(basis, no, draft))
             }
+        }
+    }
+
+    fn overwrite_replaced(&mut self, found: Vec<(Lsn, Defined)>) -> Result<Placed, WriterError> {
+        if self.shared.copies.is_backed_up() {
+            return Ok(Placed::StillWanted);
+        }
+        let records = replaced::those_replaced(&self.index.read(), found)?;
+        self.erase(&records)
+    }
+
+    /// Without a spare segment, what room there is belongs to outcomes.
+    fn expire(&mut self, endpoints: Vec<EndpointNo>) -> Result<Placed, WriterError> {
+        match self.limits.is_tight() {
+            true => Ok(Placed::NoRoom),
+            false => self.push_each(endpoints, endpoint::expire),
         }
     }
 
@@ -100,12 +115,8 @@ impl Committer {
         wanted: Wanted,
         also_needed: bool,
     ) -> Result<Placed, WriterError> {
-        let copies = &self.shared.copies;
-        if start > copies.needed_from() {
-            match also_needed {
-                true => copies.cut_below(start),
-                false => return Ok(Placed::StillWanted),
-            }
+        if start > self.shared.copies.needed_from() && !also_needed {
+            return Ok(Placed::StillWanted);
         }
         let endpoints = restate::to_keep(&self.index.read(), wanted.endpoints);
         let specs = &wanted.specs;
@@ -142,6 +153,9 @@ impl Committer {
             tracing::warn!(%start, rows = left, "old segments of the log stay: what they hold is still wanted");
             return Ok(Placed::StillWanted);
         }
+        if !self.copies_let_go(start, also_needed) {
+            return Ok(Placed::StillWanted);
+        }
         match self.log.drop_below(start) {
             Ok(()) => {}
             Err(LogError::NoSpace) => return Ok(Placed::NoRoom),
@@ -154,5 +168,24 @@ impl Committer {
         self.note_gauges();
         tracing::debug!(%start, "old segments of the log were deleted");
         Ok(Placed::Durable)
+    }
+
+    /// Whether the segments below `start` may go as far as copies elsewhere are concerned. To be
+    /// asked after definitions were written again: they are overwritten where they stood, which has
+    /// to be shipped. `also_needed`: they go all the same.
+    fn copies_let_go(&self, start: Lsn, also_needed: bool) -> bool {
+        let copies = &self.shared.copies;
+        let is_needed = start > copies.needed_from();
+        if is_needed && also_needed {
+            copies.cut_below(start);
+        }
+        // A search of the log comes first, and what it overwrites is shipped.
+        let is_erasing = !self.index.read().sums.erasing.is_empty();
+        let is_unsure = is_erasing || self.shared.leftovers.may_be_there();
+        let is_unsure = is_unsure && copies.are_shipped();
+        if is_unsure && also_needed {
+            copies.unsure_below(start);
+        }
+        also_needed || !(is_needed || is_unsure)
     }
 }

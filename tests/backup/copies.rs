@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::json;
+
 use crate::harness::*;
 use crate::shop::*;
 
@@ -95,4 +97,45 @@ fn what_was_cut_short_is_not_taken_for_a_store() {
     let ran = home.run(&["serve", "--config", config.to_str().unwrap()]);
     assert_ne!(ran.code, Some(0));
     assert!(ran.stderr.contains("was not finished"), "{ran:?}");
+}
+
+/// The copy ends before the definition that replaces another one, so it needs the former one.
+#[test]
+fn a_definition_that_is_replaced_during_a_copy_is_in_the_copy() {
+    let home = Home::new();
+    let daemon = home.start("[outbox]\nsegment_size = \"4MiB\"\n");
+    // More than buffers between the daemon and its client take.
+    let full = format!("\"{}\"", "x".repeat(500_000));
+    for _ in 0..40 {
+        daemon.send("order.created", &full);
+    }
+    let first = json!({"url": "http://127.0.0.1:9/first-token", "types": ["a.*"]}).to_string();
+    let made = daemon.unix.post_json("/v1/endpoints", first).expect(201);
+    let id = made["id"].as_str().unwrap().to_owned();
+    let mut copying = daemon.tcp.connect().unwrap();
+    let request = b"GET /v1/backup HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    copying.send(request).unwrap();
+    let head = copying.until("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{head}");
+    let second = json!({"url": "http://127.0.0.1:9/second-token"}).to_string();
+    let path = format!("/v1/endpoints/{id}");
+    let json = [("content-type", "application/json")];
+    let patched = daemon
+        .unix
+        .request("PATCH", &path, &json, second.as_bytes());
+    patched.expect(200);
+    let archive = copying.rest().unwrap();
+    let log = home.data_dir().join("log");
+    wait_for(
+        || (!holds(&log, b"first-token")).then_some(()),
+        || format!("it stays in the log: {}", daemon.log_text()),
+    );
+    daemon.kill();
+    let other = Home::new();
+    let unpacked = tar::Archive::new(&archive[..]).unpack(other.data_dir());
+    unpacked.unwrap();
+    let copy = other.start("");
+    let url = &copy.endpoint(&id)["url"];
+    assert_eq!(url, "http://127.0.0.1:9/first-token");
+    assert_eq!(copy.status()["damaged_records"], 0);
 }

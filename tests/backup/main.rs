@@ -12,4 +12,5 @@ mod drill;
 mod restoring;
 mod rounds;
 mod s3;
+mod secrets;
 mod shop;

@@ -1,35 +1,10 @@
 //! Erasing an event: no answer shows it from then on, and its bytes leave the disk.
 
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::harness::{Answer, Home, Receiver, endpoint, wait_for};
+use crate::harness::{Answer, Home, Receiver, endpoint, is_on_disk, wait_for};
 
 const LATER: &str = "[retry]\nfirst = \"1h\"\nmax = \"1h\"\njitter = 0.0\n";
-
-/// Whether a file under `dir` holds these bytes.
-fn is_on_disk(dir: &Path, needle: &str) -> bool {
-    let mut dirs = vec![dir.to_owned()];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            // Files come and go.
-            let bytes = std::fs::read(&path).unwrap_or_default();
-            if bytes
-                .windows(needle.len())
-                .any(|part| part == needle.as_bytes())
-            {
-                return true;
-            }
-        }
-    }
-    false
-}
 
 #[test]
 fn an_erased_event_is_shown_to_nobody_and_leaves_the_disk() {
@@ -44,7 +19,7 @@ fn an_erased_event_is_shown_to_nobody_and_leaves_the_disk() {
     for event in [&event, &other] {
         daemon.wait_delivery(event, "one", "tried", |one| one["attempt_count"] == 1);
     }
-    assert!(is_on_disk(&home.data_dir(), "lipstick-4711"));
+    assert!(is_on_disk(&home.data_dir(), b"lipstick-4711"));
     let path = format!("/v1/events/{event}");
     let erased = daemon.tcp.request("DELETE", &path, &[], b"");
     assert_eq!((erased.status, erased.text().as_str()), (204, ""));
@@ -72,9 +47,9 @@ fn an_erased_event_is_shown_to_nobody_and_leaves_the_disk() {
     daemon.tcp.request("DELETE", none, &[], b"").problem(404);
     assert_eq!(daemon.status()["backlog"]["pending"], 1);
     assert_eq!(daemon.status()["backlog"]["held"], 1);
-    let gone = || (!is_on_disk(&home.data_dir(), "lipstick-4711")).then_some(());
+    let gone = || (!is_on_disk(&home.data_dir(), b"lipstick-4711")).then_some(());
     wait_for(gone, || "its bytes stay on the disk".to_owned());
-    assert!(is_on_disk(&home.data_dir(), "keeps-4712"));
+    assert!(is_on_disk(&home.data_dir(), b"keeps-4712"));
     daemon.kill();
     let daemon = home.start(&config);
     hidden(&daemon);

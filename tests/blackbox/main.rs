@@ -23,6 +23,7 @@ mod endpoint_api;
 mod environment;
 mod erasing;
 mod explain;
+mod forgotten_secrets;
 mod former_stores;
 mod guard;
 mod health;

@@ -2,10 +2,11 @@
 //! log, and goes on.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::files::below;
 use crate::harness::http::head;
+use crate::harness::manager::Manager;
 use crate::harness::{Daemon, Home, Receiver, endpoint};
 use crate::populated::recovery;
 use crate::tracer::Tracer;
@@ -15,6 +16,8 @@ use crate::wide_events::{batch, stored, ten_thousand};
 const HANGS: u64 = 600_000_000;
 /// The daemon waits for two minutes.
 const PATIENCE: Duration = Duration::from_secs(400);
+/// Events of an index whose building takes longer than a watchdog waits.
+const REBUILT: usize = 100_000;
 /// Events of one request to all of the ten thousand endpoints.
 const AT_ONCE: usize = 5;
 
@@ -101,6 +104,59 @@ fn an_index_that_cannot_grow_does_not_stop_deliveries() {
 #[test]
 fn an_index_that_has_no_place_on_the_disk_is_kept_in_memory() {
     goes_on_when("pwrite64,ftruncate", true);
+}
+
+/// A service manager must not kill a daemon whose index is being built, however long that takes.
+#[test]
+fn keep_alives_go_on_while_the_index_is_built_anew() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let mut home = Home::new();
+    let (manager, name) = Manager::abstract_named(&home);
+    home.set_env("NOTIFY_SOCKET", name);
+    home.set_env("WATCHDOG_USEC", LIMIT.as_micros().to_string());
+    let off = endpoint("off", "http://127.0.0.1:9/", "enabled = false");
+    let daemon = home.start(&off);
+    let headers = [("content-type", "application/x-ndjson")];
+    let lines = "{\"type\":\"a.b\",\"data\":1}\n".repeat(500);
+    let send = || {
+        let lines = lines.as_bytes();
+        daemon.tcp.request("POST", "/v1/events", &headers, lines)
+    };
+    for _ in 0..REBUILT / 500 {
+        send().expect(202);
+    }
+    let files = below(&home.data_dir().join("index"));
+    let Some(tracer) = on_files(&daemon, &files, "pwrite64:error=EIO") else {
+        return;
+    };
+    let built = "the index was built anew";
+    manager.wait("WATCHDOG=1");
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    std::thread::scope(|scope| {
+        // Enough that sled has to write.
+        let loading = scope.spawn(|| {
+            while !daemon.log_text().contains(built) {
+                let answer = send();
+                assert!(matches!(answer.status, 202 | 503), "{answer:?}");
+            }
+        });
+        while !loading.is_finished() {
+            let alive = |said: String| said.contains("WATCHDOG=1");
+            if manager.next().is_some_and(alive) {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+        }
+    });
+    drop(tracer);
+    longest = longest.max(last.elapsed());
+    let took = daemon.wait_log(built)["seconds"].clone();
+    let took: f64 = took.as_str().unwrap().parse().unwrap();
+    if took < LIMIT.as_secs_f64() {
+        eprintln!("SKIPPED: the index was built within {took} s, which is no matter");
+    }
+    assert!(longest < LIMIT, "a keep-alive came after {longest:?}");
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 /// The daemon does not wait for ever for a write of the index that never comes back.

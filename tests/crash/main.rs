@@ -14,6 +14,7 @@ mod clock;
 mod damage;
 mod faults;
 mod files;
+mod forgotten_secrets;
 mod full_disk;
 mod index_faults;
 mod kills;

@@ -8,6 +8,7 @@ mod aside;
 mod call;
 mod definition;
 mod dry_run;
+mod expiry;
 mod known;
 mod outcomes;
 mod receive;
@@ -36,6 +37,7 @@ use crate::clock;
 use crate::domain::event::{EventId, Tenant};
 use crate::domain::inbound::{self, Answer, EARLIER_SECRETS, Given, Source, SourceId, read_stored};
 use crate::domain::json::Json;
+use crate::domain::time::Timestamp;
 use crate::outbox::{Action, KeyBytes, Outbox, Page, Receipt, SourceDefinition, StoredSource};
 use aside::{Aside, warn_of_shadowed};
 use definition::{fresh_secret, new_id, overlay, stored_source};
@@ -76,6 +78,8 @@ pub struct Sources {
     /// make one, and must not be able to cause a write. Its count is stored with the next accepted
     /// call, or at the stop.
     counted: Notify,
+    /// Notified when a source was stored, which may have secrets for a while only.
+    defined: Notify,
     outcomes: Outcomes,
     /// How the public listener is reached, without a slash at its end.
     public_url: Option<String>,
@@ -137,6 +141,7 @@ impl Sources {
             events,
             changing: Arc::new(Mutex::new(aside)),
             counted: Notify::new(),
+            defined: Notify::new(),
             outcomes: Outcomes::default(),
             public_url,
             listens_at: OnceLock::new(),
@@ -435,22 +440,16 @@ impl Sources {
         tally: Arc<Tally>,
     ) -> Result<Arc<KnownSource>, Error> {
         let (outbox, registry) = (self.outbox.clone(), self.registry.clone());
-        to_the_end(async move {
+        let put = to_the_end(async move {
             let changed_at = clock::now();
-            let definition = Json::Object(source.definition()).to_string().into_bytes();
-            let action = Action::PutSource {
-                id: source.id.to_string(),
-                definition: SourceDefinition {
-                    changed_at,
-                    bytes: KeyBytes(definition),
-                },
-            };
-            outbox.act(action).await?;
+            outbox.act(stored_by(&source, changed_at)).await?;
             let known = registry.put(KnownSource::new(source, Origin::Api { changed_at }, tally));
             drop(turn);
             Ok(known)
         })
-        .await
+        .await;
+        self.defined.notify_one();
+        put
     }
 
     /// A source that the API may change.
@@ -460,5 +459,17 @@ impl Sources {
             Origin::File => Err(Error::SourceReadOnly),
             Origin::Api { .. } => Ok(known),
         }
+    }
+}
+
+/// What stores the definition of a source.
+fn stored_by(source: &Source, changed_at: Timestamp) -> Action {
+    let definition = Json::Object(source.definition()).to_string().into_bytes();
+    Action::PutSource {
+        id: source.id.to_string(),
+        definition: SourceDefinition {
+            changed_at,
+            bytes: KeyBytes(definition),
+        },
     }
 }

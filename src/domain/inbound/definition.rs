@@ -112,9 +112,27 @@ impl Source {
                 });
             }
         }
-        let mut rotated = self.clone();
-        rotated.secrets = secrets;
-        read_stored(self.id.clone(), &rotated.definition())
+        self.with_secrets(secrets)
+    }
+
+    /// When the first of the secrets that count for a while only is past its time.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.secrets.iter().filter_map(|one| one.until).min()
+    }
+
+    /// The source without the secrets that are past their time.
+    ///
+    /// # Errors
+    /// Only if this version of outboxd would refuse the definition in force.
+    pub fn without_expired(&self, now: Timestamp) -> Result<Source, BadSource> {
+        let left = self.secrets.iter().filter(|one| one.counts(now));
+        self.with_secrets(left.cloned().collect())
+    }
+
+    fn with_secrets(&self, secrets: Vec<SourceSecret>) -> Result<Source, BadSource> {
+        let mut changed = self.clone();
+        changed.secrets = secrets;
+        read_stored(self.id.clone(), &changed.definition())
     }
 }
 

@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 
 use super::checked::{EARLIER_KEYS, Given, Shaping};
 use super::consent::Consents;
+use super::expiry::earlier_key;
 use super::format::{Format, Verb};
 use super::pace::Pace;
 use super::preset::{self, Preset};
@@ -365,14 +366,8 @@ fn earlier_keys(reader: &Reader<'_>) -> Vec<(Secret, Timestamp)> {
         return Vec::new();
     };
     let read = |item: &Json| {
-        let Json::Array(pair) = item else {
-            return None;
-        };
-        let [Json::String(key), Json::Number(until)] = pair.as_slice() else {
-            return None;
-        };
-        let key = Secret::parse_signing_key(key).ok()?;
-        Some((key, Timestamp::from_millis(until.parse().ok()?)))
+        let (key, until) = earlier_key(item)?;
+        Some((Secret::parse_signing_key(key).ok()?, until))
     };
     items.iter().filter_map(read).collect()
 }

@@ -54,7 +54,7 @@ pub fn act(basis: &Basis<'_>, action: &Action, draft: &mut Draft) -> Acts {
         }
         Action::Erase { event } => erase::erase(basis, *event, draft),
         Action::CancelJob { id } => bulk::cancel_job(basis, *id, draft),
-        Action::PutSource { id, definition } => source::put(id, definition, draft),
+        Action::PutSource { id, definition } => source::put(basis, id, definition, draft),
         Action::RemoveSource { id } => source::remove(basis, id, draft),
         Action::PutSourceCounts { counts } => source::put_counts(basis, counts, draft),
     }

@@ -11,7 +11,7 @@ use crate::domain::job::JobId;
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::moved::push_moved;
 use crate::outbox::decide::report::{self, Death};
-use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, replaced};
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::rows::{self, EventRow};
 use crate::outbox::index::shown::status_shown;
@@ -408,6 +408,7 @@ pub fn forget_endpoint(
         stored.deleted.is_some() && left == 0
     });
     if gone {
+        replaced::endpoint(basis, no, draft)?;
         draft.push(&Record::EndpointForgotten(no.0), &[])?;
     }
     Ok(())

@@ -114,9 +114,9 @@ pub fn rewrite(basis: &Basis<'_>, moving: &Moving, draft: &mut Draft) -> Result<
         MovingRecord::Erased => erase::again(basis, id, draft),
         MovingRecord::Damaged => lost(basis, moving, &row, rows, draft),
         MovingRecord::Whole { kind, head, body } => {
-            let (head, extras_len) = match Record::decode(*kind, head)? {
-                Record::Accepted(accepted) => (accepted.event, accepted.extras_len),
-                Record::Rewritten(rewritten) => (rewritten.event, rewritten.extras_len),
+            let (head, extras_len) = match Record::decode(*kind, head, Some(body))? {
+                Some(Record::Accepted(accepted)) => (accepted.event, accepted.extras_len),
+                Some(Record::Rewritten(rewritten)) => (rewritten.event, rewritten.extras_len),
                 _ => return Err(PagesError::Damaged.into()),
             };
             let idempotency = still_owned(basis, &head)?;

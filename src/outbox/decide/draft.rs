@@ -85,8 +85,12 @@ pub struct Draft {
     pub space_deaths: u64,
     /// Events whose record was met damaged and is not kept, with its position.
     pub damaged: Vec<(EventId, u64)>,
-    /// Records whose bodies are overwritten once the batch is durable.
+    /// Records of events whose bodies are overwritten once the batch is durable.
     pub erased: Vec<Lsn>,
+    /// Definitions that this batch replaces. They are overwritten too.
+    pub replaced: Vec<Lsn>,
+    /// When the first of the secrets that this batch defines is past its time.
+    pub expiry: Option<Timestamp>,
     /// Events that this batch erases.
     pub erasing: HashSet<EventId>,
     pub last_id: u128,
@@ -123,6 +127,8 @@ impl Draft {
             space_deaths: 0,
             damaged: Vec::new(),
             erased: Vec::new(),
+            replaced: Vec::new(),
+            expiry: None,
             erasing: HashSet::new(),
             last_id,
             random,
@@ -134,10 +140,18 @@ impl Draft {
         }
     }
 
-    /// Adds a record; its place is known when the batch has one.
+    /// Adds a record; its place is known when the batch has one. `body` is not that of a record
+    /// that has its own.
     pub fn push(&mut self, record: &Record<'_>, body: &[u8]) -> Result<Offset, DecideError> {
         let encode = |out: &mut Vec<u8>| record.encode(out);
+        let own = record.own_body();
+        let body = own.as_deref().unwrap_or(body);
         Ok(self.batch.push_with(record.kind(), encode, body)?)
+    }
+
+    /// A secret that this batch defines is past its time then.
+    pub fn expires_at(&mut self, at: Option<Timestamp>) {
+        self.expiry = self.expiry.into_iter().chain(at).min();
     }
 
     /// The next record changes so many deliveries: it begins a frame if there are too many.

@@ -16,7 +16,7 @@ use crate::domain::event::{EventId, EventType, NewEvent, Payload};
 use crate::domain::shaping::Shaping;
 use crate::domain::signature::Secret;
 use crate::outbox::decide::spec::BadSpec;
-use crate::outbox::decide::{Acts, Basis, DecideError, Draft, accept, bulk, report};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, accept, bulk, replaced, report};
 use crate::outbox::index::rows::{self, SpecEntry};
 use crate::outbox::index::{PagesError, State, StoredEndpoint, keys};
 use crate::outbox::record::{
@@ -255,6 +255,7 @@ pub fn delete(basis: &Basis<'_>, id: &EndpointId, draft: &mut Draft) -> Acts {
         return Ok(None);
     }
     let at = basis.now.as_millis();
+    replaced::endpoint(basis, no, draft)?;
     draft.push(
         &Record::EndpointDeleted(EndpointDeleted { no: no.0, at }),
         &[],
@@ -354,12 +355,62 @@ fn push_spec(
     spec: &EndpointSpec,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
+    push_row(basis, no, basis.now.as_millis(), SpecRow::new(spec), draft)
+}
+
+fn push_row(
+    basis: &Basis<'_>,
+    no: EndpointNo,
+    changed_at: u64,
+    spec: SpecRow,
+    draft: &mut Draft,
+) -> Result<(), DecideError> {
+    replaced::endpoint(basis, no, draft)?;
+    draft.expires_at(spec.next_expiry());
     let row = EndpointSpecRow {
         no: no.0,
-        changed_at: basis.now.as_millis(),
-        spec: SpecRow::new(spec),
+        changed_at,
+        spec,
     };
     draft.push(&Record::EndpointSpec(row), &[])?;
+    Ok(())
+}
+
+/// Adds an endpoint's definition as it stands, if it has one.
+pub fn keep(basis: &Basis<'_>, no: EndpointNo, draft: &mut Draft) -> Result<(), DecideError> {
+    match basis.state.entries.get(&keys::spec(no))? {
+        Some(bytes) => {
+            let entry: SpecEntry = rows::decode(&bytes)?;
+            push_row(basis, no, entry.changed_at, entry.spec, draft)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Adds an endpoint's definition without the secrets that are past their time, if there are any.
+/// They sign nothing any more, so what is in force stays as it is.
+pub fn expire(basis: &Basis<'_>, no: EndpointNo, draft: &mut Draft) -> Result<(), DecideError> {
+    let Some(bytes) = basis.state.entries.get(&keys::spec(no))? else {
+        return Ok(());
+    };
+    let mut entry: SpecEntry = rows::decode(&bytes)?;
+    if entry.spec.next_expiry().is_none_or(|at| at > basis.now) {
+        return Ok(());
+    }
+    entry.spec.expire(basis.now);
+    push_row(basis, no, entry.changed_at, entry.spec, draft)?;
+    let id = basis
+        .state
+        .endpoints
+        .get(&no)
+        .map(|stored| stored.id.clone());
+    draft.log(move || {
+        let id = id.as_ref().map_or("", EndpointId::as_str);
+        tracing::info!(
+            endpoint = id,
+            "secrets of the endpoint are past their time, and forgotten"
+        );
+    });
     Ok(())
 }
 

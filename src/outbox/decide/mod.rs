@@ -17,6 +17,7 @@ pub mod kept_keys;
 pub mod limits;
 pub mod moved;
 pub mod outcome;
+pub mod replaced;
 pub mod report;
 pub mod restate;
 pub mod source;

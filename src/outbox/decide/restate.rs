@@ -5,10 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointNo};
 use crate::domain::time::Timestamp;
 use crate::outbox::decide::{Basis, DecideError, Draft, endpoint, report};
-use crate::outbox::index::rows::{self, SpecEntry};
-use crate::outbox::index::{State, StoredEndpoint, keys};
+use crate::outbox::index::{State, StoredEndpoint};
 use crate::outbox::record::{
-    EndpointDeleted, EndpointRow, EndpointSpecRow, EndpointStateRow, Record, disabled_number,
+    EndpointDeleted, EndpointRow, EndpointStateRow, Record, disabled_number,
 };
 
 /// About what one endpoint's name and state take in the log, in bytes.
@@ -56,16 +55,10 @@ pub fn push(
         let deleted = EndpointDeleted { no: no.0, at };
         draft.push(&Record::EndpointDeleted(deleted), &[])?;
     }
-    if spec && let Some(bytes) = basis.state.entries.get(&keys::spec(no))? {
-        let entry: SpecEntry = rows::decode(&bytes)?;
-        let row = EndpointSpecRow {
-            no: no.0,
-            changed_at: entry.changed_at,
-            spec: entry.spec,
-        };
-        draft.push(&Record::EndpointSpec(row), &[])?;
+    match spec {
+        true => endpoint::keep(basis, no, draft),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Adds that the endpoint is disabled, by the operator, unless it is. No operational event says so.

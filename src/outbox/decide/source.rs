@@ -1,17 +1,17 @@
 //! Sources: what the API made of them and what they have counted, as bytes that the application
 //! reads. Which of them are in force is the application's to know.
 
-use crate::outbox::decide::{Acts, Basis, DecideError, Draft};
+use crate::outbox::decide::{Acts, Basis, DecideError, Draft, replaced};
 use crate::outbox::record::{KeyBytes, Record, SourceCountsRow, SourceRow};
 use crate::outbox::views::{ActRefused, SourceDefinition};
 
 /// Stores a definition, which replaces the earlier one.
-pub fn put(id: &str, definition: &SourceDefinition, draft: &mut Draft) -> Acts {
+pub fn put(basis: &Basis<'_>, id: &str, definition: &SourceDefinition, draft: &mut Draft) -> Acts {
     if !draft.touched_sources.insert(id.to_owned()) {
         return Ok(None);
     }
     let changed_at = definition.changed_at.as_millis();
-    push(changed_at, id, &definition.bytes, draft)?;
+    push(basis, changed_at, id, &definition.bytes, draft)?;
     let id = id.to_owned();
     draft.log(move || tracing::info!(source = id, "source stored"));
     Ok(Some(Ok(())))
@@ -26,6 +26,7 @@ pub fn remove(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Acts {
     if state.source_entry(id)?.is_none() && state.source_counts_entry(id)?.is_none() {
         return Ok(Some(Ok(())));
     }
+    replaced::source(basis, id, draft)?;
     draft.push(&Record::SourceForgotten(id), &[])?;
     let id = id.to_owned();
     draft.log(move || tracing::info!(source = id, "source forgotten"));
@@ -52,7 +53,7 @@ pub fn put_counts(basis: &Basis<'_>, counts: &[(String, Vec<u8>)], draft: &mut D
 /// Adds a source's definition as it stands.
 pub fn keep(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Result<(), DecideError> {
     match basis.state.source_entry(id)? {
-        Some(entry) => push(entry.changed_at, id, &entry.definition, draft),
+        Some(entry) => push(basis, entry.changed_at, id, &entry.definition, draft),
         None => Ok(()),
     }
 }
@@ -66,11 +67,13 @@ pub fn keep_counts(basis: &Basis<'_>, id: &str, draft: &mut Draft) -> Result<(),
 }
 
 fn push(
+    basis: &Basis<'_>,
     changed_at: u64,
     id: &str,
     definition: &KeyBytes,
     draft: &mut Draft,
 ) -> Result<(), DecideError> {
+    replaced::source(basis, id, draft)?;
     let definition = definition.clone();
     let row = SourceRow {
         id,

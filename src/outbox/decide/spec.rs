@@ -123,6 +123,38 @@ impl SpecRow {
     }
 }
 
+impl SpecRow {
+    /// When the first of the secrets that sign for a while only is past its time.
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        let untils = self.secrets.iter().filter_map(|(_, until)| *until);
+        let first = untils.min().map(Timestamp::from_millis);
+        let keys = self.given_with_earlier_keys();
+        let of_keys = keys.as_ref().and_then(shaping::next_expiry);
+        first.into_iter().chain(of_keys).min()
+    }
+
+    /// Takes out the secrets that are past their time.
+    pub fn expire(&mut self, now: Timestamp) {
+        self.secrets
+            .retain(|(_, until)| until.is_none_or(|until| until > now.as_millis()));
+        if let Some(mut given) = self.given_with_earlier_keys() {
+            shaping::expire(&mut given, now);
+            self.shaping = KeyBytes(Json::Object(given).to_string().into_bytes());
+        }
+    }
+
+    /// The stored JSON, if it may have signing keys from before a rotation. Most have none, and are
+    /// not parsed.
+    fn given_with_earlier_keys(&self) -> Option<shaping::Given> {
+        let name = shaping::EARLIER_KEYS.as_bytes();
+        let mut parts = self.shaping.0.windows(name.len());
+        match parts.any(|part| part == name) {
+            true => read_given(&self.shaping.0).ok(),
+            false => None,
+        }
+    }
+}
+
 /// The shaping and the name under which the endpoint was applied, as JSON. Empty if there is
 /// neither: the shaping may be in the headers only.
 fn spelled(spec: &EndpointSpec) -> Vec<u8> {
@@ -254,12 +286,12 @@ mod tests {
         #[test]
         fn a_definition_comes_back_as_it_was(spec in spec()) {
             let row = EndpointSpecRow { no: 7, changed_at: 9, spec: SpecRow::new(&spec) };
-            let mut bytes = Vec::new();
+            let mut head = Vec::new();
             let record = Record::EndpointSpec(row);
-            record.encode(&mut bytes);
-            let kind = record.kind();
-            prop_assert_eq!(kind, if spec.applied_as.is_some() { 20 } else { 10 });
-            let Record::EndpointSpec(read) = Record::decode(kind, &bytes).unwrap() else {
+            record.encode(&mut head);
+            let body = record.own_body();
+            let read = Record::decode(record.kind(), &head, body.as_deref()).unwrap();
+            let Some(Record::EndpointSpec(read)) = read else {
                 panic!("another record");
             };
             prop_assert_eq!(read.spec.spec(Tenant::default()).unwrap(), spec);
@@ -274,26 +306,57 @@ mod tests {
     }
 
     #[test]
+    fn secrets_past_their_time_go_and_the_others_stay() {
+        let at = Timestamp::from_millis;
+        let key = |n: u8| KeyBytes(vec![n; 24]);
+        let keys = |text: &str| {
+            KeyBytes(format!(r#"{{"signing_key":"a"{text},"applied_as":"x"}}"#).into_bytes())
+        };
+        let full = SpecRow {
+            secrets: vec![(key(3), None), (key(2), Some(90)), (key(1), Some(70))],
+            shaping: keys(r#","earlier_signing_keys":[["b",80]]"#),
+            ..SpecRow::new(&nothing())
+        };
+        let mut row = full.clone();
+        assert_eq!(row.next_expiry(), Some(at(70)));
+        row.expire(at(69));
+        assert_eq!(row, full);
+        row.expire(at(70));
+        assert_eq!(row.secrets, full.secrets[..2]);
+        assert_eq!(
+            (row.next_expiry(), &row.shaping),
+            (Some(at(80)), &full.shaping)
+        );
+        row.expire(at(1000));
+        assert_eq!(row.secrets, full.secrets[..1]);
+        assert_eq!((row.next_expiry(), row.shaping), (None, keys("")));
+    }
+
+    fn nothing() -> EndpointSpec {
+        EndpointSpec {
+            tenant: Tenant::default(),
+            url: "https://example.com/".parse().unwrap(),
+            types: vec![TypePattern::Any],
+            secrets: Vec::new(),
+            headers: http::HeaderMap::new(),
+            max_in_flight: 1,
+            rate_limit: None,
+            ordering: Ordering::None,
+            timeout: None,
+            http2: None,
+            retry: RetryOverrides::default(),
+            description: String::new(),
+            shaping: None,
+            applied_as: None,
+        }
+    }
+
+    #[test]
     fn nobody_sees_a_secret_or_header_of_a_record() {
         let row = SpecRow {
             secrets: vec![(KeyBytes(b"hush-hush-hush-hush-hush".to_vec()), None)],
             headers: vec![("authorization".into(), KeyBytes(b"Bearer hush".to_vec()))],
-            ..SpecRow::new(&EndpointSpec {
-                tenant: Tenant::default(),
-                url: "https://example.com/".parse().unwrap(),
-                types: vec![TypePattern::Any],
-                secrets: Vec::new(),
-                headers: http::HeaderMap::new(),
-                max_in_flight: 1,
-                rate_limit: None,
-                ordering: Ordering::None,
-                timeout: None,
-                http2: None,
-                retry: RetryOverrides::default(),
-                description: String::new(),
-                shaping: None,
-                applied_as: None,
-            })
+            ..SpecRow::new(&nothing())
         };
         let shown = format!("{row:?}");
         let numbers = format!("{:?}", b"hush".to_vec());

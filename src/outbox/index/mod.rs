@@ -19,6 +19,7 @@ mod blocks;
 mod bucket;
 mod bulk;
 mod check;
+mod definitions;
 mod endpoints;
 mod ends;
 mod failure;

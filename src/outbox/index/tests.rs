@@ -11,9 +11,10 @@ use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::record::EndpointStateRow;
 use crate::outbox::record::{
-    Accepted, Acted, AttemptRow, Attempted, EndpointDeleted, EndpointRow, ErasedRow, EventHead,
-    Idempotency, JobRow, JobWork, KeyBytes, KeyKept, Moved, MovedStep, NextRow, Record, Rewritten,
-    RewrittenDelivery, SourceCountsRow, SourceRow, StepRow,
+    Accepted, Acted, AttemptRow, Attempted, Defined, EndpointDeleted, EndpointRow, EndpointSpecRow,
+    ErasedRow, EventHead, Idempotency, JobRow, JobWork, KeyBytes, KeyKept, Moved, MovedStep,
+    NextRow, Record, RetryRow, Rewritten, RewrittenDelivery, SourceCountsRow, SourceRow, SpecRow,
+    StepRow,
 };
 
 const STORE: [u8; 16] = [7; 16];
@@ -70,6 +71,10 @@ enum Step {
     ForgetKey {
         key: u8,
     },
+    Spec {
+        no: u8,
+        len: u8,
+    },
     Source {
         no: u8,
         len: u8,
@@ -80,6 +85,9 @@ enum Step {
     },
     ForgetSource {
         no: u8,
+    },
+    Overwrite {
+        which: u8,
     },
     Flush,
     Crash,
@@ -103,9 +111,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => event.prop_map(|event| Step::Forget { event }),
         1 => (0..6u8).prop_map(|key| Step::KeepKey { key }),
         1 => (0..6u8).prop_map(|key| Step::ForgetKey { key }),
+        2 => (0..4u8, 0..40u8).prop_map(|(no, len)| Step::Spec { no, len }),
         2 => (0..3u8, 0..40u8).prop_map(|(no, len)| Step::Source { no, len }),
         2 => (0..3u8, 0..40u8).prop_map(|(no, len)| Step::SourceCounts { no, len }),
         1 => (0..3u8).prop_map(|no| Step::ForgetSource { no }),
+        2 => any::<u8>().prop_map(|which| Step::Overwrite { which }),
         3 => Just(Step::Flush),
         1 => Just(Step::Crash),
     ]
@@ -116,6 +126,14 @@ struct Kept {
     lsn: u64,
     kind: u8,
     head: Vec<u8>,
+    body: Option<Vec<u8>>,
+}
+
+impl Kept {
+    /// `None`: a definition that was overwritten.
+    fn record(&self) -> Option<Record<'_>> {
+        Record::decode(self.kind, &self.head, self.body.as_deref()).unwrap()
+    }
 }
 
 struct World {
@@ -145,15 +163,42 @@ impl World {
     fn add(&mut self, record: &Record<'_>) {
         let mut head = Vec::new();
         record.encode(&mut head);
-        let lsn = 100 + self.log.len() as u64 * 10;
-        let kind = record.kind();
+        let kept = Kept {
+            lsn: 100 + self.log.len() as u64 * 10,
+            kind: record.kind(),
+            head,
+            body: Some(record.own_body().unwrap_or_default().into_owned()),
+        };
         for state in [&mut self.live, &mut self.plain] {
-            state
-                .apply(lsn, &Record::decode(kind, &head).unwrap())
-                .unwrap();
-            state.meta.applied = lsn + 10;
+            state.apply(kept.lsn, &kept.record().unwrap()).unwrap();
+            state.meta.applied = kept.lsn + 10;
         }
-        self.log.push(Kept { lsn, kind, head });
+        self.log.push(kept);
+    }
+
+    /// Overwrites some of the definitions that were replaced.
+    fn overwrite(&mut self, which: u8) {
+        for (at, kept) in self.log.iter_mut().enumerate() {
+            if let Some(defined) = Defined::by(kept.kind, &kept.head)
+                && which & (1 << (at % 8)) != 0
+                && self.plain.is_replaced(&defined, kept.lsn).unwrap()
+            {
+                kept.body = None;
+            }
+        }
+    }
+
+    /// The index that is built from the log alone.
+    fn rebuilt(&self) -> State {
+        let mut state = State::new(None, STORE);
+        (0..50).for_each(|base| state.segments.begins(base * 200));
+        for kept in &self.log {
+            if let Some(record) = kept.record() {
+                state.apply(kept.lsn, &record).unwrap();
+            }
+            state.meta.applied = kept.lsn + 10;
+        }
+        state
     }
 
     fn flush(&mut self) {
@@ -181,9 +226,9 @@ impl World {
         (0..50).for_each(|base| self.live.segments.begins(base * 200));
         for kept in &self.log {
             if kept.lsn >= self.live.meta.applied {
-                self.live
-                    .apply(kept.lsn, &Record::decode(kept.kind, &kept.head).unwrap())
-                    .unwrap();
+                if let Some(record) = kept.record() {
+                    self.live.apply(kept.lsn, &record).unwrap();
+                }
                 self.live.meta.applied = kept.lsn + 10;
             }
         }
@@ -222,6 +267,23 @@ fn head(id: u128, key: Option<u8>, deliver_at: bool) -> EventHead<'static> {
         data_at: 0,
         body_len: 10 + id as u32,
         body_lost: false,
+    }
+}
+
+fn spec(len: u8) -> SpecRow {
+    SpecRow {
+        url: "https://example.com/".into(),
+        types: vec!["*".into()],
+        secrets: vec![(KeyBytes(vec![len; len.into()]), None)],
+        headers: Vec::new(),
+        max_in_flight: 1,
+        rate_limit: None,
+        ordering: 0,
+        timeout_ms: None,
+        retry: RetryRow::default(),
+        description: String::new(),
+        http2: None,
+        shaping: KeyBytes(Vec::new()),
     }
 }
 
@@ -429,6 +491,19 @@ fn take(world: &mut World, step: &Step, heads: &mut Vec<EventHead<'static>>) {
         Step::ForgetKey { key } => {
             world.add(&Record::KeysForgotten(vec![(TENANT, KEYS[*key as usize])]))
         }
+        Step::Spec { no, len } => {
+            let no = EndpointNo((*no).into());
+            let known = world.plain.endpoints.get(&no);
+            // No definition comes after the end of its endpoint.
+            if known.is_some_and(|stored| stored.deleted.is_none()) {
+                world.add(&Record::EndpointSpec(EndpointSpecRow {
+                    no: no.0,
+                    changed_at: now,
+                    spec: spec(*len),
+                }));
+            }
+        }
+        Step::Overwrite { which } => world.overwrite(*which),
         Step::Source { no, len } => world.add(&Record::Source(SourceRow {
             id: SOURCES[*no as usize],
             changed_at: now,
@@ -462,6 +537,11 @@ proptest! {
         world.plain.check().unwrap();
         prop_assert_eq!(&world.live.sums.erasing, &world.plain.sums.erasing);
         prop_assert_eq!(world.live.contents().unwrap(), world.plain.contents().unwrap());
+        // What was overwritten is nowhere missing.
+        world.overwrite(u8::MAX);
+        let mut rebuilt = world.rebuilt();
+        rebuilt.check().unwrap();
+        prop_assert_eq!(rebuilt.contents().unwrap(), world.plain.contents().unwrap());
     }
 }
 

@@ -47,8 +47,14 @@ pub struct Batch {
     open: (usize, usize),
 }
 
-/// A record of a batch: where it is, its kind and its head.
-pub type Pushed<'a> = (Offset, u8, &'a [u8]);
+/// A record of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Pushed<'a> {
+    pub offset: Offset,
+    pub kind: u8,
+    pub head: &'a [u8],
+    pub body: &'a [u8],
+}
 
 impl Batch {
     pub(super) fn new(salt: Salt, frame_payload: usize) -> Self {
@@ -183,13 +189,15 @@ impl Batch {
 
     fn pushed(&self, at: u32) -> Pushed<'_> {
         let record = self.bytes.get(at as usize..).unwrap_or_default();
-        let head_len = u32_at(record, 4) as usize;
-        let head = record.get(RECORD_HEADER..RECORD_HEADER + head_len);
-        (
-            Offset(at),
-            field::<1>(record, 12)[0],
-            head.unwrap_or_default(),
-        )
+        let (head_len, body_len) = (u32_at(record, 4) as usize, u32_at(record, 8) as usize);
+        let parts = record.get(RECORD_HEADER..).unwrap_or_default();
+        let (head, parts) = parts.split_at_checked(head_len).unwrap_or_default();
+        Pushed {
+            offset: Offset(at),
+            kind: field::<1>(record, 12)[0],
+            head,
+            body: parts.get(..body_len).unwrap_or_default(),
+        }
     }
 
     /// How many frames there are. One without records is a mark.

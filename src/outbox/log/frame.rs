@@ -313,6 +313,16 @@ pub enum Body<'a> {
     Damaged,
 }
 
+impl<'a> Body<'a> {
+    /// Its bytes, if they are as they were written.
+    pub fn intact(self) -> Option<&'a [u8]> {
+        match self {
+            Body::Intact(bytes) => Some(bytes),
+            Body::Erased | Body::Damaged => None,
+        }
+    }
+}
+
 /// One thing found in a frame's payload.
 pub(super) enum Slot<'a> {
     Record(Record<'a>),

@@ -254,6 +254,18 @@ impl LogReader {
         header.open(buf, salt, lsn).ok_or(ReadError::Damaged(lsn))
     }
 
+    /// Whether nothing is left of the body of a record that reads as erased: a power cut may
+    /// come between the seal and the zeros.
+    pub fn is_overwritten(&self, lsn: Lsn) -> Result<bool, ReadError> {
+        let (piece, file) = self.segment_of(lsn)?;
+        let mut buf = Vec::new();
+        let header = self.fetch(&piece, &*file, lsn, &mut buf)?;
+        // At most the length of a segment, as `fetch` has checked.
+        let body = buf.get(header.body_offset() as usize..header.used() as usize);
+        let body = body.ok_or(ReadError::Damaged(lsn))?;
+        Ok(header.is_erased(self.salt, lsn) && body.iter().all(|byte| *byte == 0))
+    }
+
     /// The segment of a record and its header.
     pub(super) fn header(&self, lsn: Lsn) -> Result<(Piece, RecordHeader), ReadError> {
         let (piece, file) = self.segment_of(lsn)?;

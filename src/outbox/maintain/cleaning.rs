@@ -18,7 +18,8 @@ use crate::outbox::handle::Shared;
 use crate::outbox::index::PagesError;
 use crate::outbox::index::keys::{self, End};
 use crate::outbox::index::rows::{self, ErasedEntry, EventRow};
-use crate::outbox::log::{Lsn, Replayed};
+use crate::outbox::log::{Body, LogReader, Lsn, Replayed};
+use crate::outbox::maintain::definitions::Definitions;
 use crate::outbox::maintain::erasing::{CopySearch, batches};
 use crate::outbox::maintain::held::{Held, weight_of};
 use crate::outbox::maintain::survey::{Survey, add_unnamed};
@@ -50,6 +51,7 @@ pub struct Cleaner {
     shared: Arc<Shared>,
     held: Held,
     copies: CopySearch,
+    definitions: Definitions,
     /// Nothing more could go although history is over its limit: looked at again then.
     stuck_until: Option<Duration>,
     /// How long until the next sweep.
@@ -63,6 +65,7 @@ impl Cleaner {
             keep: shared.rules().keep,
             shared,
             copies: CopySearch::default(),
+            definitions: Definitions::default(),
             stuck_until: None,
             sweep_in: LOOK_MIN,
         }
@@ -92,6 +95,13 @@ impl Cleaner {
         self.sweep_in = self.sweep_in.min(every).saturating_sub(LOOK_MIN);
         let gauges = &self.shared.clone().gauges;
         let passed = self.pass(self.sweep_in.is_zero(), writer);
+        let passed = match passed {
+            // What stops cleaning does not stop this.
+            Ok(()) | Err(Cut::Refused(_)) => {
+                self.definitions.look(&self.shared, writer).and(passed)
+            }
+            cut => cut,
+        };
         if self.sweep_in.is_zero() {
             self.sweep_in = every;
         }
@@ -447,17 +457,21 @@ impl Cleaner {
         let walked = self.shared.log.replay(base, end, |replayed| {
             let noted = match replayed {
                 Replayed::Record(found) if found.lsn < end => {
-                    match Record::decode(found.kind, found.head) {
-                        Ok(record) => survey.note(&self.shared.index.read(), found.lsn, &record),
-                        Err(_) => Ok(()),
+                    match Record::decode(found.kind, found.head, found.body.intact()) {
+                        Ok(Some(record)) => {
+                            survey.note(&self.shared.index.read(), found.lsn, &record)
+                        }
+                        Ok(None) | Err(_) => Ok(()),
                     }
                 }
                 Replayed::Record(_) => return ControlFlow::Break(None),
                 Replayed::FrameEnd { .. } => Ok(()),
                 Replayed::Damage(damage) => {
                     // A start reads only what the index lacks: this may be met for the first
-                    // time.
-                    self.shared.met_damage(damage.from.0);
+                    // time. A body may look damaged because it was being overwritten.
+                    if !is_erased(&self.shared.log, damage.from) {
+                        self.shared.met_damage(damage.from.0);
+                    }
                     Ok(())
                 }
             };
@@ -471,4 +485,10 @@ impl Cleaner {
             _ => Ok(survey),
         }
     }
+}
+
+fn is_erased(log: &LogReader, lsn: Lsn) -> bool {
+    let mut buf = Vec::new();
+    let read = log.read(lsn, &mut buf);
+    read.is_ok_and(|record| record.body == Body::Erased)
 }

@@ -7,25 +7,20 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use crate::domain::event::EventId;
 use crate::outbox::handle::Shared;
-use crate::outbox::log::{Body, LogError, Lsn, Replayed};
+use crate::outbox::log::{self, Body, LogError, Lsn, Replayed};
+use crate::outbox::maintain::pace::Pace;
 use crate::outbox::record::Record;
 
-/// Between two searches: so many times as long as the last one took, within these bounds.
-const REST: u32 = 20;
-const REST_MIN: Duration = Duration::from_secs(2);
-const REST_MAX: Duration = Duration::from_secs(600);
 /// How many bodies are overwritten in one step.
 const BATCH: usize = 256;
 
 /// When the log was last searched for what is left of erased events.
 #[derive(Debug, Default)]
 pub(super) struct CopySearch {
-    /// When it ended, and how long it took.
-    last: Option<(Duration, Duration)>,
+    pace: Pace,
 }
 
 /// What a search found.
@@ -37,16 +32,10 @@ pub(super) struct Copies {
 }
 
 impl CopySearch {
-    fn is_due(&self, now: Duration) -> bool {
-        self.last.is_none_or(|(at, took)| {
-            now.saturating_sub(at) >= took.saturating_mul(REST).clamp(REST_MIN, REST_MAX)
-        })
-    }
-
     /// Searches the log for copies of erased events, if there are such events and it is time.
     /// No segment may go meanwhile.
     pub fn search(&mut self, shared: &Shared) -> Result<Option<Copies>, LogError> {
-        if !self.is_due(shared.clock.mono()) {
+        if !self.pace.is_due(shared.clock.mono()) {
             return Ok(None);
         }
         let wanted = shared.index.read().sums.erasing.clone();
@@ -62,15 +51,14 @@ impl CopySearch {
                 if let Replayed::Record(found) = replayed
                     // One that is sealed may have been cut short before its bytes went.
                     && !matches!(found.body, Body::Intact([]))
-                    && is_copy(&wanted, found.kind, found.head)
+                    && is_copy(&wanted, &found)
                 {
                     records.push(found.lsn);
                 }
                 ControlFlow::<()>::Continue(())
             })?;
         }
-        let ended = shared.clock.mono();
-        self.last = Some((ended, ended.saturating_sub(began)));
+        self.pace.ended(began, shared.clock.mono());
         Ok(Some(Copies {
             records,
             events: wanted.into_iter().collect(),
@@ -79,11 +67,11 @@ impl CopySearch {
 }
 
 /// Whether the record has something of one of these events in its body.
-pub fn is_copy(wanted: &BTreeSet<EventId>, kind: u8, head: &[u8]) -> bool {
-    let id = match Record::decode(kind, head) {
-        Ok(Record::Accepted(accepted)) => accepted.event.id,
-        Ok(Record::Attempted(attempted)) => attempted.id,
-        Ok(Record::Rewritten(rewritten)) => rewritten.event.id,
+pub fn is_copy(wanted: &BTreeSet<EventId>, found: &log::Record<'_>) -> bool {
+    let id = match Record::decode(found.kind, found.head, found.body.intact()) {
+        Ok(Some(Record::Accepted(accepted))) => accepted.event.id,
+        Ok(Some(Record::Attempted(attempted))) => attempted.id,
+        Ok(Some(Record::Rewritten(rewritten))) => rewritten.event.id,
         _ => return false,
     };
     wanted.contains(&EventId(id))

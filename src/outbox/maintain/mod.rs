@@ -1,5 +1,6 @@
 //! The threads that look at the store and ask the writer for changes: cleaning, what is held
-//! too long, what is left of erased events, and work on many deliveries.
+//! too long, what is left of erased events and of replaced definitions, and work on many
+//! deliveries.
 //!
 //! They change nothing themselves. Every change is a [`Step`] that the writer judges again
 //! over an index that is up to date, and whose answer says what was made durable of it. A
@@ -7,9 +8,11 @@
 
 mod bulk;
 mod cleaning;
+mod definitions;
 mod erasing;
 mod held;
 pub(in crate::outbox) mod moving;
+mod pace;
 mod survey;
 
 use std::sync::mpsc;

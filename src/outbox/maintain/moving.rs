@@ -71,9 +71,9 @@ fn read_record(shared: &Shared, id: EventId, lsn: u64) -> Result<MovingRecord, C
     let Some(found) = answered(shared.log.read(Lsn(lsn), &mut buf))? else {
         return Ok(MovingRecord::Damaged);
     };
-    let event = match Record::decode(found.kind, found.head) {
-        Ok(Record::Accepted(accepted)) => accepted.event,
-        Ok(Record::Rewritten(rewritten)) => rewritten.event,
+    let event = match Record::decode(found.kind, found.head, found.body.intact()) {
+        Ok(Some(Record::Accepted(accepted))) => accepted.event,
+        Ok(Some(Record::Rewritten(rewritten))) => rewritten.event,
         _ => return Ok(MovingRecord::Damaged),
     };
     let body = match found.body {

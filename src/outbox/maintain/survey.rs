@@ -140,7 +140,7 @@ pub fn add_unnamed(wanted: &mut Wanted, index: &Readers, start: Lsn) -> Result<(
 }
 
 /// Gives the rows under `prefix` to `each`, in pieces.
-fn each_row(
+pub fn each_row(
     index: &Readers,
     prefix: &[u8],
     mut each: impl FnMut(&[u8], &[u8]) -> Result<(), PagesError>,

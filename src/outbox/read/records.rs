@@ -60,14 +60,14 @@ pub(in crate::outbox) fn attempts_since(
             // What the receiver answered is gone; that there was an attempt is known.
             Body::Erased | Body::Damaged => &[],
         };
-        let previous = match Record::decode(record.kind, record.head) {
-            Ok(Record::Attempted(attempted))
+        let previous = match Record::decode(record.kind, record.head, Some(body)) {
+            Ok(Some(Record::Attempted(attempted)))
                 if attempted.id == id.0 && attempted.endpoint == no.0 =>
             {
                 found.push(attempted.attempt.attempt(body));
                 attempted.previous
             }
-            Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
+            Ok(Some(Record::Rewritten(rewritten))) if rewritten.event.id == id.0 => {
                 found.extend(rewritten_attempts(&rewritten, no, body).into_iter().rev());
                 0
             }
@@ -164,11 +164,11 @@ pub(super) fn content(
 ) -> Result<(Content, Payload), ReadError> {
     let mut buf = Vec::new();
     let record = log.read(Lsn(lsn), &mut buf)?;
-    match Record::decode(record.kind, record.head) {
-        Ok(Record::Accepted(accepted)) if accepted.event.id == id.0 => {
+    match Record::decode(record.kind, record.head, record.body.intact()) {
+        Ok(Some(Record::Accepted(accepted))) if accepted.event.id == id.0 => {
             opened(&accepted.event, accepted.extras_len, record.body)
         }
-        Ok(Record::Rewritten(rewritten)) if rewritten.event.id == id.0 => {
+        Ok(Some(Record::Rewritten(rewritten))) if rewritten.event.id == id.0 => {
             opened(&rewritten.event, rewritten.extras_len, record.body)
         }
         _ => Err(ReadError::Damaged(format!("no record of {id} is at {lsn}"))),

@@ -2,8 +2,6 @@
 
 use bincode::{BorrowDecode, Encode};
 
-use super::spelling::{BadRecord, put, take};
-
 /// An endpoint's number, name and state; replaces what was known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
 pub struct EndpointRow<'a> {
@@ -45,7 +43,7 @@ impl EndpointStateRow {
 }
 
 /// An API endpoint's definition; replaces the one before.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[derive(Clone, Debug, PartialEq, Eq, BorrowDecode)]
 pub struct EndpointSpecRow {
     pub no: u32,
     pub changed_at: u64,
@@ -71,63 +69,6 @@ pub struct SpecRow {
     /// The shaping, and the name under which the endpoint was applied: a JSON object, secrets
     /// included. Empty if there is neither.
     pub shaping: KeyBytes,
-}
-
-/// [`SpecRow`] as it is spelled where the last field is empty, and was before there was one.
-#[derive(Encode, BorrowDecode)]
-struct PlainSpecRow {
-    url: String,
-    types: Vec<String>,
-    secrets: Vec<(KeyBytes, Option<u64>)>,
-    headers: Vec<(String, KeyBytes)>,
-    max_in_flight: u32,
-    rate_limit: Option<u64>,
-    ordering: u8,
-    timeout_ms: Option<u64>,
-    retry: RetryRow,
-    description: String,
-    http2: Option<bool>,
-}
-
-impl SpecRow {
-    pub fn is_shaped(&self) -> bool {
-        !self.shaping.0.is_empty()
-    }
-}
-
-impl EndpointSpecRow {
-    /// Appends its bytes, without the last field if there is nothing in it.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        put(self, out);
-        if !self.spec.is_shaped() {
-            // The length of an empty list, which comes last.
-            out.truncate(out.len().saturating_sub(1).max(start));
-        }
-    }
-
-    /// Reads what is spelled without shaping.
-    pub fn plain(kind: u8, head: &[u8]) -> Result<EndpointSpecRow, BadRecord> {
-        let (no, changed_at, plain): (_, _, PlainSpecRow) = take(kind, head)?;
-        Ok(EndpointSpecRow {
-            no,
-            changed_at,
-            spec: SpecRow {
-                url: plain.url,
-                types: plain.types,
-                secrets: plain.secrets,
-                headers: plain.headers,
-                max_in_flight: plain.max_in_flight,
-                rate_limit: plain.rate_limit,
-                ordering: plain.ordering,
-                timeout_ms: plain.timeout_ms,
-                retry: plain.retry,
-                description: plain.description,
-                http2: plain.http2,
-                shaping: KeyBytes(Vec::new()),
-            },
-        })
-    }
 }
 
 /// The parts of a retry policy that were set. Spans in milliseconds; factor and jitter

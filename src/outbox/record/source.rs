@@ -6,7 +6,7 @@ use bincode::{BorrowDecode, Encode};
 use super::endpoint::KeyBytes;
 
 /// A source's definition, secrets included; replaces the one before.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[derive(Clone, Debug, PartialEq, Eq, BorrowDecode)]
 pub struct SourceRow<'a> {
     pub id: &'a str,
     pub changed_at: u64,

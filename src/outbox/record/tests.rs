@@ -232,11 +232,23 @@ fn samples() -> Vec<Record<'static>> {
     ]
 }
 
+/// The kind, the head, and the body if the record has its own.
 fn spelled(record: &Record<'_>) -> String {
-    let mut bytes = Vec::new();
-    record.encode(&mut bytes);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{} {hex}", record.kind())
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let head = hex(&head(record));
+    let body = record.own_body().map(|body| format!(" {}", hex(&body)));
+    format!("{} {head}{}", record.kind(), body.unwrap_or_default())
+}
+
+fn head(record: &Record<'_>) -> Vec<u8> {
+    let mut head = Vec::new();
+    record.encode(&mut head);
+    head
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 /// What stores hold today. If this fails, the format has changed: see the recipe above.
@@ -253,36 +265,82 @@ fn records_keep_their_golden_bytes() {
 #[test]
 fn records_are_read_as_they_are_written_and_never_from_other_bytes() {
     for record in samples() {
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
-        assert_eq!(Record::decode(record.kind(), &bytes).unwrap(), record);
-        for cut in 0..bytes.len() {
-            assert!(
-                Record::decode(record.kind(), &bytes[..cut]).is_err(),
-                "cut at {cut}"
-            );
+        let (kind, mut head, body) = (record.kind(), head(&record), record.own_body());
+        let body = body.as_deref();
+        let read = |head: &[u8], body: Option<&[u8]>| {
+            Record::decode(kind, head, body).map(|read| read.is_some())
+        };
+        assert_eq!(Record::decode(kind, &head, body), Ok(Some(record.clone())));
+        for cut in 0..head.len() {
+            assert!(read(&head[..cut], body).is_err(), "cut at {cut}");
         }
-        bytes.push(0);
-        assert!(
-            Record::decode(record.kind(), &bytes).is_err(),
-            "bytes left over"
-        );
+        if let (Some(body), Record::EndpointSpec(_)) = (body, &record) {
+            for cut in 0..body.len() {
+                assert!(read(&head, Some(&body[..cut])).is_err(), "cut at {cut}");
+            }
+            let longer = [body, &[0]].concat();
+            assert!(read(&head, Some(&longer)).is_err(), "bytes left over");
+        }
+        // Without its body a definition says nothing; the body of others is no part of them.
+        assert_eq!(read(&head, None), Ok(body.is_none()));
+        head.push(0);
+        assert!(read(&head, body).is_err(), "bytes left over");
     }
-    assert_eq!(Record::decode(200, &[]), Err(BadRecord { kind: 200 }));
+    assert_eq!(Record::decode(200, &[], None), Err(BadRecord { kind: 200 }));
+}
+
+#[test]
+fn the_head_of_a_definition_says_whose_it_is_and_nothing_else() {
+    for record in samples() {
+        let head = head(&record);
+        let defined = Defined::by(record.kind(), &head);
+        assert_eq!(defined.is_some(), record.own_body().is_some());
+        let expected = match &record {
+            Record::EndpointSpec(row) => Some(Defined::Endpoint(row.no)),
+            Record::Source(row) => Some(Defined::Source(row.id.to_owned())),
+            _ => None,
+        };
+        assert_eq!(defined, expected);
+        let has = |part: &[u8]| head.windows(part.len()).any(|at| at == part);
+        assert!(!has(&[7; 24]) && !has(&[8; 24]) && !has(b"preset") && !has(b"https"));
+    }
 }
 
 /// A store may hold jobs that outboxd wrote before jobs were shown.
 #[test]
 fn a_job_that_was_written_without_its_progress_is_read() {
-    let hex = "01020102010401076f726465722e2a00010903fe00000000000000000000010000000000fd000000000000594001";
-    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
-    let Ok(Record::Job(row)) = Record::decode(14, &bytes) else {
+    let head = bytes(
+        "01020102010401076f726465722e2a00010903fe00000000000000000000010000000000fd000000000000594001",
+    );
+    let Ok(Some(Record::Job(row))) = Record::decode(14, &head, Some(&[])) else {
         panic!("it is not read");
     };
     assert_eq!((row.no, row.endpoint, row.work), (1, 2, JobWork::Purge));
     assert_eq!((row.rate, row.done), (100f64.to_bits(), true));
     assert_eq!((row.created_at, row.matched, row.taken), (0, 0, 0));
+}
+
+/// A store may hold definitions from before they stood in bodies. Overwriting does not reach them.
+#[test]
+fn definitions_that_stand_in_heads_are_read() {
+    let former = [
+        "10 07fd00a8da769b0100001568747470733a2f2f6578616d706c652e636f6d2f6801076f726465722e2a0218070707070707070707070707070707070707070707070707010918080808080808080808080808080808080808080808080808000103782d6101621001fd00000000000049400101fb881301fb8813000000000102010201640100",
+        "20 07fd00a8da769b0100001568747470733a2f2f6578616d706c652e636f6d2f6801012a0000100000000000000000000000117b22666f726d6174223a2262617265227d",
+        "21 0b7374726970652d6c697665fd00a8da769b010000137b22707265736574223a22737472697065227d",
+    ];
+    let mut definitions = samples();
+    definitions.retain(|record| record.own_body().is_some());
+    assert_eq!(definitions.len(), former.len());
+    for (line, definition) in former.iter().zip(definitions) {
+        let (kind, head) = line.split_once(' ').unwrap();
+        let (kind, head) = (kind.parse().unwrap(), bytes(head));
+        for body in [Some(&[][..]), None] {
+            let read = Record::decode(kind, &head, body).unwrap();
+            assert_eq!(read.as_ref(), Some(&definition));
+        }
+        assert_eq!(Defined::by(kind, &head), None);
+        assert!(Record::decode(kind, &head[1..], None).is_err());
+    }
 }
 
 #[test]
@@ -315,18 +373,25 @@ fn states_are_read_as_they_are_written() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_a_record_panic(kind in 0..26u8, bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Record::decode(kind, &bytes);
+    fn no_bytes_make_a_record_panic(
+        kind in 0..28u8,
+        head in proptest::collection::vec(any::<u8>(), 0..200),
+        body in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+    ) {
+        let _ = Record::decode(kind, &head, body.as_deref());
+        let _ = Defined::by(kind, &head);
     }
 
     #[test]
     fn a_mutated_record_never_panics(which in any::<proptest::sample::Index>(), at in any::<usize>(), flip in 1..=255u8) {
         let samples = samples();
         let record = which.get(&samples);
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
-        let at = at % bytes.len();
-        bytes[at] ^= flip;
-        let _ = Record::decode(record.kind(), &bytes);
+        let mut parts = [head(record), record.own_body().unwrap_or_default().into_owned()];
+        let part = at % 2;
+        let len = parts[part].len().max(1);
+        if let Some(byte) = parts[part].get_mut(at / 2 % len) {
+            *byte ^= flip;
+        }
+        let _ = Record::decode(record.kind(), &parts[0], Some(&parts[1]));
     }
 }

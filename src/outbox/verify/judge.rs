@@ -16,7 +16,7 @@ use super::known::{AttemptPlaces, Ids};
 use super::report::{Counts, Harm, Later, Part, PlaceKind};
 use crate::domain::event::EventId;
 use crate::outbox::log::{self, Body, Damage, DamageKind, Lsn};
-use crate::outbox::record::{Accepted, Attempted, EventHead, Record, Rewritten};
+use crate::outbox::record::{Accepted, Attempted, Defined, EventHead, Record, Rewritten};
 
 /// Something that is wrong with an event, in the terms of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,19 +90,21 @@ impl Judge {
     /// A record, whose body may be damaged.
     pub fn record(&mut self, found: &log::Record<'_>) {
         self.judged.counts.records += 1;
-        match Record::decode(found.kind, found.head) {
-            Ok(record) => self.take(found, &record),
+        match Record::decode(found.kind, found.head, found.body.intact()) {
+            Ok(Some(record)) => self.take(found, &record),
+            Ok(None) => self.definition(found),
             Err(_) => self.undecodable(found),
         }
     }
 
     /// A whole record in a frame that is damaged.
     pub fn stray(&mut self, found: &log::Record<'_>) {
-        match Record::decode(found.kind, found.head) {
-            Ok(record) => {
+        match Record::decode(found.kind, found.head, found.body.intact()) {
+            Ok(Some(record)) => {
                 self.take(found, &record);
                 self.hit_all(&record, Harm::Stray, found.lsn);
             }
+            Ok(None) => self.definition(found),
             Err(_) => self.undecodable(found),
         }
     }
@@ -110,7 +112,7 @@ impl Judge {
     /// A record whose head is damaged, and that head as it was if that is known. Returns whether
     /// an event of it is known.
     pub fn harmed_head(&mut self, at: Lsn, kind: u8, mended: Option<&[u8]>) -> bool {
-        let record = mended.and_then(|head| Record::decode(kind, head).ok());
+        let record = mended.and_then(|head| Record::decode(kind, head, None).ok()?);
         match &record {
             Some(Record::Attempted(Attempted { id, .. })) => self.attempts.push(at.0, *id),
             Some(Record::Rewritten(Rewritten {
@@ -166,6 +168,24 @@ impl Judge {
             }
         }
         self.judged
+    }
+
+    /// The definition of an endpoint or source, which is not there any more.
+    fn definition(&mut self, found: &log::Record<'_>) {
+        if let Body::Erased = found.body {
+            // Another replaced it.
+            self.judged.counts.erased += 1;
+            return;
+        }
+        self.judged.places.push(RawPlace {
+            kind: PlaceKind::Record,
+            from: found.lsn,
+            to: Lsn(found.lsn.0.saturating_add(1)),
+            detail: match Defined::by(found.kind, found.head) {
+                Some(Defined::Source(id)) => format!("the definition of source {id} is damaged"),
+                _ => "the definition of an endpoint is damaged".to_owned(),
+            },
+        });
     }
 
     fn undecodable(&mut self, found: &log::Record<'_>) {

@@ -203,7 +203,7 @@ impl Yard {
             .collect();
         let heads = batch.frames().flat_map(|(_, records)| records);
         let heads: BTreeMap<u64, u64> = heads
-            .map(|(offset, _, head)| (committed.lsn(offset).0, head.len() as u64))
+            .map(|pushed| (committed.lsn(pushed.offset).0, pushed.head.len() as u64))
             .collect();
         for (event, kind, (offset, body)) in pushed {
             let at = committed.lsn(offset).0;

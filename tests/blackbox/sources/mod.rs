@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use crate::harness::http::{Interface, Response};
 use crate::harness::{Daemon, Home, endpoint, wait_for};
 
+pub use secrets::signed;
 pub use stand_in::{Call, Signing, now_ms};
 
 /// How providers write the URL of the public listener.

@@ -16,7 +16,7 @@ fn rotate(daemon: &Daemon, id: &str, body: &Value) -> Response {
 }
 
 /// GitHub's call, signed with this secret.
-fn signed(secret: &str, delivery: &str) -> Call {
+pub fn signed(secret: &str, delivery: &str) -> Call {
     let mac = hex(&hmac_sha256(secret.as_bytes(), &[b"{}"]));
     push(delivery, b"{}").with("x-hub-signature-256", &format!("sha256={mac}"))
 }

@@ -30,6 +30,8 @@ pub struct Counts {
     pub taken_in: u64,
     pub repeated: u64,
     pub source_changes: u64,
+    /// Secrets that endpoints got.
+    pub secrets: u64,
     pub attempts: u64,
     pub delivered: u64,
     pub lives: u64,
@@ -51,6 +53,7 @@ impl Counts {
         self.taken_in += other.taken_in;
         self.repeated += other.repeated;
         self.source_changes += other.source_changes;
+        self.secrets += other.secrets;
         self.attempts += other.attempts;
         self.delivered += other.delivered;
         self.lives += other.lives;
@@ -88,8 +91,9 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             out,
-            "{} deliveries taken in by sources, {} more repeated, {} changes of sources",
-            self.taken_in, self.repeated, self.source_changes
+            "{} deliveries taken in by sources, {} more repeated, {} changes of sources, {} \
+             secrets of endpoints",
+            self.taken_in, self.repeated, self.source_changes, self.secrets
         )?;
         let met = &self.met;
         let kinds = [

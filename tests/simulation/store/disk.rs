@@ -15,6 +15,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 const SECTOR: usize = 512;
+/// What a frame of the log begins with.
+const FRAME: &[u8] = b"oBxF";
 
 /// How often each kind of fault was met.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +36,9 @@ pub enum Fault {
     Read,
     Write,
     Sync,
+    /// There is no room for a write that is not of frames, also over what is there, as on file
+    /// systems that take new space for it.
+    Room,
     /// The process is gone at that call, which may have been half done.
     Crash,
     /// The same, at a call that writes or syncs.
@@ -135,6 +140,16 @@ impl SimDisk {
         state.restart();
     }
 
+    /// Gives the bytes of each file that has a name.
+    pub fn each_file(&self, mut each: impl FnMut(&[u8])) {
+        let state = self.state();
+        for file in state.names.values() {
+            if let Some(content) = state.files.get(file) {
+                each(&content.cached);
+            }
+        }
+    }
+
     /// The machine is gone, and what was not synced with it, or not.
     pub fn cut_power(&self) {
         let mut state = self.state();
@@ -229,7 +244,8 @@ impl State {
         });
     }
 
-    /// Every call comes by here.
+    /// Every call comes by here. A write is of the kind `Write` if it is of frames, and else of the
+    /// kind `Room`.
     fn call(&mut self, kind: Option<Fault>) -> io::Result<()> {
         self.calls += 1;
         if self.crashed {
@@ -238,10 +254,11 @@ impl State {
         let Some((fault, left)) = &mut self.fault else {
             return Ok(());
         };
-        let is_write = matches!(kind, Some(Fault::Write | Fault::Sync));
+        let is_write = matches!(kind, Some(Fault::Write | Fault::Room));
         let is_meant = match *fault {
             Fault::Crash => true,
-            Fault::CrashInWrite => is_write,
+            Fault::CrashInWrite => is_write || kind == Some(Fault::Sync),
+            Fault::Write => is_write,
             other => Some(other) == kind,
         };
         if !is_meant {
@@ -257,6 +274,10 @@ impl State {
             Fault::Read => self.met.read_errors += 1,
             Fault::Write => self.met.write_errors += 1,
             Fault::Sync => self.met.sync_errors += 1,
+            Fault::Room => {
+                self.met.no_room += 1;
+                return Err(ErrorKind::StorageFull.into());
+            }
             Fault::Crash | Fault::CrashInWrite => {
                 self.crashed = true;
                 return Err(gone());
@@ -377,7 +398,11 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let mut state = self.0.state();
-        let failed = state.call(Some(Fault::Write));
+        let kind = match bytes.starts_with(FRAME) {
+            true => Fault::Write,
+            false => Fault::Room,
+        };
+        let failed = state.call(Some(kind));
         let mut count = bytes.len();
         let half = failed.is_err() || (state.short_writes && state.dice.random_bool(0.3));
         if half && count > 1 {

@@ -15,6 +15,7 @@ mod checks;
 mod crowd;
 mod engine;
 mod process;
+mod secrets;
 mod sources;
 mod upkeep;
 mod users;
@@ -136,6 +137,11 @@ pub struct World {
     taken: HashMap<String, Vec<(EventId, Timestamp)>>,
     /// What has to be stored of sources.
     sources: Sources,
+    /// How many secrets were given out, each once.
+    secrets: u64,
+    /// The secrets of which one is the newest of an endpoint: several where a crash left a change
+    /// unanswered.
+    newest: BTreeMap<EndpointId, Vec<u64>>,
     /// Changes of sources that a crash left unanswered: each was done, or not.
     doubtful_acts: Vec<Action>,
     /// The latest that the wall clock ever showed.
@@ -182,6 +188,8 @@ impl World {
             keys: HashMap::new(),
             taken: HashMap::new(),
             sources: Sources::new(),
+            secrets: 0,
+            newest: BTreeMap::new(),
             doubtful_acts: Vec::new(),
             latest: Timestamp::default(),
             crowd_at: rng.random_bool(CROWDED).then(|| rng.random_range(20..200)),

@@ -213,6 +213,32 @@ fn secrets_are_rotated_with_an_overlap() {
 }
 
 #[test]
+fn secrets_past_their_time_leave_the_definition() {
+    let first = source(&definition("github", &["a"]));
+    assert_eq!(first.next_expiry(), None);
+    let second = first
+        .rotated("b", at(NOW), Duration::from_secs(60))
+        .unwrap();
+    let third = second
+        .rotated("c", at(NOW), Duration::from_secs(90))
+        .unwrap();
+    let left = |now: u64| -> Vec<String> {
+        let left = third.without_expired(at(now)).unwrap();
+        left.secrets
+            .iter()
+            .map(|one| one.text.to_string())
+            .collect()
+    };
+    assert_eq!(third.next_expiry(), Some(at(NOW + 60)));
+    assert_eq!(third.without_expired(at(NOW + 59)).unwrap(), third);
+    assert_eq!(left(NOW + 60), ["c", "b"]);
+    assert_eq!(left(NOW + 90), ["c"]);
+    let last = third.without_expired(at(NOW + 90)).unwrap();
+    assert_eq!(last.next_expiry(), None);
+    assert!(!last.definition().contains_key("earlier_secrets"));
+}
+
+#[test]
 fn what_is_shown_and_stored_holds_no_secret_that_it_must_not() {
     for preset in NAMES {
         let text = definition(preset, &["the-secret-itself", "another-secret"]);

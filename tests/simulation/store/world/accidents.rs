@@ -16,7 +16,8 @@ impl World {
         };
         match a % 16 {
             0 | 1 if !self.without.has("room") => disk.set_room(u64::from(b % 40_000)),
-            2 => disk.set_room(ROOM),
+            2 if b.is_multiple_of(2) => disk.set_room(ROOM),
+            2 => plan("room", Fault::Room),
             3 => plan("read", Fault::Read),
             4 => plan("write", Fault::Write),
             5 => plan("sync", Fault::Sync),

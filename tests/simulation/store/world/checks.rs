@@ -63,6 +63,7 @@ impl World {
             status.holds.most_rows
         );
         self.check_sources(outbox)?;
+        self.check_secrets(outbox)?;
         let mut listed = BTreeMap::new();
         for (id, known) in &self.known {
             if what == Looks::Sample && !(known.number + self.checks).is_multiple_of(SAMPLE) {
@@ -163,10 +164,14 @@ impl World {
             self.pass(wait.clamp(1, 3_600_000));
         }
         self.check(Looks::All)?;
+        self.forget_secrets()?;
         self.stop(true)?;
         self.start()?;
         ensure!(self.process.is_some(), "a healed machine does not start");
-        self.check(Looks::All)
+        self.check(Looks::All)?;
+        let left = self.leftover()?;
+        ensure!(left.is_empty(), "a start brings back the secrets {left:?}");
+        Ok(())
     }
 
     fn enable_all(&mut self) {

@@ -245,8 +245,13 @@ impl World {
         if let Some(process) = &mut self.process {
             self.doubtful.append(&mut process.asked);
             let acting = process.acting.drain(..).map(|acting| acting.action);
-            self.doubtful_acts.extend(acting.filter(is_of_sources));
+            let acting: Vec<_> = acting.collect();
             process.in_flight.clear();
+            acting
+                .iter()
+                .for_each(|action| self.secret_may_have_changed(action));
+            let acting = acting.into_iter();
+            self.doubtful_acts.extend(acting.filter(is_of_sources));
         }
     }
 

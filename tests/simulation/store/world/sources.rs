@@ -15,7 +15,7 @@ use outboxd::outbox::request::Request;
 use outboxd::outbox::{Action, EventView, KeyBytes, Outbox, Receipt, SourceDefinition};
 use tokio::sync::oneshot;
 
-use super::{Acting, Violation, World};
+use super::{Acting, Violation, World, secrets};
 use crate::store::machine::HOUR;
 
 /// The last one has no window of its own.
@@ -26,7 +26,7 @@ const DELIVERIES: u32 = 8;
 /// What has to be stored of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
-    definition: Option<Vec<u8>>,
+    pub(super) definition: Option<Vec<u8>>,
     counts: Option<Vec<u8>>,
 }
 
@@ -105,13 +105,15 @@ impl World {
     /// A source is defined, counts or is removed.
     pub(super) fn change_sources(&mut self, a: u32, b: u32) {
         let id = SOURCES[b as usize % SOURCES.len()].to_owned();
+        let number = self.next_secret();
+        self.hinder_overwriting(b / 16);
         let text = |of: &str| format!("{of} {a}{}", "x".repeat(b as usize / 8 % 900)).into_bytes();
         let action = match a % 8 {
             0..3 => Action::PutSource {
                 id,
                 definition: SourceDefinition {
                     changed_at: Timestamp::from_millis(a.into()),
-                    bytes: KeyBytes(text("definition")),
+                    bytes: KeyBytes(text(&secrets::text(number))),
                 },
             },
             3..6 => {

@@ -13,6 +13,7 @@ use outboxd::outbox::request::Request;
 use outboxd::outbox::{Action, ReadError, Receipt, Refused, Selection};
 use tokio::sync::oneshot;
 
+use super::secrets::signing;
 use super::{Acting, Asked, ENDPOINTS, Expected, Violation, World};
 use crate::store::machine::HOUR;
 
@@ -86,12 +87,13 @@ impl World {
         let endpoint = self.endpoints[a as usize % ENDPOINTS].clone();
         let ids: Vec<EventId> = self.sorted_ids();
         let event = ids.get(b as usize % ids.len().max(1)).copied();
-        let action = match (a / 16 % 12, event) {
+        let action = match (a / 16 % 14, event) {
             (0..3, _) => Action::Create {
                 endpoint: endpoint.clone(),
-                spec: Box::new(spec(b)),
+                spec: Box::new(spec(b, self.next_secret())),
                 enabled: true,
             },
+            (12 | 13, _) => return self.rotate(endpoint, b),
             (3, _) => Action::Disable {
                 endpoint: endpoint.clone(),
                 reason: DisabledReason::Manual,
@@ -218,7 +220,10 @@ impl World {
                 (Action::Delete { endpoint }, _) => {
                     self.mark_all(&endpoint, |expected| expected.may_be_dead = true);
                 }
-                (action, Ok(())) => self.source_changed(&action),
+                (action, Ok(())) => {
+                    self.secret_changed(&action);
+                    self.source_changed(&action);
+                }
                 _ => {}
             }
         }
@@ -295,12 +300,12 @@ impl World {
     }
 }
 
-fn spec(b: u32) -> EndpointSpec {
+fn spec(b: u32, secret: u64) -> EndpointSpec {
     EndpointSpec {
         tenant: Tenant::default(),
         url: "https://example.com/".parse().unwrap(),
         types: vec![TypePattern::Any],
-        secrets: Vec::new(),
+        secrets: vec![signing(secret)],
         headers: http::HeaderMap::new(),
         max_in_flight: 1 + b as usize % 4,
         rate_limit: None,
