@@ -6,6 +6,7 @@
 
 pub mod choice;
 pub mod keys;
+mod layer_key;
 pub mod open;
 pub mod overlay;
 pub mod pages;

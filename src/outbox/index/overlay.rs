@@ -11,6 +11,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::layer_key::LayerKey;
 use super::pages::{Changes, Pages, PagesError};
 use super::rows_read::count_row;
 use crate::domain::account::Total as _;
@@ -29,7 +30,7 @@ enum Change {
 /// Changes in the order of their keys.
 #[derive(Debug, Default)]
 pub struct Layer {
-    changes: BTreeMap<Vec<u8>, Change>,
+    changes: BTreeMap<LayerKey, Change>,
     bytes: usize,
 }
 
@@ -78,8 +79,9 @@ impl Overlay {
     pub fn get(&self, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, PagesError> {
         count_row();
         let frozen = self.frozen.as_deref();
+        let wanted = LayerKey::from(key);
         for layer in [Some(&self.active), frozen].into_iter().flatten() {
-            match layer.changes.get(key) {
+            match layer.changes.get(&wanted) {
                 Some(Change::Put { value, .. }) => return Ok(Some(Cow::Borrowed(value))),
                 Some(Change::Removed) => return Ok(None),
                 None => {}
@@ -91,18 +93,18 @@ impl Overlay {
         }
     }
 
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.put_as(key, value, false);
+    pub fn put(&mut self, key: impl AsRef<[u8]>, value: Vec<u8>) {
+        self.put_as(key.as_ref(), value, false);
     }
 
     /// Puts a key that is nowhere in the map yet. Saying so of one that is would bring
     /// its older value back when it is removed.
-    pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.put_as(key, value, true);
+    pub fn put_new(&mut self, key: impl AsRef<[u8]>, value: Vec<u8>) {
+        self.put_as(key.as_ref(), value, true);
     }
 
-    fn put_as(&mut self, key: Vec<u8>, value: Vec<u8>, new: bool) {
-        match self.active.changes.entry(key) {
+    fn put_as(&mut self, key: &[u8], value: Vec<u8>, new: bool) {
+        match self.active.changes.entry(LayerKey::from(key)) {
             Entry::Vacant(vacant) => {
                 self.active.bytes += ENTRY_COST + vacant.key().len() + value.len();
                 vacant.insert(Change::Put { value, fresh: new });
@@ -115,8 +117,8 @@ impl Overlay {
         }
     }
 
-    pub fn remove(&mut self, key: Vec<u8>) {
-        match self.active.changes.entry(key) {
+    pub fn remove(&mut self, key: impl AsRef<[u8]>) {
+        match self.active.changes.entry(LayerKey::from(key.as_ref())) {
             Entry::Vacant(vacant) => {
                 self.active.bytes += ENTRY_COST + vacant.key().len();
                 vacant.insert(Change::Removed);
@@ -194,7 +196,7 @@ impl Overlay {
     pub fn scan<'a>(&'a self, from: &[u8], to: &[u8], backward: bool) -> Scan<'a> {
         let mut sources = Vec::with_capacity(3);
         if from < to {
-            let bounds = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
+            let bounds = (Bound::Included(from.into()), Bound::Excluded(to.into()));
             for layer in [Some(&self.active), self.frozen.as_deref()]
                 .into_iter()
                 .flatten()
@@ -214,7 +216,7 @@ impl Overlay {
     }
 }
 
-type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+type Bounds = (Bound<LayerKey>, Bound<LayerKey>);
 
 fn layer_source(
     layer: &Layer,
