@@ -48,7 +48,7 @@ pub mod timeline;
 pub mod verify;
 pub mod verify_store;
 mod watch;
-pub mod when;
+pub use crate::domain::when;
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

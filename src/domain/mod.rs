@@ -41,3 +41,4 @@ pub mod template;
 pub mod time;
 pub mod units;
 pub mod verdict;
+pub mod when;

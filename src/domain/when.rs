@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::time::{BadTimestamp, Timestamp};
+use super::time::{BadTimestamp, Timestamp};
 
 const UNITS: [(&str, u64); 6] = [
     ("ms", 1),
