@@ -16,6 +16,7 @@ mod endpoints;
 mod error;
 mod events;
 mod explain;
+mod health;
 mod preview;
 mod process;
 mod random;
@@ -41,6 +42,7 @@ use doctor::Doctor;
 use endpoints::Endpoints;
 use events::Events;
 use explain::Explainer;
+use health::Health;
 use preview::Previews;
 use reader::Reader;
 use stats::Stats;
@@ -51,8 +53,10 @@ pub use doctor::Diagnosis;
 pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
 pub use error::Error;
 pub use explain::Explanation;
+pub use health::{DeadOfEndpoint, ListedEndpoint};
 pub use preview::{Preview, Sample};
 pub use process::ProcessFigures;
+pub use random::random_bytes;
 pub use sources::Sources;
 pub use status::{Figures, Status};
 pub use troubled::EndpointFigures;
@@ -65,6 +69,7 @@ pub struct App {
     pub doctor: Doctor,
     pub bulk: Bulk,
     pub explainer: Explainer,
+    pub health: Health,
     pub previews: Previews,
     pub troubled: Troubled,
     pub monitor: Monitor,
@@ -116,6 +121,7 @@ impl App {
             ),
             bulk: Bulk::new(outbox.clone(), reader.clone()),
             backups: Backups::new(outbox.clone()),
+            health: Health::new(outbox.clone(), reader.clone(), questions.clone()),
             explainer: Explainer::new(outbox, reader.clone(), questions.clone()),
             previews: Previews::new(reader.clone(), &config.delivery),
             stats: Stats::new(reader.clone()),

@@ -46,10 +46,14 @@ impl Troubled {
 
     /// The endpoints with most trouble, worst first; none if the configuration asks for none.
     pub async fn endpoints(&self) -> Result<Vec<EndpointFigures>, Error> {
-        let most = self.most.load(Relaxed);
-        if most == 0 {
-            return Ok(Vec::new());
+        match self.most.load(Relaxed) {
+            0 => Ok(Vec::new()),
+            most => self.worst(most).await,
         }
+    }
+
+    /// The `most` endpoints with most trouble, worst first; those without any come last.
+    pub async fn worst(&self, most: usize) -> Result<Vec<EndpointFigures>, Error> {
         let breakers = self.questions.open_breakers().await;
         let read = self.reader.read(move |outbox| {
             let worst = outbox.most_troubled(most, &breakers);

@@ -338,7 +338,7 @@ impl Outbox {
     }
 
     /// Walks the lists of all endpoints that have something in them, side by side.
-    fn listed(
+    pub(super) fn listed(
         &self,
         filter: &DeliveryFilter,
         list: List,

@@ -7,6 +7,7 @@
 
 mod asked;
 mod attempts;
+mod dead;
 mod endpoints;
 mod event;
 mod jobs;
@@ -22,4 +23,5 @@ mod stats;
 mod tests;
 mod troubled;
 
+pub use dead::DeadReasons;
 pub(super) use records::{ATTEMPTS_KEPT, attempts_since};
