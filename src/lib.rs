@@ -46,6 +46,8 @@ pub mod inbound;
 
 pub mod api;
 
+pub mod ui;
+
 pub mod daemon;
 
 pub mod cli;

@@ -47,6 +47,7 @@ enum Command {
     Completions(cli::completions::Completions),
     Man(cli::man::Man),
     Tail(cli::tail::Args),
+    Login(cli::login::Args),
     Jobs(cli::jobs::Args),
     Backup(cli::backup::Args),
     Restore(cli::restore::Restore),
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         Command::Jobs(args) => cli::wait(cli::jobs::run(args, cli::configured)),
         Command::Backup(args) => cli::wait(cli::backup::run(args, cli::configured)),
         Command::Tail(args) => cli::wait(cli::tail::run(args, cli::configured)),
+        Command::Login(args) => cli::wait(cli::login::run(args, cli::configured)),
     };
     cli::exit(done)
 }

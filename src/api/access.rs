@@ -25,6 +25,14 @@ pub enum Peer {
     Unix,
 }
 
+/// How a connection came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub peer: Peer,
+    /// The address of the peer; `None` on a Unix socket, or if the system does not report it.
+    pub remote: Option<IpAddr>,
+}
+
 /// What a path requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asks {
@@ -173,9 +181,42 @@ impl Access {
         if self.tokens.is_empty() || asks == Asks::Nothing {
             return Ok(Caller::Open(Lease(self.open.subscribe())));
         }
-        let known = self.known(bearer(request.headers())?);
+        let token = bearer(request.headers())?;
+        if asks == Asks::Admin {
+            return self.admin(token);
+        }
+        let known = self.known(token);
         let known = known.ok_or_else(|| unauthorized("the token is not one that is known here"))?;
-        if asks == Asks::Admin && known.token.scope == Scope::Ingest {
+        let lease = Lease(known.leases.subscribe());
+        Ok(Caller::Token(known.clone(), lease))
+    }
+
+    /// The caller that every client over TCP is; `None` if a token is required.
+    pub fn open(&self) -> Option<Caller> {
+        let is_open = self.tokens.is_empty();
+        is_open.then(|| Caller::Open(Lease(self.open.subscribe())))
+    }
+
+    /// Judges whom a request that came over TCP says it is for, and which page it says it comes
+    /// from.
+    ///
+    /// # Errors
+    /// 400 and 403, as [`judge`](Self::judge).
+    pub fn judge_host<B>(&self, peer: Peer, request: &Request<B>) -> Result<(), Problem> {
+        match peer {
+            Peer::Tcp(arrived_at) => self.hosts.judge(request, arrived_at),
+            Peer::Unix => Ok(()),
+        }
+    }
+
+    /// The caller with this token.
+    ///
+    /// # Errors
+    /// 401 if it is not one that is known here, 403 if its scope is not `admin`.
+    pub fn admin(&self, token: &str) -> Result<Caller, Problem> {
+        let known = self.known(token);
+        let known = known.ok_or_else(|| unauthorized("the token is not one that is known here"))?;
+        if known.token.scope == Scope::Ingest {
             return Err(Problem::new(
                 Kind::Forbidden,
                 "this takes a token of scope admin; the one given only hands in events",
@@ -183,6 +224,15 @@ impl Access {
         }
         let lease = Lease(known.leases.subscribe());
         Ok(Caller::Token(known.clone(), lease))
+    }
+
+    /// Whether a caller who was admitted before would be admitted by these rules.
+    pub fn still_admits(&self, caller: &Caller) -> bool {
+        match caller {
+            Caller::Socket => true,
+            Caller::Open(_) => self.tokens.is_empty(),
+            Caller::Token(known, _) => self.tokens.iter().any(|one| Arc::ptr_eq(one, known)),
+        }
     }
 
     /// The configured token that equals this one. Takes the same time whichever token it is, and

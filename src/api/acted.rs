@@ -71,7 +71,7 @@ impl Act {
             ("", Some(made)) => made,
             (object, _) => object,
         };
-        log(&self.action, object, caller.as_str());
+        log(&self.action, object, caller.as_str(), Way::Api);
     }
 }
 
@@ -84,11 +84,22 @@ pub fn is_diagnosis(path: &str) -> bool {
 /// Logs that a diagnosis sent a test event to an endpoint.
 pub fn tested(endpoint: &EndpointId, caller: Option<&Caller>) {
     let by = caller.map_or("unknown", Caller::as_str);
-    log("endpoint.test", endpoint.as_str(), by);
+    log("endpoint.test", endpoint.as_str(), by, Way::Api);
 }
 
-fn log(action: &str, object: &str, by: &str) {
-    tracing::info!(action, object, by, "changed through the API");
+/// What a change was made through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Api,
+    Page,
+}
+
+/// Logs that somebody changed something: `endpoint.rotate` of `orders`, by the name of a token.
+pub fn log(action: &str, object: &str, by: &str, way: Way) {
+    match way {
+        Way::Api => tracing::info!(action, object, by, "changed through the API"),
+        Way::Page => tracing::info!(action, object, by, "changed on a page"),
+    }
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use crate::outbox::{Begun, Selection};
 
 /// What a request chooses.
 #[derive(Debug)]
-struct Chosen {
-    selection: Selection,
-    rate: Option<Rate>,
+pub struct Chosen {
+    pub selection: Selection,
+    pub rate: Option<Rate>,
     dry_run: bool,
 }
 
@@ -102,7 +102,11 @@ async fn chosen(
 }
 
 impl Chosen {
-    fn read(body: &[u8], work: Work) -> Result<Chosen, Problem> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400 that names the field and says what is allowed.
+    pub fn read(body: &[u8], work: Work) -> Result<Chosen, Problem> {
         let all = ["status", "since", "until", "types", "dry_run", "rate"];
         let known = match work {
             Work::Replay => &all[..],

@@ -135,7 +135,8 @@ impl<'a> Fields<'a> {
 
     /// 400 that names the field.
     pub fn fault(&self, name: &str, why: impl Display) -> Problem {
-        Problem::bad_request(format!("field `{}{name}`: {why}", self.prefix))
+        let name = format!("{}{name}", self.prefix);
+        Problem::bad_request(format!("field `{name}`: {why}")).at(&name)
     }
 
     fn raw(&self, name: &'static str) -> Given<&'a RawValue> {

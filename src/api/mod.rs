@@ -3,51 +3,56 @@
 //! A handler parses a request, calls the [`app`](crate::app) and writes the result as a response;
 //! it decides nothing. No handler ever answers 202 before the event is durable.
 
-mod access;
-mod acted;
+pub mod access;
+pub mod acted;
 mod attempts;
 mod backup;
-mod bulk;
+pub mod bulk;
 mod cloudevents_in;
-mod definition;
+pub mod definition;
 mod deliveries;
 mod diagnosis;
-mod dto;
-mod endpoints;
+pub mod dto;
+pub mod endpoints;
 mod events;
 mod explain;
-mod fields;
+pub mod fields;
 mod hosts;
-mod id_cursor;
+pub mod id_cursor;
 mod jobs;
+mod login_codes;
+mod logins;
 mod media;
 mod metrics;
 mod openapi;
-mod parse;
-mod path;
+pub mod parse;
+pub mod path;
 mod preview;
-mod problem;
-mod query;
-mod reply;
+pub mod problem;
+pub mod query;
+pub mod reply;
 mod router;
 mod secrets;
 pub mod serve;
-mod sources;
+pub mod sources;
 mod stats;
 mod status;
-mod tail;
+pub mod tail;
 mod trace;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::app::App;
+use crate::clock;
 use crate::config::{Config, Ingest};
 use crate::server::body::Budget;
-use access::Access;
+use access::{Access, Caller};
+use login_codes::LoginCodes;
 
-pub use router::router;
+pub use router::{Answered, Pages, router};
 
 /// The smallest budget, in bytes, for the bodies of all requests under way.
 const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
@@ -56,6 +61,7 @@ const MIN_BODY_BUDGET: u64 = 64 * 1024 * 1024;
 pub struct Api {
     app: App,
     rules: ArcSwap<Rules>,
+    logins: LoginCodes,
 }
 
 /// The settings of the configuration that apply to every request.
@@ -97,7 +103,22 @@ fn body_room(config: &Config) -> usize {
 impl Api {
     pub fn new(app: App, config: &Config) -> Arc<Self> {
         let rules = ArcSwap::from_pointee(Rules::new(config));
-        Arc::new(Api { app, rules })
+        let logins = LoginCodes::new(config.listen.ui);
+        Arc::new(Api { app, rules, logins })
+    }
+
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Sets the addresses where the pages are, once they are known.
+    pub fn listens_at(&self, addresses: &[SocketAddr]) {
+        self.logins.listens_at(addresses);
+    }
+
+    /// The caller that a link to log in was made for. A link works once.
+    pub fn take_login(&self, code: &str) -> Option<Caller> {
+        self.logins.take(code, clock::now())
     }
 
     /// Puts a new configuration in force. Requests that were admitted before are finished.
@@ -105,6 +126,17 @@ impl Api {
         let rules = self.rules.load().replaced(config);
         self.rules.store(Arc::new(rules));
         self.app.reconfigure(config).await;
+    }
+
+    /// Judges a request by the rules of access in force.
+    pub fn with_access<T>(&self, judge: impl FnOnce(&Access) -> T) -> T {
+        judge(&self.rules.load().access)
+    }
+
+    /// The bounds of requests that hand in events, and the room for bodies.
+    pub fn body_rules(&self) -> (Ingest, Arc<Budget>) {
+        let rules = self.rules.load();
+        (rules.ingest.clone(), rules.bodies.clone())
     }
 
     fn rules(&self) -> Arc<Rules> {

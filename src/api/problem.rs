@@ -80,6 +80,15 @@ impl Kind {
         format!("urn:outboxd:problem:{slug}")
     }
 
+    pub fn status(self) -> StatusCode {
+        self.spelled().1
+    }
+
+    /// The kind in words.
+    pub fn title(self) -> &'static str {
+        self.spelled().2
+    }
+
     /// The last part of the URN, the status and the title.
     fn spelled(self) -> (&'static str, StatusCode, &'static str) {
         use StatusCode as S;
@@ -156,6 +165,8 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// Seconds after which trying again may help, when the kind alone does not tell.
     pub retry_after: Option<u64>,
+    /// The field of the request that is wrong, if it is a single one.
+    pub field: Option<Box<str>>,
 }
 
 impl Problem {
@@ -164,6 +175,16 @@ impl Problem {
             kind,
             detail: detail.into(),
             retry_after: None,
+            field: None,
+        }
+    }
+
+    /// The same problem of this field; of `retry.first` and `types[0]` the part before the sign counts.
+    pub fn at(self, field: &str) -> Self {
+        let name = field.split(['.', '[']).next().unwrap_or(field);
+        Problem {
+            field: Some(name.into()),
+            ..self
         }
     }
 
@@ -183,11 +204,12 @@ impl From<app::Error> for Problem {
                 retry_after: Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)),
                 ..Problem::new(Kind::RateLimited, error.to_string())
             },
-            app::Error::Definition(bad) => Problem::bad_request(bad.to_string()),
+            app::Error::Definition(bad) => Problem::bad_request(bad.to_string()).at(bad.field()),
             app::Error::Unrendered(_) | app::Error::Unsigned(_) => {
                 Problem::new(Kind::Unrendered, error.to_string())
             }
-            app::Error::Source(_) | app::Error::ProvidersSecret | app::Error::Unsampled(_) => {
+            app::Error::Source(ref bad) => Problem::bad_request(error.to_string()).at(&bad.key),
+            app::Error::ProvidersSecret | app::Error::Unsampled(_) => {
                 Problem::bad_request(error.to_string())
             }
             app::Error::NoSuchSource => Problem::new(Kind::NotFound, error.to_string()),

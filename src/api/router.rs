@@ -1,5 +1,7 @@
 //! The paths, and what every request passes on its way to them.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,12 +11,12 @@ use axum::routing::{get, post};
 use http::Method;
 use tower_service::Service;
 
-use super::access::{Access, Caller, Peer};
+use super::access::{Access, Arrival, Caller, Peer};
 use super::acted::{self, Act};
 use super::problem::{Kind, Problem};
 use super::{
-    Api, attempts, backup, bulk, deliveries, diagnosis, endpoints, events, explain, jobs, metrics,
-    openapi, preview, secrets, sources, stats, status, tail,
+    Api, attempts, backup, bulk, deliveries, diagnosis, endpoints, events, explain, jobs, logins,
+    metrics, openapi, preview, secrets, sources, stats, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -81,6 +83,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/v1/tail", get(tail::tail))
+        .route("/v1/logins", post(logins::create))
         .route("/v1/backup", get(backup::backup))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
@@ -92,19 +95,37 @@ pub fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
+/// What answers requests for pages, which have logins of their own.
+pub trait Pages: Send + Sync {
+    /// Whether a request is for a page.
+    fn take(&self, request: &Request) -> bool;
+
+    /// Answers a request for a page.
+    fn answer(&self, arrival: Arrival, request: Request) -> Answered;
+}
+
+/// An answer that is on its way.
+pub type Answered = Pin<Box<dyn Future<Output = Response> + Send>>;
+
 /// Answers one request of a connection.
 pub(super) async fn answer(
     mut router: Router,
     api: Arc<Api>,
-    peer: Peer,
+    pages: Option<Arc<dyn Pages>>,
+    arrival: Arrival,
     mut request: Request,
 ) -> Response {
-    let admitted = admit(&api.rules().access, peer, &request);
+    if let Some(pages) = pages.filter(|pages| pages.take(&request)) {
+        return pages.answer(arrival, request).await;
+    }
+    let admitted = admit(&api.rules().access, arrival.peer, &request);
     match admitted {
         Ok(caller) => {
             let act = Act::of(request.method(), request.uri().path());
-            // Only the response to a read, or to a diagnosis, can take long.
-            if request.method() == Method::GET || acted::is_diagnosis(request.uri().path()) {
+            // Only the response to a read, or to a diagnosis, can take long; and a login is its maker's.
+            let path = request.uri().path();
+            let is_kept = acted::is_diagnosis(path) || path == logins::PATH;
+            if request.method() == Method::GET || is_kept {
                 request.extensions_mut().insert(caller.clone());
             }
             let Ok(response) = router.call(request).await;

@@ -8,8 +8,8 @@ use axum::Router;
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::Api;
-use super::access::Peer;
-use super::router::{answer, router};
+use super::access::{Arrival, Peer};
+use super::router::{Pages, answer, router};
 use crate::server::accept::{Listener, Serving, Slots};
 use crate::server::connection::http1;
 use crate::server::listen::OwnedUnixListener;
@@ -22,51 +22,70 @@ const MAX_UNIX: usize = 128;
 const TCP_SHARE: usize = 4;
 const UNIX_SHARE: usize = 16;
 
-/// Serves until `shutdown` is done; then accepts no connections, finishes the requests under
+/// Serves the API, and `pages` beside it, until `shutdown` is done; then accepts no connections, finishes the requests under
 /// way within `drain`, and closes the rest.
 pub async fn serve(
     tcp: Vec<TcpListener>,
     unix: Vec<OwnedUnixListener>,
     api: Arc<Api>,
+    pages: Option<Arc<dyn Pages>>,
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) {
     let mut serving = Serving::new();
-    let router = router(api.clone());
+    let doors = Doors {
+        router: router(api.clone()),
+        api: api.clone(),
+        pages,
+    };
     let connections = &api.app.monitor.connections;
     let slots = Slots::new(MAX_TCP, TCP_SHARE, connections.tcp.clone());
     for listener in tcp {
-        accept(&mut serving, listener, &slots, &router, &api, tcp_peer);
+        accept(&mut serving, listener, &slots, &doors, tcp_arrival);
     }
     let slots = Slots::new(MAX_UNIX, UNIX_SHARE, connections.unix.clone());
     for listener in unix {
-        accept(&mut serving, listener, &slots, &router, &api, unix_peer);
+        accept(&mut serving, listener, &slots, &doors, unix_arrival);
     }
     serving.until(shutdown, drain).await;
 }
 
-fn tcp_peer(stream: &TcpStream) -> Peer {
-    Peer::Tcp(stream.local_addr().ok().map(|at| at.ip()))
+/// What answers on a listener.
+#[derive(Clone)]
+struct Doors {
+    router: Router,
+    api: Arc<Api>,
+    pages: Option<Arc<dyn Pages>>,
 }
 
-fn unix_peer(_: &UnixStream) -> Peer {
-    Peer::Unix
+fn tcp_arrival(stream: &TcpStream) -> Arrival {
+    Arrival {
+        peer: Peer::Tcp(stream.local_addr().ok().map(|at| at.ip())),
+        remote: stream.peer_addr().ok().map(|from| from.ip().to_canonical()),
+    }
+}
+
+fn unix_arrival(_: &UnixStream) -> Arrival {
+    Arrival {
+        peer: Peer::Unix,
+        remote: None,
+    }
 }
 
 fn accept<L: Listener>(
     serving: &mut Serving,
     listener: L,
     slots: &Slots,
-    router: &Router,
-    api: &Arc<Api>,
-    peer: fn(&L::Stream) -> Peer,
+    doors: &Doors,
+    arrival: fn(&L::Stream) -> Arrival,
 ) {
-    let (router, api) = (router.clone(), api.clone());
+    let doors = doors.clone();
     serving.accept(listener, slots, move |stream, stop| {
-        let peer = peer(stream.get_ref());
-        let (router, api) = (router.clone(), api.clone());
+        let arrival = arrival(stream.get_ref());
+        let doors = doors.clone();
         http1(stream, stop, move |request| {
-            answer(router.clone(), api.clone(), peer, request)
+            let Doors { router, api, pages } = doors.clone();
+            answer(router, api, pages, arrival, request)
         })
     });
 }
@@ -159,6 +178,7 @@ mod tests {
             listeners.tcp,
             listeners.unix,
             api,
+            None,
             shutdown,
             Duration::from_secs(5),
         ));

@@ -61,7 +61,7 @@ pub async fn show(
 }
 
 /// The fields of a definition, as they were written; `null` for those that are to be gone.
-type Written = Vec<(&'static str, Option<Json>)>;
+pub type Written = Vec<(&'static str, Option<Json>)>;
 
 fn written(fields: &Fields<'_>) -> Result<Written, Problem> {
     let given = fields.json(&KEYS)?.into_iter();
@@ -72,16 +72,32 @@ fn written(fields: &Fields<'_>) -> Result<Written, Problem> {
     Ok(given.map(|(name, field)| (name, value(field))).collect())
 }
 
+/// Reads the body of a request that makes a source: its id, whether it is applied, and its definition.
+///
+/// # Errors
+/// 400 that names the field.
+pub fn read_new(body: &[u8]) -> Result<(Option<SourceId>, bool, Written), Problem> {
+    let known = [&["id", "applied"][..], &KEYS].concat();
+    let fields = Fields::parse(body, &known)?;
+    let id = fields.text("id", SourceId::new)?.value();
+    let applied = fields.flag("applied")?.value().unwrap_or(false);
+    Ok((id, applied, written(&fields)?))
+}
+
+/// Reads the body of a request that changes a source.
+///
+/// # Errors
+/// 400 that names the field.
+pub fn read_change(body: &[u8]) -> Result<Written, Problem> {
+    written(&Fields::parse(body, &KEYS)?)
+}
+
 /// `POST /v1/sources`: 201 with the source. With `?dry_run=true` 200 with its keys; nothing is made.
 pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let dry_run = Query::parse(&parts.uri, &["dry_run"])?.flag("dry_run")?;
     let body = body_of(&api, &parts.headers, body).await?;
-    let known = [&["id", "applied"][..], &KEYS].concat();
-    let fields = Fields::parse(&body, &known)?;
-    let id = fields.text("id", SourceId::new)?.value();
-    let applied = fields.flag("applied")?.value().unwrap_or(false);
-    let definition = written(&fields)?;
+    let (id, applied, definition) = read_new(&body)?;
     let sources = &api.app.sources;
     if dry_run {
         let changed = sources.would_create(id, definition)?;
@@ -108,7 +124,7 @@ pub async fn change(
     let dry_run = Query::parse(&parts.uri, &["dry_run"])?.flag("dry_run")?;
     let id: SourceId = parse_name(&id)?;
     let body = body_of(&api, &parts.headers, body).await?;
-    let change = written(&Fields::parse(&body, &KEYS)?)?;
+    let change = read_change(&body)?;
     let sources = &api.app.sources;
     if dry_run {
         let changed = sources.would_change(&id, change)?;

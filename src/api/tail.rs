@@ -20,7 +20,7 @@ use super::dto::tail;
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::reply::Pieces;
-use crate::dispatch::tail::{Happened, Heard, Listener, Wanted};
+use crate::dispatch::tail::{Happened, Heard, Listener, Tail, Wanted};
 
 /// A comment is sent after this long without an event, so that a closed connection is noticed.
 const COMMENT_AFTER: Duration = Duration::from_secs(15);
@@ -36,17 +36,25 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
         event_type: query.pattern("type")?,
         source: query.text("source").map(str::to_owned),
     };
-    let listener = api.app.tail.listen(wanted).ok_or_else(|| {
+    let caller = request.extensions().get::<Caller>().cloned();
+    stream(&api.app.tail, wanted, caller.unwrap_or(Caller::Socket))
+}
+
+/// The response that follows a tail, until the rule that admitted the caller is no longer in force.
+///
+/// # Errors
+/// 503 if too many tails are open.
+pub fn stream(tail: &Tail, wanted: Wanted, caller: Caller) -> Result<Response, Problem> {
+    let listener = tail.listen(wanted).ok_or_else(|| {
         Problem::new(
             Kind::Busy,
             "too many tails are open, or outboxd is stopping",
         )
     })?;
     let (text, pieces) = mpsc::channel(AHEAD);
-    let caller = request.extensions().get::<Caller>().cloned();
     tokio::spawn(async move {
         // A tail ends when its token is removed.
-        let refused = caller.unwrap_or(Caller::Socket).refused();
+        let refused = caller.refused();
         tokio::select! {
             () = write(listener, text) => {}
             () = refused => {}

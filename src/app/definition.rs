@@ -83,6 +83,19 @@ pub enum BadDefinition {
     Shaping(Box<BadShaping>),
 }
 
+impl BadDefinition {
+    /// The field at fault, such as `url` or `answer.permanent[2]`.
+    pub fn field(&self) -> &str {
+        match self {
+            BadDefinition::NoUrl | BadDefinition::UrlRemoved => "url",
+            BadDefinition::TenantChanged => "tenant",
+            BadDefinition::AppliedAsChanged => "applied_as",
+            BadDefinition::SecretRemoved => "secret",
+            BadDefinition::Shaping(bad) => &bad.key,
+        }
+    }
+}
+
 impl From<BadShaping> for BadDefinition {
     fn from(bad: BadShaping) -> Self {
         BadDefinition::Shaping(Box::new(bad))

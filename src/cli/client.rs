@@ -500,6 +500,7 @@ mod tests {
         inbound_cert: None,
         public_url: None,
         trusted_proxies: Vec::new(),
+        ui: true,
     };
 
     fn tcp(authority: &str, prefix: &str) -> Target {

@@ -23,6 +23,7 @@ pub mod jobs;
 pub mod keygen;
 pub mod listen;
 mod listen_source;
+pub mod login;
 pub mod man;
 mod overview;
 pub mod paint;

@@ -49,6 +49,7 @@ impl Default for Listen {
             inbound_cert: None,
             public_url: None,
             trusted_proxies: Vec::new(),
+            ui: true,
         }
     }
 }

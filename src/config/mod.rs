@@ -88,8 +88,10 @@ pub struct Listen {
     pub inbound_cert: Option<CertFiles>,
     /// How others reach it: as it was written, without slashes at its end.
     pub public_url: Option<String>,
-    /// Whose word on the remote address and on https is believed there.
+    /// Whose word on the remote address and on https is believed there, and by the pages.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether the operator's pages are served on `http` and `unix`.
+    pub ui: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -21,6 +21,7 @@ pub fn without_restart(old: &Config, new: Config) -> (Config, Vec<&'static str>)
             "listen.trusted_proxies",
             was.trusted_proxies != is.trusted_proxies,
         ),
+        ("listen.ui", was.ui != is.ui),
         (
             "outbox.segment_size",
             old.outbox.segment_size != new.outbox.segment_size,

@@ -106,6 +106,7 @@ pub(super) fn read_listen(
             .take("public_url", unless_empty(public_url))
             .flatten(),
         trusted_proxies: listen.each("trusted_proxies", network).unwrap_or_default(),
+        ui: listen.take("ui", Value::flag).unwrap_or(base.ui),
     };
     if sound && read.http.is_none() && read.unix.is_none() && read.inbound.is_none() {
         let flaw = Flaw::new(

@@ -133,6 +133,7 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
                     text(listen.public_url.as_deref().unwrap_or_default()),
                 ),
                 ("trusted_proxies", list(&listen.trusted_proxies)),
+                ("ui", plain(listen.ui)),
             ],
         ),
         ("auth", vec![("tokens", tokens(&config.auth))]),

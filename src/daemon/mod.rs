@@ -11,6 +11,7 @@ mod systemd;
 mod traces;
 mod watchdog;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, serve};
+use crate::api::{Api, Pages, serve};
 use crate::app::{App, Sources};
 use crate::config::{Config, Listen};
 use crate::dispatch::{Dispatch, DispatchGauges, Questions, Stop, Tail, Transports};
@@ -30,6 +31,7 @@ use crate::server::public;
 use crate::server::remote::TrustedProxies;
 use crate::server::tls::{self, Tls, TlsError};
 use crate::transport::{TransportError, TransportFigures};
+use crate::ui::{Operator, pages};
 pub use reload::Reload;
 use reload::Reloader;
 use shipping::Shipping;
@@ -155,8 +157,9 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     let mut app = app(&outbox, &config, parts, is_ready.clone()).await?;
     app.monitor.shipping = shipping.figures();
     let public = Public::new(tls, &app, &config, &addresses);
-    let api = Api::new(app, &config);
-    let served = tokio::spawn(serve_all(listeners, public, api.clone(), tail, stopping));
+    let operator = operator(app, &config, &addresses)?;
+    let private = Private::new(&operator, &config, tail);
+    let served = tokio::spawn(serve_all(listeners, public, private, stopping));
     started(&outbox, &addresses).await?;
     systemd::tell(&[NotifyState::Ready]).await;
     let reloader = Reloader {
@@ -164,7 +167,7 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
         in_force: config,
         outbox: outbox.clone(),
         questions: questions.clone(),
-        api,
+        operator,
         cores,
         figures,
         exposed,
@@ -228,6 +231,18 @@ async fn app(
     ))
 }
 
+/// The API, and the pages beside it.
+fn operator(
+    app: App,
+    config: &Config,
+    addresses: &Addresses,
+) -> Result<Arc<Operator>, DaemonError> {
+    let api = Api::new(app, config);
+    api.listens_at(&addresses.tcp);
+    let operator = Operator::new(api, config);
+    operator.map_err(|error| cannot("begin sessions")(io::Error::other(error)))
+}
+
 /// Resolves when the daemon must stop accepting connections.
 async fn closing(mut stopping: watch::Receiver<Stop>) {
     // The sender exists until the daemon ends, so this never fails.
@@ -265,22 +280,39 @@ impl Public {
     }
 }
 
-/// Serves the API and the public listener until a stop is asked for; then stores the last counts
+/// What the private listeners are served with.
+struct Private {
+    api: Arc<Api>,
+    pages: Option<Arc<dyn Pages>>,
+    tail: Tail,
+}
+
+impl Private {
+    fn new(operator: &Arc<Operator>, config: &Config, tail: Tail) -> Private {
+        Private {
+            api: operator.api.clone(),
+            pages: config.listen.ui.then(|| pages(operator.clone())),
+            tail,
+        }
+    }
+}
+
+/// Serves the API, the pages and the public listener until a stop is asked for; then stores the last counts
 /// of sources.
 async fn serve_all(
     listeners: Listeners,
     public: Public,
-    api: Arc<Api>,
-    tail: Tail,
+    private: Private,
     stopping: watch::Receiver<Stop>,
 ) {
     let Listeners { tcp, unix, inbound } = listeners;
     let began = stopping.clone();
+    let Private { api, pages, tail } = private;
     let stopped = async move {
         closing(began).await;
         tail.close();
     };
-    let private = serve::serve(tcp, unix, api, stopped, REQUEST_DEADLINE);
+    let private = serve::serve(tcp, unix, api, pages, stopped, REQUEST_DEADLINE);
     let sources = public.sources;
     let paths = Arc::new(Inbound::new(Calls::new(sources.clone())));
     let answer = move |request, remote| {

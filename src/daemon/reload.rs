@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::systemd::{self, NotifyState};
 use super::{settings, shipping};
-use crate::api::Api;
 use crate::config::{Config, Faults, Loaded, Logging, without_restart};
 use crate::dispatch::{Questions, Settings, Transports};
 use crate::outbox::{Changed, Outbox};
 use crate::transport::TransportFigures;
+use crate::ui::Operator;
 
 /// How the configuration is read again, and how the log follows it.
 pub struct Reload {
@@ -40,7 +40,7 @@ pub(super) struct Reloader {
     pub in_force: Config,
     pub outbox: Outbox,
     pub questions: Questions,
-    pub api: Arc<Api>,
+    pub operator: Arc<Operator>,
     pub cores: usize,
     pub figures: Arc<TransportFigures>,
     /// A listener of the API that is not loopback.
@@ -87,7 +87,8 @@ impl Reloader {
                 transports,
             })
             .await;
-        self.api.reconfigure(&config).await;
+        self.operator.api.reconfigure(&config).await;
+        self.operator.reconfigure(&config);
         self.shipping.send_replace(shipping::of(&config.backup));
         if config.log != self.in_force.log {
             (self.reload.log)(&config.log);

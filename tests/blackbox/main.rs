@@ -59,4 +59,5 @@ mod sources;
 mod stats;
 mod tail;
 mod threads;
+mod ui;
 mod wide_reads;

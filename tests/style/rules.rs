@@ -6,9 +6,10 @@ use crate::source::{Source, words};
 pub type Rule = fn(&[Source]) -> Vec<String>;
 
 /// Each may import what stands after it, never what stands before.
-const TOP_TO_BOTTOM: [&str; 15] = [
+const TOP_TO_BOTTOM: [&str; 16] = [
     "cli",
     "daemon",
+    "ui",
     "api",
     "inbound",
     "app",

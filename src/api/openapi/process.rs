@@ -9,7 +9,7 @@ use crate::config::schema::shapes::{list, name, text, words};
 const TAG: &str = "Process";
 
 pub fn operations() -> Vec<Operation> {
-    let mut operations = vec![backup()];
+    let mut operations = vec![backup(), login()];
     operations.extend(others());
     operations
 }
@@ -87,6 +87,21 @@ fn others() -> [Operation; 6] {
     ]
 }
 
+fn login() -> Operation {
+    Operation::new(
+        ("post", "/v1/logins"),
+        TAG,
+        "createLogin",
+        "Make a link that logs in at the pages",
+    )
+    .description(
+        "The link works once, within two minutes, and opens a session of the caller. `outboxd login` \
+         prints it.",
+    )
+    .answer(201, "The link", "Login")
+    .problems(&[409, 413, 415])
+}
+
 fn backup() -> Operation {
     Operation::new(
         ("get", "/v1/backup"),
@@ -160,5 +175,13 @@ pub fn schemas() -> Named {
         ],
         &[],
     );
-    vec![("Status", status)]
+    let login = answer(
+        vec![
+            ("path", text()),
+            ("url", nullable(text())),
+            ("expires_at", time()),
+        ],
+        &[],
+    );
+    vec![("Status", status), ("Login", login)]
 }

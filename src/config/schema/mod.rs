@@ -69,6 +69,7 @@ fn listen() -> Vec<(&'static str, Value)> {
         ("inbound_key_file", text()),
         ("public_url", text()),
         ("trusted_proxies", list(&filled())),
+        ("ui", flag()),
     ]
 }
 

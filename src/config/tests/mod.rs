@@ -41,6 +41,7 @@ inbound_cert_file = ""          # TLS for it, with
 inbound_key_file = ""
 public_url = ""                 # how others reach `inbound`
 trusted_proxies = []            # CIDRs whose X-Forwarded-For and -Proto are believed
+ui = true                       # /ui/ on `http` and `unix`
 [auth]
 tokens = []
 [ingest]
@@ -125,6 +126,7 @@ hosts = ["outbox.internal", "::1"]
 inbound = "0.0.0.0:443"
 public_url = "https://Hooks.example.com:443/a/"
 trusted_proxies = ["10.1.2.3/8", "fd00::/8"]
+ui = false
 [ingest]
 rate_limit = "90/m"
 max_event_size = "1500B"

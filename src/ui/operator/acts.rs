@@ -1,0 +1,315 @@
+//! What can be done to one endpoint, event or delivery. Each act is what the API does, logged by the
+//! same function, and ends with the page that shows the result.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::page::{SIGHT, go, shell};
+use super::state::Operator;
+use crate::api::acted::{Way, log};
+use crate::api::path::{self, parse_name};
+use crate::api::problem::Problem;
+use crate::app::MAX_OVERLAP;
+use crate::domain::diagnosis::StepStatus;
+use crate::domain::endpoint::EndpointId;
+use crate::domain::event::EventId;
+use crate::domain::units::parse_duration;
+use crate::domain::when;
+use crate::outbox::TestEvent;
+use crate::ui::base::failed::Failed;
+use crate::ui::base::form::Form;
+use crate::ui::base::names::Names;
+use crate::ui::base::shell::{Shell, html};
+use crate::ui::base::visit::Visit;
+use crate::ui::views::badge::Badge;
+use crate::ui::views::delivery;
+
+type Answer = Result<Response, Failed>;
+
+/// A question before something that cannot be taken back.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub struct Confirm {
+    pub shell: Shell,
+    pub text: String,
+    /// Where the answer goes.
+    pub action: String,
+    pub button: &'static str,
+    pub back: String,
+}
+
+/// The page of an endpoint.
+fn of_endpoint(id: &EndpointId) -> String {
+    format!("/ui/endpoints/{id}")
+}
+
+/// `POST /ui/endpoints/{id}/enable`
+pub async fn enable(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    operator.app().endpoints.enable(id.clone()).await?;
+    log("endpoint.enable", id.as_str(), visit.by(), Way::Page);
+    go(&of_endpoint(&id), "enabled")
+}
+
+/// `POST /ui/endpoints/{id}/disable`
+pub async fn disable(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    operator.app().endpoints.disable(id.clone()).await?;
+    log("endpoint.disable", id.as_str(), visit.by(), Way::Page);
+    go(&of_endpoint(&id), "disabled")
+}
+
+/// `POST /ui/endpoints/{id}/test`: leads to the delivery of the test event.
+pub async fn test(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    let event = operator
+        .app()
+        .endpoints
+        .test(id.clone(), TestEvent::default())
+        .await?;
+    log("endpoint.test", id.as_str(), visit.by(), Way::Page);
+    go(
+        &delivery::path(SIGHT, &event.to_string(), id.as_str()),
+        "tested",
+    )
+}
+
+#[derive(Template)]
+#[template(path = "secret.html")]
+pub struct SecretPage {
+    pub shell: Shell,
+    pub secret: String,
+    /// What the secret is.
+    pub label: &'static str,
+    pub back: String,
+}
+
+/// `POST /ui/endpoints/{id}/secret`: shows the secret; of a key of Ed25519 its public part alone.
+pub async fn secret(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    let secret = operator.app().endpoints.secret(id.clone()).await?;
+    let (label, text) = match secret.public_key() {
+        Some(key) => ("The public key", key.to_string()),
+        None => ("The signing secret", secret.reveal()),
+    };
+    let page = SecretPage {
+        shell: shell(&visit, "/endpoints", format!("Secret of {id}")),
+        secret: text,
+        label,
+        back: of_endpoint(&id),
+    };
+    html(&page)
+}
+
+/// `POST /ui/endpoints/{id}/rotate`
+pub async fn rotate(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+    form: Form,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    let overlap = overlap(&form)?;
+    operator.app().endpoints.rotate(id.clone(), overlap).await?;
+    log("endpoint.rotate", id.as_str(), visit.by(), Way::Page);
+    go(&of_endpoint(&id), "rotated")
+}
+
+/// How long the secrets before a new one count; `None` if the form does not say.
+pub fn overlap(form: &Form) -> Result<Option<std::time::Duration>, Failed> {
+    let Some(text) = form.text("overlap") else {
+        return Ok(None);
+    };
+    let span = parse_duration(text).map_err(|bad| format!("{}; {}", bad.problem(), bad.fix()));
+    let span = span.and_then(|span| match span <= MAX_OVERLAP {
+        true => Ok(span),
+        false => Err(format!("at most {}", when::span(MAX_OVERLAP))),
+    });
+    let span = span.map_err(|why| Problem::bad_request(format!("overlap: {why}")))?;
+    Ok(Some(span))
+}
+
+#[derive(Template)]
+#[template(path = "diagnosis.html")]
+struct DiagnosisPage {
+    shell: Shell,
+    id: String,
+    verdict: Badge,
+    steps: Vec<StepShown>,
+}
+
+struct StepShown {
+    name: &'static str,
+    badge: Badge,
+    took: String,
+    detail: String,
+    hint: Option<String>,
+}
+
+/// `POST /ui/endpoints/{id}/diagnose`: looks how far a request comes, and sends nothing.
+pub async fn diagnose(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    let known = operator.app().endpoints.find(id.clone()).await?;
+    let found = operator.app().doctor.diagnose(known, false, |_| {}).await;
+    let steps = found.steps.iter();
+    let page = DiagnosisPage {
+        shell: shell(&visit, "/endpoints", format!("Diagnosis of {id}")),
+        id: id.to_string(),
+        verdict: match found.is_ok() {
+            true => Badge::good("a request would get there"),
+            false => Badge::bad("a request would not get there"),
+        },
+        steps: steps
+            .map(|step| StepShown {
+                name: step.name.as_str(),
+                badge: match step.status {
+                    StepStatus::Failed => Badge::bad(step.status.as_str()),
+                    StepStatus::Ok => Badge::good(step.status.as_str()),
+                    _ => Badge::warn(step.status.as_str()),
+                },
+                took: when::span(step.took),
+                detail: step.detail.to_string(),
+                hint: step.hint.as_ref().map(ToString::to_string),
+            })
+            .collect(),
+    };
+    html(&page)
+}
+
+/// `GET /ui/endpoints/{id}/delete`
+pub async fn confirm_delete(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    let (_, state) = operator.app().endpoints.find(id.clone()).await?;
+    let open = state.pending.saturating_add(state.held);
+    let page = Confirm {
+        shell: shell(&visit, "/endpoints", format!("Delete {id}?")),
+        text: format!(
+            "Nothing reaches {id} from then on, and it cannot be brought back. {open} open deliveries \
+             become dead."
+        ),
+        action: format!("{}/delete", of_endpoint(&id)),
+        button: "Delete the endpoint",
+        back: of_endpoint(&id),
+    };
+    html(&page)
+}
+
+/// `POST /ui/endpoints/{id}/delete`
+pub async fn delete(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EndpointId = parse_name(&id)?;
+    operator.app().endpoints.delete(id.clone()).await?;
+    log("endpoint.delete", id.as_str(), visit.by(), Way::Page);
+    go("/ui/endpoints", "deleted")
+}
+
+/// `GET /ui/events/{id}/erase`
+pub async fn confirm_erase(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EventId = parse_name(&id)?;
+    operator.app().events.show(id, |_| ()).await?;
+    let page = Confirm {
+        shell: shell(&visit, "/events", "Erase the event?"),
+        text: format!(
+            "Nobody can read the body, headers and attempts of {id} from then on; what is pending is \
+             cancelled. The bytes are gone from the disk within 24 hours. It cannot be taken back."
+        ),
+        action: format!("/ui/events/{id}/erase"),
+        button: "Erase the event",
+        back: format!("/ui/events/{id}"),
+    };
+    html(&page)
+}
+
+/// `POST /ui/events/{id}/erase`
+pub async fn erase(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(id): Names<String>,
+) -> Answer {
+    let id: EventId = parse_name(&id)?;
+    operator.app().events.erase(id).await?;
+    log("event.erase", &id.to_string(), visit.by(), Way::Page);
+    go("/ui/events", "erased")
+}
+
+/// `POST /ui/events/{id}/deliveries/{endpoint}/retry`
+pub async fn retry(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(names): Names<(String, String)>,
+) -> Answer {
+    let (event, endpoint) = path::delivery(names)?;
+    operator
+        .app()
+        .deliveries
+        .retry(event, endpoint.clone())
+        .await?;
+    log(
+        "delivery.retry",
+        &format!("{event}/{endpoint}"),
+        visit.by(),
+        Way::Page,
+    );
+    go(
+        &delivery::path(SIGHT, &event.to_string(), endpoint.as_str()),
+        "retried",
+    )
+}
+
+/// `POST /ui/events/{id}/deliveries/{endpoint}/cancel`
+pub async fn cancel(
+    State(operator): State<Arc<Operator>>,
+    visit: Visit,
+    Names(names): Names<(String, String)>,
+) -> Answer {
+    let (event, endpoint) = path::delivery(names)?;
+    operator
+        .app()
+        .deliveries
+        .cancel(event, endpoint.clone())
+        .await?;
+    log(
+        "delivery.cancel",
+        &format!("{event}/{endpoint}"),
+        visit.by(),
+        Way::Page,
+    );
+    go(
+        &delivery::path(SIGHT, &event.to_string(), endpoint.as_str()),
+        "cancelled",
+    )
+}

@@ -1,0 +1,11 @@
+//! Single things as pages show them, whoever looks: [`sight`] says what they may see.
+
+pub mod attempt;
+pub mod badge;
+pub mod body;
+pub mod chart;
+pub mod delivery;
+pub mod field;
+pub mod moment;
+pub mod sight;
+pub mod stats;
