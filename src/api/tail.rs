@@ -37,14 +37,20 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
         source: query.text("source").map(str::to_owned),
     };
     let caller = request.extensions().get::<Caller>().cloned();
-    stream(&api.app.tail, wanted, caller.unwrap_or(Caller::Socket))
+    let caller = caller.unwrap_or(Caller::Socket);
+    // A tail ends when its token is removed.
+    stream(&api.app.tail, wanted, caller.refused())
 }
 
-/// The response that follows a tail, until the rule that admitted the caller is no longer in force.
+/// The response that follows a tail until `ended`.
 ///
 /// # Errors
 /// 503 if too many tails are open.
-pub fn stream(tail: &Tail, wanted: Wanted, caller: Caller) -> Result<Response, Problem> {
+pub fn stream(
+    tail: &Tail,
+    wanted: Wanted,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> Result<Response, Problem> {
     let listener = tail.listen(wanted).ok_or_else(|| {
         Problem::new(
             Kind::Busy,
@@ -53,11 +59,9 @@ pub fn stream(tail: &Tail, wanted: Wanted, caller: Caller) -> Result<Response, P
     })?;
     let (text, pieces) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
-        // A tail ends when its token is removed.
-        let refused = caller.refused();
         tokio::select! {
             () = write(listener, text) => {}
-            () = refused => {}
+            () = ended => {}
         }
     });
     let mut response = Response::new(Body::new(Pieces(pieces)));

@@ -69,7 +69,15 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
-// A job's page and the overview look again by themselves while they are in sight.
+// What was said once is not said again when the page is loaded again.
+
+if (location.search.includes("said=")) {
+  const address = new URL(location.href);
+  address.searchParams.delete("said");
+  history.replaceState(null, "", address);
+}
+
+// Pages that show progress look again by themselves while they are in sight.
 
 if (document.querySelector("main progress")) {
   setInterval(() => {

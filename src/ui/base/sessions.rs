@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 /// Without a request for this long, a session ends.
 const IDLE: Duration = Duration::from_secs(8 * 3600);
@@ -29,6 +30,18 @@ struct Session<W> {
     who: W,
     began: Instant,
     used: Instant,
+    /// Dropped with the session, which ends what is open in it.
+    open: watch::Sender<()>,
+}
+
+/// Resolves when a session has ended.
+pub struct Ended(watch::Receiver<()>);
+
+impl Ended {
+    pub async fn wait(mut self) {
+        // Nothing is ever sent: this is the end of the sender.
+        let _ = self.0.changed().await;
+    }
 }
 
 impl<W> Session<W> {
@@ -59,6 +72,7 @@ impl<W: Clone> Sessions<W> {
             who,
             began: now,
             used: now,
+            open: watch::Sender::default(),
         };
         open.insert(id(&cookie), session);
         cookie
@@ -80,6 +94,13 @@ impl<W: Clone> Sessions<W> {
         }
         session.used = now;
         Some(session.who.clone())
+    }
+
+    /// When the session of this cookie ends; `None` if there is none.
+    pub fn ended(&self, cookie: &str) -> Option<Ended> {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = open.get(&id(cookie))?;
+        Some(Ended(session.open.subscribe()))
     }
 
     /// Ends the session of this cookie.

@@ -1,12 +1,15 @@
 //! The live tail: a page, and the stream that its script follows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use http::HeaderMap;
 
 use super::filters::Filters;
+use super::guard::COOKIE;
 use super::page::shell;
 use super::state::Operator;
 use crate::api;
@@ -18,6 +21,8 @@ use crate::ui::base::form::{Asked, Form};
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 
+/// After this long the browser asks anew, and the session is looked at again.
+const LONGEST: Duration = Duration::from_secs(3600);
 const NAMES: [&str; 4] = ["tenant", "endpoint", "type", "source"];
 
 #[derive(Template)]
@@ -54,20 +59,37 @@ pub async fn show(
     html(&page)
 }
 
-/// `GET /ui/tail/stream`: as `GET /v1/tail`, for those who are let in at the pages.
+/// `GET /ui/tail/stream`: as `GET /v1/tail`, for those who are let in at the pages, until the session
+/// ends.
 pub async fn stream(
     State(operator): State<Arc<Operator>>,
     visit: Visit,
+    headers: HeaderMap,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     let (wanted, faults) = wanted(&asked);
     if let Some(fault) = faults.into_iter().next() {
         return Err(Problem::bad_request(fault).into());
     }
-    let caller = visit
-        .caller
-        .ok_or_else(|| Failed::forbidden("log in first"))?;
-    Ok(api::tail::stream(&operator.app().tail, wanted, caller)?)
+    let caller = visit.caller.clone();
+    let caller = caller.ok_or_else(|| Failed::forbidden("log in first"))?;
+    let cookie = visit.site.cookie(COOKIE, &headers);
+    let session = cookie.and_then(|cookie| operator.sessions.ended(cookie));
+    let ended = async move {
+        let session_ended = async {
+            match session {
+                Some(session) => session.wait().await,
+                // A page that is open to everybody has none.
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = caller.refused() => {}
+            () = session_ended => {}
+            () = tokio::time::sleep(LONGEST) => {}
+        }
+    };
+    Ok(api::tail::stream(&operator.app().tail, wanted, ended)?)
 }
 
 fn wanted(asked: &Form) -> (Wanted, Vec<String>) {

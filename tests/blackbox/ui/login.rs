@@ -192,6 +192,22 @@ fn a_session_ends_with_its_token() {
 }
 
 #[test]
+fn a_logout_ends_what_is_open() {
+    let (_home, daemon) = start();
+    let mut browser = Browser::new(&daemon);
+    browser.log_in(OPS);
+    let mut tail = daemon.tcp.connect().unwrap();
+    let (host, cookie) = (browser.host.clone(), browser.cookie());
+    let headers = [("host", host.as_str()), ("cookie", cookie.as_str())];
+    tail.send(&head("GET", "/ui/tail/stream", &headers, None))
+        .unwrap();
+    tail.until(": tail").unwrap();
+    let form = browser.form("/ui/", "/ui/logout");
+    browser.submit(&form);
+    tail.rest().unwrap();
+}
+
+#[test]
 fn a_link_works_once() {
     let (home, daemon) = start();
     let made = home.run(&["login", "--unix", home.path("api.sock").to_str().unwrap()]);
