@@ -1,0 +1,3 @@
+"use strict";
+
+module.exports = (journey) => require("../failed-event")(journey, { script: false, name: "without-script" });
