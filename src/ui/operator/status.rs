@@ -19,6 +19,10 @@ use crate::ui::base::visit::Visit;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::moment::Moment;
 
+/// How much of the configuration is shown, in bytes. Thousands of endpoints would make a page of
+/// megabytes.
+const MOST_CONFIG: usize = 64 * 1024;
+
 #[derive(Template)]
 #[template(path = "status.html")]
 struct Page {
@@ -27,6 +31,8 @@ struct Page {
     backup: Option<Backup>,
     expiring: Vec<(String, Moment)>,
     config: String,
+    /// Only its beginning is shown.
+    is_cut: bool,
 }
 
 struct Backup {
@@ -40,6 +46,8 @@ pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result
     let now = clock::now();
     let status = operator.app().monitor.status().await?;
     let expiring = status.expiring.iter();
+    let config = operator.config.load();
+    let shown = beginning(&config, MOST_CONFIG);
     let page = Page {
         shell: shell(&visit, "/status", "Status"),
         facts: facts(&status),
@@ -47,9 +55,19 @@ pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result
         expiring: expiring
             .map(|(id, at)| (id.to_string(), Moment::new(*at, now)))
             .collect(),
-        config: operator.config.load().as_ref().clone(),
+        config: shown.to_owned(),
+        is_cut: shown.len() < config.len(),
     };
     html(&page)
+}
+
+/// Whole lines of a text, at most so many bytes.
+fn beginning(text: &str, most: usize) -> &str {
+    let Some(fitting) = text.as_bytes().get(..most) else {
+        return text;
+    };
+    let end = fitting.iter().rposition(|byte| *byte == b'\n');
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 fn facts(status: &Status) -> Vec<(&'static str, String)> {
@@ -103,4 +121,17 @@ fn backup(status: &Status, now: Timestamp) -> Option<Backup> {
         generation: shipping.generation.clone(),
         last: shipping.last_shipped_at.map(|at| Moment::new(at, now)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_configuration_is_cut_between_lines() {
+        assert_eq!(beginning("a = 1\nb = 2\n", 100), "a = 1\nb = 2\n");
+        assert_eq!(beginning("a = 1\nb = 2\n", 11), "a = 1");
+        assert_eq!(beginning("a = \"ää\"\nb = 2\n", 6), "");
+        assert_eq!(beginning("é\né\n", 4), "é");
+    }
 }
