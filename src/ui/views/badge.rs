@@ -97,11 +97,13 @@ impl Badge {
     }
 }
 
-/// An endpoint that nothing stops.
+/// An endpoint that nothing stops. It is not well while something of it lies there.
 fn idle((_, state): &KnownEndpoint) -> Badge {
-    match state.pending {
-        0 => Badge::good("ok"),
-        _ => Badge::good("delivering"),
+    match (state.held, state.dead, state.pending) {
+        (1.., _, _) => Badge::warn("holds deliveries"),
+        (0, 1.., _) => Badge::warn("has dead letters"),
+        (0, 0, 0) => Badge::good("ok"),
+        (0, 0, _) => Badge::good("delivering"),
     }
 }
 
