@@ -41,6 +41,7 @@ function goTo(step) {
 
 document.addEventListener("keydown", (event) => {
   const inField = event.target.closest("input, textarea, select, [contenteditable]");
+  if (inField && event.key === "Escape") inField.blur();
   if (inField || event.ctrlKey || event.metaKey || event.altKey) return;
   switch (event.key) {
     case "/": {
@@ -77,11 +78,15 @@ if (location.search.includes("said=")) {
   history.replaceState(null, "", address);
 }
 
-// Pages that show progress look again by themselves while they are in sight.
+// Pages of jobs look again by themselves while they are in sight and nothing on them is in use.
 
 if (document.querySelector("main progress")) {
+  // Loading the page again would cancel a way to another one.
+  let leaves = false;
+  addEventListener("beforeunload", () => { leaves = true; });
   setInterval(() => {
-    if (!document.hidden && !document.querySelector("dialog[open]")) location.reload();
+    const inUse = leaves || document.querySelector("dialog[open], main :focus");
+    if (!document.hidden && !inUse) location.reload();
   }, 5000);
 }
 
