@@ -151,7 +151,7 @@ fn why(explained: &Explanation, now: Timestamp) -> Why {
         Answer::Delivered => (Badge::good(word), None),
         Answer::Dead => (
             Badge::bad(word),
-            Some("Retry sends it again, with a fresh retry budget."),
+            Some("Repair the cause first. Retry then sends it again, with a fresh retry budget."),
         ),
         Answer::Held => (
             Badge::warn(word),
