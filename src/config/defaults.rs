@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Auth, Backup, Config, DeliveryLimits, Ingest, Listen, LogFormat, Logging, Metrics, Otlp,
-    OutboxLimits, Retention,
+    OutboxLimits, Portal, Retention,
 };
 use crate::domain::retry::RetryPolicy;
 
@@ -33,6 +33,7 @@ impl Default for Config {
             log: Logging::default(),
             metrics: Metrics::default(),
             otlp: Otlp::default(),
+            portal: Portal::default(),
             backup: Backup::default(),
         }
     }

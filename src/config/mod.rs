@@ -16,6 +16,7 @@ mod files;
 mod load;
 mod otlp;
 pub mod policy;
+mod portal;
 mod reader;
 pub mod request;
 mod restart;
@@ -38,6 +39,7 @@ pub use environment::{Assignment, Environment};
 pub use fault::{Fault, Faults};
 pub use files::plain_text;
 pub use load::{Loaded, load, load_backup, load_listen, parse};
+pub use portal::{Accent, Logo, LogoKind, Portal};
 pub use reader::nearest;
 pub use restart::without_restart;
 
@@ -71,6 +73,7 @@ pub struct Config {
     pub log: Logging,
     pub metrics: Metrics,
     pub otlp: Otlp,
+    pub portal: Portal,
     pub backup: Backup,
 }
 

@@ -17,7 +17,7 @@ use super::values::{
 };
 use super::{
     Auth, CertFiles, Config, DeliveryLimits, Environment, Ingest, Listen, LogFormat, Logging,
-    Metrics, OutboxLimits, Retention, Scope, Token, backup, endpoints, files, sources,
+    Metrics, OutboxLimits, Retention, Scope, Token, backup, endpoints, files, portal, sources,
 };
 use crate::domain::event::MAX_EVENT_SIZE;
 
@@ -62,6 +62,7 @@ pub(super) fn read<'t>(reader: &'t Reader<'t>, mut root: Section<'t>, env: &Envi
         log: read_log(root.section("log")),
         metrics: read_metrics(root.section("metrics")),
         otlp: read_otlp(root.section("otlp")),
+        portal: portal::read(root.section("portal")),
         backup: backup::read(root.section("backup"), env),
     };
     root.finish();

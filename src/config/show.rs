@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::units::{show_duration, show_rate, show_size};
-use super::{Auth, Backup, Config, DeliveryLimits, LogFormat, Otlp, OutboxLimits, Scope};
+use super::{Auth, Backup, Config, DeliveryLimits, LogFormat, Otlp, OutboxLimits, Portal, Scope};
 use crate::domain::endpoint::{Endpoint, Rate};
 use crate::domain::inbound::{self, Source};
 use crate::domain::json::Json;
@@ -168,6 +168,7 @@ fn tables(config: &Config) -> Vec<(&'static str, Keys)> {
             vec![("per_endpoint", plain(config.metrics.per_endpoint))],
         ),
         ("otlp", otlp_keys(&config.otlp)),
+        ("portal", portal_keys(&config.portal)),
         ("backup", backup_keys(&config.backup)),
     ]
 }
@@ -213,6 +214,19 @@ fn otlp_keys(otlp: &Otlp) -> Keys {
         ("headers", headers(&otlp.headers)),
         ("timeout", duration(otlp.timeout)),
         ("sample_ratio", decimal(otlp.sample_ratio)),
+    ]
+}
+
+fn portal_keys(portal: &Portal) -> Keys {
+    let accent = portal.accent.as_ref().map(ToString::to_string);
+    let logo = portal.logo.as_ref().map(|logo| logo.path.as_path());
+    let refresh_url = portal.refresh_url.as_deref();
+    vec![
+        ("name", text(&portal.name)),
+        ("logo_file", path(logo)),
+        ("accent", text(accent.as_deref().unwrap_or_default())),
+        ("frame_ancestors", list(&portal.frame_ancestors)),
+        ("refresh_url", text(refresh_url.unwrap_or_default())),
     ]
 }
 

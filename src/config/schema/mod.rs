@@ -49,6 +49,7 @@ fn root() -> Vec<(&'static str, Value)> {
         ("log", object(log(), &[])),
         ("metrics", object(metrics(), &[])),
         ("otlp", object(otlp(), &[])),
+        ("portal", object(portal(), &[])),
         ("backup", object(backup(), &[])),
     ]
 }
@@ -146,6 +147,16 @@ fn otlp() -> Vec<(&'static str, Value)> {
             "sample_ratio",
             json!({"type": "number", "minimum": 0, "maximum": 1}),
         ),
+    ]
+}
+
+fn portal() -> Vec<(&'static str, Value)> {
+    vec![
+        ("name", text()),
+        ("logo_file", text()),
+        ("accent", text()),
+        ("frame_ancestors", list(&filled())),
+        ("refresh_url", text()),
     ]
 }
 

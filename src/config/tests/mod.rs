@@ -106,6 +106,12 @@ timeout = "10s"
 sample_ratio = 1.0
 [metrics]
 per_endpoint = 0
+[portal]
+name = ""
+logo_file = ""
+accent = ""
+frame_ancestors = []
+refresh_url = ""
 [backup]
 to = ""
 interval = "1s"
