@@ -27,7 +27,12 @@ impl Act {
             return None;
         }
         let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
-        if matches!(*parts, ["filters", "test"] | [.., "render"]) || is_diagnosis(path) {
+        // The handlers of links know the tenants and sessions that they are for.
+        let is_unnamed = matches!(
+            *parts,
+            ["filters", "test"] | [.., "render"] | ["portal", "links"]
+        );
+        if is_unnamed || is_diagnosis(path) {
             return None;
         }
         // A noun and a name by turns, and maybe a verb at the end.

@@ -27,6 +27,8 @@ mod metrics;
 mod openapi;
 pub mod parse;
 pub mod path;
+mod portal;
+pub mod portal_links;
 mod preview;
 pub mod problem;
 pub mod query;
@@ -51,6 +53,7 @@ use crate::config::{Config, Ingest};
 use crate::server::body::Budget;
 use access::{Access, Caller};
 use login_codes::LoginCodes;
+use portal_links::PortalLinks;
 
 pub use router::{Answered, Pages, router};
 
@@ -62,6 +65,7 @@ pub struct Api {
     app: App,
     rules: ArcSwap<Rules>,
     logins: LoginCodes,
+    portal_links: PortalLinks,
 }
 
 /// The settings of the configuration that apply to every request.
@@ -104,7 +108,12 @@ impl Api {
     pub fn new(app: App, config: &Config) -> Arc<Self> {
         let rules = ArcSwap::from_pointee(Rules::new(config));
         let logins = LoginCodes::new(config.listen.ui);
-        Arc::new(Api { app, rules, logins })
+        Arc::new(Api {
+            app,
+            rules,
+            logins,
+            portal_links: PortalLinks::default(),
+        })
     }
 
     pub fn app(&self) -> &App {
@@ -119,6 +128,16 @@ impl Api {
     /// The caller that a link to log in was made for. A link works once.
     pub fn take_login(&self, code: &str) -> Option<Caller> {
         self.logins.take(code, clock::now())
+    }
+
+    /// The links that let customers in.
+    pub fn portal_links(&self) -> &PortalLinks {
+        &self.portal_links
+    }
+
+    /// The scheme and authority at which customers reach the portal, as far as that is known.
+    fn portal_base(&self) -> Option<&str> {
+        self.app.sources.base().or_else(|| self.logins.base())
     }
 
     /// Puts a new configuration in force. Requests that were admitted before are finished.

@@ -16,7 +16,7 @@ use super::acted::{self, Act};
 use super::problem::{Kind, Problem};
 use super::{
     Api, attempts, backup, bulk, deliveries, diagnosis, endpoints, events, explain, jobs, logins,
-    metrics, openapi, preview, secrets, sources, stats, status, tail,
+    metrics, openapi, portal, preview, secrets, sources, stats, status, tail,
 };
 use crate::server::connection::{MAX_HEAD, head_size};
 
@@ -83,7 +83,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/v1/jobs", get(jobs::list))
         .route("/v1/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/v1/tail", get(tail::tail))
-        .route("/v1/logins", post(logins::create))
+        .merge(links())
         .route("/v1/backup", get(backup::backup))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
@@ -93,6 +93,13 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(api)
+}
+
+/// The paths of links that let people in at the pages.
+fn links() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/logins", post(logins::create))
+        .route("/v1/portal/links", post(portal::create).delete(portal::end))
 }
 
 /// What answers requests for pages, which have logins of their own.
@@ -122,9 +129,9 @@ pub(super) async fn answer(
     match admitted {
         Ok(caller) => {
             let act = Act::of(request.method(), request.uri().path());
-            // Only the response to a read, or to a diagnosis, can take long; and a login is its maker's.
+            // Only the response to a read, or to a diagnosis, can take long; and a link is its maker's.
             let path = request.uri().path();
-            let is_kept = acted::is_diagnosis(path) || path == logins::PATH;
+            let is_kept = acted::is_diagnosis(path) || [logins::PATH, portal::PATH].contains(&path);
             if request.method() == Method::GET || is_kept {
                 request.extensions_mut().insert(caller.clone());
             }

@@ -4,6 +4,7 @@
 //! A separate task reads the tail and hands the text to the response's body, a few pieces ahead. A
 //! client that does not read delays only that task, and is then told how many events it missed.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,18 +38,28 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
         source: query.text("source").map(str::to_owned),
     };
     let caller = request.extensions().get::<Caller>().cloned();
-    let caller = caller.unwrap_or(Caller::Socket);
     // A tail ends when its token is removed.
-    stream(&api.app.tail, wanted, caller.refused())
+    let refused = caller.unwrap_or(Caller::Socket).refused();
+    stream(&api.app.tail, wanted, Audience::Operator, refused)
 }
 
-/// The response that follows a tail until `ended`.
+/// Who reads a tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    Operator,
+    /// A customer: without addresses, responses, sources and details of faults.
+    Tenant,
+}
+
+/// The response that follows a tail until `ended`: the rule that admitted the caller is no longer in
+/// force.
 ///
 /// # Errors
 /// 503 if too many tails are open.
 pub fn stream(
     tail: &Tail,
     wanted: Wanted,
+    audience: Audience,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response, Problem> {
     let listener = tail.listen(wanted).ok_or_else(|| {
@@ -60,7 +71,7 @@ pub fn stream(
     let (text, pieces) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         tokio::select! {
-            () = write(listener, text) => {}
+            () = write(listener, text, audience) => {}
             () = ended => {}
         }
     });
@@ -74,7 +85,7 @@ pub fn stream(
 }
 
 /// Writes the events of the listener until the client disconnects or the daemon stops.
-async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>) {
+async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>, audience: Audience) {
     // The head of the response goes out with the first piece.
     let mut piece = Bytes::from_static(b": tail\n\n");
     loop {
@@ -87,18 +98,24 @@ async fn write(mut listener: Listener, text: mpsc::Sender<Bytes>) {
         };
         piece = match heard {
             Err(_) => Bytes::from_static(b":\n\n"),
-            Ok(Some(heard)) => event(&heard),
+            Ok(Some(heard)) => event(&heard, audience),
             Ok(None) => return,
         };
     }
 }
 
 /// Writes one server-sent event. The JSON is a single line, so one `data` field holds it.
-fn event(heard: &Heard) -> Bytes {
+fn event(heard: &Heard, audience: Audience) -> Bytes {
     let (name, data) = match heard {
         Heard::Happened(happened) => match &**happened {
-            Happened::Accepted(event) => ("accepted", tail::accepted(event)),
-            Happened::Attempt(attempted) => ("attempt", tail::attempted(attempted)),
+            Happened::Accepted(event) => match audience {
+                Audience::Operator => ("accepted", tail::accepted(event)),
+                Audience::Tenant => ("accepted", tail::accepted_for_tenant(event)),
+            },
+            Happened::Attempt(attempted) => match audience {
+                Audience::Operator => ("attempt", tail::attempted(attempted)),
+                Audience::Tenant => ("attempt", tail::attempted_for_tenant(attempted)),
+            },
             Happened::Endpoint(switched) => ("endpoint", tail::switched(switched)),
         },
         Heard::Missed(missed) => ("missed", missed.to_string()),

@@ -9,7 +9,7 @@ use super::rate_limit::EventRateLimit;
 use super::reader::Reader;
 use crate::dispatch::tail::{Tail, Unaccepted};
 use crate::domain::endpoint::Rate;
-use crate::domain::event::{EventId, NewEvent};
+use crate::domain::event::{EventId, NewEvent, Tenant};
 use crate::outbox::{
     Action, Cursor, EventFilter, EventSummary, EventView, Filters, Judged, Outbox, Page, Receipt,
 };
@@ -111,6 +111,12 @@ impl Events {
     ) -> Result<T, Error> {
         let read = self.reader.read(move |outbox| Ok(show(&outbox.event(id)?)));
         read.await
+    }
+
+    /// The tenant of an event.
+    pub async fn tenant(&self, id: EventId) -> Result<Tenant, Error> {
+        let read = move |outbox: &Outbox| Ok(outbox.summary(id)?.tenant);
+        self.reader.read(read).await
     }
 
     /// A page of events, newest first.

@@ -91,14 +91,19 @@ impl Health {
         self.questions.lane(no).await
     }
 
-    /// The endpoints in force with the most dead deliveries, and whether there are more of them.
-    pub async fn with_dead(&self, most: usize) -> Result<(Vec<DeadOfEndpoint>, bool), Error> {
+    /// The endpoints in force, of a tenant or of all, with the most dead deliveries, and whether there are more of them.
+    pub async fn with_dead(
+        &self,
+        tenant: Option<Tenant>,
+        most: usize,
+    ) -> Result<(Vec<DeadOfEndpoint>, bool), Error> {
         let mut found: Vec<KnownEndpoint> = Vec::new();
         let mut after: Option<Cursor> = None;
         loop {
+            let tenant = tenant.clone();
             let read = move |outbox: &Outbox| {
                 let place = after.and_then(|Cursor(id)| EndpointId::new(&id).ok());
-                Ok(outbox.endpoints(None, place.as_ref(), AT_ONCE))
+                Ok(outbox.endpoints(tenant.as_ref(), place.as_ref(), AT_ONCE))
             };
             let page = self.reader.read(read).await?;
             found.extend(page.items.into_iter().filter(|(_, state)| state.dead > 0));

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
+use http::Request;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -31,7 +33,7 @@ use crate::server::public;
 use crate::server::remote::TrustedProxies;
 use crate::server::tls::{self, Tls, TlsError};
 use crate::transport::{TransportError, TransportFigures};
-use crate::ui::{Operator, pages};
+use crate::ui::{AllPages, Operator, Portal, PortalPages, pages};
 pub use reload::Reload;
 use reload::Reloader;
 use shipping::Shipping;
@@ -156,10 +158,8 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
     let parts = (gauges, questions.clone(), tail.clone());
     let mut app = app(&outbox, &config, parts, is_ready.clone()).await?;
     app.monitor.shipping = shipping.figures();
-    let public = Public::new(tls, &app, &config, &addresses);
-    let operator = operator(app, &config, &addresses)?;
-    let private = Private::new(&operator, &config, tail);
-    let served = tokio::spawn(serve_all(listeners, public, private, stopping));
+    let made = Interfaces::new(app, tls, &config, &addresses, tail)?;
+    let served = tokio::spawn(serve_all(listeners, made.public, made.private, stopping));
     started(&outbox, &addresses).await?;
     systemd::tell(&[NotifyState::Ready]).await;
     let reloader = Reloader {
@@ -167,7 +167,8 @@ async fn serve_until_stopped(config: Config, reload: Reload) -> Result<(), Daemo
         in_force: config,
         outbox: outbox.clone(),
         questions: questions.clone(),
-        operator,
+        operator: made.operator,
+        portal: made.portal,
         cores,
         figures,
         exposed,
@@ -232,15 +233,65 @@ async fn app(
 }
 
 /// The API, and the pages beside it.
-fn operator(
+fn people(
     app: App,
     config: &Config,
     addresses: &Addresses,
-) -> Result<Arc<Operator>, DaemonError> {
+) -> Result<(Arc<Operator>, Arc<Portal>), DaemonError> {
     let api = Api::new(app, config);
     api.listens_at(&addresses.tcp);
+    let portal = Portal::new(api.clone(), config);
     let operator = Operator::new(api, config);
-    operator.map_err(|error| cannot("begin sessions")(io::Error::other(error)))
+    let both = operator.and_then(|operator| Ok((operator, portal?)));
+    both.map_err(|error| cannot("begin sessions")(io::Error::other(error)))
+}
+
+/// What people and programs speak to.
+struct Interfaces {
+    public: Public,
+    private: Private,
+    operator: Arc<Operator>,
+    portal: Arc<Portal>,
+}
+
+impl Interfaces {
+    fn new(
+        app: App,
+        tls: Option<Tls>,
+        config: &Config,
+        addresses: &Addresses,
+        tail: Tail,
+    ) -> Result<Interfaces, DaemonError> {
+        listen_at(&app, tls.is_some(), addresses);
+        let sources = app.sources.clone();
+        let open = app.monitor.connections.inbound.clone();
+        let (operator, portal) = people(app, config, addresses)?;
+        let pages = PortalPages::new(portal.clone());
+        let public = Public {
+            tls,
+            proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
+            sources,
+            pages: pages.clone(),
+            open,
+        };
+        let private = Private::new(&operator, pages, config, tail);
+        Ok(Interfaces {
+            public,
+            private,
+            operator,
+            portal,
+        })
+    }
+}
+
+/// Says where the public listener is.
+fn listen_at(app: &App, tls: bool, addresses: &Addresses) {
+    let scheme = if tls { "https" } else { "http" };
+    // 0.0.0.0 is not an address that a caller can use.
+    let mut named = addresses.inbound.iter();
+    if let Some(address) = named.find(|address| !address.ip().is_unspecified()) {
+        app.sources.listens_at(format!("{scheme}://{address}"));
+    }
 }
 
 /// Resolves when the daemon must stop accepting connections.
@@ -260,38 +311,26 @@ struct Public {
     tls: Option<Tls>,
     proxies: TrustedProxies,
     sources: Arc<Sources>,
+    pages: PortalPages,
     open: OpenConnections,
-}
-
-impl Public {
-    fn new(tls: Option<Tls>, app: &App, config: &Config, addresses: &Addresses) -> Public {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        // 0.0.0.0 is not an address that a caller can use.
-        let mut named = addresses.inbound.iter();
-        if let Some(address) = named.find(|address| !address.ip().is_unspecified()) {
-            app.sources.listens_at(format!("{scheme}://{address}"));
-        }
-        Public {
-            tls,
-            proxies: TrustedProxies::new(config.listen.trusted_proxies.clone()),
-            sources: app.sources.clone(),
-            open: app.monitor.connections.inbound.clone(),
-        }
-    }
 }
 
 /// What the private listeners are served with.
 struct Private {
     api: Arc<Api>,
-    pages: Option<Arc<dyn Pages>>,
+    pages: Arc<dyn Pages>,
     tail: Tail,
 }
 
 impl Private {
-    fn new(operator: &Arc<Operator>, config: &Config, tail: Tail) -> Private {
+    fn new(operator: &Arc<Operator>, portal: PortalPages, config: &Config, tail: Tail) -> Private {
+        let mut all: Vec<Arc<dyn Pages>> = vec![Arc::new(portal)];
+        if config.listen.ui {
+            all.push(pages(operator.clone()));
+        }
         Private {
             api: operator.api.clone(),
-            pages: config.listen.ui.then(|| pages(operator.clone())),
+            pages: Arc::new(AllPages(all)),
             tail,
         }
     }
@@ -312,12 +351,18 @@ async fn serve_all(
         closing(began).await;
         tail.close();
     };
-    let private = serve::serve(tcp, unix, api, pages, stopped, REQUEST_DEADLINE);
+    let private = serve::serve(tcp, unix, api, Some(pages), stopped, REQUEST_DEADLINE);
     let sources = public.sources;
     let paths = Arc::new(Inbound::new(Calls::new(sources.clone())));
-    let answer = move |request, remote| {
-        let paths = paths.clone();
-        async move { paths.answer(request, remote).await }
+    let portal = public.pages;
+    let answer = move |request: Request<Body>, remote| {
+        let (paths, portal) = (paths.clone(), portal.clone());
+        async move {
+            match PortalPages::has(request.uri().path()) {
+                true => portal.answer_public(request, remote).await,
+                false => paths.answer(request, remote).await,
+            }
+        }
     };
     let limits = public::Limits::new(public.proxies, public.open);
     let stopped = closing(stopping);

@@ -16,7 +16,7 @@ use crate::config::{Config, Faults, Loaded, Logging, without_restart};
 use crate::dispatch::{Questions, Settings, Transports};
 use crate::outbox::{Changed, Outbox};
 use crate::transport::TransportFigures;
-use crate::ui::Operator;
+use crate::ui::{Operator, Portal};
 
 /// How the configuration is read again, and how the log follows it.
 pub struct Reload {
@@ -41,6 +41,7 @@ pub(super) struct Reloader {
     pub outbox: Outbox,
     pub questions: Questions,
     pub operator: Arc<Operator>,
+    pub portal: Arc<Portal>,
     pub cores: usize,
     pub figures: Arc<TransportFigures>,
     /// A listener of the API that is not loopback.
@@ -89,6 +90,7 @@ impl Reloader {
             .await;
         self.operator.api.reconfigure(&config).await;
         self.operator.reconfigure(&config);
+        self.portal.reconfigure(&config);
         self.shipping.send_replace(shipping::of(&config.backup));
         if config.log != self.in_force.log {
             (self.reload.log)(&config.log);

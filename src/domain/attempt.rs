@@ -88,6 +88,21 @@ impl ErrorKind {
             ErrorKind::Auth => "auth",
         }
     }
+
+    /// What the kind means, for those who may not see addresses and names of the way.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            ErrorKind::Dns => "the host name of the URL could not be resolved",
+            ErrorKind::Connect => "no connection to the URL's host could be opened",
+            ErrorKind::Tls => "TLS with the URL's host failed: look at its certificate",
+            ErrorKind::Timeout => "the answer did not come within the time that an attempt has",
+            ErrorKind::Blocked => "the URL does not lead to a public address",
+            ErrorKind::Protocol => "what came back is not HTTP, or breaks off",
+            ErrorKind::Status => "the answer is not a success",
+            ErrorKind::Local => "the attempt could not be made, through no fault of the endpoint",
+            ErrorKind::Auth => "no token for the request could be had",
+        }
+    }
 }
 
 /// The kind of fault and a sentence for a person. Never holds a secret.

@@ -1,4 +1,5 @@
-//! What the public listener serves: `/in/{source}`, and nothing else.
+//! What the public listener serves for sources: `/in/{source}`, and nothing else. The portal, beside it,
+//! is asked first.
 //!
 //! The API is not served here, and its rules do not apply: no `Host`, `Origin` or token is checked.
 //! The source that the path names verifies the caller. Any other path is answered like a source

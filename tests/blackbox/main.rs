@@ -40,6 +40,7 @@ mod local_faults;
 mod metrics;
 mod openapi;
 mod ordering;
+mod portal;
 mod previews;
 mod public_listener;
 mod rate;

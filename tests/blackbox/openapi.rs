@@ -190,16 +190,22 @@ impl Site {
             "postOpaqueEvent" => "report.ready",
             _ => &event,
         };
-        template
+        let query = match id {
+            "endPortalLinks" => "?tenant=default",
+            _ => "",
+        };
+        let path = template
             .replace("{name}", name)
             .replace("{endpoint}", "bad")
-            .replace("{id}", &id_of)
+            .replace("{id}", &id_of);
+        path + query
     }
 }
 
 /// A body that the operation takes; empty where it needs none.
 fn body(operation: &str, event: &str) -> Value {
     match operation {
+        "createPortalLink" => json!({"tenant": "default", "capabilities": ["view"]}),
         "postEvents" => {
             json!({"type": "order.created", "data": 1, "channels": ["eu"], "headers": {"x-a": "1"},
             "key": "k", "tenant": "default", "deliver_at": "2026-01-01T00:00:00Z"})

@@ -29,6 +29,23 @@ struct Switched<'a> {
     at: Timestamp,
 }
 
+#[derive(Serialize)]
+struct AttemptedForTenant<'a> {
+    event: EventId,
+    endpoint: &'a EndpointId,
+    r#type: Option<&'a EventType>,
+    at: Timestamp,
+    duration_ms: u128,
+    status: Option<u16>,
+    error: Option<ErrorForTenant>,
+}
+
+#[derive(Serialize)]
+struct ErrorForTenant {
+    kind: &'static str,
+    detail: &'static str,
+}
+
 /// An event that was accepted, in one line of JSON.
 pub fn accepted(event: &tail::Accepted) -> String {
     line(&Accepted {
@@ -51,6 +68,36 @@ pub fn attempted(attempted: &tail::Attempted) -> String {
         tenant: &attempted.tenant,
         r#type: attempted.event_type.as_ref(),
         attempt: (&attempted.attempt).into(),
+    })
+}
+
+/// An event that was accepted, without where it came from.
+pub fn accepted_for_tenant(event: &tail::Accepted) -> String {
+    line(&Accepted {
+        id: event.id,
+        r#type: &event.event_type,
+        tenant: &event.tenant,
+        key: event.key.as_ref(),
+        source: None,
+        accepted_at: event.accepted_at,
+        deliveries: event.deliveries,
+    })
+}
+
+/// An attempt that ended, without addresses, the response and the details of its fault.
+pub fn attempted_for_tenant(attempted: &tail::Attempted) -> String {
+    let attempt = &attempted.attempt;
+    line(&AttemptedForTenant {
+        event: attempted.event,
+        endpoint: &attempted.endpoint,
+        r#type: attempted.event_type.as_ref(),
+        at: attempt.at,
+        duration_ms: attempt.duration.as_millis(),
+        status: attempt.status,
+        error: attempt.error.as_ref().map(|error| ErrorForTenant {
+            kind: error.kind.as_str(),
+            detail: error.kind.sentence(),
+        }),
     })
 }
 

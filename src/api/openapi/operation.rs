@@ -91,6 +91,19 @@ impl Operation {
         self
     }
 
+    /// A query parameter that has to be there.
+    pub fn required_query(
+        mut self,
+        name: &'static str,
+        schema: Value,
+        words: &'static str,
+    ) -> Operation {
+        self.parameters.push(json!({
+            "name": name, "in": "query", "required": true, "schema": schema, "description": words,
+        }));
+        self
+    }
+
     pub fn header(mut self, name: &'static str, schema: Value, words: &'static str) -> Operation {
         self.parameters.push(json!({
             "name": name, "in": "header", "schema": schema, "description": words,

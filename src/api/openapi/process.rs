@@ -4,12 +4,12 @@ use serde_json::json;
 
 use super::operation::Operation;
 use super::shapes::{Named, answer, nullable, number, time};
-use crate::config::schema::shapes::{list, name, text, words};
+use crate::config::schema::shapes::{duration, list, name, object, text, words};
 
 const TAG: &str = "Process";
 
 pub fn operations() -> Vec<Operation> {
-    let mut operations = vec![backup(), login()];
+    let mut operations = vec![backup(), login(), portal_link(), end_portal_links()];
     operations.extend(others());
     operations
 }
@@ -102,6 +102,38 @@ fn login() -> Operation {
     .problems(&[409, 413, 415])
 }
 
+fn portal_link() -> Operation {
+    Operation::new(
+        ("post", "/v1/portal/links"),
+        TAG,
+        "createPortalLink",
+        "Make a link that lets a customer in at the portal",
+    )
+    .description(
+        "For one tenant, for an hour unless `expires_in` says otherwise, and at most 7 days. The code \
+         in `url` works once. `token` is a bearer token for pages of the portal, until the link ends. \
+         Each capability includes `view`, the default. `session` names who uses the link, in the log and \
+         for ending it. `return_url` is shown as a link.",
+    )
+    .body("PortalLinkWanted", true)
+    .answer(201, "The link", "PortalLink")
+    .problems(&[409, 413, 415, 503])
+}
+
+fn end_portal_links() -> Operation {
+    Operation::new(
+        ("delete", "/v1/portal/links"),
+        TAG,
+        "endPortalLinks",
+        "End the links of a tenant, or of one of its sessions",
+    )
+    .description("What they opened, sessions and tails, ends within a second.")
+    .required_query("tenant", name(), "Whose links end.")
+    .query("session", text(), "Only those of this session.")
+    .nothing(204, "Ended")
+    .problems(&[413, 415])
+}
+
 fn backup() -> Operation {
     Operation::new(
         ("get", "/v1/backup"),
@@ -175,6 +207,13 @@ pub fn schemas() -> Named {
         ],
         &[],
     );
+    let mut named = vec![("Status", status)];
+    named.extend(links());
+    named
+}
+
+/// Those that let people in.
+fn links() -> Named {
     let login = answer(
         vec![
             ("path", text()),
@@ -183,5 +222,30 @@ pub fn schemas() -> Named {
         ],
         &[],
     );
-    vec![("Status", status), ("Login", login)]
+    let link = answer(
+        vec![("url", text()), ("token", text()), ("expires_at", time())],
+        &[],
+    );
+    let capabilities = words(["view", "manage", "replay", "secrets"]);
+    let wanted = object(
+        [
+            ("tenant", name()),
+            ("expires_in", duration()),
+            (
+                "capabilities",
+                json!({"type": "array", "items": capabilities, "minItems": 1}),
+            ),
+            (
+                "session",
+                json!({"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"}),
+            ),
+            ("return_url", json!({"type": "string", "format": "uri"})),
+        ],
+        &["tenant"],
+    );
+    vec![
+        ("Login", login),
+        ("PortalLinkWanted", wanted),
+        ("PortalLink", link),
+    ]
 }

@@ -173,11 +173,16 @@ impl Sources {
         let _ = self.listens_at.set(url);
     }
 
+    /// How others reach the public listener: its `public_url`, or else its address.
+    pub fn base(&self) -> Option<&str> {
+        let listens_at = self.listens_at.get().map(String::as_str);
+        self.public_url.as_deref().or(listens_at)
+    }
+
     /// The URL to give to the provider, its token masked: under `public_url`, or else at the
     /// address of the listener. `None` if neither is known.
     pub fn url_of(&self, known: &KnownSource) -> Option<String> {
-        let listens_at = self.listens_at.get().map(String::as_str);
-        let base = self.public_url.as_deref().or(listens_at)?;
+        let base = self.base()?;
         let token = match known.source.has_url_token() {
             true => "?token=…",
             false => "",

@@ -90,10 +90,27 @@ if (document.querySelector("main progress")) {
   }, 5000);
 }
 
+// The code of a link to the portal is in the fragment, which browsers send to nobody. It is taken out
+// of the address, and posted.
+
+const link = location.hash.match(/^#c=([\w-]+)$/);
+if (link) {
+  const form = $("enter");
+  if (form) {
+    history.replaceState(null, "", location.pathname);
+    form.elements.code.value = link[1];
+    form.submit();
+  } else if (location.pathname.startsWith("/portal/")) {
+    // Somebody is let in already: the new link replaces that.
+    location.replace(`/portal/enter${location.hash}`);
+  }
+}
+
 // Live tail
 
 const MOST_ROWS = 500;
 const tail = $("tail");
+const base = tail ? tail.dataset.base : "";
 
 function cell(text, href) {
   const cell = document.createElement("td");
@@ -130,17 +147,17 @@ function badgeCell(tone, text) {
 }
 
 function accepted(event) {
-  const page = `/ui/events/${encodeURIComponent(event.id)}`;
+  const page = `${base}/events/${encodeURIComponent(event.id)}`;
   const to = event.deliveries === 1 ? "1 endpoint" : `${event.deliveries} endpoints`;
   return [timeCell(event.accepted_at), cell("accepted"), cell(event.id, page), cell(event.type),
     cell(event.source ? `from ${event.source}` : ""), badgeCell("plain", `for ${to}`)];
 }
 
 function attempt(one) {
-  const page = `/ui/events/${encodeURIComponent(one.event)}/deliveries/${encodeURIComponent(one.endpoint)}`;
+  const page = `${base}/events/${encodeURIComponent(one.event)}/deliveries/${encodeURIComponent(one.endpoint)}`;
   const result = one.error ? `${one.status || one.error.kind}: ${one.error.detail}` : `${one.status}`;
   return [timeCell(one.at), cell("attempt"), cell(one.event, page), cell(one.type),
-    cell(one.endpoint, `/ui/endpoints/${encodeURIComponent(one.endpoint)}`),
+    cell(one.endpoint, `${base}/endpoints/${encodeURIComponent(one.endpoint)}`),
     badgeCell(one.error ? "bad" : "good", `${result} (${one.duration_ms} ms)`)];
 }
 
@@ -148,7 +165,7 @@ function endpoint(change) {
   const words = change.state.replace("_", " ") + (change.reason ? ` (${change.reason})` : "");
   const good = change.state === "enabled" || change.state === "breaker_closed";
   return [timeCell(change.at), cell("endpoint"), cell(""), cell(""),
-    cell(change.endpoint, `/ui/endpoints/${encodeURIComponent(change.endpoint)}`),
+    cell(change.endpoint, `${base}/endpoints/${encodeURIComponent(change.endpoint)}`),
     badgeCell(good ? "good" : "warn", words)];
 }
 

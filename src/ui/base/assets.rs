@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 use sha2::{Digest, Sha256};
@@ -14,11 +15,11 @@ const DIRECTORY: &str = "assets/";
 
 /// One file.
 #[derive(Debug)]
-struct Asset {
+pub struct Asset {
     /// With a part of the digest of its content.
     name: String,
     content_type: &'static str,
-    content: &'static [u8],
+    content: Bytes,
 }
 
 /// The files of all pages.
@@ -30,8 +31,14 @@ pub struct Assets {
 }
 
 impl Asset {
-    fn new(stem: &str, end: &str, content_type: &'static str, content: &'static [u8]) -> Asset {
-        let digest = Sha256::digest(content);
+    pub fn new(
+        stem: &str,
+        end: &str,
+        content_type: &'static str,
+        content: impl Into<Bytes>,
+    ) -> Asset {
+        let content = content.into();
+        let digest = Sha256::digest(&content);
         let mut name = format!("{stem}-");
         for byte in digest.iter().take(8) {
             name.push_str(&format!("{byte:02x}"));
@@ -43,6 +50,36 @@ impl Asset {
             content,
         }
     }
+
+    /// Its path below `base`, the path of the pages without a slash at its end.
+    pub fn path(&self, base: &str) -> String {
+        format!("{base}/{DIRECTORY}{}", self.name)
+    }
+
+    fn answer(&self, request: &Request) -> Response {
+        let tag = format!("\"{}\"", self.name);
+        let known = request.headers().get_all(header::IF_NONE_MATCH).iter();
+        let is_known = known
+            .filter_map(|tags| tags.to_str().ok())
+            .flat_map(|tags| tags.split(','))
+            .any(|one| one.trim() == tag || one.trim() == "*");
+        let mut response = match is_known {
+            true => Response::new(Body::empty()),
+            false => Response::new(Body::from(self.content.clone())),
+        };
+        if is_known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        let kind = HeaderValue::from_static(self.content_type);
+        headers.insert(header::CONTENT_TYPE, kind);
+        let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
+        headers.insert(header::CACHE_CONTROL, forever);
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            headers.insert(header::ETAG, tag);
+        }
+        response
+    }
 }
 
 /// The files that are compiled in.
@@ -53,19 +90,19 @@ pub fn assets() -> &'static Assets {
             "pages",
             ".css",
             "text/css; charset=utf-8",
-            include_bytes!("../assets/pages.css"),
+            &include_bytes!("../assets/pages.css")[..],
         ),
         script: Asset::new(
             "pages",
             ".js",
             "text/javascript; charset=utf-8",
-            include_bytes!("../assets/pages.js"),
+            &include_bytes!("../assets/pages.js")[..],
         ),
         icon: Asset::new(
             "icon",
             ".svg",
             "image/svg+xml",
-            include_bytes!("../assets/icon.svg"),
+            &include_bytes!("../assets/icon.svg")[..],
         ),
     })
 }
@@ -73,44 +110,29 @@ pub fn assets() -> &'static Assets {
 impl Assets {
     /// The paths of the files below `base`, the path of the pages without a slash at its end.
     pub fn style(&self, base: &str) -> String {
-        format!("{base}/{DIRECTORY}{}", self.style.name)
+        self.style.path(base)
     }
 
     pub fn script(&self, base: &str) -> String {
-        format!("{base}/{DIRECTORY}{}", self.script.name)
+        self.script.path(base)
     }
 
     pub fn icon(&self, base: &str) -> String {
-        format!("{base}/{DIRECTORY}{}", self.icon.name)
+        self.icon.path(base)
     }
 
-    /// Answers a request for a file; `None` if the path is not one of a file.
-    pub fn answer(&self, base: &str, request: &Request) -> Option<Response> {
+    /// Answers a request for one of the files or of `more`; `None` if its path is not that of one.
+    pub fn answer<'a>(
+        &'a self,
+        base: &str,
+        request: &Request,
+        more: impl IntoIterator<Item = &'a Asset>,
+    ) -> Option<Response> {
         let path = request.uri().path().strip_prefix(base)?;
         let name = path.strip_prefix('/')?.strip_prefix(DIRECTORY)?;
         let all = [&self.style, &self.script, &self.icon];
-        let asset = all.into_iter().find(|asset| asset.name == name)?;
-        let tag = format!("\"{}\"", asset.name);
-        let known = request.headers().get_all(header::IF_NONE_MATCH).iter();
-        let is_known = known
-            .filter_map(|tags| tags.to_str().ok())
-            .flat_map(|tags| tags.split(','))
-            .any(|one| one.trim() == tag || one.trim() == "*");
-        let mut response = match is_known {
-            true => Response::new(Body::empty()),
-            false => Response::new(Body::from(asset.content)),
-        };
-        if is_known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
-        let headers = response.headers_mut();
-        let kind = HeaderValue::from_static(asset.content_type);
-        headers.insert(header::CONTENT_TYPE, kind);
-        let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
-        headers.insert(header::CACHE_CONTROL, forever);
-        if let Ok(tag) = HeaderValue::from_str(&tag) {
-            headers.insert(header::ETAG, tag);
-        }
-        Some(response)
+        let mut all = all.into_iter().chain(more);
+        let asset = all.find(|asset| asset.name == name)?;
+        Some(asset.answer(request))
     }
 }

@@ -16,14 +16,17 @@ use tokio::sync::watch;
 const IDLE: Duration = Duration::from_secs(8 * 3600);
 /// The longest session.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
-/// Sessions at once; beyond that the one that was idle longest ends.
+/// Sessions at once, if nothing else is said; beyond that the one that was idle longest ends.
 const MOST: usize = 1024;
 
 type Id = [u8; 32];
 
 /// See the module. `W` says who has logged in.
 #[derive(Debug)]
-pub struct Sessions<W>(Mutex<HashMap<Id, Session<W>>>);
+pub struct Sessions<W> {
+    open: Mutex<HashMap<Id, Session<W>>>,
+    most: usize,
+}
 
 #[derive(Debug)]
 struct Session<W> {
@@ -35,6 +38,7 @@ struct Session<W> {
 }
 
 /// Resolves when a session has ended.
+#[derive(Clone, Debug)]
 pub struct Ended(watch::Receiver<()>);
 
 impl Ended {
@@ -52,7 +56,17 @@ impl<W> Session<W> {
 
 impl<W> Default for Sessions<W> {
     fn default() -> Self {
-        Sessions(Mutex::default())
+        Sessions::with_room(MOST)
+    }
+}
+
+impl<W> Sessions<W> {
+    /// As many sessions at once as `most` says.
+    pub fn with_room(most: usize) -> Sessions<W> {
+        Sessions {
+            open: Mutex::default(),
+            most,
+        }
     }
 }
 
@@ -60,9 +74,9 @@ impl<W: Clone> Sessions<W> {
     /// Begins a session. Returns the value of its cookie, which is made of these random bytes.
     pub fn begin(&self, who: W, random: [u8; 32], now: Instant) -> String {
         let cookie = URL_SAFE_NO_PAD.encode(random);
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, session| !session.is_over(now));
-        if open.len() >= MOST {
+        if open.len() >= self.most {
             let idle = open.iter().min_by_key(|(_, session)| session.used);
             if let Some(id) = idle.map(|(id, _)| *id) {
                 open.remove(&id);
@@ -85,7 +99,7 @@ impl<W: Clone> Sessions<W> {
         now: Instant,
         is_admitted: impl FnOnce(&W) -> bool,
     ) -> Option<W> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let id = id(cookie);
         let session = open.get_mut(&id)?;
         if session.is_over(now) || !is_admitted(&session.who) {
@@ -98,14 +112,14 @@ impl<W: Clone> Sessions<W> {
 
     /// When the session of this cookie ends; `None` if there is none.
     pub fn ended(&self, cookie: &str) -> Option<Ended> {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let session = open.get(&id(cookie))?;
         Some(Ended(session.open.subscribe()))
     }
 
     /// Ends the session of this cookie.
     pub fn end(&self, cookie: &str) {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.remove(&id(cookie));
     }
 }

@@ -7,7 +7,18 @@ use axum::extract::Request;
 use http::header::{self, HeaderMap};
 
 use crate::api::access::{Arrival, Peer};
-use crate::server::remote::{TrustedProxies, network_of};
+use crate::server::remote::{Remote, TrustedProxies, network_of};
+
+/// From where a browser may send a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// Pages of this site alone.
+    Site,
+    /// Also by following a link of another site.
+    Links,
+    /// Also from a frame in a page of another site, for that site alone.
+    Frames,
+}
 
 /// How a request reached the daemon, as its browser sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +41,6 @@ impl Site {
     /// connected to the Unix socket, whose permissions let it in.
     pub fn of(arrival: Arrival, request: &Request, proxies: &TrustedProxies) -> Site {
         let headers = request.headers();
-        let named = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let authority = request.uri().authority().map(|part| part.as_str());
-        let named = named.or(authority).unwrap_or("localhost");
         let (https, caller, arrived_locally) = match (arrival.peer, arrival.remote) {
             (Peer::Unix, _) => (says_https(headers), None, true),
             (Peer::Tcp(at), Some(peer)) => {
@@ -48,13 +54,26 @@ impl Site {
             }
             (Peer::Tcp(_), None) => (false, None, false),
         };
-        let (host, port) = split(named);
+        let (host, port) = split(named(request));
         Site {
             is_local: arrived_locally && is_loopback(&host),
             port: port.unwrap_or(if https { 443 } else { 80 }),
             https,
             host,
             network: caller.map(network_of),
+        }
+    }
+
+    /// Reads a request of the public listener. Any `Host` is taken there: what it says is compared with
+    /// the `Origin` of forms, and a login over plain HTTP needs it to name this machine.
+    pub fn of_remote(remote: Remote, request: &Request) -> Site {
+        let (host, port) = split(named(request));
+        Site {
+            is_local: remote.ip.to_canonical().is_loopback() && is_loopback(&host),
+            port: port.unwrap_or(if remote.https { 443 } else { 80 }),
+            https: remote.https,
+            host,
+            network: Some(network_of(remote.ip)),
         }
     }
 
@@ -86,13 +105,22 @@ impl Site {
         }
     }
 
-    /// `Set-Cookie` for a cookie that scripts cannot read and other sites cannot have sent. An empty
-    /// value removes it.
-    pub fn set_cookie(&self, name: &str, value: &str) -> String {
+    /// `Set-Cookie` for a cookie that scripts cannot read. An empty value removes it. One for frames
+    /// needs HTTPS.
+    pub fn set_cookie(&self, name: &str, value: &str, within: Within) -> String {
         let name = self.cookie_name(name);
         let secure = if self.https { "; Secure" } else { "" };
+        let same_site = match within {
+            Within::Site => "Strict",
+            Within::Links => "Lax",
+            Within::Frames => "None",
+        };
+        let apart = match within {
+            Within::Frames => "; Partitioned",
+            Within::Site | Within::Links => "",
+        };
         let gone = if value.is_empty() { "; Max-Age=0" } else { "" };
-        format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{gone}")
+        format!("{name}={value}; Path=/; HttpOnly; SameSite={same_site}{secure}{apart}{gone}")
     }
 
     /// The value of a cookie of this site.
@@ -104,6 +132,14 @@ impl Site {
             .flat_map(|value| value.split(';'));
         pairs.find_map(|pair| pair.trim().strip_prefix(name.as_str())?.strip_prefix('='))
     }
+}
+
+/// Whom a request says it is for.
+fn named(request: &Request) -> &str {
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let authority = request.uri().authority().map(|part| part.as_str());
+    host.or(authority).unwrap_or("localhost")
 }
 
 /// The host in lower case, and the port.
@@ -194,14 +230,22 @@ mod tests {
     fn cookies_are_named_and_flagged_by_the_scheme() {
         let plain = site("127.0.0.1", "127.0.0.1", &[("host", "localhost:7717")]);
         assert_eq!(
-            plain.set_cookie("outboxd", "x"),
+            plain.set_cookie("outboxd", "x", Within::Site),
             "outboxd-7717=x; Path=/; HttpOnly; SameSite=Strict"
         );
         let proxied = [("host", "ui.example"), ("x-forwarded-proto", "https")];
         let proxied = site("10.0.0.2", "10.0.0.1", &proxied);
         assert_eq!(
-            proxied.set_cookie("outboxd", ""),
+            proxied.set_cookie("outboxd", "", Within::Site),
             "__Host-outboxd=; Path=/; HttpOnly; SameSite=Strict; Secure; Max-Age=0"
+        );
+        assert_eq!(
+            proxied.set_cookie("p", "x", Within::Frames),
+            "__Host-p=x; Path=/; HttpOnly; SameSite=None; Secure; Partitioned"
+        );
+        assert_eq!(
+            plain.set_cookie("p", "x", Within::Links),
+            "p-7717=x; Path=/; HttpOnly; SameSite=Lax"
         );
         let mut headers = HeaderMap::new();
         let sent = "outboxd-77=a; outboxd-7717=b; outboxd-77171=c";

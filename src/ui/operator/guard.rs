@@ -1,6 +1,7 @@
 //! What every request passes on its way to a page: its host, who it comes from, and, if it may change
 //! something, which page it was sent from.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -9,19 +10,19 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 
-use super::page::BASE;
+use super::page::{BASE, view};
 use super::state::Operator;
 use crate::api::access::{Access, Arrival, Caller, Peer};
 use crate::app::random_bytes;
-use crate::server::body::Limit;
-use crate::server::connection::{MAX_HEAD, head_size};
+use crate::server::body::Budget;
+use crate::ui::base::admit::{Admitted, OLD_FORM, Refused, judge_head, judge_origin, read_form};
 use crate::ui::base::failed::Failed;
 use crate::ui::base::form::Form;
 use crate::ui::base::form_token;
-use crate::ui::base::site::Site;
-use crate::ui::base::visit::Visit;
+use crate::ui::base::site::{Site, Within};
+use crate::ui::base::visit::{Visit, Who};
 
 /// The name of the cookie, before it is adapted to the site.
 pub const COOKIE: &str = "outboxd";
@@ -30,38 +31,13 @@ pub const LOGIN: &str = "/ui/login";
 /// What a form may hold beside the body of an event, in bytes.
 const FORM_ROOM: u64 = 256 * 1024;
 
-/// A request that may go on to a page.
-pub struct Admitted {
-    pub request: Request,
-    pub visit: Visit,
-    /// A cookie that the response sets.
-    pub cookie: Option<String>,
-}
-
-/// Why a request does not go on to a page.
-pub enum Refused {
-    Failed(Failed),
-    /// Another response: a way to the login.
-    Answered(Response),
-}
-
-impl From<Failed> for Refused {
-    fn from(failed: Failed) -> Self {
-        Refused::Failed(failed)
-    }
-}
-
 /// Judges a request.
 pub async fn admit(
     operator: &Operator,
     arrival: Arrival,
     request: Request,
 ) -> Result<Admitted, Refused> {
-    if head_size(&request) > MAX_HEAD {
-        let detail = format!("the request line and headers are over {MAX_HEAD} bytes");
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Err(Failed::new(status, "Headers too large", detail).into());
-    }
+    judge_head(&request)?;
     let judge = |access: &Access| access.judge_host(arrival.peer, &request);
     operator.api.with_access(judge).map_err(Failed::from)?;
     let site = Site::of(arrival, &request, &operator.proxies);
@@ -74,7 +50,7 @@ pub async fn admit(
     let (caller, has_session) = caller(operator, arrival.peer, held.as_deref());
     let is_login = request.uri().path() == LOGIN;
     if caller.is_none() && !is_login {
-        return Err(Refused::Answered(way_to_login(&request)));
+        return Err(Refused::Answered(Box::new(way_to_login(&request))));
     }
     // Without a session the cookie is nothing but what the form's token belongs to.
     let (cookie, fresh) = match held {
@@ -86,48 +62,32 @@ pub async fn admit(
     };
     let mut request = request;
     if !reads {
-        let form = read_form(operator, &mut request).await?;
+        let (bytes, budget) = form_room(operator);
+        let form = read_form(&mut request, bytes, &budget).await?;
         // A login rides on nobody's session: who sends it has the token.
         let given = form.raw(form_token::FIELD).unwrap_or_default();
         if !is_login && (fresh || !operator.form_key.fits(&cookie, given)) {
-            let detail = "the form is not one that was made for this browser: its page is too old, or \
-                          cookies are blocked; load the page again";
-            return Err(Failed::forbidden(detail).into());
+            return Err(Failed::forbidden(OLD_FORM).into());
         }
         request.extensions_mut().insert(form);
     }
     let query = Form::of_query(request.uri());
+    let session = operator.sessions.ended(&cookie).filter(|_| has_session);
     let visit = Visit {
-        caller,
+        session,
+        who: caller.map(Who::Operator),
         has_session,
         form_token: operator.form_key.token(&cookie),
         said: query.text("said").map(str::to_owned),
         site,
+        view: view(),
     };
-    let cookie = fresh.then(|| visit.site.set_cookie(COOKIE, &cookie));
+    let cookie = fresh.then(|| visit.site.set_cookie(COOKIE, &cookie, Within::Site));
     Ok(Admitted {
         request,
         visit,
         cookie,
     })
-}
-
-/// Judges which page a request comes from: only the pages' own may change anything, or read in the
-/// background.
-fn judge_origin(site: &Site, headers: &HeaderMap, reads: bool) -> Result<(), Failed> {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    match (origins.next(), origins.next()) {
-        (Some(origin), None) if origin.to_str().is_ok_and(|origin| site.is_origin(origin)) => {
-            Ok(())
-        }
-        (None, _) if reads => Ok(()),
-        (None, _) => Err(Failed::forbidden(
-            "the request has no Origin header, so it cannot be told which page it comes from",
-        )),
-        _ => Err(Failed::forbidden(
-            "the request comes from a page of another origin (scheme, host and port)",
-        )),
-    }
 }
 
 /// Who is there, and whether a session says so.
@@ -147,18 +107,12 @@ fn caller(operator: &Operator, peer: Peer, cookie: Option<&str>) -> (Option<Call
     })
 }
 
-async fn read_form(operator: &Operator, request: &mut Request) -> Result<Form, Failed> {
+/// How large a form may be.
+fn form_room(operator: &Operator) -> (u64, Arc<Budget>) {
     let (ingest, budget) = operator.api.body_rules();
-    let limit = Limit {
-        // A byte may take three in a form.
-        bytes: ingest
-            .max_event_size
-            .saturating_mul(3)
-            .saturating_add(FORM_ROOM),
-        key: "what a form may hold",
-    };
-    let body = std::mem::replace(request.body_mut(), Body::empty());
-    Form::read(request.headers(), body, limit, &budget).await
+    // A byte may take three in a form.
+    let bytes = ingest.max_event_size.saturating_mul(3);
+    (bytes.saturating_add(FORM_ROOM), budget)
 }
 
 /// Leads a browser to the login, and back to the page afterwards.

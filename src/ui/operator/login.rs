@@ -10,7 +10,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::guard::COOKIE;
-use super::page::{BASE, go, shell};
+use super::page::BASE;
 use super::state::Operator;
 use crate::api::access::Caller;
 use crate::api::problem::Problem;
@@ -18,7 +18,9 @@ use crate::app::random_bytes;
 use crate::ui::base::failed::Failed;
 use crate::ui::base::form::Form;
 use crate::ui::base::shell::{Shell, html};
+use crate::ui::base::site::Within;
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::page::{go, shell};
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -39,7 +41,7 @@ pub async fn show(
 ) -> Result<Response, Failed> {
     let query = Form::of_query(request.uri());
     let next = next(query.text("next")).to_owned();
-    if visit.caller.is_some() && (!visit.has_session || query.text("code").is_none()) {
+    if visit.who.is_some() && (!visit.has_session || query.text("code").is_none()) {
         return go(&next, "");
     }
     if !visit.site.is_private() {
@@ -74,7 +76,7 @@ pub async fn log_in(
     form: Form,
 ) -> Result<Response, Failed> {
     let next = next(form.text("next")).to_owned();
-    if visit.caller.is_some() && !visit.has_session {
+    if visit.who.is_some() && !visit.has_session {
         return go(&next, "");
     }
     if !visit.site.is_private() {
@@ -130,7 +132,7 @@ fn begin(
 }
 
 fn set_cookie(response: &mut Response, visit: &Visit, value: &str) {
-    let cookie = visit.site.set_cookie(COOKIE, value);
+    let cookie = visit.site.set_cookie(COOKIE, value, Within::Site);
     // The value is base64url, and the host's port a number: it is always a header.
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);

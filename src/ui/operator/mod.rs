@@ -1,17 +1,6 @@
 //! The operator's pages, at `/ui/`: everything, of all tenants.
 
-mod acts;
-mod bulk;
-mod dead;
-mod deliveries;
-mod edit;
-mod endpoint;
-mod endpoints;
-mod event;
-mod events;
-mod filters;
 mod guard;
-mod jobs;
 mod login;
 mod overview;
 mod page;
@@ -23,5 +12,3 @@ mod source_edit;
 mod sources;
 pub mod state;
 mod status;
-mod tail;
-mod tester;

@@ -7,7 +7,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::page::{SIGHT, shell};
 use super::state::Operator;
 use crate::app::{EndpointFigures, Status};
 use crate::clock;
@@ -18,9 +17,11 @@ use crate::outbox::{DeliveryFilter, DeliveryView, Page as Listed, StatsOf};
 use crate::ui::base::failed::Failed;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::page::shell;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::chart::{self, Chart};
 use crate::ui::views::delivery::DeliveryShown;
+use crate::ui::views::sight::Sight;
 use crate::ui::views::stats;
 
 /// Entries of the short lists.
@@ -78,7 +79,8 @@ pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result
         status: Some(delivery::Status::Dead),
         ..DeliveryFilter::default()
     };
-    let shown = move |page: &Listed<DeliveryView>| dead(page, now);
+    let sight = visit.view.sight.clone();
+    let shown = move |page: &Listed<DeliveryView>| dead(page, now, &sight);
     let dead = app.deliveries.list(filter, None, FEW, shown).await?;
     let page = Page {
         shell: shell(&visit, "/", "Overview"),
@@ -100,8 +102,8 @@ pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result
     html(&page)
 }
 
-fn dead(page: &Listed<DeliveryView>, now: Timestamp) -> Vec<DeliveryShown> {
-    let shown = |delivery| DeliveryShown::new(delivery, None, now, SIGHT);
+fn dead(page: &Listed<DeliveryView>, now: Timestamp, sight: &Sight) -> Vec<DeliveryShown> {
+    let shown = |delivery| DeliveryShown::new(delivery, None, now, sight);
     page.items.iter().map(shown).collect()
 }
 

@@ -9,9 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::page::shell;
 use super::state::Operator;
-use super::tester::sample;
 use crate::api::dto;
 use crate::api::path::parse_name;
 use crate::api::problem::Problem;
@@ -21,6 +19,8 @@ use crate::ui::base::form::{Asked, Form};
 use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::page::shell;
+use crate::ui::pages::tester::sample;
 use crate::ui::views::body::{self, BodyShown, printable};
 
 #[derive(Template)]
@@ -63,7 +63,7 @@ pub async fn render(
 ) -> Result<Response, Failed> {
     let id: EndpointId = parse_name(&id)?;
     let mut page = page(&visit, &id, &form);
-    match sample(&form) {
+    match sample(&visit, &form) {
         Err(why) => page.fault = Some(why),
         Ok(sample) => match operator.app().previews.render(id, sample).await {
             Ok(preview) => {

@@ -8,7 +8,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::page::{go, shell};
 use super::state::Operator;
 use crate::api::parse;
 use crate::api::problem::{Kind, Problem};
@@ -18,6 +17,7 @@ use crate::ui::base::failed::Failed;
 use crate::ui::base::form::{Asked, Form};
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::page::{go, shell};
 use crate::ui::views::field::{self, Field, FieldShown, changes, typed};
 
 const fn field(
@@ -156,7 +156,7 @@ fn with_data(form: &Form, data: &str) -> Vec<u8> {
     let others: Vec<&Field> = FIELDS.iter().filter(|field| !is_apart(field)).collect();
     let mut body = Vec::from("{");
     for field in others {
-        let one = changes(&[std::slice::from_ref(field)], form, &Value::Null);
+        let one = changes([field], form, &Value::Null);
         // The members between the braces.
         let inside = one.get(1..one.len().saturating_sub(1)).unwrap_or_default();
         if !inside.is_empty() && !inside.ends_with(b":null") {
@@ -204,7 +204,8 @@ fn page(visit: &Visit, form: &Form, problem: Option<&Problem>) -> Page {
             &*problem.detail,
         )
     });
-    let fields = typed(FIELDS, form, fault);
+    let fields = FIELDS.iter().map(|field| typed(field, form, fault));
+    let fields: Vec<FieldShown> = fields.collect();
     let is_shown = fields.iter().any(|field| field.error.is_some());
     Page {
         shell: shell(visit, "/send", "Send an event"),

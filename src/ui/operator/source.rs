@@ -7,8 +7,6 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::acts::{Confirm, SecretPage, overlap};
-use super::page::{go, shell};
 use super::sources::badge;
 use super::state::Operator;
 use crate::api::acted::{Way, log};
@@ -23,6 +21,8 @@ use crate::ui::base::form::Form;
 use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::acts::{Confirm, SecretPage, overlap};
+use crate::ui::pages::page::{go, shell};
 use crate::ui::views::badge::Badge;
 use crate::ui::views::body::printable;
 use crate::ui::views::moment::Moment;

@@ -8,7 +8,6 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::page::{go, shell};
 use super::state::Operator;
 use crate::api::acted::{Way, log};
 use crate::api::dto;
@@ -22,6 +21,7 @@ use crate::ui::base::form::Form;
 use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::page::{go, shell};
 use crate::ui::views::field::{Field, FieldShown, Kind, changes, typed};
 
 const fn field(name: &'static str, label: &'static str, hint: &'static str, kind: Kind) -> Field {
@@ -165,7 +165,7 @@ pub async fn create(
     visit: Visit,
     form: Form,
 ) -> Result<Response, Failed> {
-    let body = changes(&[FIRST, FIELDS], &form, &Value::Null);
+    let body = changes(FIRST.iter().chain(FIELDS), &form, &Value::Null);
     let made = match read_new(&body) {
         Ok((id, applied, written)) => {
             let sources = &operator.app().sources;
@@ -198,7 +198,7 @@ pub async fn change(
     form: Form,
 ) -> Result<Response, Failed> {
     let known = known(&operator, &id)?;
-    let body = changes(&[FIELDS], &form, &current(&known));
+    let body = changes(FIELDS, &form, &current(&known));
     let changed = match read_change(&body) {
         Ok(written) => {
             let sources = &operator.app().sources;
@@ -235,9 +235,13 @@ fn faulty(
         &*problem.detail,
     );
     if id.is_none() {
-        page.fields = typed(FIRST, form, Some(fault));
+        page.fields = FIRST
+            .iter()
+            .map(|one| typed(one, form, Some(fault)))
+            .collect();
     }
-    page.fields.extend(typed(FIELDS, form, Some(fault)));
+    let fields = FIELDS.iter().map(|one| typed(one, form, Some(fault)));
+    page.fields.extend(fields);
     let is_shown = page.fields.iter().any(|field| field.error.is_some());
     page.fault = (!is_shown).then(|| problem.detail.to_string());
     let mut response = html(&page)?;

@@ -6,8 +6,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::filters::{Filters, ROWS};
-use super::page::shell;
 use super::state::Operator;
 use crate::app::sources::KnownSource;
 use crate::clock;
@@ -19,6 +17,8 @@ use crate::ui::base::failed::Failed;
 use crate::ui::base::form::Asked;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::filters::{Filters, ROWS};
+use crate::ui::pages::page::shell;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::moment::Moment;
 
@@ -49,7 +49,7 @@ pub async fn list(
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     let now = clock::now();
-    let mut filters = Filters::new(&asked, now);
+    let mut filters = Filters::new(&asked, now, None);
     let tenant: Option<Tenant> = filters.read("tenant");
     let after: Option<SourceId> = filters.read("cursor");
     let shown = move |page: Listed<Arc<KnownSource>>| {

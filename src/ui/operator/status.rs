@@ -6,7 +6,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::page::shell;
 use super::state::Operator;
 use crate::app::Status;
 use crate::clock;
@@ -16,6 +15,7 @@ use crate::outbox::RecoveryKind;
 use crate::ui::base::failed::Failed;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
+use crate::ui::pages::page::shell;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::moment::Moment;
 

@@ -8,7 +8,7 @@ use super::badge::Badge;
 use super::body::printable;
 use super::moment::Moment;
 use super::sight::Sight;
-use crate::domain::attempt::{Attempt, ErrorKind};
+use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::time::Timestamp;
 use crate::domain::when;
 
@@ -55,7 +55,7 @@ pub struct Around<'a> {
 }
 
 impl AttemptShown {
-    pub fn new(attempt: &Attempt, around: Around<'_>, sight: Sight) -> AttemptShown {
+    pub fn new(attempt: &Attempt, around: Around<'_>, sight: &Sight) -> AttemptShown {
         let error = attempt.error.as_ref();
         let badge = match (attempt.status, error) {
             (Some(status), None) => Badge::good(status.to_string()),
@@ -66,7 +66,8 @@ impl AttemptShown {
         let bar = attempt.duration.as_millis() * u128::from(BAR);
         let bar = bar / around.longest.as_millis().max(1);
         let response = attempt.response_body.as_ref();
-        let response = (sight.responses && !response.is_empty())
+        let from = attempt.address.map(|at| at.ip());
+        let response = (sight.responses.show(from) && !response.is_empty())
             .then(|| printable(&String::from_utf8_lossy(response)));
         AttemptShown {
             number: around.number,
@@ -77,13 +78,21 @@ impl AttemptShown {
             badge,
             steps: steps(around.url, error.map(|error| error.kind)),
             kind: error.map(|error| error.kind.as_str()),
-            detail: error.map(|error| printable(&error.detail)),
+            detail: error.map(|error| detail(error, sight)),
             address: attempt
                 .address
                 .filter(|_| sight.addresses)
                 .map(|at| at.to_string()),
             response,
         }
+    }
+}
+
+/// What went wrong; without addresses for those who may not see them.
+pub fn detail(error: &AttemptError, sight: &Sight) -> String {
+    match sight.addresses {
+        true => printable(&error.detail),
+        false => error.kind.sentence().to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::attempt::{Around, AttemptShown};
+use super::attempt::{Around, AttemptShown, detail};
 use super::badge::{Badge, reason};
 use super::moment::Moment;
 use super::sight::Sight;
@@ -43,7 +43,7 @@ impl DeliveryShown {
         delivery: &DeliveryView,
         url: Option<&Url>,
         now: Timestamp,
-        sight: Sight,
+        sight: &Sight,
     ) -> DeliveryShown {
         let attempts = &delivery.attempts;
         let longest = attempts.iter().map(|attempt| attempt.duration).max();
@@ -72,7 +72,7 @@ impl DeliveryShown {
             tenant: Some(delivery.tenant.to_string())
                 .filter(|name| sight.tenants && name != "default"),
             path: path(
-                sight,
+                sight.base,
                 &delivery.event.to_string(),
                 delivery.endpoint.as_str(),
             ),
@@ -85,7 +85,7 @@ impl DeliveryShown {
             omitted: first > 0 || delivery.attempts_omitted,
             attempts,
             last_error: last_error
-                .map(|error| format!("{}: {}", error.kind.as_str(), error.detail)),
+                .map(|error| format!("{}: {}", error.kind.as_str(), detail(error, sight))),
             can_retry: delivery.status != Status::Held,
             can_cancel: matches!(delivery.status, Status::Pending | Status::Held),
         }
@@ -93,6 +93,6 @@ impl DeliveryShown {
 }
 
 /// The page of a delivery.
-pub fn path(sight: Sight, event: &str, endpoint: &str) -> String {
-    format!("{}/events/{event}/deliveries/{endpoint}", sight.base)
+pub fn path(base: &str, event: &str, endpoint: &str) -> String {
+    format!("{base}/events/{event}/deliveries/{endpoint}")
 }

@@ -137,9 +137,13 @@ impl Field {
 }
 
 /// The JSON of the fields that are not as they were, for the API's own reader.
-pub fn changes(fields: &[&[Field]], form: &Form, current: &Value) -> Vec<u8> {
+pub fn changes<'a>(
+    fields: impl IntoIterator<Item = &'a Field>,
+    form: &Form,
+    current: &Value,
+) -> Vec<u8> {
     let mut out = Vec::from("{");
-    for field in fields.iter().copied().flatten() {
+    for field in fields {
         let before = field.shown(current).value;
         let Some(json) = field.given(form, &before) else {
             continue;
@@ -155,27 +159,19 @@ pub fn changes(fields: &[&[Field]], form: &Form, current: &Value) -> Vec<u8> {
     out
 }
 
-/// The fields as they were typed, with the fault at the one that has it. What is secret is typed
-/// again.
-pub fn typed(
-    fields: &'static [Field],
-    form: &Form,
-    fault: Option<(&str, &str)>,
-) -> Vec<FieldShown> {
-    let shown = fields.iter().map(|field| {
-        let is_secret = matches!(field.kind, Kind::Secret | Kind::Pem);
-        let value = form
-            .raw(field.name)
-            .filter(|_| !is_secret)
-            .unwrap_or_default();
-        let error = fault.filter(|(name, _)| *name == field.name);
-        FieldShown {
-            value: value.to_owned(),
-            error: error.map(|(_, why)| why.to_owned()),
-            ..field.shown(&Value::Object(Map::new()))
-        }
-    });
-    shown.collect()
+/// A field as it was typed, with the fault if it has it. What is secret is typed again.
+pub fn typed(field: &'static Field, form: &Form, fault: Option<(&str, &str)>) -> FieldShown {
+    let is_secret = matches!(field.kind, Kind::Secret | Kind::Pem);
+    let value = form
+        .raw(field.name)
+        .filter(|_| !is_secret)
+        .unwrap_or_default();
+    let error = fault.filter(|(name, _)| *name == field.name);
+    FieldShown {
+        value: value.to_owned(),
+        error: error.map(|(_, why)| why.to_owned()),
+        ..field.shown(&Value::Object(Map::new()))
+    }
 }
 
 #[cfg(test)]
@@ -223,7 +219,7 @@ mod tests {
     ];
 
     fn changed(form: &str, current: &Value) -> Value {
-        let bytes = changes(&[FIELDS], &Form::parse(form.as_bytes()), current);
+        let bytes = changes(FIELDS, &Form::parse(form.as_bytes()), current);
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -256,7 +252,7 @@ mod tests {
             json!({"types": ["a", "c"], "max": "x", "filter": null, "flag": false})
         );
         // Numbers stay as they were typed.
-        let bytes = changes(&[FIELDS], &Form::parse(b"filter=1.00"), &current);
+        let bytes = changes(FIELDS, &Form::parse(b"filter=1.00"), &current);
         assert_eq!(bytes, br#"{"filter":1.00}"#);
     }
 }

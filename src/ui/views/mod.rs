@@ -5,6 +5,7 @@ pub mod badge;
 pub mod body;
 pub mod chart;
 pub mod delivery;
+pub mod endpoint;
 pub mod field;
 pub mod moment;
 pub mod sight;

@@ -84,6 +84,12 @@ fn every_post_needs_the_forms_token() {
         .split("\"/ui/")
         .skip(1)
         .filter_map(|rest| rest.split('"').next());
+    let shared = include_str!("../../../src/ui/pages/router.rs");
+    let shared = shared
+        .split("at(\"/")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
+    let paths = paths.chain(shared);
     let mut tried = 0;
     for path in paths {
         let path = path.replace("{id}", "one").replace("{endpoint}", "one");

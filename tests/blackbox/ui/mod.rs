@@ -1,7 +1,7 @@
 //! The operator's pages.
 
 mod acting;
-mod browser;
+pub mod browser;
 mod guard;
 mod login;
 mod reading;

@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::page::{SIGHT, shell};
-use super::state::Operator;
+use super::page::shell;
+use crate::api::Api;
 use crate::api::dto;
 use crate::api::path::parse_name;
 use crate::app::KnownEndpoint;
@@ -18,11 +18,14 @@ use crate::outbox::{AttemptFilter, AttemptView, DeliveryFilter, Page as Listed, 
 use crate::ui::base::failed::Failed;
 use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
+use crate::ui::base::view::Can;
 use crate::ui::base::visit::Visit;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::chart::{self, Chart, Row};
 use crate::ui::views::delivery::DeliveryShown;
+use crate::ui::views::endpoint::{is_seen, url_of};
 use crate::ui::views::moment::Moment;
+use crate::ui::views::sight::Sight;
 use crate::ui::views::stats;
 
 /// Minutes of a step of the charts.
@@ -72,13 +75,13 @@ struct Answers {
     share: usize,
 }
 
-/// `GET /ui/endpoints/{id}`
+/// `GET …/endpoints/{id}`
 pub async fn show(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Result<Response, Failed> {
-    let (app, now) = (operator.app(), clock::now());
+    let (app, now) = (api.app(), clock::now());
     let id: EndpointId = parse_name(&id)?;
     let known = app.endpoints.find(id.clone()).await?;
     let lane = app.health.lane(&id).await;
@@ -97,30 +100,34 @@ pub async fn show(
         endpoint: Some(id.clone()),
         ..DeliveryFilter::default()
     };
-    let url = known.0.url.clone();
+    let sight = visit.view.sight.clone();
+    let url = is_seen(&known.0, &sight).then(|| known.0.url.clone());
     let shown = move |page: &Listed<_>| {
         let items = page.items.iter();
-        let shown = items.map(|one| DeliveryShown::new(one, Some(&url), now, SIGHT));
+        let shown = items.map(|one| DeliveryShown::new(one, url.as_ref(), now, &sight));
         shown.collect::<Vec<_>>()
     };
     let deliveries = app.deliveries.list(filter, None, DELIVERIES, shown).await?;
     let badge = Badge::of_endpoint(&known, lane.as_ref(), now);
     let is_open = lane.is_some_and(|lane| lane.breaker_open);
-    let advice = advice(&known, is_open);
+    let can = visit.view.can;
+    let sight = &visit.view.sight;
+    let advice = advice(&known, is_open, can);
+    let is_own = known.0.source != Source::Toml;
     let (endpoint, state) = &known;
     let all = stats::sum(&counts);
     let page = Page {
         shell: shell(&visit, "/endpoints", id.to_string()),
         id: id.to_string(),
         tenant: endpoint.tenant.to_string(),
-        url: endpoint.shown_url().into_owned(),
+        url: url_of(endpoint, sight),
         description: endpoint.description.clone(),
         badge,
         disabled_at: state.disabled_at.map(|at| Moment::new(at, now)),
         is_enabled: endpoint.enabled && state.disabled.is_none(),
         is_off_in_file: !endpoint.enabled,
-        is_own: endpoint.source != Source::Toml,
-        has_secret: !endpoint.secrets.is_empty(),
+        is_own,
+        has_secret: !endpoint.secrets.is_empty() && can.secrets && is_seen(endpoint, sight),
         pending: state.pending,
         held: state.held,
         dead: state.dead,
@@ -131,7 +138,7 @@ pub async fn show(
         latency: chart::latency(steps, &counts),
         rows: chart::rows(steps, &counts),
         answers,
-        policy: policy(&known),
+        policy: policy(&known, sight),
         deliveries,
         advice,
     };
@@ -164,8 +171,29 @@ fn answers(attempts: &[AttemptView]) -> Vec<Answers> {
     shown.collect()
 }
 
+/// What a customer sees of the rules of an endpoint of theirs.
+const FOR_CUSTOMERS: [&str; 17] = [
+    "types",
+    "filter",
+    "channels",
+    "format",
+    "template",
+    "content_type",
+    "preset",
+    "text",
+    "method",
+    "headers",
+    "secret",
+    "public_key",
+    "signatures",
+    "rate_limit",
+    "timeout",
+    "retry",
+    "disabled_reason",
+];
+
 /// What applies to the endpoint, by the names of the API, its secrets masked.
-fn policy(known: &KnownEndpoint) -> Vec<(String, String)> {
+fn policy(known: &KnownEndpoint, sight: &Sight) -> Vec<(String, String)> {
     let shown = serde_json::to_value(dto::endpoint::Endpoint::from(known));
     let Ok(Value::Object(fields)) = shown else {
         return Vec::new();
@@ -186,9 +214,13 @@ fn policy(known: &KnownEndpoint) -> Vec<(String, String)> {
         Value::String(text) => !text.is_empty(),
         _ => true,
     };
+    let is_shown = |name: &str| match (sight.setup, known.0.source) {
+        (true, _) => !elsewhere.contains(&name),
+        (false, Source::Toml) => name == "types",
+        (false, _) => FOR_CUSTOMERS.contains(&name),
+    };
     let fields = fields.into_iter();
-    let fields =
-        fields.filter(|(name, value)| !elsewhere.contains(&name.as_str()) && is_said(value));
+    let fields = fields.filter(|(name, value)| is_shown(name) && is_said(value));
     fields
         .map(|(name, value)| (name, in_words(&value)))
         .collect()
@@ -210,11 +242,17 @@ fn in_words(value: &Value) -> String {
     }
 }
 
-fn advice((endpoint, state): &KnownEndpoint, is_open: bool) -> Option<&'static str> {
+fn advice((endpoint, state): &KnownEndpoint, is_open: bool, can: Can) -> Option<&'static str> {
     if state.disabled.is_some() || !endpoint.enabled {
         return Some(
             "Nothing is sent while it is disabled. Repair the receiver, send a test, then enable it: \
              what is held goes out, paced.",
+        );
+    }
+    if is_open && !can.operate {
+        return Some(
+            "The receiver failed five times in a row. It is probed now and then, and deliveries go on \
+             with the first success.",
         );
     }
     if is_open {

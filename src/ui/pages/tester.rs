@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 
 use super::page::shell;
-use super::state::Operator;
+use crate::api::Api;
 use crate::api::endpoints::read_type;
 use crate::app::Sample;
 use crate::domain::endpoint::TypePattern;
@@ -39,22 +39,22 @@ pub struct Trial {
     pub filter: Badge,
 }
 
-/// `GET /ui/try`
+/// `GET …/try`
 pub async fn show(
-    State(_): State<Arc<Operator>>,
+    State(_): State<Arc<Api>>,
     visit: Visit,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     html(&page(&visit, &asked, None))
 }
 
-/// `POST /ui/try`: nothing is stored or sent.
+/// `POST …/try`: nothing is stored or sent.
 pub async fn test(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     form: Form,
 ) -> Result<Response, Failed> {
-    let trial = trial(&operator, &form).await;
+    let trial = trial(&api, &visit, &form).await;
     html(&page(&visit, &form, Some(trial)))
 }
 
@@ -72,8 +72,8 @@ fn page(visit: &Visit, form: &Form, trial: Option<Trial>) -> Page {
 }
 
 /// Judges the sample of a form by its types and its filter.
-pub async fn trial(operator: &Operator, form: &Form) -> Trial {
-    let sample = sample(form);
+pub async fn trial(api: &Api, visit: &Visit, form: &Form) -> Trial {
+    let sample = sample(visit, form);
     Trial {
         types: types(form),
         filter: match filter(form) {
@@ -81,14 +81,14 @@ pub async fn trial(operator: &Operator, form: &Form) -> Trial {
             Err(why) => Badge::bad(why),
             Ok(Some(filter)) => match sample {
                 Err(why) => Badge::warn(why),
-                Ok(sample) => judged(operator, filter, sample).await,
+                Ok(sample) => judged(api, filter, sample).await,
             },
         },
     }
 }
 
-async fn judged(operator: &Operator, filter: Filter, sample: Sample) -> Badge {
-    match operator.app().previews.judge(filter, sample).await {
+async fn judged(api: &Api, filter: Filter, sample: Sample) -> Badge {
+    match api.app().previews.judge(filter, sample).await {
         Ok(None) => Badge::good("the filter lets the sample through"),
         Ok(Some(failed)) => {
             let place = match failed.path.as_str() {
@@ -139,8 +139,10 @@ fn filter(form: &Form) -> Result<Option<Filter>, String> {
 }
 
 /// The event of a form: one that was accepted, or one of a type with data.
-pub fn sample(form: &Form) -> Result<Sample, String> {
-    if let Some(id) = form.text("sample_event") {
+pub fn sample(visit: &Visit, form: &Form) -> Result<Sample, String> {
+    // An event of any tenant could be named.
+    let stored = form.text("sample_event");
+    if let Some(id) = stored.filter(|_| visit.view.can.operate) {
         let id = id.parse().map_err(|bad| format!("the event: {bad}"))?;
         return Ok(Sample::Stored(id));
     }
@@ -149,7 +151,7 @@ pub fn sample(form: &Form) -> Result<Sample, String> {
     let data = form.text("sample_data").unwrap_or("{}");
     Json::parse(data.as_bytes()).map_err(|bad| format!("the sample's data: {bad}"))?;
     Ok(Sample::New(Box::new(NewEvent {
-        tenant: Default::default(),
+        tenant: visit.view.tenant.clone().unwrap_or_default(),
         event_type,
         payload: Payload::Json(Bytes::copy_from_slice(data.as_bytes())),
         key: None,

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::filters::ROWS;
 use super::page::{go, shell};
-use super::state::Operator;
+use crate::api::Api;
 use crate::api::acted;
 use crate::api::path::parse_name;
 use crate::clock;
@@ -81,33 +81,35 @@ impl JobShown {
     }
 }
 
-/// `GET /ui/jobs`
+/// `GET …/jobs`
 pub async fn list(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     let after: Option<JobId> = asked.text("after").and_then(|id| id.parse().ok());
-    let (jobs, more) = operator.app().bulk.jobs(after, ROWS).await?;
+    let (jobs, more) = api.app().bulk.jobs(after, ROWS).await?;
     let now = clock::now();
     let last = jobs.last().filter(|_| more);
     let page = ListPage {
         shell: shell(&visit, "/jobs", "Jobs"),
-        next: last.map(|job| format!("/ui/jobs?after={}", job.id)),
+        next: last.map(|job| visit.path(format_args!("/jobs?after={}", job.id))),
         jobs: jobs.iter().map(|job| JobShown::new(job, now)).collect(),
     };
     html(&page)
 }
 
-/// `GET /ui/jobs/{id}`: a job that has ended has no more than that to say.
+/// `GET …/jobs/{id}`: a job that has ended has no more than that to say.
 pub async fn show(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Result<Response, Failed> {
     let id: JobId = parse_name(&id)?;
-    let job = match operator.app().bulk.job(id).await {
-        Ok(job) => Some(JobShown::new(&job, clock::now())),
+    let job = match api.app().bulk.job(id).await {
+        Ok(job) if visit.sees(&job.tenant) => Some(JobShown::new(&job, clock::now())),
+        // One of another tenant is as if it had ended.
+        Ok(_) => None,
         Err(crate::app::Error::Read(ReadError::NoSuchJob)) => None,
         Err(error) => return Err(error.into()),
     };
@@ -119,20 +121,29 @@ pub async fn show(
     html(&page)
 }
 
-/// `POST /ui/jobs/{id}/cancel`
+/// `POST …/jobs/{id}/cancel`
 pub async fn cancel(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Result<Response, Failed> {
     let id: JobId = parse_name(&id)?;
-    match operator.app().bulk.cancel(id).await {
+    let job = api.app().bulk.job(id).await;
+    if job.is_ok_and(|job| !visit.sees(&job.tenant)) {
+        return go(&visit.path(format_args!("/jobs/{id}")), "");
+    }
+    match api.app().bulk.cancel(id).await {
         Ok(()) => acted::log("job.cancel", &id.to_string(), visit.by(), acted::Way::Page),
         // It ended by itself meanwhile: its page says so.
         Err(crate::app::Error::Act(ActRefused::NoSuchJob)) => {
-            return go(&format!("/ui/jobs/{id}"), "");
+            return go(&visit.path(format_args!("/jobs/{id}")), "");
         }
         Err(error) => return Err(error.into()),
     }
-    go("/ui/jobs", "job-cancelled")
+    // Customers have no list of jobs.
+    let place = match visit.view.can.operate {
+        true => visit.path("/jobs"),
+        false => visit.path(format_args!("/jobs/{id}")),
+    };
+    go(&place, "job-cancelled")
 }

@@ -7,14 +7,14 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::page::{SIGHT, go, shell};
-use super::state::Operator;
+use super::page::{go, shell};
+use crate::api::Api;
 use crate::api::acted::{Way, log};
 use crate::api::path::{self, parse_name};
 use crate::api::problem::Problem;
 use crate::app::MAX_OVERLAP;
 use crate::domain::diagnosis::StepStatus;
-use crate::domain::endpoint::EndpointId;
+use crate::domain::endpoint::{EndpointId, Source};
 use crate::domain::event::EventId;
 use crate::domain::units::parse_duration;
 use crate::domain::when;
@@ -42,49 +42,41 @@ pub struct Confirm {
 }
 
 /// The page of an endpoint.
-fn of_endpoint(id: &EndpointId) -> String {
-    format!("/ui/endpoints/{id}")
+fn of_endpoint(visit: &Visit, id: &EndpointId) -> String {
+    visit.path(format_args!("/endpoints/{id}"))
 }
 
-/// `POST /ui/endpoints/{id}/enable`
-pub async fn enable(
-    State(operator): State<Arc<Operator>>,
-    visit: Visit,
-    Names(id): Names<String>,
-) -> Answer {
+/// `POST …/endpoints/{id}/enable`
+pub async fn enable(State(api): State<Arc<Api>>, visit: Visit, Names(id): Names<String>) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    operator.app().endpoints.enable(id.clone()).await?;
+    api.app().endpoints.enable(id.clone()).await?;
     log("endpoint.enable", id.as_str(), visit.by(), Way::Page);
-    go(&of_endpoint(&id), "enabled")
+    go(&of_endpoint(&visit, &id), "enabled")
 }
 
-/// `POST /ui/endpoints/{id}/disable`
+/// `POST …/endpoints/{id}/disable`
 pub async fn disable(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    operator.app().endpoints.disable(id.clone()).await?;
+    api.app().endpoints.disable(id.clone()).await?;
     log("endpoint.disable", id.as_str(), visit.by(), Way::Page);
-    go(&of_endpoint(&id), "disabled")
+    go(&of_endpoint(&visit, &id), "disabled")
 }
 
-/// `POST /ui/endpoints/{id}/test`: leads to the delivery of the test event.
-pub async fn test(
-    State(operator): State<Arc<Operator>>,
-    visit: Visit,
-    Names(id): Names<String>,
-) -> Answer {
+/// `POST …/endpoints/{id}/test`: leads to the delivery of the test event.
+pub async fn test(State(api): State<Arc<Api>>, visit: Visit, Names(id): Names<String>) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    let event = operator
+    let event = api
         .app()
         .endpoints
         .test(id.clone(), TestEvent::default())
         .await?;
     log("endpoint.test", id.as_str(), visit.by(), Way::Page);
     go(
-        &delivery::path(SIGHT, &event.to_string(), id.as_str()),
+        &delivery::path(visit.base(), &event.to_string(), id.as_str()),
         "tested",
     )
 }
@@ -99,14 +91,12 @@ pub struct SecretPage {
     pub back: String,
 }
 
-/// `POST /ui/endpoints/{id}/secret`: shows the secret; of a key of Ed25519 its public part alone.
-pub async fn secret(
-    State(operator): State<Arc<Operator>>,
-    visit: Visit,
-    Names(id): Names<String>,
-) -> Answer {
+/// `POST …/endpoints/{id}/secret`: shows the secret; of a key of Ed25519 its public part alone.
+pub async fn secret(State(api): State<Arc<Api>>, visit: Visit, Names(id): Names<String>) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    let secret = operator.app().endpoints.secret(id.clone()).await?;
+    own(&api, &visit, &id).await?;
+    let secret = api.app().endpoints.secret(id.clone()).await?;
+    log("endpoint.secret", id.as_str(), visit.by(), Way::Page);
     let (label, text) = match secret.public_key() {
         Some(key) => ("The public key", key.to_string()),
         None => ("The signing secret", secret.reveal()),
@@ -115,23 +105,35 @@ pub async fn secret(
         shell: shell(&visit, "/endpoints", format!("Secret of {id}")),
         secret: text,
         label,
-        back: of_endpoint(&id),
+        back: of_endpoint(&visit, &id),
     };
     html(&page)
 }
 
-/// `POST /ui/endpoints/{id}/rotate`
+/// Refuses what a customer may not do with an endpoint that the operator has set up.
+async fn own(api: &Api, visit: &Visit, id: &EndpointId) -> Result<(), Failed> {
+    let (endpoint, _) = api.app().endpoints.find(id.clone()).await?;
+    match endpoint.source == Source::Toml && !visit.view.sight.setup {
+        true => Err(Failed::forbidden(
+            "this endpoint was set up by the operator, who keeps its secret",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// `POST …/endpoints/{id}/rotate`
 pub async fn rotate(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     form: Form,
 ) -> Answer {
     let id: EndpointId = parse_name(&id)?;
+    own(&api, &visit, &id).await?;
     let overlap = overlap(&form)?;
-    operator.app().endpoints.rotate(id.clone(), overlap).await?;
+    api.app().endpoints.rotate(id.clone(), overlap).await?;
     log("endpoint.rotate", id.as_str(), visit.by(), Way::Page);
-    go(&of_endpoint(&id), "rotated")
+    go(&of_endpoint(&visit, &id), "rotated")
 }
 
 /// How long the secrets before a new one count; `None` if the form does not say.
@@ -165,15 +167,15 @@ struct StepShown {
     hint: Option<String>,
 }
 
-/// `POST /ui/endpoints/{id}/diagnose`: looks how far a request comes, and sends nothing.
+/// `POST …/endpoints/{id}/diagnose`: looks how far a request comes, and sends nothing.
 pub async fn diagnose(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    let known = operator.app().endpoints.find(id.clone()).await?;
-    let found = operator.app().doctor.diagnose(known, false, |_| {}).await;
+    let known = api.app().endpoints.find(id.clone()).await?;
+    let found = api.app().doctor.diagnose(known, false, |_| {}).await;
     let steps = found.steps.iter();
     let page = DiagnosisPage {
         shell: shell(&visit, "/endpoints", format!("Diagnosis of {id}")),
@@ -199,14 +201,14 @@ pub async fn diagnose(
     html(&page)
 }
 
-/// `GET /ui/endpoints/{id}/delete`
+/// `GET …/endpoints/{id}/delete`
 pub async fn confirm_delete(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    let (_, state) = operator.app().endpoints.find(id.clone()).await?;
+    let (_, state) = api.app().endpoints.find(id.clone()).await?;
     let open = state.pending.saturating_add(state.held);
     let page = Confirm {
         shell: shell(&visit, "/endpoints", format!("Delete {id}?")),
@@ -214,70 +216,58 @@ pub async fn confirm_delete(
             "Nothing reaches {id} from then on, and it cannot be brought back. {open} open deliveries \
              become dead."
         ),
-        action: format!("{}/delete", of_endpoint(&id)),
+        action: format!("{}/delete", of_endpoint(&visit, &id)),
         button: "Delete the endpoint",
-        back: of_endpoint(&id),
+        back: of_endpoint(&visit, &id),
     };
     html(&page)
 }
 
-/// `POST /ui/endpoints/{id}/delete`
-pub async fn delete(
-    State(operator): State<Arc<Operator>>,
-    visit: Visit,
-    Names(id): Names<String>,
-) -> Answer {
+/// `POST …/endpoints/{id}/delete`
+pub async fn delete(State(api): State<Arc<Api>>, visit: Visit, Names(id): Names<String>) -> Answer {
     let id: EndpointId = parse_name(&id)?;
-    operator.app().endpoints.delete(id.clone()).await?;
+    api.app().endpoints.delete(id.clone()).await?;
     log("endpoint.delete", id.as_str(), visit.by(), Way::Page);
-    go("/ui/endpoints", "deleted")
+    go(&visit.path("/endpoints"), "deleted")
 }
 
-/// `GET /ui/events/{id}/erase`
+/// `GET …/events/{id}/erase`
 pub async fn confirm_erase(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Answer {
     let id: EventId = parse_name(&id)?;
-    operator.app().events.show(id, |_| ()).await?;
+    api.app().events.show(id, |_| ()).await?;
     let page = Confirm {
         shell: shell(&visit, "/events", "Erase the event?"),
         text: format!(
             "Nobody can read the body, headers and attempts of {id} from then on; what is pending is \
              cancelled. The bytes are gone from the disk within 24 hours. It cannot be taken back."
         ),
-        action: format!("/ui/events/{id}/erase"),
+        action: visit.path(format_args!("/events/{id}/erase")),
         button: "Erase the event",
-        back: format!("/ui/events/{id}"),
+        back: visit.path(format_args!("/events/{id}")),
     };
     html(&page)
 }
 
-/// `POST /ui/events/{id}/erase`
-pub async fn erase(
-    State(operator): State<Arc<Operator>>,
-    visit: Visit,
-    Names(id): Names<String>,
-) -> Answer {
+/// `POST …/events/{id}/erase`
+pub async fn erase(State(api): State<Arc<Api>>, visit: Visit, Names(id): Names<String>) -> Answer {
     let id: EventId = parse_name(&id)?;
-    operator.app().events.erase(id).await?;
+    api.app().events.erase(id).await?;
     log("event.erase", &id.to_string(), visit.by(), Way::Page);
-    go("/ui/events", "erased")
+    go(&visit.path("/events"), "erased")
 }
 
-/// `POST /ui/events/{id}/deliveries/{endpoint}/retry`
+/// `POST …/events/{id}/deliveries/{endpoint}/retry`
 pub async fn retry(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(names): Names<(String, String)>,
 ) -> Answer {
     let (event, endpoint) = path::delivery(names)?;
-    operator
-        .app()
-        .deliveries
-        .retry(event, endpoint.clone())
-        .await?;
+    api.app().deliveries.retry(event, endpoint.clone()).await?;
     log(
         "delivery.retry",
         &format!("{event}/{endpoint}"),
@@ -285,23 +275,19 @@ pub async fn retry(
         Way::Page,
     );
     go(
-        &delivery::path(SIGHT, &event.to_string(), endpoint.as_str()),
+        &delivery::path(visit.base(), &event.to_string(), endpoint.as_str()),
         "retried",
     )
 }
 
-/// `POST /ui/events/{id}/deliveries/{endpoint}/cancel`
+/// `POST …/events/{id}/deliveries/{endpoint}/cancel`
 pub async fn cancel(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(names): Names<(String, String)>,
 ) -> Answer {
     let (event, endpoint) = path::delivery(names)?;
-    operator
-        .app()
-        .deliveries
-        .cancel(event, endpoint.clone())
-        .await?;
+    api.app().deliveries.cancel(event, endpoint.clone()).await?;
     log(
         "delivery.cancel",
         &format!("{event}/{endpoint}"),
@@ -309,7 +295,7 @@ pub async fn cancel(
         Way::Page,
     );
     go(
-        &delivery::path(SIGHT, &event.to_string(), endpoint.as_str()),
+        &delivery::path(visit.base(), &event.to_string(), endpoint.as_str()),
         "cancelled",
     )
 }

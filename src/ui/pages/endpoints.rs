@@ -8,21 +8,22 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::filters::{Filters, ROWS};
-use super::page::shell;
-use super::state::Operator;
+use super::page::{go, shell};
+use crate::api::Api;
 use crate::app::ListedEndpoint;
 use crate::clock;
 use crate::domain::endpoint::EndpointId;
-use crate::domain::event::Tenant;
 use crate::ui::base::failed::Failed;
 use crate::ui::base::form::Asked;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::chart::{Chart, sparkline};
+use crate::ui::views::endpoint::url_of;
+use crate::ui::views::sight::Sight;
 use crate::ui::views::stats;
 
-const PATH: &str = "/ui/endpoints";
+const PATH: &str = "/endpoints";
 /// Minutes of a bar of the small charts.
 const STEP: u32 = 60;
 
@@ -53,15 +54,15 @@ struct Row {
     dead: u64,
 }
 
-/// `GET /ui/endpoints`
+/// `GET …/endpoints`
 pub async fn list(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     let now = clock::now();
-    let mut filters = Filters::new(&asked, now);
-    let tenant: Option<Tenant> = filters.read("tenant");
+    let mut filters = Filters::new(&asked, now, visit.view.tenant.as_ref());
+    let tenant = filters.tenant();
     // One is looked up by its id among those from that place on.
     let id: Option<EndpointId> = filters.read("id");
     let after = filters.read::<EndpointId>("cursor");
@@ -70,27 +71,24 @@ pub async fn list(
     let mut next = None;
     if let Some(id) = &id {
         // A direct hit needs no list.
-        let found = operator.app().endpoints.find(id.clone()).await;
-        if found.is_ok() {
-            return super::page::go(&format!("{PATH}/{id}"), "");
+        let found = api.app().endpoints.find(id.clone()).await;
+        if found.is_ok_and(|(endpoint, _)| visit.sees(&endpoint.tenant)) {
+            return go(&visit.path(format_args!("{PATH}/{id}")), "");
         }
         filters
             .faults
             .push(format!("id: there is no endpoint {id}"));
     } else if filters.faults.is_empty() {
-        let page = operator
-            .app()
-            .health
-            .list(tenant, after, ROWS, steps)
-            .await?;
-        rows = page.items.iter().map(row).collect();
+        let page = api.app().health.list(tenant, after, ROWS, steps).await?;
+        let sight = &visit.view.sight;
+        rows = page.items.iter().map(|one| row(one, sight)).collect();
         next = page.next;
     }
     let page = Page {
         shell: shell(&visit, "/endpoints", "Endpoints"),
         tenant: filters.typed("tenant"),
         id: filters.typed("id"),
-        next: filters.next(PATH, &["tenant"], next.as_ref()),
+        next: filters.next(&visit.path(PATH), &["tenant"], next.as_ref()),
         is_first: filters.typed("cursor").is_empty(),
         faults: filters.faults,
         rows,
@@ -102,13 +100,13 @@ pub async fn list(
     Ok(response)
 }
 
-fn row(listed: &ListedEndpoint) -> Row {
+fn row(listed: &ListedEndpoint, sight: &Sight) -> Row {
     let (endpoint, state) = &listed.known;
     let all = stats::sum(&listed.counts);
     Row {
         id: endpoint.id.to_string(),
         tenant: endpoint.tenant.to_string(),
-        url: endpoint.shown_url().into_owned(),
+        url: url_of(endpoint, sight),
         description: endpoint.description.clone(),
         badge: Badge::of_listed(listed),
         day: sparkline(&listed.counts),

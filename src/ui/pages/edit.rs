@@ -12,21 +12,27 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::page::{go, shell};
-use super::state::Operator;
 use super::tester::{Trial, trial};
+use crate::api::Api;
 use crate::api::acted::{Way, log};
 use crate::api::definition;
 use crate::api::dto;
 use crate::api::path::parse_name;
 use crate::api::problem::Problem;
 use crate::app::KnownEndpoint;
+use crate::app::definition::Given;
 use crate::domain::endpoint::{EndpointId, Source};
+use crate::domain::event::Tenant;
+use crate::outbox;
 use crate::ui::base::failed::Failed;
 use crate::ui::base::form::Form;
 use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::field::{Field, FieldShown, Kind, changes, typed};
+
+/// Endpoints that a tenant may have before its customers can make no more.
+const MOST: usize = 100;
 
 const fn field(name: &'static str, label: &'static str, hint: &'static str, kind: Kind) -> Field {
     Field {
@@ -227,6 +233,22 @@ const GROUPS: [(&str, &[Field]); 4] = [
     ("Keys and credentials", KEYS),
 ];
 
+/// Fields for the operator alone: whose the endpoint is, what it costs the daemon, and keys that
+/// customers seldom have.
+const OPERATORS: [&str; 11] = [
+    "tenant",
+    "max_in_flight",
+    "ordering",
+    "timeout",
+    "http2",
+    "retry",
+    "signatures",
+    "signing_key",
+    "client_cert",
+    "client_key",
+    "ca",
+];
+
 #[derive(Template)]
 #[template(path = "endpoint_edit.html")]
 struct Page {
@@ -242,45 +264,47 @@ struct Page {
     trial: Option<Trial>,
 }
 
-/// `GET /ui/endpoints/new`
-pub async fn new(State(_): State<Arc<Operator>>, visit: Visit) -> Result<Response, Failed> {
+/// `GET …/endpoints/new`
+pub async fn new(State(_): State<Arc<Api>>, visit: Visit) -> Result<Response, Failed> {
     let default = serde_json::json!({"ordering": "none", "format": "standard", "method": "POST"});
     let mut page = page(&visit, None);
-    page.groups = groups(true, |fields| {
-        fields.iter().map(|one| one.shown(&default)).collect()
-    });
+    page.groups = groups(&visit, true, |field| field.shown(&default));
     html(&page)
 }
 
-/// `GET /ui/endpoints/{id}/edit`
+/// `GET …/endpoints/{id}/edit`
 pub async fn show(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
 ) -> Result<Response, Failed> {
-    let known = known(&operator, &id).await?;
+    let known = known(&api, &id).await?;
     let current = current(&known);
     let mut page = page(&visit, Some(&known.0.id));
-    page.groups = groups(false, |fields| {
-        fields.iter().map(|one| one.shown(&current)).collect()
-    });
+    page.groups = groups(&visit, false, |field| field.shown(&current));
     html(&page)
 }
 
-/// `POST /ui/endpoints`
+/// `POST …/endpoints`
 pub async fn create(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     form: Form,
 ) -> Result<Response, Failed> {
     if form.is_ticked("try") {
-        return tried(&operator, &visit, None, &form).await;
+        return tried(&api, &visit, None, &form).await;
     }
-    let lists = [FIRST, MAIN, PACE, SHAPE, KEYS];
-    let body = without_nulls(&changes(&lists, &form, &Value::Null));
-    let endpoints = &operator.app().endpoints;
+    let fields = offered(&visit, true).flat_map(|(_, fields)| fields);
+    let body = without_nulls(&changes(fields, &form, &Value::Null));
+    let endpoints = &api.app().endpoints;
     let made = match definition::read(&body, &endpoints.base_retry()) {
-        Ok(definition) => endpoints.create(definition).await.map_err(Problem::from),
+        Ok(mut definition) => {
+            if let Some(tenant) = &visit.view.tenant {
+                room_for_one_more(&api, tenant).await?;
+                definition.tenant = Given::Value(tenant.clone());
+            }
+            endpoints.create(definition).await.map_err(Problem::from)
+        }
         Err(problem) => Err(problem),
     };
     match made {
@@ -291,26 +315,47 @@ pub async fn create(
                 visit.by(),
                 Way::Page,
             );
-            go(&format!("/ui/endpoints/{}", endpoint.id), "created")
+            go(
+                &visit.path(format_args!("/endpoints/{}", endpoint.id)),
+                "created",
+            )
         }
         Err(problem) => faulty(&visit, None, &form, problem),
     }
 }
 
-/// `POST /ui/endpoints/{id}/edit`
+/// Refuses a customer's endpoint beyond [`MOST`]. The operator makes more through the API.
+async fn room_for_one_more(api: &Api, tenant: &Tenant) -> Result<(), Failed> {
+    let endpoints = &api.app().endpoints;
+    let count = |page: outbox::Page<KnownEndpoint>| page.items.len();
+    let count = endpoints
+        .list(Some(tenant.clone()), None, MOST, count)
+        .await?;
+    match count < MOST {
+        true => Ok(()),
+        false => Err(Failed::new(
+            StatusCode::CONFLICT,
+            "Too many endpoints",
+            format!("there are {MOST} endpoints already; delete one that is not needed"),
+        )),
+    }
+}
+
+/// `POST …/endpoints/{id}/edit`
 pub async fn change(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     form: Form,
 ) -> Result<Response, Failed> {
-    let known = known(&operator, &id).await?;
+    let known = known(&api, &id).await?;
     let id = known.0.id.clone();
     if form.is_ticked("try") {
-        return tried(&operator, &visit, Some(&id), &form).await;
+        return tried(&api, &visit, Some(&id), &form).await;
     }
-    let body = changes(&[MAIN, PACE, SHAPE, KEYS], &form, &current(&known));
-    let endpoints = &operator.app().endpoints;
+    let fields = offered(&visit, false).flat_map(|(_, fields)| fields);
+    let body = changes(fields, &form, &current(&known));
+    let endpoints = &api.app().endpoints;
     let changed = match definition::read(&body, &endpoints.base_retry()) {
         Ok(definition) => endpoints
             .change(id.clone(), definition)
@@ -321,7 +366,7 @@ pub async fn change(
     match changed {
         Ok(_) => {
             log("endpoint.change", id.as_str(), visit.by(), Way::Page);
-            go(&format!("/ui/endpoints/{id}"), "changed")
+            go(&visit.path(format_args!("/endpoints/{id}")), "changed")
         }
         Err(problem) => faulty(&visit, Some(&id), &form, problem),
     }
@@ -329,12 +374,12 @@ pub async fn change(
 
 /// The form again, with what its types and filter say of the sample.
 async fn tried(
-    operator: &Operator,
+    api: &Api,
     visit: &Visit,
     id: Option<&EndpointId>,
     form: &Form,
 ) -> Result<Response, Failed> {
-    let trial = trial(operator, form).await;
+    let trial = trial(api, visit, form).await;
     let mut page = retyped(visit, id, form, None);
     page.trial = Some(trial);
     html(&page)
@@ -367,37 +412,50 @@ fn retyped(
     fault: Option<(&str, &str)>,
 ) -> Page {
     let mut page = page(visit, id);
-    page.groups = groups(id.is_none(), |fields| typed(fields, form, fault));
+    page.groups = groups(visit, id.is_none(), |field| typed(field, form, fault));
     page.sample_type = form.raw("sample_type").unwrap_or_default().to_owned();
     page.sample_data = form.raw("sample_data").unwrap_or_default().to_owned();
     page
 }
 
-fn groups(
+/// The fields that a visitor is offered, by group. Others that a form has are not read.
+fn offered(
+    visit: &Visit,
     is_new: bool,
-    show: impl Fn(&'static [Field]) -> Vec<FieldShown>,
+) -> impl Iterator<Item = (&'static str, Vec<&'static Field>)> {
+    let can = visit.view.can;
+    let is_offered = move |field: &&Field| match field.name {
+        "secret" => can.secrets,
+        name => can.operate || !OPERATORS.contains(&name),
+    };
+    GROUPS.iter().enumerate().map(move |(n, (title, fields))| {
+        let first = if n == 0 && is_new { FIRST } else { &[] };
+        let all = fields.iter().chain(first);
+        (*title, all.filter(is_offered).collect())
+    })
+}
+
+fn groups(
+    visit: &Visit,
+    is_new: bool,
+    show: impl Fn(&'static Field) -> FieldShown,
 ) -> Vec<(&'static str, Vec<FieldShown>)> {
-    let mut groups: Vec<_> = GROUPS
-        .iter()
-        .map(|(title, fields)| (*title, show(fields)))
-        .collect();
-    if let Some((_, main)) = groups.first_mut().filter(|_| is_new) {
-        main.extend(show(FIRST));
-    }
-    groups
+    let offered = offered(visit, is_new);
+    let shown = offered.map(|(title, fields)| (title, fields.into_iter().map(&show).collect()));
+    shown.collect()
 }
 
 fn page(visit: &Visit, id: Option<&EndpointId>) -> Page {
     let (title, action, back) = match id {
         None => (
             "New endpoint".to_owned(),
-            "/ui/endpoints".to_owned(),
-            "/ui/endpoints".to_owned(),
+            visit.path("/endpoints"),
+            visit.path("/endpoints"),
         ),
         Some(id) => (
             format!("Change {id}"),
-            format!("/ui/endpoints/{id}/edit"),
-            format!("/ui/endpoints/{id}"),
+            visit.path(format_args!("/endpoints/{id}/edit")),
+            visit.path(format_args!("/endpoints/{id}")),
         ),
     };
     Page {
@@ -414,8 +472,8 @@ fn page(visit: &Visit, id: Option<&EndpointId>) -> Page {
 }
 
 /// The endpoint, if it can be changed here.
-async fn known(operator: &Operator, id: &str) -> Result<KnownEndpoint, Failed> {
-    let known = operator.app().endpoints.find(parse_name(id)?).await?;
+async fn known(api: &Api, id: &str) -> Result<KnownEndpoint, Failed> {
+    let known = api.app().endpoints.find(parse_name(id)?).await?;
     match known.0.source {
         Source::Toml => Err(Failed::new(
             StatusCode::CONFLICT,

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::page::shell;
-use super::state::Operator;
+use crate::api::Api;
 use crate::app::DeadOfEndpoint;
 use crate::clock;
 use crate::domain::time::Timestamp;
@@ -38,16 +38,22 @@ struct Group {
     newest: Option<Moment>,
 }
 
-/// `GET /ui/dead`
-pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result<Response, Failed> {
+/// `GET …/dead`
+pub async fn show(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response, Failed> {
     let now = clock::now();
-    let (endpoints, more) = operator.app().health.with_dead(MOST).await?;
-    let status = operator.app().monitor.status().await?;
+    let tenant = visit.view.tenant.clone();
+    let of_one = tenant.is_some();
+    let (endpoints, more) = api.app().health.with_dead(tenant, MOST).await?;
+    let total = match of_one {
+        // Those of endpoints that are gone are in the list of deliveries alone.
+        true => endpoints.iter().map(|one| one.dead).sum(),
+        false => api.app().monitor.status().await?.outbox.deliveries.dead,
+    };
     let page = Page {
         shell: shell(&visit, "/dead", "Dead letters"),
         endpoints: endpoints.into_iter().map(|one| group(one, now)).collect(),
         more,
-        total: status.outbox.deliveries.dead,
+        total,
     };
     html(&page)
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use serde_json::Value;
 
-use super::page::{SIGHT, go, shell};
-use super::state::Operator;
+use super::page::{go, shell};
+use crate::api::Api;
 use crate::api::dto;
 use crate::api::path::parse_name;
 use crate::clock;
@@ -26,8 +26,9 @@ use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::body::{BodyShown, Form, printable};
-use crate::ui::views::delivery::DeliveryShown;
+use crate::ui::views::delivery::{self, DeliveryShown};
 use crate::ui::views::moment::Moment;
+use crate::ui::views::sight::Sight;
 
 #[derive(Template)]
 #[template(path = "event.html")]
@@ -48,9 +49,9 @@ struct Page {
     deliveries: Vec<DeliveryShown>,
 }
 
-/// `GET /ui/events/{id}`
+/// `GET …/events/{id}`
 pub async fn show(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     Asked(asked): Asked,
@@ -59,12 +60,13 @@ pub async fn show(
     let form = Form::named(asked.text("body").unwrap_or_default());
     let now = clock::now();
     let frame = shell(&visit, "/events", id.to_string());
-    let shown = move |event: &EventView| page(frame, event, form, now);
-    let page = operator.app().events.show(id, shown).await?;
+    let sight = visit.view.sight.clone();
+    let shown = move |event: &EventView| page(frame, event, form, now, &sight);
+    let page = api.app().events.show(id, shown).await?;
     html(&page)
 }
 
-fn page(frame: Shell, event: &EventView, form: Form, now: Timestamp) -> Page {
+fn page(frame: Shell, event: &EventView, form: Form, now: Timestamp, sight: &Sight) -> Page {
     let summary = &event.summary;
     let (content_type, bytes, is_json) = match &event.payload {
         Payload::Json(data) => ("application/json", data, true),
@@ -80,19 +82,19 @@ fn page(frame: Shell, event: &EventView, form: Form, now: Timestamp) -> Page {
         tenant: summary.tenant.to_string(),
         accepted: moment(summary.accepted_at),
         deliver_at: summary.deliver_at.map(moment),
-        facts: facts(event),
+        facts: facts(event, sight),
         headers: headers(event),
         content_type: content_type.to_owned(),
         body: BodyShown::new(bytes, is_json, form),
         forms: Form::ALL.map(|one| (one.as_str(), one == form)).to_vec(),
         deliveries: deliveries
-            .map(|one| DeliveryShown::new(one, None, now, SIGHT))
+            .map(|one| DeliveryShown::new(one, None, now, sight))
             .collect(),
     }
 }
 
 /// What the event carries besides its body and headers.
-fn facts(event: &EventView) -> Vec<(&'static str, String)> {
+fn facts(event: &EventView, sight: &Sight) -> Vec<(&'static str, String)> {
     let summary = &event.summary;
     let mut facts = Vec::new();
     let mut add = |name, value: Option<String>| {
@@ -107,11 +109,20 @@ fn facts(event: &EventView) -> Vec<(&'static str, String)> {
     // The API's own forms leave out what stands for others; neither holds the body.
     let shown = serde_json::to_value(dto::event::Summary::from(summary)).unwrap_or_default();
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    add("Idempotency key", text(shown.get("idempotency_key")));
     let extras = event.extras.as_deref();
     let channels = extras.map_or(&[][..], |extras| &extras.channels);
     let channels: Vec<&str> = channels.iter().map(|one| one.as_str()).collect();
     add("Channels", Some(channels.join(", ")));
+    let cloudevent = extras.and_then(|extras| extras.cloudevent.as_ref());
+    let cloudevent = cloudevent.map(cloudevents::structured);
+    add(
+        "CloudEvent",
+        cloudevent.map(|text| String::from_utf8_lossy(&text).into_owned()),
+    );
+    if !sight.setup {
+        return facts;
+    }
+    add("Idempotency key", text(shown.get("idempotency_key")));
     let received = dto::received::Received::of(extras, summary.idempotency_key.as_ref());
     let received = serde_json::to_value(received).unwrap_or_default();
     add("Source", text(received.get("source")));
@@ -121,12 +132,6 @@ fn facts(event: &EventView) -> Vec<(&'static str, String)> {
     );
     add("Verified by", text(received.get("verified_by")));
     add("Received from", text(received.get("remote")));
-    let cloudevent = extras.and_then(|extras| extras.cloudevent.as_ref());
-    let cloudevent = cloudevent.map(cloudevents::structured);
-    add(
-        "CloudEvent",
-        cloudevent.map(|text| String::from_utf8_lossy(&text).into_owned()),
-    );
     facts
 }
 
@@ -140,9 +145,9 @@ fn headers(event: &EventView) -> Vec<(String, String)> {
     shown.collect()
 }
 
-/// `GET /ui/events/{id}/body`: the bytes, to be saved and never shown by the browser.
+/// `GET …/events/{id}/body`: the bytes, to be saved and never shown by the browser.
 pub async fn body(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     _: Visit,
     Names(id): Names<String>,
 ) -> Result<Response, Failed> {
@@ -152,7 +157,7 @@ pub async fn body(
             Payload::Json(body) | Payload::Opaque { body, .. } => Bytes::copy_from_slice(body),
         }
     };
-    let bytes = operator.app().events.show(id, bytes).await?;
+    let bytes = api.app().events.show(id, bytes).await?;
     let mut response = Response::new(Body::from(bytes));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("application/octet-stream");
@@ -164,17 +169,17 @@ pub async fn body(
     Ok(response)
 }
 
-/// `GET /ui/events/{id}/why?endpoint=`: leads to the page that explains the two.
+/// `GET …/events/{id}/why?endpoint=`: leads to the page that explains the two.
 pub async fn why(
-    State(_): State<Arc<Operator>>,
-    _: Visit,
+    State(_): State<Arc<Api>>,
+    visit: Visit,
     Names(id): Names<String>,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     let id: EventId = parse_name(&id)?;
     let endpoint: EndpointId = parse_name(asked.text("endpoint").unwrap_or_default())?;
     go(
-        &crate::ui::views::delivery::path(SIGHT, &id.to_string(), endpoint.as_str()),
+        &delivery::path(visit.base(), &id.to_string(), endpoint.as_str()),
         "",
     )
 }

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::filters::{Filters, ROWS};
 use super::page::{go, shell};
-use super::state::Operator;
+use crate::api::Api;
 use crate::clock;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
@@ -20,7 +20,7 @@ use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::moment::Moment;
 
-const PATH: &str = "/ui/events";
+const PATH: &str = "/events";
 const NAMES: [&str; 6] = ["type", "tenant", "key", "idempotency_key", "since", "until"];
 
 #[derive(Template)]
@@ -44,35 +44,41 @@ struct Row {
     counts: StatusCounts,
 }
 
-/// `GET /ui/events`
+/// `GET …/events`
 pub async fn list(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
     let now = clock::now();
-    let mut filters = Filters::new(&asked, now);
+    let mut filters = Filters::new(&asked, now, visit.view.tenant.as_ref());
     if let Some(id) = filters.read::<EventId>("id") {
-        return go(&format!("{PATH}/{id}"), "");
+        return go(&visit.path(format_args!("{PATH}/{id}")), "");
     }
     let (filter, cursor) = (filters.events(), filters.cursor());
     let mut rows = Vec::new();
     let mut next = None;
     if filters.faults.is_empty() {
-        let page = operator.app().events.list(filter, cursor, ROWS).await?;
+        let page = api.app().events.list(filter, cursor, ROWS).await?;
         rows = page.items.iter().map(|event| row(event, now)).collect();
         next = page.next;
     }
     let labels = ["Type", "Tenant", "Key", "Idempotency key", "Since", "Until"];
     let named = NAMES.into_iter().zip(labels);
+    let is_shown = |name: &str| match name {
+        "tenant" => visit.view.sight.tenants,
+        "idempotency_key" => visit.view.sight.setup,
+        _ => true,
+    };
     let shown: Vec<_> = named
+        .filter(|(name, _)| is_shown(name))
         .map(|(name, label)| (name, label, filters.typed(name)))
         .collect();
     let page = Page {
         shell: shell(&visit, "/events", "Events"),
         is_filtered: shown.iter().any(|(_, _, value)| !value.is_empty()),
         filters: shown,
-        next: filters.next(PATH, &NAMES, next.as_ref()),
+        next: filters.next(&visit.path(PATH), &NAMES, next.as_ref()),
         faults: filters.faults,
         rows,
     };

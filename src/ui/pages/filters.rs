@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use crate::domain::endpoint::TypePattern;
-use crate::domain::event::Key;
+use crate::domain::event::{Key, Tenant};
 use crate::domain::time::Timestamp;
 use crate::domain::when;
 use crate::outbox::{Cursor, EventFilter};
@@ -19,14 +19,17 @@ const MAX_CURSOR: usize = 1024;
 pub struct Filters<'a> {
     asked: &'a Form,
     now: Timestamp,
+    /// The only tenant whose things are listed.
+    tenant: Option<&'a Tenant>,
     pub faults: Vec<String>,
 }
 
 impl<'a> Filters<'a> {
-    pub fn new(asked: &'a Form, now: Timestamp) -> Filters<'a> {
+    pub fn new(asked: &'a Form, now: Timestamp, tenant: Option<&'a Tenant>) -> Filters<'a> {
         Filters {
             asked,
             now,
+            tenant,
             faults: Vec::new(),
         }
     }
@@ -52,6 +55,14 @@ impl<'a> Filters<'a> {
 
     pub fn read<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         self.with(name, str::parse)
+    }
+
+    /// The tenant whose things are listed; `None`: those of all.
+    pub fn tenant(&mut self) -> Option<Tenant> {
+        match self.tenant {
+            Some(only) => Some(only.clone()),
+            None => self.read("tenant"),
+        }
     }
 
     pub fn pattern(&mut self, name: &str) -> Option<TypePattern> {
@@ -81,7 +92,7 @@ impl<'a> Filters<'a> {
 
     pub fn events(&mut self) -> EventFilter {
         EventFilter {
-            tenant: self.read("tenant"),
+            tenant: self.tenant(),
             event_type: self.pattern("type"),
             key: self.with("key", Key::new),
             idempotency_key: self.with("idempotency_key", Key::new),
@@ -119,7 +130,7 @@ mod tests {
     fn faults_name_their_fields_and_links_keep_them() {
         let asked = Form::parse(b"type=*.a&since=1h&until=soon&tenant=a.b&key=%26");
         let now = Timestamp::from_millis(1_767_225_600_000);
-        let mut filters = Filters::new(&asked, now);
+        let mut filters = Filters::new(&asked, now, None);
         let events = filters.events();
         assert_eq!(
             events.since.unwrap().as_millis(),

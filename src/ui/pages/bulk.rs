@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::page::{go, shell};
-use super::state::Operator;
+use crate::api::Api;
 use crate::api::acted::{Way, log};
 use crate::api::bulk::Chosen;
 use crate::api::path::parse_name;
@@ -43,39 +43,39 @@ struct Page {
     matched: Option<u64>,
 }
 
-/// `GET /ui/endpoints/{id}/replay`: the choice; with `?count=` how many deliveries it is.
+/// `GET …/endpoints/{id}/replay`: the choice; with `?count=` how many deliveries it is.
 pub async fn replay(
-    operator: State<Arc<Operator>>,
+    api: State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
-    count(operator, visit, parse_name(&id)?, asked, Work::Replay).await
+    count(api, visit, parse_name(&id)?, asked, Work::Replay).await
 }
 
-/// `GET /ui/endpoints/{id}/purge`
+/// `GET …/endpoints/{id}/purge`
 pub async fn purge(
-    operator: State<Arc<Operator>>,
+    api: State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     Asked(asked): Asked,
 ) -> Result<Response, Failed> {
-    count(operator, visit, parse_name(&id)?, asked, Work::Purge).await
+    count(api, visit, parse_name(&id)?, asked, Work::Purge).await
 }
 
 async fn count(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     id: EndpointId,
     asked: Form,
     work: Work,
 ) -> Result<Response, Failed> {
-    operator.app().endpoints.find(id.clone()).await?;
+    api.app().endpoints.find(id.clone()).await?;
     let mut page = page(&visit, &id, &asked, work);
     if asked.is_ticked("count") {
         match chosen(&asked, work, clock::now()) {
             Ok(chosen) => {
-                let counted = operator.app().bulk.count(id, chosen.selection).await;
+                let counted = api.app().bulk.count(id, chosen.selection).await;
                 page.matched = Some(counted?);
             }
             Err(problem) => page.fault = Some(problem.detail.into_owned()),
@@ -92,28 +92,28 @@ fn answer(page: &Page) -> Result<Response, Failed> {
     Ok(response)
 }
 
-/// `POST /ui/endpoints/{id}/replay`
+/// `POST …/endpoints/{id}/replay`
 pub async fn replay_now(
-    operator: State<Arc<Operator>>,
+    api: State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     form: Form,
 ) -> Result<Response, Failed> {
-    begin(operator, visit, parse_name(&id)?, form, Work::Replay).await
+    begin(api, visit, parse_name(&id)?, form, Work::Replay).await
 }
 
-/// `POST /ui/endpoints/{id}/purge`
+/// `POST …/endpoints/{id}/purge`
 pub async fn purge_now(
-    operator: State<Arc<Operator>>,
+    api: State<Arc<Api>>,
     visit: Visit,
     Names(id): Names<String>,
     form: Form,
 ) -> Result<Response, Failed> {
-    begin(operator, visit, parse_name(&id)?, form, Work::Purge).await
+    begin(api, visit, parse_name(&id)?, form, Work::Purge).await
 }
 
 async fn begin(
-    State(operator): State<Arc<Operator>>,
+    State(api): State<Arc<Api>>,
     visit: Visit,
     id: EndpointId,
     form: Form,
@@ -127,7 +127,7 @@ async fn begin(
             return answer(&page);
         }
     };
-    let bulk = &operator.app().bulk;
+    let bulk = &api.app().bulk;
     let (begun, action, said) = match work {
         Work::Replay => {
             let begun = bulk
@@ -142,8 +142,8 @@ async fn begin(
     };
     log(action, id.as_str(), visit.by(), Way::Page);
     match begun.job {
-        Some(job) => go(&format!("/ui/jobs/{job}"), said),
-        None => go(&format!("/ui/endpoints/{id}"), "nothing"),
+        Some(job) => go(&visit.path(format_args!("/jobs/{job}")), said),
+        None => go(&visit.path(format_args!("/endpoints/{id}")), "nothing"),
     }
 }
 
