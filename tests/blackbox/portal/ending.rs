@@ -65,11 +65,11 @@ fn ended_links_end_sessions_and_tails_within_a_second() {
     end("tenant=acme");
     assert_eq!(second.get("/portal/endpoints").status, 303);
     assert_eq!(other.get("/portal/endpoints").status, 200);
-    let line = daemon.log_text();
-    assert!(
-        line.contains("\"portal_link.delete\"") && line.contains("acme/user-1"),
-        "{line}"
-    );
+    let is_said = || {
+        let log = daemon.log_text();
+        log.contains("\"portal_link.delete\"") && log.contains("acme/user-1")
+    };
+    wait_for(|| is_said().then_some(()), || daemon.log_text());
 }
 
 #[test]

@@ -13,15 +13,17 @@ fn make(daemon: &Daemon, body: &Value) -> String {
 /// The log has a line about this.
 #[track_caller]
 fn logged(daemon: &Daemon, action: &str, object: &str) {
-    let lines = daemon.log_text();
-    let found = lines.lines().any(|line| {
+    let is_it = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         line["message"] == "changed on a page"
             && line["action"] == action
             && line["object"] == object
             && line["by"] == "open"
-    });
-    assert!(found, "no line of {action} {object}: {lines}");
+    };
+    wait_for(
+        || daemon.log_text().lines().any(is_it).then_some(()),
+        || format!("no line of {action} {object}: {}", daemon.log_text()),
+    );
 }
 
 #[test]
