@@ -195,8 +195,9 @@ impl Committer {
         }
         match self.log.erase(records) {
             Ok(()) => {
-                let first = records.iter().min();
-                first.map(|first| self.shared.copies.overwritten(*first));
+                if let Some(first) = records.iter().min() {
+                    self.shared.copies.overwritten(*first);
+                }
                 Ok(Placed::Durable)
             }
             Err(LogError::NoSpace) => Ok(Placed::NoRoom),

@@ -498,11 +498,11 @@ mod tests {
     #[test]
     fn an_index_without_pages_is_not_behind_them() {
         let mut overlay = Overlay::default();
-        overlay.put_new(b"k".to_vec(), vec![1]);
+        overlay.put_new(b"k", vec![1]);
         assert_eq!(overlay.bytes_behind(), 0);
         let pages = Pages::in_memory(&MemoryTree::default());
         let mut overlay = Overlay::new(Some(pages));
-        overlay.put_new(b"k".to_vec(), vec![1]);
+        overlay.put_new(b"k", vec![1]);
         assert!(overlay.bytes_behind() > 0);
         overlay.freeze();
         assert!(overlay.bytes_behind() > 0);
@@ -511,12 +511,12 @@ mod tests {
     #[test]
     fn what_comes_and_goes_while_active_leaves_no_trace() {
         let mut overlay = Overlay::default();
-        overlay.put_new(b"kq".to_vec(), vec![1]);
-        overlay.put(b"kq".to_vec(), vec![2]);
-        overlay.remove(b"kq".to_vec());
+        overlay.put_new(b"kq", vec![1]);
+        overlay.put(b"kq", vec![2]);
+        overlay.remove(b"kq");
         assert!(overlay.active.is_empty());
-        overlay.put(b"kq".to_vec(), vec![2]);
-        overlay.remove(b"kq".to_vec());
+        overlay.put(b"kq", vec![2]);
+        overlay.remove(b"kq");
         assert!(
             !overlay.active.is_empty(),
             "an older layer may hold it: the removal must stay"
