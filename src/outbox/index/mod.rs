@@ -6,7 +6,6 @@
 
 pub mod choice;
 pub mod keys;
-mod layer_key;
 pub mod open;
 pub mod overlay;
 pub mod pages;

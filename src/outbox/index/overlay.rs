@@ -11,7 +11,6 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::layer_key::LayerKey;
 use super::pages::{Changes, Pages, PagesError};
 use super::rows_read::count_row;
 use crate::domain::account::Total as _;
@@ -30,7 +29,7 @@ enum Change {
 /// Changes in the order of their keys.
 #[derive(Debug, Default)]
 pub struct Layer {
-    changes: BTreeMap<LayerKey, Change>,
+    changes: BTreeMap<Vec<u8>, Change>,
     bytes: usize,
 }
 
@@ -79,9 +78,8 @@ impl Overlay {
     pub fn get(&self, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, PagesError> {
         count_row();
         let frozen = self.frozen.as_deref();
-        let wanted = LayerKey::from(key);
         for layer in [Some(&self.active), frozen].into_iter().flatten() {
-            match layer.changes.get(&wanted) {
+            match layer.changes.get(key) {
                 Some(Change::Put { value, .. }) => return Ok(Some(Cow::Borrowed(value))),
                 Some(Change::Removed) => return Ok(None),
                 None => {}
@@ -93,18 +91,18 @@ impl Overlay {
         }
     }
 
-    pub fn put(&mut self, key: impl AsRef<[u8]>, value: Vec<u8>) {
-        self.put_as(key.as_ref(), value, false);
+    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.put_as(key, value, false);
     }
 
     /// Puts a key that is nowhere in the map yet. Saying so of one that is would bring
     /// its older value back when it is removed.
-    pub fn put_new(&mut self, key: impl AsRef<[u8]>, value: Vec<u8>) {
-        self.put_as(key.as_ref(), value, true);
+    pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.put_as(key, value, true);
     }
 
-    fn put_as(&mut self, key: &[u8], value: Vec<u8>, new: bool) {
-        match self.active.changes.entry(LayerKey::from(key)) {
+    fn put_as(&mut self, key: Vec<u8>, value: Vec<u8>, new: bool) {
+        match self.active.changes.entry(key) {
             Entry::Vacant(vacant) => {
                 self.active.bytes += ENTRY_COST + vacant.key().len() + value.len();
                 vacant.insert(Change::Put { value, fresh: new });
@@ -117,8 +115,8 @@ impl Overlay {
         }
     }
 
-    pub fn remove(&mut self, key: impl AsRef<[u8]>) {
-        match self.active.changes.entry(LayerKey::from(key.as_ref())) {
+    pub fn remove(&mut self, key: Vec<u8>) {
+        match self.active.changes.entry(key) {
             Entry::Vacant(vacant) => {
                 self.active.bytes += ENTRY_COST + vacant.key().len();
                 vacant.insert(Change::Removed);
@@ -196,7 +194,7 @@ impl Overlay {
     pub fn scan<'a>(&'a self, from: &[u8], to: &[u8], backward: bool) -> Scan<'a> {
         let mut sources = Vec::with_capacity(3);
         if from < to {
-            let bounds = (Bound::Included(from.into()), Bound::Excluded(to.into()));
+            let bounds = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
             for layer in [Some(&self.active), self.frozen.as_deref()]
                 .into_iter()
                 .flatten()
@@ -216,7 +214,7 @@ impl Overlay {
     }
 }
 
-type Bounds = (Bound<LayerKey>, Bound<LayerKey>);
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 fn layer_source(
     layer: &Layer,
@@ -498,11 +496,11 @@ mod tests {
     #[test]
     fn an_index_without_pages_is_not_behind_them() {
         let mut overlay = Overlay::default();
-        overlay.put_new(b"k", vec![1]);
+        overlay.put_new(b"k".to_vec(), vec![1]);
         assert_eq!(overlay.bytes_behind(), 0);
         let pages = Pages::in_memory(&MemoryTree::default());
         let mut overlay = Overlay::new(Some(pages));
-        overlay.put_new(b"k", vec![1]);
+        overlay.put_new(b"k".to_vec(), vec![1]);
         assert!(overlay.bytes_behind() > 0);
         overlay.freeze();
         assert!(overlay.bytes_behind() > 0);
@@ -511,12 +509,12 @@ mod tests {
     #[test]
     fn what_comes_and_goes_while_active_leaves_no_trace() {
         let mut overlay = Overlay::default();
-        overlay.put_new(b"kq", vec![1]);
-        overlay.put(b"kq", vec![2]);
-        overlay.remove(b"kq");
+        overlay.put_new(b"kq".to_vec(), vec![1]);
+        overlay.put(b"kq".to_vec(), vec![2]);
+        overlay.remove(b"kq".to_vec());
         assert!(overlay.active.is_empty());
-        overlay.put(b"kq", vec![2]);
-        overlay.remove(b"kq");
+        overlay.put(b"kq".to_vec(), vec![2]);
+        overlay.remove(b"kq".to_vec());
         assert!(
             !overlay.active.is_empty(),
             "an older layer may hold it: the removal must stay"
