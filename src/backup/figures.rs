@@ -70,7 +70,8 @@ impl Figures {
         let known = self.known();
         Shipping {
             behind: match end > known.shipped {
-                true => known.since.elapsed(),
+                // Shown in milliseconds, of which 0 says that nothing waits.
+                true => known.since.elapsed().max(Duration::from_millis(1)),
                 false => Duration::ZERO,
             },
             last_shipped_at: known.last_shipped_at,
