@@ -1,8 +1,9 @@
 //! A data directory that a restore brings back: made to end where it should, and begun.
 //!
 //! What was shipped is a log, with segments that it had dropped since. Where the restore goes back
-//! in time, the log is cut after the last batch of that time, and what was erased later is erased
-//! in it as well, definitions of endpoints and sources too (`definitions`). The file `RESTORED` tells the first start where the store comes from.
+//! in time, the log is cut after the last batch of that time, what was erased later is erased in it
+//! as well, and definitions that were overwritten since are replaced (`definitions`). The file
+//! `RESTORED` tells the first start where the store comes from.
 
 mod definitions;
 
@@ -89,21 +90,17 @@ pub fn finish(data_dir: &Path, until: Option<Timestamp>) -> Result<Restored, Res
         Some(until) => Some(walk.end_of(until)?),
     };
     let mut restored = walk.restored(end);
-    let mut amends = Amends {
-        definitions: std::mem::take(&mut walk.definitions),
-        ..Amends::default()
+    let amends = match end {
+        None => Amends {
+            definitions: walk.definitions,
+            ..Amends::default()
+        },
+        Some(end) => {
+            let amends = Amends::find(&history, walk.erased_from(end), end)?;
+            history.cut(end)?;
+            amends
+        }
     };
-    if let Some(end) = end {
-        amends.erased = walk.erased_from(end);
-        let events = amends.erased.keys().copied().collect();
-        let unwanted = Unwanted {
-            events: &events,
-            definitions: false,
-        };
-        amends.copies = unwanted.find(&history, end)?;
-        amends.definitions = Definitions::find(&history, end)?;
-        history.cut(end)?;
-    }
     if !amends.erased.is_empty() || !amends.definitions.are_whole() {
         restored.erased = amends.erased.len() as u64;
         restored.definitions = amends.push(data_dir, options)?;
@@ -270,29 +267,26 @@ impl Unwanted<'_> {
         !self.events.is_empty() || self.definitions
     }
 
+    /// Whether the record has some of it in its body.
     fn is_in(&self, found: &Raw<'_>) -> bool {
-        is_copy(self.events, found)
-            || (self.definitions && Defined::by(found.kind, found.head).is_some())
-    }
-
-    /// Where it is below `end`.
-    fn find(&self, history: &History, end: Lsn) -> Result<Vec<Lsn>, LogError> {
-        let mut records = Vec::new();
-        if !self.is_any() {
-            return Ok(records);
+        if matches!(found.body, Body::Intact([]) | Body::Erased) {
+            return false;
         }
-        let reader = history.reader();
-        let _ = reader.replay(reader.start(), end, |replayed| {
-            if let Replayed::Record(found) = replayed
-                && !matches!(found.body, Body::Intact([]) | Body::Erased)
-                && self.is_in(&found)
-            {
-                records.push(found.lsn);
-            }
-            ControlFlow::<()>::Continue(())
-        })?;
-        Ok(records)
+        (self.definitions && Defined::by(found.kind, found.head).is_some())
+            || (!self.events.is_empty() && is_copy(self.events, found))
     }
+}
+
+/// Shows `take` all records of a log.
+fn each_record(history: &History, mut take: impl FnMut(&Raw<'_>)) -> Result<(), LogError> {
+    let reader = history.reader();
+    let _ = reader.replay(reader.start(), Lsn::MAX, |replayed| {
+        if let Replayed::Record(found) = replayed {
+            take(&found);
+        }
+        ControlFlow::<()>::Continue(())
+    })?;
+    Ok(())
 }
 
 /// What a restored log is made to say at its end.
@@ -305,6 +299,31 @@ struct Amends {
 }
 
 impl Amends {
+    /// What a log that will end at `end` needs, where these events were erased later.
+    fn find(
+        history: &History,
+        erased: BTreeMap<EventId, ErasedRow>,
+        end: Lsn,
+    ) -> Result<Amends, LogError> {
+        let events = erased.keys().copied().collect();
+        let unwanted = Unwanted {
+            events: &events,
+            definitions: false,
+        };
+        let (mut copies, mut definitions) = (Vec::new(), Definitions::default());
+        each_record(history, |found| {
+            definitions.note(found, end);
+            if found.lsn < end && unwanted.is_in(found) {
+                copies.push(found.lsn);
+            }
+        })?;
+        Ok(Amends {
+            erased,
+            copies,
+            definitions,
+        })
+    }
+
     /// Says in the log that the events are erased, then overwrites their bodies, and mends
     /// definitions.
     fn push(&self, data_dir: &Path, options: LogOptions) -> Result<Mended, RestoreError> {
@@ -329,7 +348,12 @@ impl Amends {
 /// then; `None`: it has nothing of it.
 pub fn erase_in(data_dir: &Path, unwanted: &Unwanted<'_>) -> Result<Option<u64>, RestoreError> {
     let history = History::read(data_dir, Arc::new(SystemDisk))?;
-    let found = unwanted.find(&history, Lsn::MAX)?;
+    let mut found = Vec::new();
+    each_record(&history, |record| {
+        if unwanted.is_in(record) {
+            found.push(record.lsn);
+        }
+    })?;
     if found.is_empty() {
         return Ok(None);
     }

@@ -6,10 +6,9 @@
 //! replaced the definition was not shipped: it is deleted in the restored store.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use crate::clock;
-use crate::outbox::log::{Body, History, Log, LogError, Lsn, Record as Raw, Replayed};
+use crate::outbox::log::{Body, Log, LogError, Lsn, Record as Raw};
 use crate::outbox::record::{Defined, EndpointDeleted, Record};
 
 /// How many records are committed together.
@@ -46,19 +45,6 @@ pub struct Mended {
 }
 
 impl Definitions {
-    /// Of a log that will end at `end`.
-    pub fn find(history: &History, end: Lsn) -> Result<Definitions, LogError> {
-        let mut definitions = Definitions::default();
-        let reader = history.reader();
-        let _ = reader.replay(reader.start(), Lsn::MAX, |replayed| {
-            if let Replayed::Record(found) = replayed {
-                definitions.note(&found, end);
-            }
-            ControlFlow::<()>::Continue(())
-        })?;
-        Ok(definitions)
-    }
-
     /// Takes the next record of a log that will end at `end`.
     pub fn note(&mut self, record: &Raw<'_>, end: Lsn) {
         let is_kept = record.lsn < end;
@@ -142,7 +128,7 @@ impl Found {
         match self.in_force {
             None | Some(Content::Whole) => false,
             Some(Content::Overwritten) => true,
-            // Nothing takes its place: it is damage, and is told as that.
+            // If nothing takes its place, the restore reports it as damage.
             Some(Content::Damaged) => self.next.is_some(),
         }
     }
