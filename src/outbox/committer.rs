@@ -173,16 +173,10 @@ impl Committer {
     /// left to the cleaner, which knows of erased events by itself.
     fn overwrite(&mut self, erased: &[Lsn], replaced: &[Lsn]) -> Result<(), WriterError> {
         // A copy that ends before the new definition needs the former one.
-        let now = match self.shared.copies.is_backed_up() {
-            true => &[],
-            false => replaced,
-        };
+        let waits = self.shared.copies.is_backed_up();
+        let now = if waits { &[] } else { replaced };
         let overwritten = self.erase(&[erased, now].concat())?;
-        let overwritten = match now.len() < replaced.len() {
-            true => Placed::StillWanted,
-            false => overwritten,
-        };
-        if !overwritten.is_durable() && !replaced.is_empty() {
+        if (waits || !overwritten.is_durable()) && !replaced.is_empty() {
             self.shared.leftovers.left();
         }
         Ok(())
