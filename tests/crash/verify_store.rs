@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::damage::{Store, kind, mark};
 use crate::files::{below, copy, find, find_in_log, flip, overwrite, segments, truncate};
@@ -272,6 +272,43 @@ fn a_flip_in_a_body_is_named_and_costs_that_body() {
     assert_eq!(daemon.stop().code(), Some(0));
     let shown = found(&store.home, &store.dir(), &[], 0);
     assert_eq!(shown["counts"]["lost_bodies"], 1);
+}
+
+/// A definition that was replaced is not damage, and one that is in force and damaged is.
+#[test]
+fn a_damaged_definition_is_named_and_an_overwritten_one_is_not() {
+    let home = Home::new();
+    let daemon = home.start("");
+    let url = |path: &str| json!({"url": format!("http://127.0.0.1:9/{path}")}).to_string();
+    let made = daemon.tcp.post_json("/v1/endpoints", url("first-form"));
+    let made = made.expect(201);
+    let path = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());
+    let headers = [("content-type", "application/json")];
+    let second = url("second-form");
+    let patched = daemon
+        .tcp
+        .request("PATCH", &path, &headers, second.as_bytes());
+    patched.expect(200);
+    let source = json!({"id": "gh", "preset": "github", "secrets": ["a-source-secret-of-16"]});
+    let made = daemon.tcp.post_json("/v1/sources", source.to_string());
+    made.expect(201);
+    assert_eq!(daemon.stop().code(), Some(0));
+    let shown = found(&home, &home.data_dir(), &[], 0);
+    assert_eq!(shown["counts"]["erased_bodies"], 1, "{shown}");
+    for text in ["second-form", "a-source-secret-of-16"] {
+        let (path, at) = find_in_log(&home, text);
+        flip(&path, at + 2);
+    }
+    let shown = found(&home, &home.data_dir(), &[], 1);
+    let places = shown["places"].as_array().unwrap().iter();
+    let details: Vec<&str> = places
+        .map(|place| place["detail"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "the definition of an endpoint is damaged",
+        "the definition of source gh is damaged",
+    ];
+    assert_eq!(details, expected);
 }
 
 #[test]

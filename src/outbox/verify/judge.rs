@@ -170,7 +170,7 @@ impl Judge {
         self.judged
     }
 
-    /// The definition of an endpoint or source, which is not there any more.
+    /// The record of a definition whose body is overwritten or damaged.
     fn definition(&mut self, found: &log::Record<'_>) {
         if let Body::Erased = found.body {
             // Another replaced it.
