@@ -417,6 +417,29 @@ impl DisabledReason {
 }
 
 #[cfg(test)]
+impl EndpointSpec {
+    /// An endpoint that wants everything, with nothing else set.
+    pub fn plain() -> EndpointSpec {
+        EndpointSpec {
+            tenant: Tenant::default(),
+            url: "https://example.com/".parse().unwrap(),
+            types: vec![TypePattern::Any],
+            secrets: Vec::new(),
+            headers: http::HeaderMap::new(),
+            max_in_flight: 16,
+            rate_limit: None,
+            ordering: Ordering::None,
+            timeout: None,
+            http2: None,
+            retry: RetryOverrides::default(),
+            description: String::new(),
+            shaping: None,
+            applied_as: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -442,20 +465,8 @@ mod tests {
 
     fn spec() -> EndpointSpec {
         EndpointSpec {
-            tenant: Tenant::default(),
-            url: "https://example.com/".parse().unwrap(),
-            types: vec![TypePattern::Any],
             secrets: vec![secret(0).into()],
-            headers: http::HeaderMap::new(),
-            max_in_flight: 16,
-            rate_limit: None,
-            ordering: Ordering::None,
-            timeout: None,
-            http2: None,
-            retry: RetryOverrides::default(),
-            description: String::new(),
-            shaping: None,
-            applied_as: None,
+            ..EndpointSpec::plain()
         }
     }
 

@@ -12,11 +12,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::attempt::{Attempt, AttemptError, ErrorKind};
 use crate::domain::delivery::{Next, Reason, Status};
 use crate::domain::endpoint::{
-    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, Ordering, Rate,
+    DisabledReason, Endpoint, EndpointChange, EndpointId, EndpointNo, EndpointSpec, Rate,
     TypePattern,
 };
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
-use crate::domain::retry::RetryOverrides;
 use crate::domain::time::Timestamp;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::shown::status_shown;
@@ -113,20 +112,8 @@ impl Store {
     fn create_for(&self, name: &str, types: &str) -> EndpointId {
         let endpoint = EndpointId::new(name).unwrap();
         let spec = Box::new(EndpointSpec {
-            tenant: Tenant::default(),
-            url: "https://example.com/".parse().unwrap(),
             types: vec![TypePattern::parse(types).unwrap()],
-            secrets: Vec::new(),
-            headers: http::HeaderMap::new(),
-            max_in_flight: 16,
-            rate_limit: None,
-            ordering: Ordering::None,
-            timeout: None,
-            http2: None,
-            retry: RetryOverrides::default(),
-            description: String::new(),
-            shaping: None,
-            applied_as: None,
+            ..EndpointSpec::plain()
         });
         let create = Action::Create {
             endpoint: endpoint.clone(),

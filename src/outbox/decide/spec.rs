@@ -315,7 +315,7 @@ mod tests {
         let full = SpecRow {
             secrets: vec![(key(3), None), (key(2), Some(90)), (key(1), Some(70))],
             shaping: keys(r#","earlier_signing_keys":[["b",80]]"#),
-            ..SpecRow::new(&nothing())
+            ..SpecRow::new(&EndpointSpec::plain())
         };
         let mut row = full.clone();
         assert_eq!(row.next_expiry(), Some(at(70)));
@@ -332,31 +332,12 @@ mod tests {
         assert_eq!((row.next_expiry(), row.shaping), (None, keys("")));
     }
 
-    fn nothing() -> EndpointSpec {
-        EndpointSpec {
-            tenant: Tenant::default(),
-            url: "https://example.com/".parse().unwrap(),
-            types: vec![TypePattern::Any],
-            secrets: Vec::new(),
-            headers: http::HeaderMap::new(),
-            max_in_flight: 1,
-            rate_limit: None,
-            ordering: Ordering::None,
-            timeout: None,
-            http2: None,
-            retry: RetryOverrides::default(),
-            description: String::new(),
-            shaping: None,
-            applied_as: None,
-        }
-    }
-
     #[test]
     fn nobody_sees_a_secret_or_header_of_a_record() {
         let row = SpecRow {
             secrets: vec![(KeyBytes(b"hush-hush-hush-hush-hush".to_vec()), None)],
             headers: vec![("authorization".into(), KeyBytes(b"Bearer hush".to_vec()))],
-            ..SpecRow::new(&nothing())
+            ..SpecRow::new(&EndpointSpec::plain())
         };
         let shown = format!("{row:?}");
         let numbers = format!("{:?}", b"hush".to_vec());
