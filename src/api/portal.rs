@@ -13,7 +13,7 @@ use super::Api;
 use super::access::Caller;
 use super::acted::{Way, log};
 use super::fields::{Fields, body_of};
-use super::portal_links::{Capabilities, Wanted};
+use super::portal_links::{Capabilities, MOST, Wanted};
 use super::problem::{Kind, Problem};
 use super::query::Query;
 use super::reply::{json, no_store};
@@ -61,8 +61,9 @@ pub async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     let random = [random_bytes()?, random_bytes()?];
     let made = api.portal_links.make(wanted, caller, random, now);
     let made = made.ok_or_else(|| {
-        let detail =
-            "there are 100000 links that have not ended: let them expire sooner, or end some";
+        let detail = format!(
+            "there are {MOST} links that have not ended: let them expire sooner, or end some"
+        );
         Problem::new(Kind::Busy, detail)
     })?;
     log("portal_link.create", &object, &by, Way::Api);

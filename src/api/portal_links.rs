@@ -19,7 +19,7 @@ use crate::domain::event::Tenant;
 use crate::domain::time::Timestamp;
 
 /// Links that have not ended.
-const MOST: usize = 100_000;
+pub const MOST: usize = 100_000;
 /// Live tails of one link at once.
 const TAILS: usize = 4;
 /// Live tails of all links at once: the others are the operator's.
