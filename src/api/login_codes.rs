@@ -1,7 +1,7 @@
 //! The codes of links that log a person in at the pages. Each works once, and for a short time.
 //!
-//! Only digests are kept, in memory. A code admits whoever opens its link as the caller who asked for
-//! it, as long as that caller is admitted.
+//! outboxd keeps only digests, in memory. A browser that opens the link is admitted as the caller who
+//! asked for the code, as long as that caller is admitted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, OnceLock, PoisonError};

@@ -388,7 +388,7 @@ pub fn keep(basis: &Basis<'_>, no: EndpointNo, draft: &mut Draft) -> Result<(), 
 }
 
 /// Adds an endpoint's definition without the secrets that are past their time, if there are any.
-/// They sign nothing any more, so what is in force stays as it is.
+/// Signing skips those by itself, so what is in force stays as it is.
 pub fn expire(basis: &Basis<'_>, no: EndpointNo, draft: &mut Draft) -> Result<(), DecideError> {
     let Some(bytes) = basis.state.entries.get(&keys::spec(no))? else {
         return Ok(());

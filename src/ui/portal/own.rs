@@ -56,7 +56,7 @@ async fn delivery(api: &Api, tenant: &Tenant, event: &str, id: &str) -> Result<(
 
 async fn event(api: &Api, tenant: &Tenant, id: &str) -> Result<(), Failed> {
     let id: EventId = parse_name(id)?;
-    // An event that was erased has no tenant any more.
+    // An erased event has no tenant.
     match api.app().events.tenant(id).await {
         Ok(own) if own == *tenant => Ok(()),
         Ok(_) | Err(app::Error::Read(ReadError::NoSuchEvent | ReadError::Erased)) => {

@@ -1,4 +1,4 @@
-//! Single things as pages show them, whoever looks: [`sight`] says what they may see.
+//! Single things as pages show them, to operators and customers alike: [`sight`] says what they may see.
 
 pub mod attempt;
 pub mod badge;

@@ -262,7 +262,7 @@ fn jobs_of_others_are_as_if_they_had_ended() {
     let job = begun["job"].as_str().unwrap();
     let mut browser = guest(daemon, "acme");
     let page = browser.page(&format!("/portal/jobs/{job}"));
-    assert!(page.contains("It is not under way any more"), "{page}");
+    assert!(page.contains("The job has ended"), "{page}");
     let mut form = browser.form("/portal/", "/portal/logout");
     form.action = format!("/portal/jobs/{job}/cancel");
     assert_eq!(browser.submit(&form).status, 303);

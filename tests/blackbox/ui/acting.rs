@@ -325,7 +325,7 @@ fn a_job_is_cancelled_and_a_purge_ends_deliveries() {
     assert_eq!(place, "/ui/jobs?said=job-cancelled");
     assert_eq!(daemon.unix.get("/v1/jobs").expect(200)["data"], json!([]));
     logged(&daemon, "job.cancel", job.rsplit('/').next().unwrap());
-    assert!(text_of(&browser.page(&job)).contains("not under way any more"));
+    assert!(text_of(&browser.page(&job)).contains("The job has ended"));
 }
 
 #[test]

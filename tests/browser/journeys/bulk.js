@@ -41,7 +41,7 @@ module.exports = async ({ watch, start }) => {
   await page.getByRole("button", { name: "Cancel" }).click();
   await says(page, "The job is cancelled");
   await page.goto(job);
-  await says(page, "not under way any more");
+  await says(page, "The job has ended");
   await watch.inspect(page, "job-over");
   if ((await daemon.get("/v1/jobs")).data.length) throw new Error("the job goes on");
 
