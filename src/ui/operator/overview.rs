@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::state::Operator;
 use crate::app::{EndpointFigures, Status};
 use crate::clock;
+use crate::domain::counts::Counts;
 use crate::domain::delivery;
 use crate::domain::time::Timestamp;
 use crate::domain::when;
@@ -84,7 +85,7 @@ pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result
     let dead = app.deliveries.list(filter, None, FEW, shown).await?;
     let page = Page {
         shell: shell(&visit, "/", "Overview"),
-        verdict: verdict(&status, troubled.len()),
+        verdict: verdict(&status, troubled.len(), &recent),
         tiles: tiles(
             &status,
             [
@@ -127,8 +128,8 @@ fn troubled(endpoint: &EndpointFigures) -> Option<Troubled> {
     })
 }
 
-/// The state of all in a sentence.
-fn verdict(status: &Status, troubled: usize) -> Badge {
+/// The state of all in a sentence. `recent`: of the last [`RATE_OVER`] minutes.
+fn verdict(status: &Status, troubled: usize, recent: &Counts) -> Badge {
     let damaged = status.outbox.damaged_records;
     let shipping = status
         .shipping
@@ -143,8 +144,21 @@ fn verdict(status: &Status, troubled: usize) -> Badge {
         (0, None, open @ 2.., _) => Badge::warn(format!(
             "{open} endpoints do not answer; their circuit breakers are open"
         )),
-        (0, None, 0, 0) => Badge::good("everything that was handed in is going out"),
+        (0, None, 0, 0) => going_out(status.outbox.deliveries.pending, recent),
         (0, None, 0, _) => Badge::warn("some endpoints need a look"),
+    }
+}
+
+/// The state of what is pending, where no endpoint is in trouble.
+fn going_out(pending: u64, recent: &Counts) -> Badge {
+    match (pending, stats::failed(recent), recent.delivered()) {
+        (0, _, _) | (_, 0, _) => Badge::good("everything that was handed in is going out"),
+        (_, _, 0) => Badge::warn(format!(
+            "no attempt of the last {RATE_OVER} minutes delivered; outboxd tries again"
+        )),
+        (_, failed, _) => Badge::plain(format!(
+            "deliveries are going out; attempts that failed in the last {RATE_OVER} minutes: {failed}"
+        )),
     }
 }
 

@@ -51,6 +51,37 @@ fn an_empty_daemon_says_what_to_do_next() {
     assert!(text_of(&browser.page("/ui/dead")).contains("There is none"));
 }
 
+/// Before the breaker opens, nothing else says that no attempt delivers.
+#[test]
+fn the_overview_does_not_call_failing_deliveries_well() {
+    let good = "everything that was handed in is going out";
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let dead = endpoint("dead", "http://127.0.0.1:9/", "types = [\"dead.*\"]");
+    let ok = endpoint("ok", &receiver.url("/"), "types = [\"ok.*\"]");
+    let slow = "[retry]\nfirst = \"1h\"\n";
+    let daemon = home.start(&format!("{slow}{dead}{ok}"));
+    let mut browser = Browser::new(&daemon);
+    assert!(text_of(&browser.page("/ui/")).contains(good));
+    let event = daemon.send("dead.letter", "1");
+    daemon.wait_delivery(&event, "dead", "attempted", |shown| {
+        shown["attempt_count"] == 1
+    });
+    let page = text_of(&browser.page("/ui/"));
+    assert!(
+        page.contains("no attempt of the last 5 minutes delivered"),
+        "{page}"
+    );
+    assert!(!page.contains(good), "{page}");
+    let event = daemon.send("ok.event", "1");
+    daemon.wait_status(&event, "ok", "delivered");
+    let page = text_of(&browser.page("/ui/"));
+    assert!(
+        page.contains("attempts that failed in the last 5 minutes: 1"),
+        "{page}"
+    );
+}
+
 #[test]
 fn what_is_not_there_is_404() {
     let home = Home::new();
