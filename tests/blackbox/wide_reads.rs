@@ -150,3 +150,33 @@ fn an_event_with_megabytes_of_attempts_is_shown_without_the_last_of_them() {
     assert_eq!(alone["attempts"].as_array().unwrap().len(), 3);
     assert_eq!(alone.get("attempts_omitted"), None);
 }
+
+/// A page looks at 20,000 rows at most. What an endpoint holds altogether is none of them when
+/// pending deliveries are asked for.
+#[test]
+fn pending_deliveries_are_not_sought_among_those_that_an_endpoint_holds() {
+    let home = Home::new();
+    let off = endpoint(
+        "off",
+        "http://127.0.0.1:9/",
+        "enabled = false\ntypes = [\"held.*\"]",
+    );
+    let dead = endpoint("dead", "http://127.0.0.1:9/", "types = [\"dead.*\"]");
+    let daemon = home.start(&format!("[retry]\nfirst = \"1h\"\n{off}{dead}"));
+    let pending = daemon.send("dead.letter", "1");
+    let lines = "{\"type\":\"held.event\",\"data\":1}\n".repeat(1000);
+    let headers = [("content-type", "application/x-ndjson")];
+    for _ in 0..21 {
+        let lines = lines.as_bytes();
+        let handed = daemon.tcp.request("POST", "/v1/events", &headers, lines);
+        handed.expect(202);
+    }
+    let page = daemon.tcp.get("/v1/deliveries?status=pending").expect(200);
+    assert_eq!(page["data"][0]["event"], pending.as_str(), "{page}");
+    assert_eq!(page["next"], Value::Null);
+    let page = daemon
+        .tcp
+        .get("/v1/deliveries?status=held&limit=2")
+        .expect(200);
+    assert_eq!(page["data"].as_array().unwrap().len(), 2);
+}

@@ -7,6 +7,7 @@
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Bound;
 
+use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::index::keys::{self, List};
@@ -95,8 +96,15 @@ impl<'a> Merge<'a> {
     }
 
     fn wants(&self, stored: &StoredEndpoint) -> bool {
+        let holds = stored.state.is_holding();
         let total = match self.list {
-            List::Open => stored.totals.pending + stored.totals.held,
+            // What an endpoint holds altogether is pending but for that.
+            List::Open => match self.filter.status {
+                Some(Status::Pending) if holds => 0,
+                Some(Status::Pending) => stored.totals.pending,
+                Some(Status::Held) if !holds => stored.totals.held,
+                _ => stored.totals.pending + stored.totals.held,
+            },
             List::Held => stored.totals.held,
             List::Dead => stored.totals.dead,
         };
