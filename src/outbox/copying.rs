@@ -86,6 +86,12 @@ impl Outbox {
         self.shared.log.start()
     }
 
+    /// Whether something of erased events may still be in the log.
+    #[cfg(test)]
+    pub fn is_erasing(&self) -> bool {
+        !self.shared.index.read().sums.erasing.is_empty()
+    }
+
     /// How often bodies were overwritten, to be asked for before the log is looked at.
     pub fn overwritings(&self) -> u64 {
         self.shared.copies.overwritings()
