@@ -48,11 +48,11 @@ impl Daemon {
         self.home.path()
     }
 
-    /// Writes its configuration: the socket, the data directory, and `rest`.
-    pub fn configure(&self, rest: &str) -> Result<(), Failure> {
+    /// Writes its configuration: the data directory, the socket and `listen` beside it, and `rest`.
+    pub fn configure(&self, listen: &str, rest: &str) -> Result<(), Failure> {
         let quoted = |path: PathBuf| serde_json::Value::from(path.to_string_lossy()).to_string();
         let text = format!(
-            "data_dir = {}\n\n[listen]\nhttp = \"\"\nunix = {}\n\n{rest}",
+            "data_dir = {}\n\n[listen]\n{listen}\nunix = {}\n\n{rest}",
             quoted(self.home().join("data")),
             quoted(socket(self.home())),
         );

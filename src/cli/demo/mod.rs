@@ -8,6 +8,8 @@
 mod daemon;
 mod output;
 mod scenario;
+mod showcase;
+mod traffic;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -38,12 +40,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Show the product at work: events, failures, a crash, retries, deliveries
 ///
 /// Runs the daemon on a temporary directory with a local receiver that fails at first.
-/// Ends by itself; exit status 0 only if everything was delivered and verified.
+/// Ends by itself; exit status 0 only if everything was delivered and verified. With --ui it runs
+/// until it is interrupted.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Demo {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    /// Show the pages with sample traffic, until you end it
+    #[arg(long)]
+    ui: bool,
 }
 
 pub async fn run(args: Demo) -> Result<(), Failure> {
@@ -54,6 +60,18 @@ pub async fn run(args: Demo) -> Result<(), Failure> {
         (on(SignalKind::interrupt())?, on(SignalKind::terminate())?);
     // Whatever ends first, the daemon and its directory go with `daemon`.
     let mut daemon = Daemon::new()?;
+    if args.ui {
+        // The terminal may be closed under it.
+        let mut hangup = on(SignalKind::hangup())?;
+        let stop = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        };
+        return showcase::run(args.json, &mut daemon, stop).await;
+    }
     tokio::select! {
         done = timeout(DEADLINE, run_scenario(&args, &mut daemon)) => match done {
             Ok(Err(Failure::Failed(what))) => Err(daemon.explain(&what)),
@@ -70,7 +88,7 @@ async fn run_scenario(args: &Demo, daemon: &mut Daemon) -> Result<(), Failure> {
     let receiver = Receiver::bind(([127, 0, 0, 1], 0).into()).await;
     let receiver = receiver
         .map_err(|error| Failure::Failed(format!("cannot listen on 127.0.0.1: {error}")))?;
-    daemon.configure(&scenario.config(receiver.address()))?;
+    daemon.configure("http = \"\"", &scenario.config(receiver.address()))?;
     let behind = scenario.clone();
     let answer = move |received| {
         let scenario = behind.clone();

@@ -5,3 +5,4 @@ pub mod browser;
 mod guard;
 mod login;
 mod reading;
+mod showcase;
