@@ -60,6 +60,11 @@ impl Endpoints {
         self.reader.read(read).await
     }
 
+    /// The same as [`Endpoints::find`], without its state and without a read of the store.
+    pub fn in_force(&self, id: &EndpointId) -> Option<Arc<Endpoint>> {
+        self.outbox.in_force(self.outbox.number_of(id)?)
+    }
+
     /// A page of endpoints in order of their ids, past `after`, as `show` renders it.
     pub async fn list<T: Send + 'static>(
         &self,

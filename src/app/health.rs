@@ -11,8 +11,9 @@ use crate::outbox::{Cursor, DeadReasons, Outbox, Page, StatsOf, Steps};
 
 /// Endpoints that one hand-over to another thread looks at.
 const AT_ONCE: usize = 1000;
-/// How many of the newest dead deliveries of an endpoint are asked for their reasons.
-const REASONS_OF: usize = 100;
+/// How many of the newest dead deliveries of an endpoint are asked for their causes: each takes a
+/// read of the log.
+pub const CAUSES_OF: usize = 50;
 
 /// An endpoint in a list.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl Health {
             let mut all = Vec::with_capacity(found.len());
             for (endpoint, state) in found {
                 all.push(DeadOfEndpoint {
-                    reasons: outbox.dead_reasons(&endpoint.id, REASONS_OF)?,
+                    reasons: outbox.dead_reasons(&endpoint.id, CAUSES_OF)?,
                     id: endpoint.id.clone(),
                     tenant: endpoint.tenant.clone(),
                     dead: state.dead,

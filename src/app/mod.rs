@@ -53,7 +53,7 @@ pub use doctor::Diagnosis;
 pub use endpoints::{KnownEndpoint, MAX_OVERLAP};
 pub use error::Error;
 pub use explain::Explanation;
-pub use health::{DeadOfEndpoint, ListedEndpoint};
+pub use health::{CAUSES_OF, DeadOfEndpoint, ListedEndpoint};
 pub use preview::{Preview, Sample};
 pub use process::ProcessFigures;
 pub use random::random_bytes;

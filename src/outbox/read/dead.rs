@@ -1,5 +1,6 @@
 //! Why the dead deliveries of an endpoint are dead.
 
+use crate::domain::attempt::ErrorKind;
 use crate::domain::delivery::{Reason, Status};
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::EventId;
@@ -7,18 +8,27 @@ use crate::outbox::handle::Outbox;
 use crate::outbox::index::keys::List;
 use crate::outbox::views::{DeliveryFilter, ReadError};
 
+/// Why a delivery is dead: the reason, and how its last attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: Reason,
+    /// The kind of the failure and the status of the response, if there was one; `None`: no attempt
+    /// failed, or it cannot be read.
+    pub failed: Option<(ErrorKind, Option<u16>)>,
+}
+
 /// Why the newest dead deliveries of an endpoint are dead.
 #[derive(Clone, Debug, Default)]
 pub struct DeadReasons {
-    /// How many of them each reason has, the most frequent first.
-    pub counted: Vec<(Reason, u64)>,
+    /// How many of them have each cause, the most frequent first.
+    pub counted: Vec<(Cause, u64)>,
     /// The newest event among them.
     pub newest: Option<EventId>,
 }
 
 impl Outbox {
-    /// The reasons of the newest dead deliveries of an endpoint, `most` of them, the most frequent
-    /// reason first. Reads the index: callers on the runtime use `spawn_blocking`.
+    /// The causes of the newest dead deliveries of an endpoint, `most` of them, the most frequent
+    /// cause first. Reads the index and the log: callers on the runtime use `spawn_blocking`.
     pub fn dead_reasons(
         &self,
         endpoint: &EndpointId,
@@ -31,12 +41,17 @@ impl Outbox {
         };
         let newest = (EventId(u128::MAX), EndpointNo(u32::MAX));
         let found = self.judged(self.listed(&filter, List::Dead, newest, most))?;
-        let reasons = found.items.iter().filter_map(|dead| dead.view.reason);
-        let mut counted: Vec<(Reason, u64)> = Vec::new();
-        for reason in reasons {
-            match counted.iter_mut().find(|(known, _)| *known == reason) {
+        let causes = found.items.iter().filter_map(|dead| {
+            let last = dead.last_attempt(&self.shared.log);
+            let failed = last.and_then(|last| Some((last.error?.kind, last.status)));
+            let reason = dead.view.reason?;
+            Some(Cause { reason, failed })
+        });
+        let mut counted: Vec<(Cause, u64)> = Vec::new();
+        for cause in causes {
+            match counted.iter_mut().find(|(known, _)| *known == cause) {
                 Some((_, count)) => *count += 1,
-                None => counted.push((reason, 1)),
+                None => counted.push((cause, 1)),
             }
         }
         counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -1,6 +1,7 @@
 //! Reading one event or delivery: what the index knows of it, and its record and attempts
 //! from the log.
 
+use crate::domain::attempt::Attempt;
 use crate::domain::content::Content;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::{EndpointId, EndpointNo};
@@ -15,7 +16,7 @@ use crate::outbox::record::DeliveryRow;
 use crate::outbox::views::{DeliveryView, EventSummary, EventView, ReadError, StatusCounts};
 
 use super::range::{Piece, Range, Row};
-use super::records::{Attempts, attempts, content};
+use super::records::{Attempts, attempts, content, last_attempt};
 
 /// About how many bytes of attempts one answer carries.
 pub(super) const ATTEMPT_BYTES: usize = 8 << 20;
@@ -223,6 +224,11 @@ impl IndexedDelivery {
         let (event, last) = (self.view.event, self.last_attempt);
         self.view.attempts = attempts(log, event, self.no, last, wanted)?;
         Ok(self.view)
+    }
+
+    /// The last attempt, if it can be read.
+    pub fn last_attempt(&self, log: &LogReader) -> Option<Attempt> {
+        last_attempt(log, self.view.event, self.no, self.last_attempt)
     }
 
     /// Leaves the attempts out.

@@ -42,6 +42,18 @@ pub(in crate::outbox) fn attempts(
     Ok(found)
 }
 
+/// The last attempt of a delivery, if it can be read.
+pub(in crate::outbox) fn last_attempt(
+    log: &LogReader,
+    id: EventId,
+    no: EndpointNo,
+    last: u64,
+) -> Option<Attempt> {
+    let mut found = Vec::new();
+    let _ = attempts_since(log, id, no, last, last.saturating_sub(1), &mut found);
+    found.into_iter().next()
+}
+
 /// Adds the last attempts of a delivery, newest first, going back from `last` to the one at
 /// `known`, which is not among them. Up to where it fails they are right.
 pub(in crate::outbox) fn attempts_since(

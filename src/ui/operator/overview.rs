@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::state::Operator;
-use crate::app::{EndpointFigures, Status};
+use crate::app::{App, EndpointFigures, Status};
 use crate::clock;
 use crate::domain::counts::Counts;
 use crate::domain::delivery;
@@ -21,7 +21,8 @@ use crate::ui::base::visit::Visit;
 use crate::ui::pages::page::shell;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::chart::{self, Chart};
-use crate::ui::views::delivery::DeliveryShown;
+use crate::ui::views::delivery::{DeliveryShown, name_endpoints};
+use crate::ui::views::endpoint::name_of;
 use crate::ui::views::sight::Sight;
 use crate::ui::views::stats;
 
@@ -57,6 +58,7 @@ struct Tile {
 
 struct Troubled {
     id: String,
+    name: Option<String>,
     badge: Badge,
     pending: u64,
     held: u64,
@@ -75,14 +77,16 @@ pub async fn show(State(operator): State<Arc<Operator>>, visit: Visit) -> Result
     let over = Duration::from_secs(RATE_OVER * 60).min(status.uptime.max(Duration::from_secs(60)));
     let hour = stats::sum(&counts);
     let worst = app.troubled.worst(FEW).await?;
-    let troubled: Vec<Troubled> = worst.iter().filter_map(troubled).collect();
+    let troubled = worst.iter().filter_map(|one| troubled(one, app));
+    let troubled: Vec<Troubled> = troubled.collect();
     let filter = DeliveryFilter {
         status: Some(delivery::Status::Dead),
         ..DeliveryFilter::default()
     };
     let sight = visit.view.sight.clone();
     let shown = move |page: &Listed<DeliveryView>| dead(page, now, &sight);
-    let dead = app.deliveries.list(filter, None, FEW, shown).await?;
+    let mut dead = app.deliveries.list(filter, None, FEW, shown).await?;
+    name_endpoints(&mut dead, app);
     let page = Page {
         shell: shell(&visit, "/", "Overview"),
         verdict: verdict(&status, troubled.len(), &recent),
@@ -108,7 +112,7 @@ fn dead(page: &Listed<DeliveryView>, now: Timestamp, sight: &Sight) -> Vec<Deliv
     page.items.iter().map(shown).collect()
 }
 
-fn troubled(endpoint: &EndpointFigures) -> Option<Troubled> {
+fn troubled(endpoint: &EndpointFigures, app: &App) -> Option<Troubled> {
     let is_old = endpoint.oldest_pending.is_some_and(|age| age > OLD);
     let badge = match endpoint {
         one if one.standing.breaker_open => Badge::bad("breaker open"),
@@ -120,6 +124,10 @@ fn troubled(endpoint: &EndpointFigures) -> Option<Troubled> {
     };
     Some(Troubled {
         id: endpoint.id.to_string(),
+        name: app
+            .endpoints
+            .in_force(&endpoint.id)
+            .and_then(|endpoint| name_of(&endpoint)),
         badge,
         pending: endpoint.pending,
         held: endpoint.held,

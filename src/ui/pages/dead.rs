@@ -8,13 +8,17 @@ use axum::response::Response;
 
 use super::page::shell;
 use crate::api::Api;
-use crate::app::DeadOfEndpoint;
+use crate::app::{App, CAUSES_OF, DeadOfEndpoint};
 use crate::clock;
+use crate::domain::attempt::ErrorKind;
+use crate::domain::delivery::Reason;
 use crate::domain::time::Timestamp;
+use crate::outbox::Cause;
 use crate::ui::base::failed::Failed;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::badge::reason;
+use crate::ui::views::endpoint::name_of;
 use crate::ui::views::moment::Moment;
 
 /// Endpoints that are shown: those with the most dead letters.
@@ -26,6 +30,8 @@ struct Page {
     shell: Shell,
     endpoints: Vec<Group>,
     more: bool,
+    /// How many of each endpoint were asked for their causes.
+    looked_at: usize,
     /// All of them, also those of endpoints that are gone.
     total: u64,
 }
@@ -34,7 +40,8 @@ struct Group {
     id: String,
     tenant: String,
     dead: u64,
-    reasons: Vec<(&'static str, u64)>,
+    name: Option<String>,
+    causes: Vec<(String, u64)>,
     newest: Option<Moment>,
 }
 
@@ -51,23 +58,44 @@ pub async fn show(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response,
     };
     let page = Page {
         shell: shell(&visit, "/dead", "Dead letters"),
-        endpoints: endpoints.into_iter().map(|one| group(one, now)).collect(),
+        endpoints: endpoints
+            .into_iter()
+            .map(|one| group(one, api.app(), now))
+            .collect(),
+        looked_at: CAUSES_OF,
         more,
         total,
     };
     html(&page)
 }
 
-fn group(dead: DeadOfEndpoint, now: Timestamp) -> Group {
+fn group(dead: DeadOfEndpoint, app: &App, now: Timestamp) -> Group {
     let counted = dead.reasons.counted.into_iter();
     Group {
+        name: app
+            .endpoints
+            .in_force(&dead.id)
+            .and_then(|endpoint| name_of(&endpoint)),
         id: dead.id.to_string(),
         tenant: dead.tenant.to_string(),
         dead: dead.dead,
-        reasons: counted.map(|(why, count)| (reason(why), count)).collect(),
+        causes: counted.map(|(why, count)| (cause(why), count)).collect(),
         newest: dead
             .reasons
             .newest
             .map(|event| Moment::new(event.timestamp(), now)),
+    }
+}
+
+/// What an operator looks for first: how the last attempt failed, before that outboxd gave up.
+fn cause(cause: Cause) -> String {
+    let failed = match cause.failed {
+        Some((ErrorKind::Status, Some(status))) => format!("answered {status}"),
+        Some((kind, _)) => format!("{}: {}", kind.as_str(), kind.sentence()),
+        None => return reason(cause.reason).to_owned(),
+    };
+    match cause.reason {
+        Reason::Exhausted => failed,
+        other => format!("{failed}; {}", reason(other)),
     }
 }

@@ -22,7 +22,7 @@ use crate::ui::base::form::Asked;
 use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
-use crate::ui::views::delivery::DeliveryShown;
+use crate::ui::views::delivery::{DeliveryShown, name_endpoints};
 use crate::ui::views::endpoint::{is_seen, url_of};
 
 const PATH: &str = "/deliveries";
@@ -69,6 +69,7 @@ pub async fn list(
             .deliveries
             .list(filter, cursor, ROWS, shown)
             .await?;
+        name_endpoints(&mut rows, api.app());
     }
     let labels = ["Endpoint", "Type", "Tenant", "Since", "Until"];
     let named = NAMES.into_iter().skip(1).zip(labels);

@@ -26,7 +26,7 @@ use crate::ui::base::names::Names;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::body::{BodyShown, Form, printable};
-use crate::ui::views::delivery::{self, DeliveryShown};
+use crate::ui::views::delivery::{self, DeliveryShown, name_endpoints};
 use crate::ui::views::moment::Moment;
 use crate::ui::views::sight::Sight;
 
@@ -62,7 +62,8 @@ pub async fn show(
     let frame = shell(&visit, "/events", id.to_string());
     let sight = visit.view.sight.clone();
     let shown = move |event: &EventView| page(frame, event, form, now, &sight);
-    let page = api.app().events.show(id, shown).await?;
+    let mut page = api.app().events.show(id, shown).await?;
+    name_endpoints(&mut page.deliveries, api.app());
     html(&page)
 }
 

@@ -17,7 +17,7 @@ const SAID: [(&str, &str); 21] = [
     ),
     (
         "created",
-        "The endpoint is made. Its signing secret is under “Secret”.",
+        "The endpoint is made. “Send a test” shows whether it works.",
     ),
     ("changed", "The change is in force."),
     ("deleted", "It is deleted."),

@@ -23,6 +23,7 @@ pub struct Why {
 pub fn why(explained: &Explanation, now: Timestamp, sight: &Sight) -> Why {
     let verdict = &explained.verdict;
     let word = verdict.answer.as_str().replace('_', " ");
+    let detail = beside(&word, &verdict.detail).to_owned();
     let (badge, advice) = match verdict.answer {
         Answer::Delivered => (Badge::good(word), None),
         Answer::Dead => (
@@ -66,12 +67,19 @@ pub fn why(explained: &Explanation, now: Timestamp, sight: &Sight) -> Why {
     Why {
         badge,
         detail: match sight.addresses {
-            true => verdict.detail.clone(),
+            true => detail,
             false => for_customers(explained),
         },
         next: verdict.next_at.map(|at| Moment::new(at, now)),
         advice: advice.filter(|_| sight.setup),
     }
+}
+
+/// A detail beside a badge that says its first word already.
+fn beside<'a>(word: &str, detail: &'a str) -> &'a str {
+    let rest = detail.strip_prefix(word);
+    let rest = rest.and_then(|rest| rest.strip_prefix(": "));
+    rest.unwrap_or(detail)
 }
 
 /// The answer without what concerns others: no addresses, no other events, nothing of the daemon and

@@ -14,7 +14,7 @@ use crate::ui::base::visit::Visit;
 use crate::ui::pages::page::shell;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::chart::{self, Chart, Row};
-use crate::ui::views::delivery::DeliveryShown;
+use crate::ui::views::delivery::{DeliveryShown, name_endpoints};
 use crate::ui::views::endpoint::url_of;
 use crate::ui::views::stats;
 
@@ -75,7 +75,8 @@ pub async fn show(api: &Api, visit: &Visit, tenant: Tenant) -> Result<Response, 
         let shown = items.map(|one| DeliveryShown::new(one, None, now, &sight));
         shown.collect::<Vec<_>>()
     };
-    let dead = app.deliveries.list(filter, None, FEW, shown).await?;
+    let mut dead = app.deliveries.list(filter, None, FEW, shown).await?;
+    name_endpoints(&mut dead, app);
     let all = stats::sum(&counts);
     let endpoints = listed.items.iter().map(|one| {
         let (endpoint, state) = &one.known;

@@ -1,14 +1,18 @@
 //! A delivery: its state in words, and the timeline of its attempts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use url::Url;
 
 use super::attempt::{Around, AttemptShown, detail};
 use super::badge::{Badge, reason};
+use super::endpoint::name_of;
 use super::moment::Moment;
 use super::sight::Sight;
+use crate::app::App;
 use crate::domain::delivery::Status;
+use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::outbox::DeliveryView;
 
@@ -17,6 +21,8 @@ use crate::outbox::DeliveryView;
 pub struct DeliveryShown {
     pub event: String,
     pub endpoint: String,
+    /// What people call the endpoint, where the id says nothing.
+    pub name: Option<String>,
     pub event_type: String,
     /// `None`: it goes without saying, or may not be seen.
     pub tenant: Option<String>,
@@ -68,6 +74,7 @@ impl DeliveryShown {
         DeliveryShown {
             event: delivery.event.to_string(),
             endpoint: delivery.endpoint.to_string(),
+            name: None,
             event_type: delivery.event_type.to_string(),
             tenant: Some(delivery.tenant.to_string())
                 .filter(|name| sight.tenants && name != "default"),
@@ -89,6 +96,19 @@ impl DeliveryShown {
             can_retry: delivery.status != Status::Held,
             can_cancel: matches!(delivery.status, Status::Pending | Status::Held),
         }
+    }
+}
+
+/// Says in these rows what people call their endpoints.
+pub fn name_endpoints(rows: &mut [DeliveryShown], app: &App) {
+    let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for row in rows {
+        let name = known.entry(row.endpoint.clone()).or_insert_with(|| {
+            let id = EndpointId::new(&row.endpoint).ok()?;
+            let endpoint = app.endpoints.in_force(&id)?;
+            name_of(&endpoint)
+        });
+        row.name.clone_from(name);
     }
 }
 

@@ -245,7 +245,7 @@ fn dead_letters_are_counted_and_then_replayed() {
     let page = browser.page("/ui/dead");
     let text = text_of(&page);
     assert!(
-        text.contains("1 dead") && text.contains("the retry budget is used up 1"),
+        text.contains("1 dead") && text.contains("answered 500 1"),
         "{text}"
     );
     let replay = links(&page)
