@@ -23,11 +23,12 @@ process.on("exit", () => {
 
 class Daemon {
   /// Starts it and waits until it is ready. `config` are further tables; `tokens` are names of
-  /// tokens of the scope admin, each of which is its own name behind "t0k-".
-  static async start({ config = "", tokens = [] } = {}) {
+  /// tokens of the scope admin, each of which is its own name behind "t0k-"; `listen` are further keys
+  /// of that table.
+  static async start({ config = "", tokens = [], listen = "" } = {}) {
     const daemon = new Daemon(fs.mkdtempSync(path.join(os.tmpdir(), "outboxd-browser-")));
     try {
-      daemon.write(config, tokens);
+      daemon.write(config, tokens, listen);
       await within("the daemon", daemon.run());
     } catch (error) {
       await daemon.stop();
@@ -43,7 +44,7 @@ class Daemon {
     running.add(this);
   }
 
-  write(config, tokens) {
+  write(config, tokens, listen) {
     const listed = tokens.map((name) => {
       const file = path.join(this.home, name);
       fs.writeFileSync(file, `t0k-${name}-51f0c2\n`, { mode: 0o600 });
@@ -56,6 +57,7 @@ class Daemon {
 http = "127.0.0.1:0"
 unix = "${this.socket}"
 inbound = "127.0.0.1:0"
+${listen}
 [log]
 format = "json"
 [auth]

@@ -28,7 +28,8 @@ function launch() {
     // Root has no sandbox, and what is shown is the daemon's own.
     chromiumSandbox: process.getuid() !== 0,
     args: ["--disable-background-networking", "--disable-component-update", "--disable-sync",
-      "--no-first-run", "--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+      "--no-first-run", "--no-proxy-server",
+      "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"],
   });
 }
 
@@ -48,17 +49,20 @@ class Watch {
     this.faults.push(`${where}: ${what}`);
   }
 
-  /// A window on the daemon's pages, with no cookies.
-  async open(daemon, { script = true } = {}) {
+  /// A window on the daemon's pages, with no cookies. `origins`: those of other pages that may be
+  /// asked. `refused`: what it loads is expected to fail, and nothing on the console is a fault.
+  async open(daemon, { script = true, origins = [], refused = false } = {}) {
     const context = await this.browser.newContext({
       baseURL: daemon.url, javaScriptEnabled: script, viewport: DESK, colorScheme: "light",
       reducedMotion: "reduce",
+      // The certificates of tests are nobody's.
+      ignoreHTTPSErrors: true,
     });
     this.contexts.push(context);
     context.setDefaultTimeout(15000);
     await context.route("**/*", (route) => {
       const url = route.request().url();
-      if (new URL(url).origin === daemon.url) return route.continue();
+      if ([daemon.url, ...origins].includes(new URL(url).origin)) return route.continue();
       this.fault("network", `a request to ${url}`);
       return route.abort();
     });
@@ -68,7 +72,7 @@ class Watch {
       });
     });
     const page = await context.newPage();
-    this.follow(page, script);
+    if (!refused) this.follow(page, script);
     return page;
   }
 
@@ -86,7 +90,7 @@ class Watch {
     page.on("pageerror", (error) => this.fault(page.url(), `exception: ${error}`));
     page.on("response", (response) => {
       const url = new URL(response.url());
-      if (url.pathname.startsWith("/ui/assets/")) {
+      if (/^\/(ui|portal)\/assets\//.test(url.pathname)) {
         // A page that goes on before its assets have come takes them away.
         response.body().then((body) => assets.set(url.pathname, zlib.gzipSync(body).length), () => {});
       }
