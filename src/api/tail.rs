@@ -36,6 +36,7 @@ pub async fn tail(State(api): State<Arc<Api>>, request: Request) -> Result<Respo
         endpoint: query.read("endpoint")?,
         event_type: query.pattern("type")?,
         source: query.text("source").map(str::to_owned),
+        most_per_second: None,
     };
     let caller = request.extensions().get::<Caller>().cloned();
     // A tail ends when its token is removed.

@@ -2,11 +2,13 @@
 //! happen.
 //!
 //! A tail begins when it is opened: nothing earlier is kept for it. Sending never waits. A listener
-//! that reads too slowly loses the oldest entries that it has not read, and gets their number.
-//! Without a listener no entry is made.
+//! that reads too slowly misses what comes while its queue is full, and gets the number of that. An
+//! entry that no listener takes is not made.
 //!
 //! The tails of the API end when a stop begins ([`Tail::close`]). A listener of the daemon's own
 //! ([`Tail::listen_to_the_end`]) hears of the attempts that end after that, too.
+
+mod listeners;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,25 +16,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use listeners::{Facts, LISTENERS, Listeners};
+pub use listeners::{Listener, Wanted};
 
 use crate::clock;
 use crate::domain::attempt::{Attempt, AttemptId};
 use crate::domain::content::Content;
-use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo, TypePattern};
+use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo};
 use crate::domain::event::{EventId, EventType, Key, NewEvent, Tenant};
 use crate::domain::shaping::Verb;
 use crate::domain::time::Timestamp;
 use crate::outbox::Receipt;
 
-/// How many entries are kept for a slow listener.
-const BEHIND: usize = 1024;
-/// The same for listeners of the daemon's own.
-const OWN_BEHIND: usize = 4096;
-/// The most listeners at once.
-const LISTENERS: usize = 64;
-/// How much of a response body is sent, in bytes. With [`BEHIND`] this bounds the memory.
+/// How much of a response body is sent, in bytes.
 const RESPONSE: usize = 4096;
 
 /// An event that was accepted and is durable.
@@ -120,64 +116,27 @@ pub enum Heard {
     Missed(u64),
 }
 
-/// The filters of a listener; an entry must match all of them. An entry that has no endpoint, type
-/// or source does not match a filter on that field.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
-    pub tenant: Option<Tenant>,
-    pub endpoint: Option<EndpointId>,
-    pub event_type: Option<TypePattern>,
-    pub source: Option<String>,
-}
-
-impl Wanted {
-    fn fits(&self, happened: &Happened) -> bool {
-        let (tenant, endpoint, event_type, source) = match happened {
-            Happened::Accepted(event) => {
-                (&event.tenant, None, Some(&event.event_type), &event.source)
-            }
-            Happened::Attempt(attempt) => (
-                &attempt.tenant,
-                Some(&attempt.endpoint),
-                attempt.event_type.as_ref(),
-                &attempt.source,
-            ),
-            Happened::Endpoint(switched) => {
-                (&switched.tenant, Some(&switched.endpoint), None, &None)
-            }
-        };
-        let pattern = self.event_type.as_ref();
-        self.tenant.as_ref().is_none_or(|wanted| wanted == tenant)
-            && (self.endpoint.is_none() || self.endpoint.as_ref() == endpoint)
-            && (self.source.is_none() || self.source == *source)
-            && pattern.is_none_or(|pattern| event_type.is_some_and(|found| pattern.matches(found)))
-    }
-}
-
-type Sender = broadcast::Sender<Arc<Happened>>;
-
 /// Sends to all listeners. Cheap to clone; all clones share the listeners.
 #[derive(Clone)]
 pub struct Tail {
-    senders: Arc<Mutex<Senders>>,
+    all: Arc<Mutex<All>>,
     listeners: Arc<AtomicUsize>,
 }
 
-struct Senders {
-    /// `None` once the daemon stops.
-    api: Option<Sender>,
-    /// To listeners of the daemon's own, once there was one.
-    own: Option<Sender>,
+struct All {
+    api: Listeners,
+    /// Listeners of the daemon's own.
+    own: Listeners,
 }
 
 impl Default for Tail {
     fn default() -> Self {
-        let senders = Senders {
-            api: Some(broadcast::Sender::new(BEHIND)),
-            own: None,
+        let all = All {
+            api: Listeners::of_api(),
+            own: Listeners::own(),
         };
         Tail {
-            senders: Arc::new(Mutex::new(senders)),
+            all: Arc::new(Mutex::new(all)),
             listeners: Arc::default(),
         }
     }
@@ -191,13 +150,98 @@ impl Tail {
 
     /// Sends these events to all listeners, duplicates left out.
     pub fn accepted(&self, events: Vec<Unaccepted>, receipts: &[Receipt]) {
-        let told = events.into_iter().zip(receipts);
-        let told = told.filter(|(_, receipt)| !receipt.duplicate);
-        self.send(told.map(|(event, receipt)| Happened::Accepted(event.accepted(receipt))));
+        let told = events.iter().zip(receipts);
+        for (event, receipt) in told.filter(|(_, receipt)| !receipt.duplicate) {
+            let facts = Facts {
+                tenant: &event.tenant,
+                endpoint: None,
+                event_type: Some(&receipt.event_type),
+                source: event.source.as_deref(),
+            };
+            self.send(&facts, || Happened::Accepted(event.accepted(receipt)));
+        }
     }
 
     /// Sends an attempt that ended.
     pub(super) fn attempted(&self, made: Made<'_>, endpoint: &Endpoint) {
+        let extras = made.content.and_then(|content| content.extras.as_deref());
+        let facts = Facts {
+            tenant: &endpoint.tenant,
+            endpoint: Some(&endpoint.id),
+            event_type: made.content.map(|content| &content.event_type),
+            source: extras.and_then(|extras| extras.source.as_deref()),
+        };
+        self.send(&facts, || {
+            Happened::Attempt(Box::new(Attempted::of(made, endpoint)))
+        });
+    }
+
+    /// Sends that an endpoint changed its state.
+    pub(super) fn switched(&self, endpoint: &Endpoint, change: EndpointChange, at: Timestamp) {
+        let facts = Facts {
+            tenant: &endpoint.tenant,
+            endpoint: Some(&endpoint.id),
+            event_type: None,
+            source: None,
+        };
+        self.send(&facts, || {
+            Happened::Endpoint(Switched {
+                endpoint: endpoint.id.clone(),
+                tenant: endpoint.tenant.clone(),
+                change,
+                at,
+            })
+        });
+    }
+
+    /// Sends what `make` makes, which is called only if a listener takes it.
+    fn send(&self, facts: &Facts<'_>, mut make: impl FnMut() -> Happened) {
+        let mut all = self.all();
+        let mut happened = None;
+        all.own.send(facts, &mut happened, &mut make);
+        all.api.send(facts, &mut happened, &mut make);
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new listener; `None` if there are too many, or the daemon stops.
+    pub fn listen(&self, wanted: Wanted) -> Option<Listener> {
+        let mut all = self.all();
+        if all.api.is_closed() || self.listeners.load(Relaxed) >= LISTENERS {
+            return None;
+        }
+        // Under the lock: two listeners do not both take the last place.
+        Some(self.counted(all.api.add(wanted)))
+    }
+
+    /// A listener of the daemon's own, which hears of everything until [`Tail::end`].
+    pub fn listen_to_the_end(&self) -> Listener {
+        self.counted(self.all().own.add(Wanted::default()))
+    }
+
+    fn counted(&self, mut listener: Listener) -> Listener {
+        self.listeners.fetch_add(1, Relaxed);
+        listener.counted = Some(self.listeners.clone());
+        listener
+    }
+
+    /// Ends the tails of the API.
+    pub fn close(&self) {
+        self.all().api.close();
+    }
+
+    /// Ends all tails. Called after the last attempt.
+    pub fn end(&self) {
+        let mut all = self.all();
+        all.api.close();
+        all.own.close();
+    }
+}
+
+impl Attempted {
+    fn of(made: Made<'_>, endpoint: &Endpoint) -> Attempted {
         let Made { event, content, .. } = made;
         let mut attempt = made.attempt.clone();
         if let Some(beginning) = attempt.response_body.get(..RESPONSE) {
@@ -205,7 +249,7 @@ impl Tail {
         }
         let extras = content.and_then(|content| content.extras.as_deref());
         let shaping = endpoint.shaping.as_deref();
-        let attempted = Attempted {
+        Attempted {
             id: AttemptId::new(attempt.at, event, &endpoint.id),
             event,
             endpoint: endpoint.id.clone(),
@@ -220,74 +264,7 @@ impl Tail {
             host: endpoint.url.host_str().map(str::to_owned),
             port: endpoint.url.port_or_known_default(),
             trace: extras.map_or_else(Vec::new, |extras| extras.trace.clone()),
-        };
-        self.send([Happened::Attempt(Box::new(attempted))]);
-    }
-
-    /// Sends that an endpoint changed its state.
-    pub(super) fn switched(&self, endpoint: &Endpoint, change: EndpointChange, at: Timestamp) {
-        self.send([Happened::Endpoint(Switched {
-            endpoint: endpoint.id.clone(),
-            tenant: endpoint.tenant.clone(),
-            change,
-            at,
-        })]);
-    }
-
-    fn send(&self, all: impl IntoIterator<Item = Happened>) {
-        let senders = self.senders();
-        for happened in all.into_iter().map(Arc::new) {
-            // Sending fails only when no listener is left.
-            if let Some(own) = &senders.own {
-                let _ = own.send(happened.clone());
-            }
-            if let Some(api) = &senders.api {
-                let _ = api.send(happened);
-            }
         }
-    }
-
-    fn senders(&self) -> MutexGuard<'_, Senders> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new listener; `None` if there are too many, or the daemon stops.
-    pub fn listen(&self, wanted: Wanted) -> Option<Listener> {
-        let senders = self.senders();
-        let sender = senders.api.as_ref()?;
-        if self.listeners.load(Relaxed) >= LISTENERS {
-            return None;
-        }
-        // Under the lock: two listeners do not both take the last place.
-        Some(self.listener(sender, wanted))
-    }
-
-    /// A listener of the daemon's own, which hears of everything until [`Tail::end`].
-    pub fn listen_to_the_end(&self) -> Listener {
-        let mut senders = self.senders();
-        let new = || broadcast::Sender::new(OWN_BEHIND);
-        let sender = senders.own.get_or_insert_with(new);
-        self.listener(sender, Wanted::default())
-    }
-
-    fn listener(&self, sender: &Sender, wanted: Wanted) -> Listener {
-        self.listeners.fetch_add(1, Relaxed);
-        Listener {
-            receiver: sender.subscribe(),
-            wanted,
-            listeners: self.listeners.clone(),
-        }
-    }
-
-    /// Ends the tails of the API.
-    pub fn close(&self) {
-        self.senders().api = None;
-    }
-
-    /// Ends all tails. Called after the last attempt.
-    pub fn end(&self) {
-        let mut senders = self.senders();
-        (senders.api, senders.own) = (None, None);
     }
 }
 
@@ -315,56 +292,27 @@ impl Unaccepted {
         }
     }
 
-    fn accepted(self, receipt: &Receipt) -> Accepted {
+    fn accepted(&self, receipt: &Receipt) -> Accepted {
         Accepted {
             id: receipt.id,
             event_type: receipt.event_type.clone(),
-            tenant: self.tenant,
-            key: self.key,
-            source: self.source,
+            tenant: self.tenant.clone(),
+            key: self.key.clone(),
+            source: self.source.clone(),
             accepted_at: receipt.accepted_at,
             deliveries: receipt.deliveries,
-            trace: self.trace,
+            trace: self.trace.clone(),
             began: self.began,
             took: self.since.elapsed(),
         }
     }
 }
 
-/// One listener.
-#[derive(Debug)]
-pub struct Listener {
-    receiver: broadcast::Receiver<Arc<Happened>>,
-    wanted: Wanted,
-    listeners: Arc<AtomicUsize>,
-}
-
-impl Listener {
-    /// The next entry that matches the filters; `None` once the daemon stops. The future may be
-    /// dropped while it waits.
-    pub async fn next(&mut self) -> Option<Heard> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(happened) if self.wanted.fits(&happened) => {
-                    return Some(Heard::Happened(happened));
-                }
-                Ok(_) => {}
-                Err(RecvError::Lagged(missed)) => return Some(Heard::Missed(missed)),
-                Err(RecvError::Closed) => return None,
-            }
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.listeners.fetch_sub(1, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::listeners::BEHIND;
     use super::*;
+    use crate::domain::endpoint::TypePattern;
 
     fn told(tail: &Tail, name: &str, source: Option<&str>, duplicate: bool) {
         let event = Unaccepted {
@@ -428,8 +376,59 @@ mod tests {
         for _ in 0..BEHIND + 7 {
             told(&tail, "a", None, false);
         }
+        for _ in 0..BEHIND {
+            assert_eq!(name(&mut slow).await, "a");
+        }
         assert_eq!(name(&mut slow).await, "missed 7");
-        assert_eq!(name(&mut slow).await, "a");
+        // What is missed stands before what comes after it.
+        for number in 0..BEHIND + 2 {
+            told(&tail, &format!("e{number}"), None, false);
+        }
+        assert_eq!(name(&mut slow).await, "e0");
+        told(&tail, "later", None, false);
+        for number in 1..BEHIND {
+            assert_eq!(name(&mut slow).await, format!("e{number}"));
+        }
+        assert_eq!(name(&mut slow).await, "missed 2");
+        assert_eq!(name(&mut slow).await, "later");
+    }
+
+    #[tokio::test]
+    async fn a_paced_listener_gets_so_many_a_second_of_what_it_wants() {
+        let tail = Tail::default();
+        let mut paced = tail
+            .listen(Wanted {
+                event_type: Some(TypePattern::parse("rare").unwrap()),
+                most_per_second: Some(3),
+                ..Wanted::default()
+            })
+            .unwrap();
+        for _ in 0..100 {
+            told(&tail, "frequent", None, false);
+            told(&tail, "rare", None, false);
+        }
+        for _ in 0..3 {
+            assert_eq!(name(&mut paced).await, "rare");
+        }
+        let missed = name(&mut paced).await;
+        let missed: u64 = missed.strip_prefix("missed ").unwrap().parse().unwrap();
+        // A machine that stood still for a second lets another three pass.
+        assert!((91..=97).contains(&missed), "{missed}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_all_listeners_is_bounded_and_freed_with_them() {
+        let tail = Tail::default();
+        let all: Vec<_> = (0..LISTENERS)
+            .map(|_| tail.listen(Wanted::default()).unwrap())
+            .collect();
+        for _ in 0..BEHIND {
+            told(&tail, "a", None, false);
+        }
+        drop(all);
+        let mut late = tail.listen(Wanted::default()).unwrap();
+        told(&tail, "b", None, false);
+        assert_eq!(name(&mut late).await, "b");
     }
 
     #[tokio::test]

@@ -24,6 +24,8 @@ use crate::ui::base::visit::{Visit, Who};
 
 /// After this long the browser asks anew, and the session is looked at again.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// More than that nobody reads, and making it would cost more than delivering it.
+const MOST_PER_SECOND: u32 = 100;
 const NAMES: [&str; 4] = ["tenant", "endpoint", "type", "source"];
 /// Those that customers have.
 const FOR_CUSTOMERS: [&str; 2] = ["endpoint", "type"];
@@ -127,6 +129,7 @@ fn wanted(asked: &Form, visit: &Visit) -> (Wanted, Vec<String>) {
             .text("source")
             .filter(|_| visit.view.can.operate)
             .map(str::to_owned),
+        most_per_second: Some(MOST_PER_SECOND),
     };
     (wanted, filters.faults)
 }
