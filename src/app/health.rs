@@ -13,7 +13,7 @@ use crate::outbox::{Cursor, DeadReasons, Outbox, Page, StatsOf, Steps};
 const AT_ONCE: usize = 1000;
 /// How many of the newest dead deliveries of an endpoint are asked for their causes: each takes a
 /// read of the log.
-pub const CAUSES_OF: usize = 50;
+pub const CAUSES_OF: usize = 25;
 
 /// An endpoint in a list.
 #[derive(Debug)]
