@@ -70,9 +70,11 @@ install -d "$root/usr/share/bash-completion/completions" \
 "$outboxd" completions fish > "$root/usr/share/fish/vendor_completions.d/outboxd.fish"
 
 doc=usr/share/doc/outboxd
-for page in README.md docs/*.md config.example.toml; do
-    file 0644 "$page" "$doc/${page##*/}"
-done
+# Pages link to one another by their places in the repository.
+find README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE-* config.example.toml docs -type f \
+    | while IFS= read -r page; do
+        file 0644 "$page" "$doc/$page"
+    done
 gzip -9nc CHANGELOG.md > "$root/$doc/changelog.gz"
 {
     cat LICENSE

@@ -48,7 +48,7 @@ else
     for shell in bash zsh fish; do
         "$work/$name/outboxd" completions "$shell" > "$work/$name/completions/outboxd.$shell"
     done
-    cp -r systemd config.example.toml README.md CHANGELOG.md LICENSE* docs "$work/$name/"
+    cp -r systemd config.example.toml README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md LICENSE* docs "$work/$name/"
     chmod -R u+rwX,go+rX,go-w "$work/$name"
     tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
         --directory "$work" "$name" | gzip -9n > "dist/$name.tar.gz"

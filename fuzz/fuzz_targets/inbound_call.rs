@@ -1,5 +1,5 @@
 //! Calls as anybody may make them, of every preset and of recipes of one's own. Nothing that was not
-//! signed is taken, and what a source says of a call keeps within what the contract promises.
+//! signed is taken, and what a source says of a call keeps within what docs/sources.md promises.
 //!
 //! The input has five parts, the first four ended by a zero byte: the name of a preset, another text whose
 //! first byte chooses one, or a definition; bytes for the rest of the choices; the query; the
@@ -380,7 +380,7 @@ fn incoming(event: &Incoming) {
     assert!(bytes <= MAX_HEADER_BYTES);
 }
 
-/// What the contract never sends on.
+/// What is never sent on (docs/sources.md).
 fn is_forbidden(name: &str) -> bool {
     let names = [
         "connection",

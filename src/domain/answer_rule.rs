@@ -1,4 +1,4 @@
-//! What an answer means where its status alone does not say (contract, section 8, `answer`).
+//! What an answer means where its status alone does not say (docs/shaping.md, "Answer rules").
 //!
 //! Many services answer 200 to what they refuse, or write into the body when to come again. A
 //! rule is judged in a fixed order, and what applies first decides: `success`, 410, the delay that
@@ -187,7 +187,7 @@ impl AnswerRule {
 
     /// Judges an answer that came at `now`. Of `body` no more than [`BODY_LIMIT`] counts.
     ///
-    /// The header `Retry-After` counts for 429 and 503 (contract, section 6), the delay in the
+    /// The header `Retry-After` counts for 429 and 503 (docs/behaviour.md), the delay in the
     /// body for every answer that is not a success. If both ask, the longer one holds.
     pub fn judge(&self, status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Judged {
         if self.success.is_none() && (200..300).contains(&status) {

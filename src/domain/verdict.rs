@@ -1,4 +1,4 @@
-//! What a response means for its delivery and its endpoint (README, "What it decides").
+//! What a response means for its delivery and its endpoint (docs/behaviour.md).
 //!
 //! The budget is judged here and nowhere else, and only when an attempt has failed: so a
 //! delivery whose time ran out while it waited still gets one last attempt, and a next

@@ -329,8 +329,7 @@ fn killed_while_it_recovers_it_recovers() {
     store.goes_on(&daemon);
 }
 
-/// Only attempts that were in flight, or in the last commit interval, are repeated (README,
-/// "What is promised").
+/// Only attempts that were in flight, or in the last commit interval, are repeated (docs/safety.md).
 #[test]
 fn what_was_delivered_and_stored_is_not_sent_again() {
     let receiver = Receiver::ok();

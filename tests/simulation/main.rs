@@ -1,6 +1,6 @@
 //! The engine under a simulated clock, simulated receivers and a model outbox, with
 //! injected crashes, late readings of the index and jumps of the wall clock. After every
-//! step the model's own idea of the rules (README, "What it decides") is compared with what
+//! step the model's own idea of the rules (docs/behaviour.md) is compared with what
 //! the engine did.
 //!
 //! A failure names its seed. `OUTBOXD_SIM_SEED=7 cargo test --test simulation` replays one

@@ -1,4 +1,4 @@
-//! The circuit breaker of an endpoint (README, "What it decides").
+//! The circuit breaker of an endpoint (docs/behaviour.md).
 //!
 //! Five failures in a row open it; then one probe at a time, the k-th after `delay(k)` of
 //! the retry rule; the first success closes it, a probe's or that of an attempt which

@@ -9,6 +9,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The steps of the contract.
+    /// The steps that docs/shaping.md promises.
     pub const STEPS: u64 = 50_000;
 }

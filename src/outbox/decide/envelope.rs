@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_envelope_is_the_contracts_and_data_comes_back_byte_for_byte() {
+    fn the_envelope_is_that_of_the_docs_and_data_comes_back_byte_for_byte() {
         let at = Timestamp::from_millis(1_767_225_600_000);
         let content = content(&event(br#"{"id": 7}"#), at);
         let expected =

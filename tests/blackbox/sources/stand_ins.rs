@@ -1,5 +1,4 @@
-//! Each provider that has a preset, as its documentation says (contract section 9,
-//! reference/inbound.md).
+//! Each provider that has a preset, as its documentation says (docs/sources.md).
 
 use super::crypto::{base64, hex, hmac_sha1, hmac_sha256, sha256, whsec};
 use super::stand_in::{Answer, Call, Known, OK, Signing, StandIn, key, url};

@@ -217,7 +217,7 @@ fn faults_name_the_key_and_the_fix() {
 }
 
 #[test]
-fn empty_keys_are_absent_and_defaults_are_those_of_the_contract() {
+fn empty_keys_are_absent_and_defaults_are_those_of_the_docs() {
     let source = source(
         r#"{"preset":"github","secrets":["x"],"tenant":"default","type":"","forward_headers":[],
             "tolerance":"","allow_from":[],"verify_token":"","app_id":"","public_key":"",
