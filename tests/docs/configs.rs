@@ -5,25 +5,21 @@ use std::process::{Command, Output};
 
 use crate::page::{Block, Page, pages, read};
 
-/// Keys that stand at the top of the file; a block without one of them is a part of an endpoint.
-fn top_level() -> Vec<String> {
-    let schema = crate::tables::schema();
-    let properties = schema["properties"].as_object().unwrap();
-    properties.keys().cloned().collect()
-}
-
-/// A block as a whole file.
-fn whole(text: &str, top: &[String]) -> String {
-    let table: toml::Table = toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    if table.keys().any(|key| top.contains(key)) {
+/// A block as a whole file. One without a table is a part of an endpoint.
+fn whole(text: &str) -> String {
+    if text.lines().any(|line| line.starts_with('[')) {
         return text.to_owned();
     }
-    let id = "[[endpoint]]\nid = \"of-a-fragment\"\nurl = \"https://example.com/hook\"\n";
-    id.to_owned() + text
+    let is_signed = text.lines().any(|line| line.starts_with("secret"));
+    let secret = match is_signed {
+        true => String::new(),
+        false => format!("secret = {:?}\n", keygen(&[]).trim()),
+    };
+    format!("[[endpoint]]\nid = \"of-a-part\"\nurl = \"https://example.com/hook\"\n{secret}{text}")
 }
 
 /// Content for a file that `key` names.
-fn content(key: &str, in_source: bool) -> String {
+fn content(key: &str, in_source: bool, number: usize) -> String {
     let certificate = || {
         let names = vec!["client.example".to_owned()];
         rcgen::generate_simple_self_signed(names).unwrap()
@@ -45,7 +41,7 @@ fn content(key: &str, in_source: bool) -> String {
         "ca_file" => certificate().cert.pem(),
         "logo_file" => "<svg xmlns=\"http://www.w3.org/2000/svg\"/>".to_owned(),
         "key_file" => "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n".to_owned(),
-        _ => format!("a-secret-text-of-{key}-0123456789"),
+        _ => format!("a-secret-of-{key}-{number}-0123456789"),
     }
 }
 
@@ -89,10 +85,13 @@ fn named(value: &toml::Value, in_source: bool, found: &mut Vec<(String, String, 
 }
 
 /// What `outboxd check` finds wrong with a block.
-fn fault(block: &Block, top: &[String], dir: &Path) -> Option<String> {
+fn fault(block: &Block, dir: &Path) -> Option<String> {
     // An ellipsis stands for what a reader fills in.
-    let mut text = whole(&block.text.replace('…', "x"), top);
-    let table: toml::Table = toml::from_str(&text).unwrap();
+    let mut text = whole(&block.text.replace('…', "x"));
+    let table: toml::Table = match toml::from_str(&text) {
+        Ok(table) => table,
+        Err(error) => return Some(error.to_string()),
+    };
     let mut files = Vec::new();
     named(&toml::Value::Table(table), false, &mut files);
     for (number, (key, name, in_source)) in files.iter().enumerate() {
@@ -100,7 +99,7 @@ fn fault(block: &Block, top: &[String], dir: &Path) -> Option<String> {
             continue;
         }
         let path = dir.join(format!("{}-{number}", block.line));
-        std::fs::write(&path, content(key, *in_source)).unwrap();
+        std::fs::write(&path, content(key, *in_source, number)).unwrap();
         text = text.replace(&format!("{name:?}"), &format!("{path:?}"));
     }
     let file = dir.join("outboxd.toml");
@@ -119,11 +118,10 @@ fn fault(block: &Block, top: &[String], dir: &Path) -> Option<String> {
 #[test]
 fn every_configuration_is_one() {
     let dir = tempfile::tempdir().unwrap();
-    let top = top_level();
     let (mut faults, mut checked) = (Vec::new(), 0);
     let mut check = |page: &str, block: &Block| {
         checked += 1;
-        if let Some(fault) = fault(block, &top, dir.path()) {
+        if let Some(fault) = fault(block, dir.path()) {
             faults.push(format!("{page}:{}: {fault}\n{}", block.line, block.text));
         }
     };
