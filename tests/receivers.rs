@@ -26,7 +26,10 @@ struct Program {
 
 impl Program {
     fn start(home: &Home, args: &[&str], secret: &str) -> Program {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let port = address.port().to_string();
         let args: Vec<String> = args.iter().map(|arg| arg.replace("PORT", &port)).collect();
         let mut command = Command::new(&args[0]);
@@ -48,7 +51,11 @@ impl Program {
             let ended = child.try_wait().unwrap();
             let said = || std::fs::read_to_string(home.path("stderr")).unwrap();
             assert!(ended.is_none(), "{args:?} ended: {}", said());
-            assert!(Instant::now() < deadline, "{args:?} does not listen: {}", said());
+            assert!(
+                Instant::now() < deadline,
+                "{args:?} does not listen: {}",
+                said()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         Program { child, address }
@@ -77,7 +84,10 @@ fn is_installed(args: &[&str]) -> bool {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// The ids that the program has worked on.
@@ -89,10 +99,21 @@ fn done(home: &Home) -> Vec<String> {
 /// The headers of a request that is signed with the file `secret`.
 fn signed(home: &Home, id: &str, timestamp: u64) -> Vec<(String, String)> {
     let timestamp = timestamp.to_string();
-    let args = ["sign", "--secret-file", "secret", "--id", id, "--timestamp", &timestamp, "--json"];
+    let args = [
+        "sign",
+        "--secret-file",
+        "secret",
+        "--id",
+        id,
+        "--timestamp",
+        &timestamp,
+        "--json",
+    ];
     let headers = home.run_with(&args, BODY).json();
     let headers = headers.as_object().unwrap().iter();
-    headers.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect()
+    headers
+        .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
+        .collect()
 }
 
 /// Makes the delivery again, and waits until it was made `attempts` times.
@@ -111,7 +132,8 @@ fn receives(home: &Home, args: &[&str]) {
     std::fs::write(home.path("secret"), &secret).unwrap();
     let program = Program::start(home, args, &secret);
     let url = format!("http://{}/hook", program.address);
-    let secrets = |types: &str, secrets: &[&str]| format!("types = [\"{types}\"]\nsecrets = {secrets:?}");
+    let secrets =
+        |types: &str, secrets: &[&str]| format!("types = [\"{types}\"]\nsecrets = {secrets:?}");
     let config = endpoint("app", &url, &secrets("good.*", &[&secret]))
         + &endpoint("rotated", &url, &secrets("rotated.*", &[&other, &secret]))
         + &endpoint("forged", &url, &secrets("forged.*", &[&other]));
@@ -147,7 +169,11 @@ fn receives(home: &Home, args: &[&str]) {
     assert_eq!(ask("evt_future", now() + 400, BODY, ""), 401);
     assert_eq!(ask("evt_changed", now(), &[BODY, b" "].concat(), ""), 401);
     for header in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
-        assert_eq!(ask("evt_without", now(), BODY, header), 401, "without {header}");
+        assert_eq!(
+            ask("evt_without", now(), BODY, header),
+            401,
+            "without {header}"
+        );
     }
     let all = [event.clone(), rotated, "evt_by_hand".to_owned()];
     assert_eq!(done(home), all);
@@ -218,7 +244,11 @@ fn rust() {
         .args([&binary, &file])
         .output()
         .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     receives(&home, &[binary.to_str().unwrap()]);
 }
 
@@ -235,7 +265,10 @@ fn php() {
     needs!("php", "--version");
     let home = Home::new();
     let file = program(&home, "receiver.php");
-    receives(&home, &["php", "-S", "127.0.0.1:PORT", file.to_str().unwrap()]);
+    receives(
+        &home,
+        &["php", "-S", "127.0.0.1:PORT", file.to_str().unwrap()],
+    );
 }
 
 #[test]

@@ -60,7 +60,10 @@ fn every_link_leads_somewhere() {
     let (mut faults, mut checked) = (Vec::new(), 0);
     for page in &pages {
         for (number, line) in page.prose() {
-            let reference = line.starts_with('[').then(|| line.split_once("]: ")).flatten();
+            let reference = line
+                .starts_with('[')
+                .then(|| line.split_once("]: "))
+                .flatten();
             let references = reference.map(|(_, target)| target);
             for target in targets(line).into_iter().chain(references) {
                 if target.starts_with("https://") {
@@ -79,7 +82,9 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn the_index_has_every_page() {
-    let index = pages().into_iter().find(|page| page.name == "docs/README.md");
+    let index = pages()
+        .into_iter()
+        .find(|page| page.name == "docs/README.md");
     let index = index.expect("docs/README.md is there").text;
     for page in pages() {
         let Some(name) = page.name.strip_prefix("docs/") else {

@@ -32,7 +32,9 @@ fn the_log_is_what_its_page_says() {
     let plain = daemon.send("order.created", r#"{"id": 7.50}"#);
     let extras = daemon.send_with("order.paid", "[1]", r#""channels": ["eu"], "key": "k""#);
     let text = [("content-type", "text/csv")];
-    let opaque = daemon.tcp.request("POST", "/v1/events/report.ready", &text, b"a,b\n");
+    let opaque = daemon
+        .tcp
+        .request("POST", "/v1/events/report.ready", &text, b"a,b\n");
     let opaque = opaque.expect(202)["id"].as_str().unwrap().to_owned();
     let erased = daemon.send("order.secret", r#""personal""#);
     for event in [&plain, &extras, &opaque, &erased] {
@@ -46,12 +48,16 @@ fn the_log_is_what_its_page_says() {
     let accepted = |event: &str| {
         let of_event = |row: &&Value| row["event"] == event && row["tenant"] == "default";
         let row = rows.iter().find(of_event);
-        row.unwrap_or_else(|| panic!("{event} is not in {rows:#?}")).clone()
+        row.unwrap_or_else(|| panic!("{event} is not in {rows:#?}"))
+            .clone()
     };
     assert_eq!(accepted(&plain)["data"], r#"{"id": 7.50}"#);
     assert_eq!(accepted(&plain)["kind"], 1);
     assert_eq!(accepted(&extras)["data"], "[1]");
-    assert_eq!((&accepted(&extras)["kind"], &accepted(&extras)["key"]), (&18.into(), &"k".into()));
+    assert_eq!(
+        (&accepted(&extras)["kind"], &accepted(&extras)["key"]),
+        (&18.into(), &"k".into())
+    );
     assert_eq!(accepted(&opaque)["data"], "a,b\n");
     assert_eq!(accepted(&opaque)["content_type"], "text/csv");
     assert_eq!(accepted(&erased)["erased_or_damaged"], true);
@@ -62,7 +68,10 @@ fn the_log_is_what_its_page_says() {
         assert_eq!(attempt["status"], 200);
         assert_eq!(attempt["endpoint_number"], endpoint["endpoint_number"]);
     }
-    assert!(rows.iter().all(|row| row.get("damaged").is_none()), "{rows:#?}");
+    assert!(
+        rows.iter().all(|row| row.get("damaged").is_none()),
+        "{rows:#?}"
+    );
 }
 
 #[test]
@@ -71,7 +80,9 @@ fn the_example_is_that_of_the_golden_bytes() {
     let example = page.split("## An example").nth(1).unwrap();
     let block = example.split("```text\n").nth(1).unwrap();
     let block = block.split("```").next().unwrap();
-    let lines = block.lines().map(|line| line.get(..35).unwrap_or(line).trim());
+    let lines = block
+        .lines()
+        .map(|line| line.get(..35).unwrap_or(line).trim());
     let shown: Vec<&str> = lines.collect();
     let golden = read("src/outbox/log/tests/golden.rs");
     for line in &shown {
@@ -87,19 +98,28 @@ fn the_page_has_every_kind_of_record() {
     let source = read("src/outbox/record.rs") + &read("src/outbox/record/definition.rs");
     let mut found = 0;
     for line in source.lines() {
-        let number = line.split_once(": u8 = ").and_then(|(_, rest)| rest.strip_suffix(';'));
+        let number = line
+            .split_once(": u8 = ")
+            .and_then(|(_, rest)| rest.strip_suffix(';'));
         let Some(number) = number.filter(|_| line.contains("const ")) else {
             continue;
         };
         let table = page.split("| kind | record |").nth(1).unwrap();
-        let rows = table.lines().take_while(|line| line.is_empty() || line.starts_with('|'));
+        let rows = table
+            .lines()
+            .take_while(|line| line.is_empty() || line.starts_with('|'));
         let numbers = |row: &str| -> Vec<String> {
             let cell = row.split('|').nth(1).unwrap_or_default();
             let words = cell.split(|c: char| !c.is_ascii_digit());
             words.map(str::to_owned).collect()
         };
-        let is_there = rows.into_iter().any(|row| numbers(row).iter().any(|n| n == number));
-        assert!(is_there, "kind {number} is not in docs/log-format.md: {line}");
+        let is_there = rows
+            .into_iter()
+            .any(|row| numbers(row).iter().any(|n| n == number));
+        assert!(
+            is_there,
+            "kind {number} is not in docs/log-format.md: {line}"
+        );
         found += 1;
     }
     assert!(found > 15, "{found}");

@@ -97,7 +97,9 @@ impl Stage {
     fn filled(&self, text: &str) -> String {
         let mut text = text.replace("http://127.0.0.1:7717", &self.daemon.url());
         if text.contains("evt_…") || text == "EVENT" {
-            let event = self.daemon.send("order.created", r#"{"id": 7, "total": 12.5}"#);
+            let event = self
+                .daemon
+                .send("order.created", r#"{"id": 7, "total": 12.5}"#);
             self.daemon.wait_status(&event, "orders", "delivered");
             text = text.replace("evt_…", &event).replace("EVENT", &event);
         }
@@ -171,7 +173,9 @@ impl Stage {
                 }
             }
         }
-        let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let has_type = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         if !body.is_empty() && !has_type {
             let form = "application/x-www-form-urlencoded";
             headers.push(("content-type".to_owned(), form.to_owned()));
@@ -191,7 +195,11 @@ impl Stage {
 fn compared(words: &[String]) -> Option<String> {
     let names = words.iter().take_while(|word| !word.starts_with('-'));
     let mut names: Vec<&str> = names.map(String::as_str).collect();
-    names.truncate(if ["endpoints", "events"].contains(&names[0]) { 2 } else { 1 });
+    names.truncate(if ["endpoints", "events"].contains(&names[0]) {
+        2
+    } else {
+        1
+    });
     let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
     let help = command.args(&names).arg("--help").output().unwrap();
     if !help.status.success() {
@@ -201,7 +209,8 @@ fn compared(words: &[String]) -> Option<String> {
     let mut options = words.iter().filter(|word| word.starts_with("--"));
     let is_known = |option: &str| {
         let ends = [' ', '\n'];
-        ends.iter().any(|end| help.contains(&format!("{option}{end}")))
+        ends.iter()
+            .any(|end| help.contains(&format!("{option}{end}")))
     };
     let unknown = options.find(|option| !is_known(option));
     unknown.map(|option| format!("it has no {option}"))

@@ -104,7 +104,9 @@ fn the_page_of_the_configuration_has_every_key() {
         }
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         let key = format!("{table}{}", cells[0].trim_matches('`'));
-        let known = keys.get(&key).unwrap_or_else(|| panic!("there is no key {key}"));
+        let known = keys
+            .get(&key)
+            .unwrap_or_else(|| panic!("there is no key {key}"));
         assert!(kind(known).contains(&cells[1]), "{key}: {}", cells[1]);
         let default = match known.get("default") {
             _ if key == "delivery.user_agent" => "`\"outboxd/VERSION\"`".to_owned(),
@@ -114,11 +116,18 @@ fn the_page_of_the_configuration_has_every_key() {
         assert_eq!(cells[2], default, "{key}");
         let root = key.split('.').next().unwrap();
         let restart = restarts.contains(&key) || restarts.contains(root);
-        assert_eq!(cells[4], if restart { "restart" } else { "reload" }, "{key}");
+        assert_eq!(
+            cells[4],
+            if restart { "restart" } else { "reload" },
+            "{key}"
+        );
         assert!(shown.insert(key), "{line}");
     }
     let missing: Vec<&String> = keys.keys().filter(|key| !shown.contains(*key)).collect();
-    assert!(missing.is_empty(), "docs/configuration.md lacks {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "docs/configuration.md lacks {missing:?}"
+    );
 }
 
 #[test]
@@ -130,7 +139,10 @@ fn the_page_of_the_api_has_every_problem() {
     let known: BTreeSet<&str> = after.map(|text| text.split(ends).next().unwrap()).collect();
     let page = read("docs/api.md");
     let table = page.split("| `urn:outboxd:problem:…` |").nth(1).unwrap();
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
     let first = rows.map(|row| row.split('|').nth(1).unwrap());
     let shown: BTreeSet<&str> = first.flat_map(quoted).collect();
     assert_eq!(shown, known);
@@ -194,7 +206,10 @@ fn the_page_of_receivers_has_the_programs_as_they_are() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let program = read(&format!("docs/examples/receivers/{name}"));
         let is_shown = page.contains(&format!("({}/{name})", "examples/receivers"));
-        assert!(is_shown && page.contains(&format!("\n{program}```\n")), "{name}");
+        assert!(
+            is_shown && page.contains(&format!("\n{program}```\n")),
+            "{name}"
+        );
         found += 1;
     }
     assert_eq!(found, 7);
