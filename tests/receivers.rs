@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::http::Interface;
-use harness::{Daemon, Home, endpoint, wait_for};
+use harness::{Daemon, Home, endpoint};
 use serde_json::Value;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/receivers");
@@ -40,7 +40,6 @@ impl Program {
             .env("WEBHOOK_SECRET", secret)
             .env("DONE_FILE", home.path("done.txt"))
             .env("GOCACHE", home.path("go-cache"))
-            .env("GOFLAGS", "-mod=mod")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(home.path("stderr")).unwrap());
@@ -125,6 +124,27 @@ fn repeat(daemon: &Daemon, event: &str, attempts: u64) {
     });
 }
 
+/// Requests that were made by hand: the timestamp counts, and the whole body, and each header.
+fn judges(home: &Home, program: &Program) {
+    let ask = |id: &str, timestamp: u64, body: &[u8], but: &str| {
+        let headers = signed(home, id, timestamp);
+        let headers = headers.iter().filter(|(name, _)| name != but);
+        let headers: Vec<(&str, &str)> = headers.map(|(n, v)| (&**n, &**v)).collect();
+        program.ask(&headers, body)
+    };
+    assert_eq!(ask("evt_by_hand", now() - 200, BODY, ""), 204);
+    assert_eq!(ask("evt_old", now() - 302, BODY, ""), 401);
+    assert_eq!(ask("evt_future", now() + 400, BODY, ""), 401);
+    assert_eq!(ask("evt_changed", now(), &[BODY, b" "].concat(), ""), 401);
+    for header in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        assert_eq!(
+            ask("evt_without", now(), BODY, header),
+            401,
+            "without {header}"
+        );
+    }
+}
+
 /// `args` start the program; `PORT` in them is its port.
 fn receives(home: &Home, args: &[&str]) {
     let secret = home.run(&["keygen"]).stdout.trim().to_owned();
@@ -157,34 +177,12 @@ fn receives(home: &Home, args: &[&str]) {
     assert_eq!(delivery["attempts"][0]["status"], 401, "{delivery}");
     assert_eq!(done(home), [event.clone(), rotated.clone()]);
 
-    // The timestamp counts, and the whole body, and each header.
-    let ask = |id: &str, timestamp: u64, body: &[u8], but: &str| {
-        let headers = signed(home, id, timestamp);
-        let headers = headers.iter().filter(|(name, _)| name != but);
-        let headers: Vec<(&str, &str)> = headers.map(|(n, v)| (&**n, &**v)).collect();
-        program.ask(&headers, body)
-    };
-    assert_eq!(ask("evt_by_hand", now() - 200, BODY, ""), 204);
-    assert_eq!(ask("evt_old", now() - 302, BODY, ""), 401);
-    assert_eq!(ask("evt_future", now() + 400, BODY, ""), 401);
-    assert_eq!(ask("evt_changed", now(), &[BODY, b" "].concat(), ""), 401);
-    for header in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
-        assert_eq!(
-            ask("evt_without", now(), BODY, header),
-            401,
-            "without {header}"
-        );
-    }
+    judges(home, &program);
     let all = [event.clone(), rotated, "evt_by_hand".to_owned()];
     assert_eq!(done(home), all);
 
     // What was done is known after a restart of the program.
-    let port = program.address.port();
     drop(program);
-    wait_for(
-        || TcpListener::bind(("127.0.0.1", port)).ok().map(drop),
-        || "the port is not given back".to_owned(),
-    );
     let again = Program::start(home, args, &secret);
     let headers = signed(home, &event, now());
     let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (&**n, &**v)).collect();

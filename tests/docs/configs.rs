@@ -46,7 +46,7 @@ fn content(key: &str, in_source: bool, number: usize) -> String {
 }
 
 fn keygen(args: &[&str]) -> String {
-    let made = outboxd(&[&["keygen"], args].concat());
+    let made = outboxd(&[&["keygen"][..], args].concat());
     let text = String::from_utf8(made.stdout).unwrap();
     text.lines().next().unwrap().to_owned() + "\n"
 }

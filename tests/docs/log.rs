@@ -54,10 +54,8 @@ fn the_log_is_what_its_page_says() {
     assert_eq!(accepted(&plain)["data"], r#"{"id": 7.50}"#);
     assert_eq!(accepted(&plain)["kind"], 1);
     assert_eq!(accepted(&extras)["data"], "[1]");
-    assert_eq!(
-        (&accepted(&extras)["kind"], &accepted(&extras)["key"]),
-        (&18.into(), &"k".into())
-    );
+    assert_eq!(accepted(&extras)["kind"], 18);
+    assert_eq!(accepted(&extras)["key"], "k");
     assert_eq!(accepted(&opaque)["data"], "a,b\n");
     assert_eq!(accepted(&opaque)["content_type"], "text/csv");
     assert_eq!(accepted(&erased)["erased_or_damaged"], true);
@@ -107,6 +105,7 @@ fn the_page_has_every_kind_of_record() {
         let table = page.split("| kind | record |").nth(1).unwrap();
         let rows = table
             .lines()
+            .skip(1)
             .take_while(|line| line.is_empty() || line.starts_with('|'));
         let numbers = |row: &str| -> Vec<String> {
             let cell = row.split('|').nth(1).unwrap_or_default();

@@ -182,7 +182,7 @@ fn is_command(line: &str) -> bool {
 pub fn words(line: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
-    let mut chars = line.chars().peekable();
+    let mut chars = line.chars();
     while let Some(c) = chars.next() {
         match c {
             ' ' | '\n' => words.extend(word.take()),

@@ -51,16 +51,16 @@ impl Stage {
         let secret = home.run(&["keygen"]).stdout;
         let orders = endpoint("orders", &receiver.url("/hook"), "");
         let hooks = endpoint("customer", "https://customer.example/hook", "");
-        let order = br#"{"id": 7, "amount": 120, "total": 12.5, "customer": "Ada"}"#;
+        let order = r#"{"id": 7, "amount": 120, "total": 12.5, "customer": "Ada"}"#;
         for (name, content) in [
-            ("secret", secret.as_bytes()),
-            ("new-secret", b"another-secret-of-the-provider\n"),
+            ("secret", &*secret),
+            ("new-secret", "another-secret-of-the-provider\n"),
             ("order.json", order),
             ("sample.json", order),
             ("body.json", order),
-            ("report.csv", b"a,b\n1,2\n"),
-            ("filter.json", br#"{"data": {"amount": {"$gte": 100}}}"#),
-            ("hooks.toml", hooks.as_bytes()),
+            ("report.csv", "a,b\n1,2\n"),
+            ("filter.json", r#"{"data": {"amount": {"$gte": 100}}}"#),
+            ("hooks.toml", &*hooks),
         ] {
             std::fs::write(home.path(name), content).unwrap();
         }
