@@ -8,113 +8,24 @@
 //! The tails of the API end when a stop begins ([`Tail::close`]). A listener of the daemon's own
 //! ([`Tail::listen_to_the_end`]) hears of the attempts that end after that, too.
 
+mod entries;
 mod listeners;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
+pub(super) use entries::Made;
+pub use entries::{Accepted, Attempted, EndpointChange, Happened, Heard, Switched};
 use http::header::{HeaderName, HeaderValue};
 use listeners::{Facts, LISTENERS, Listeners};
 pub use listeners::{Listener, Wanted};
 
 use crate::clock;
-use crate::domain::attempt::{Attempt, AttemptId};
-use crate::domain::content::Content;
-use crate::domain::endpoint::{DisabledReason, Endpoint, EndpointId, EndpointNo};
-use crate::domain::event::{EventId, EventType, Key, NewEvent, Tenant};
-use crate::domain::shaping::Verb;
+use crate::domain::endpoint::Endpoint;
+use crate::domain::event::{Key, NewEvent, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::Receipt;
-
-/// How much of a response body is sent, in bytes.
-const RESPONSE: usize = 4096;
-
-/// An event that was accepted and is durable.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    pub id: EventId,
-    pub event_type: EventType,
-    pub tenant: Tenant,
-    pub key: Option<Key>,
-    pub source: Option<String>,
-    pub accepted_at: Timestamp,
-    /// How many endpoints the event is for.
-    pub deliveries: u32,
-    /// The trace context that it came with.
-    pub trace: Vec<(HeaderName, HeaderValue)>,
-    /// When it was handed in, and how long it took until it was durable.
-    pub began: Timestamp,
-    pub took: Duration,
-}
-
-/// An attempt that ended. Its outcome is stored within the commit interval.
-#[derive(Clone, Debug)]
-pub struct Attempted {
-    pub id: AttemptId,
-    pub event: EventId,
-    pub endpoint: EndpointId,
-    pub tenant: Tenant,
-    /// `None`: the event could not be read.
-    pub event_type: Option<EventType>,
-    pub source: Option<String>,
-    pub attempt: Attempt,
-    /// The number of the attempt in its retry budget, from 1.
-    pub number: u32,
-    pub method: &'static str,
-    /// Of the endpoint's URL.
-    pub host: Option<String>,
-    pub port: Option<u16>,
-    /// The trace context that the event came with.
-    pub trace: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// An attempt that was made.
-#[derive(Clone, Copy)]
-pub(super) struct Made<'a> {
-    pub no: EndpointNo,
-    pub event: EventId,
-    pub attempt: &'a Attempt,
-    /// The event and its body, if they could be read.
-    pub content: Option<&'a Content>,
-    /// The number of the attempt in its retry budget, from 1.
-    pub number: u32,
-}
-
-/// The new state of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointChange {
-    Disabled(DisabledReason),
-    Enabled,
-    BreakerOpened,
-    BreakerClosed,
-}
-
-/// An endpoint that changed its state.
-#[derive(Clone, Debug)]
-pub struct Switched {
-    pub endpoint: EndpointId,
-    pub tenant: Tenant,
-    pub change: EndpointChange,
-    pub at: Timestamp,
-}
-
-/// One entry of the tail.
-#[derive(Debug)]
-pub enum Happened {
-    Accepted(Accepted),
-    Attempt(Box<Attempted>),
-    Endpoint(Switched),
-}
-
-/// What a listener receives.
-#[derive(Debug)]
-pub enum Heard {
-    Happened(Arc<Happened>),
-    /// How many entries were lost because the listener read too slowly.
-    Missed(u64),
-}
 
 /// Sends to all listeners. Cheap to clone; all clones share the listeners.
 #[derive(Clone)]
@@ -240,34 +151,6 @@ impl Tail {
     }
 }
 
-impl Attempted {
-    fn of(made: Made<'_>, endpoint: &Endpoint) -> Attempted {
-        let Made { event, content, .. } = made;
-        let mut attempt = made.attempt.clone();
-        if let Some(beginning) = attempt.response_body.get(..RESPONSE) {
-            attempt.response_body = Bytes::copy_from_slice(beginning);
-        }
-        let extras = content.and_then(|content| content.extras.as_deref());
-        let shaping = endpoint.shaping.as_deref();
-        Attempted {
-            id: AttemptId::new(attempt.at, event, &endpoint.id),
-            event,
-            endpoint: endpoint.id.clone(),
-            tenant: endpoint.tenant.clone(),
-            event_type: content.map(|content| content.event_type.clone()),
-            source: extras.and_then(|extras| extras.source.clone()),
-            attempt,
-            number: made.number,
-            method: shaping
-                .map_or(Verb::Post, |shaping| shaping.method)
-                .as_str(),
-            host: endpoint.url.host_str().map(str::to_owned),
-            port: endpoint.url.port_or_known_default(),
-            trace: extras.map_or_else(Vec::new, |extras| extras.trace.clone()),
-        }
-    }
-}
-
 /// The fields of an event that listeners get once it is accepted.
 #[derive(Debug)]
 pub struct Unaccepted {
@@ -313,6 +196,7 @@ mod tests {
     use super::listeners::BEHIND;
     use super::*;
     use crate::domain::endpoint::TypePattern;
+    use crate::domain::event::{EventId, EventType};
 
     fn told(tail: &Tail, name: &str, source: Option<&str>, duplicate: bool) {
         let event = Unaccepted {

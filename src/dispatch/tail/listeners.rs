@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Happened, Heard};
+use super::entries::{Happened, Heard};
 use crate::domain::endpoint::{EndpointId, TypePattern};
 use crate::domain::event::{EventType, Tenant};
 
