@@ -18,7 +18,7 @@
 //! ```
 
 // Each test binary takes what it needs of this; what one leaves unused another uses.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod daemon;
 pub mod http;
