@@ -124,18 +124,13 @@ impl Tail {
             return None;
         }
         // Under the lock: two listeners do not both take the last place.
-        Some(self.counted(all.api.add(wanted)))
+        Some(all.api.add(wanted, &self.listeners))
     }
 
     /// A listener of the daemon's own, which hears of everything until [`Tail::end`].
     pub fn listen_to_the_end(&self) -> Listener {
-        self.counted(self.all().own.add(Wanted::default()))
-    }
-
-    fn counted(&self, mut listener: Listener) -> Listener {
-        self.listeners.fetch_add(1, Relaxed);
-        listener.counted = Some(self.listeners.clone());
-        listener
+        let own = &mut self.all().own;
+        own.add(Wanted::default(), &self.listeners)
     }
 
     /// Ends the tails of the API.

@@ -97,7 +97,7 @@ pub enum Happened {
 #[derive(Debug)]
 pub enum Heard {
     Happened(Arc<Happened>),
-    /// How many entries were lost because the listener read too slowly.
+    /// How many entries the listener did not get: it read too slowly, or had enough for that second.
     Missed(u64),
 }
 

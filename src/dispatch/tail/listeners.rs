@@ -17,7 +17,7 @@ use crate::domain::event::{EventType, Tenant};
 /// How many entries may wait for a listener of the API.
 pub const BEHIND: usize = 1024;
 /// The same for listeners of the daemon's own.
-pub const OWN_BEHIND: usize = 4096;
+const OWN_BEHIND: usize = 4096;
 /// How many may wait for all listeners of the API together, which bounds the memory.
 const BEHIND_TOGETHER: usize = 8 * BEHIND;
 /// The most listeners of the API at once.
@@ -63,7 +63,7 @@ pub struct Listeners {
     /// How many entries may wait for each.
     room: usize,
     together: Option<Arc<AtomicUsize>>,
-    /// No listener is added any more.
+    /// The daemon stops: no listener is added.
     is_closed: bool,
 }
 
@@ -101,14 +101,16 @@ impl Listeners {
     ) {
         self.queues.retain(|queue| Arc::strong_count(queue) > 1);
         for queue in self.queues.iter().filter(|one| one.wanted.fits(facts)) {
-            if queue.takes() {
+            let mut state = queue.state();
+            if queue.takes(&mut state) {
                 let entry = happened.get_or_insert_with(|| Arc::new(make()));
-                queue.push(entry.clone());
+                queue.push(&mut state, entry.clone());
             }
         }
     }
 
-    pub fn add(&mut self, wanted: Wanted) -> Listener {
+    /// A new listener, counted in `listeners` while it lives.
+    pub fn add(&mut self, wanted: Wanted, listeners: &Arc<AtomicUsize>) -> Listener {
         self.queues.retain(|queue| Arc::strong_count(queue) > 1);
         let queue = Arc::new(Queue {
             wanted,
@@ -118,9 +120,10 @@ impl Listeners {
             changed: Notify::new(),
         });
         self.queues.push(queue.clone());
+        listeners.fetch_add(1, Relaxed);
         Listener {
             queue,
-            counted: None,
+            listeners: listeners.clone(),
         }
     }
 
@@ -161,8 +164,10 @@ impl Queue {
     }
 
     /// Whether it takes an entry now; else it has missed it.
-    fn takes(&self) -> bool {
-        let mut state = self.state();
+    fn takes(&self, state: &mut State) -> bool {
+        if state.is_closed {
+            return false;
+        }
         let together = self.together.as_ref();
         let is_full = state.waiting.len() >= self.room
             || together.is_some_and(|waiting| waiting.load(Relaxed) >= BEHIND_TOGETHER);
@@ -172,8 +177,7 @@ impl Queue {
         takes
     }
 
-    fn push(&self, happened: Arc<Happened>) {
-        let mut state = self.state();
+    fn push(&self, state: &mut State, happened: Arc<Happened>) {
         if state.missed > 0 {
             let missed = std::mem::take(&mut state.missed);
             state.waiting.push_back(Heard::Missed(missed));
@@ -182,8 +186,18 @@ impl Queue {
         if let Some(waiting) = &self.together {
             waiting.fetch_add(1, Relaxed);
         }
-        drop(state);
         self.changed.notify_one();
+    }
+
+    /// Nothing waits here from now on, and nothing more is taken.
+    fn leave(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        let left = std::mem::take(&mut state.waiting).into_iter();
+        let entries = left.filter(|one| matches!(one, Heard::Happened(_))).count();
+        if let Some(waiting) = &self.together {
+            waiting.fetch_sub(entries, Relaxed);
+        }
     }
 
     /// What is heard next; `Err`: nothing yet, and whether that is the end.
@@ -219,8 +233,8 @@ impl State {
 #[derive(Debug)]
 pub struct Listener {
     queue: Arc<Queue>,
-    /// Where listeners are counted.
-    pub(super) counted: Option<Arc<AtomicUsize>>,
+    /// How many there are.
+    listeners: Arc<AtomicUsize>,
 }
 
 impl Listener {
@@ -240,15 +254,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(listeners) = &self.counted {
-            listeners.fetch_sub(1, Relaxed);
-        }
-        let waiting = &self.queue.state().waiting;
-        let entries = waiting
-            .iter()
-            .filter(|one| matches!(one, Heard::Happened(_)));
-        if let Some(together) = &self.queue.together {
-            together.fetch_sub(entries.count(), Relaxed);
-        }
+        self.queue.leave();
+        self.listeners.fetch_sub(1, Relaxed);
     }
 }
