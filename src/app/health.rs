@@ -7,7 +7,7 @@ use crate::dispatch::{LaneView, Questions, Standing};
 use crate::domain::counts::Counts;
 use crate::domain::endpoint::{EndpointId, EndpointNo};
 use crate::domain::event::Tenant;
-use crate::outbox::{Cursor, DeadReasons, Outbox, Page, StatsOf, Steps};
+use crate::outbox::{Cursor, DeadCauses, Outbox, Page, StatsOf, Steps};
 
 /// Endpoints that one hand-over to another thread looks at.
 const AT_ONCE: usize = 1000;
@@ -30,7 +30,7 @@ pub struct DeadOfEndpoint {
     pub id: EndpointId,
     pub tenant: Tenant,
     pub dead: u64,
-    pub reasons: DeadReasons,
+    pub causes: DeadCauses,
 }
 
 pub struct Health {
@@ -120,7 +120,7 @@ impl Health {
             let mut all = Vec::with_capacity(found.len());
             for (endpoint, state) in found {
                 all.push(DeadOfEndpoint {
-                    reasons: outbox.dead_reasons(&endpoint.id, CAUSES_OF)?,
+                    causes: outbox.dead_causes(&endpoint.id, CAUSES_OF)?,
                     id: endpoint.id.clone(),
                     tenant: endpoint.tenant.clone(),
                     dead: state.dead,

@@ -56,7 +56,7 @@ pub use handle::{Outbox, StoreFailure};
 pub use index::forbid_reads_here;
 pub use judged::{Filters, Judged};
 pub use open::{EndpointStart, Opened, Options};
-pub use read::{Cause, DeadReasons};
+pub use read::{Cause, DeadCauses};
 pub use record::{JobWork, KeyBytes};
 pub use request::{Changed, Commit, Commits, Notice, Outcome, Settings};
 pub use rules::{Defaults, Keep, LimitRules};

@@ -19,7 +19,7 @@ pub struct Cause {
 
 /// Why the newest dead deliveries of an endpoint are dead.
 #[derive(Clone, Debug, Default)]
-pub struct DeadReasons {
+pub struct DeadCauses {
     /// How many of them have each cause, the most frequent first.
     pub counted: Vec<(Cause, u64)>,
     /// The newest event among them.
@@ -29,11 +29,7 @@ pub struct DeadReasons {
 impl Outbox {
     /// The causes of the newest dead deliveries of an endpoint, `most` of them, the most frequent
     /// cause first. Reads the index and the log: callers on the runtime use `spawn_blocking`.
-    pub fn dead_reasons(
-        &self,
-        endpoint: &EndpointId,
-        most: usize,
-    ) -> Result<DeadReasons, ReadError> {
+    pub fn dead_causes(&self, endpoint: &EndpointId, most: usize) -> Result<DeadCauses, ReadError> {
         let filter = DeliveryFilter {
             status: Some(Status::Dead),
             endpoint: Some(endpoint.clone()),
@@ -55,7 +51,7 @@ impl Outbox {
             }
         }
         counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        Ok(DeadReasons {
+        Ok(DeadCauses {
             counted,
             newest: found.items.first().map(|dead| dead.view.event),
         })

@@ -23,5 +23,5 @@ mod stats;
 mod tests;
 mod troubled;
 
-pub use dead::{Cause, DeadReasons};
+pub use dead::{Cause, DeadCauses};
 pub(super) use records::{ATTEMPTS_KEPT, attempts_since};

@@ -22,7 +22,7 @@ use crate::ui::pages::page::shell;
 use crate::ui::views::badge::Badge;
 use crate::ui::views::chart::{self, Chart};
 use crate::ui::views::delivery::{DeliveryShown, name_endpoints};
-use crate::ui::views::endpoint::name_of;
+use crate::ui::views::endpoint::name_of_id;
 use crate::ui::views::sight::Sight;
 use crate::ui::views::stats;
 
@@ -124,10 +124,7 @@ fn troubled(endpoint: &EndpointFigures, app: &App) -> Option<Troubled> {
     };
     Some(Troubled {
         id: endpoint.id.to_string(),
-        name: app
-            .endpoints
-            .in_force(&endpoint.id)
-            .and_then(|endpoint| name_of(&endpoint)),
+        name: name_of_id(app, &endpoint.id),
         badge,
         pending: endpoint.pending,
         held: endpoint.held,

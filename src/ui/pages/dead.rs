@@ -18,7 +18,7 @@ use crate::ui::base::failed::Failed;
 use crate::ui::base::shell::{Shell, html};
 use crate::ui::base::visit::Visit;
 use crate::ui::views::badge::reason;
-use crate::ui::views::endpoint::name_of;
+use crate::ui::views::endpoint::name_of_id;
 use crate::ui::views::moment::Moment;
 
 /// Endpoints that are shown: those with the most dead letters.
@@ -70,18 +70,15 @@ pub async fn show(State(api): State<Arc<Api>>, visit: Visit) -> Result<Response,
 }
 
 fn group(dead: DeadOfEndpoint, app: &App, now: Timestamp) -> Group {
-    let counted = dead.reasons.counted.into_iter();
+    let counted = dead.causes.counted.into_iter();
     Group {
-        name: app
-            .endpoints
-            .in_force(&dead.id)
-            .and_then(|endpoint| name_of(&endpoint)),
+        name: name_of_id(app, &dead.id),
         id: dead.id.to_string(),
         tenant: dead.tenant.to_string(),
         dead: dead.dead,
         causes: counted.map(|(why, count)| (cause(why), count)).collect(),
         newest: dead
-            .reasons
+            .causes
             .newest
             .map(|event| Moment::new(event.timestamp(), now)),
     }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::attempt::{Around, AttemptShown, detail};
 use super::badge::{Badge, reason};
-use super::endpoint::name_of;
+use super::endpoint::name_of_id;
 use super::moment::Moment;
 use super::sight::Sight;
 use crate::app::App;
@@ -103,11 +103,9 @@ impl DeliveryShown {
 pub fn name_endpoints(rows: &mut [DeliveryShown], app: &App) {
     let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
     for row in rows {
-        let name = known.entry(row.endpoint.clone()).or_insert_with(|| {
-            let id = EndpointId::new(&row.endpoint).ok()?;
-            let endpoint = app.endpoints.in_force(&id)?;
-            name_of(&endpoint)
-        });
+        let name = known
+            .entry(row.endpoint.clone())
+            .or_insert_with(|| name_of_id(app, &EndpointId::new(&row.endpoint).ok()?));
         row.name.clone_from(name);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::body::printable;
 use super::sight::Sight;
+use crate::app::App;
 use crate::domain::endpoint::{Endpoint, EndpointId, Source};
 
 /// The longest name, in characters.
@@ -22,12 +23,17 @@ pub fn url_of(endpoint: &Endpoint, sight: &Sight) -> String {
 
 /// What people call an endpoint whose id says nothing: the id that they gave it in the file that they
 /// apply, its description, or the host that it sends to. `None`: the operator has chosen the id.
-pub fn name_of(endpoint: &Endpoint) -> Option<String> {
+fn name_of(endpoint: &Endpoint) -> Option<String> {
     let applied_as = endpoint.applied_as.as_ref().map(EndpointId::as_str);
     let host = endpoint.url.host_str().unwrap_or_default();
     (endpoint.source != Source::Toml)
         .then(|| name(applied_as, &endpoint.description, host))
         .filter(|name| !name.is_empty())
+}
+
+/// What people call the endpoint in force that has this id, where the id says nothing.
+pub fn name_of_id(app: &App, id: &EndpointId) -> Option<String> {
+    name_of(&*app.endpoints.in_force(id)?)
 }
 
 fn name(applied_as: Option<&str>, description: &str, host: &str) -> String {
