@@ -95,11 +95,10 @@ pub fn config(address: SocketAddr, source_secret: &str) -> String {
 pub fn event(number: u64) -> Value {
     let event_type = pick(&TYPES).unwrap_or(TYPES[0]);
     let customer = u64::from(rand::random::<u8>() % 40);
-    let cents = u64::from(rand::random::<u16>());
     let data = json!({
         "number": number.saturating_add(1000),
         "customer": { "id": customer, "name": pick(&NAMES) },
-        "total": f64::from(u32::try_from(cents).unwrap_or_default()) / 100.0,
+        "total": f64::from(rand::random::<u16>()) / 100.0,
         "currency": "EUR",
     });
     let mut event = json!({
