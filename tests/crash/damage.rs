@@ -18,6 +18,11 @@ pub fn mark(number: usize) -> String {
     format!("mark-{number:04}-of-this-event")
 }
 
+/// What the endpoint answers to the event, which its attempt keeps.
+pub fn answer(number: usize) -> String {
+    format!("answer-{number:04}-to-this-event")
+}
+
 pub fn kind(number: usize) -> String {
     format!("a.kind{number:04}")
 }
@@ -26,7 +31,12 @@ impl Store {
     /// `count` events with bodies of `size` bytes, none of them delivered.
     pub fn new(count: usize, size: usize) -> Store {
         let home = Home::new();
-        let refusing = Receiver::answering(|_| Answer::status(500));
+        let refusing = Receiver::answering(|seen| {
+            let text = seen.text();
+            let number = text.split("mark-").nth(1).and_then(|rest| rest.get(..4));
+            let number = number.and_then(|number| number.parse().ok());
+            Answer::reply(500, &[], &answer(number.expect("a body of the store")))
+        });
         let later = "[endpoint.retry]\nfirst = \"1h\"\nmax = \"1h\"";
         let daemon = home.start(&endpoint("ok", &refusing.url("/"), later));
         let pad = "p".repeat(size);
