@@ -29,7 +29,7 @@ use report::{Asked, Report, Row};
 const ROUNDS: usize = 2;
 /// Its deliveries are stored and never attempted.
 const ENDPOINT: &str =
-    "[[endpoint]]\nid = \"held\"\nurl = \"https://example.com/\"\nenabled = false\n";
+    "[[endpoint]]\nid = \"held\"\nurl = \"https://example.invalid/\"\nenabled = false\n";
 
 fn main() {
     let asked = Asked::read();

@@ -32,7 +32,7 @@ use report::{Asked, Report, Row};
 const PAIRS: usize = 5;
 /// Its deliveries are stored and never attempted.
 const ENDPOINT: &str =
-    "[[endpoint]]\nid = \"held\"\nurl = \"https://example.com/\"\nenabled = false\n";
+    "[[endpoint]]\nid = \"held\"\nurl = \"https://example.invalid/\"\nenabled = false\n";
 /// What one event takes in the log that is restored, about.
 const EVENT: usize = 4096;
 const SHIPPING_DEADLINE: Duration = Duration::from_secs(600);

@@ -74,7 +74,7 @@ fn main() {
 fn config(inbound: SocketAddr) -> String {
     let mut text = format!(
         "inbound = \"{inbound}\"\n\
-         [[endpoint]]\nid = \"held\"\nurl = \"https://example.com/\"\nenabled = false\n"
+         [[endpoint]]\nid = \"held\"\nurl = \"https://example.invalid/\"\nenabled = false\n"
     );
     for id in ["github", "other", "flooded"] {
         text +=

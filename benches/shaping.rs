@@ -109,7 +109,7 @@ fn endpoint(id: &str, shaping: Arc<Shaping>) -> Endpoint {
     Endpoint {
         id: EndpointId::new(id).expect("it is an id"),
         tenant: Tenant::default(),
-        url: "https://example.com/".parse().expect("it is a URL"),
+        url: "https://example.invalid/".parse().expect("it is a URL"),
         types: vec![TypePattern::Any],
         secrets: Vec::new(),
         headers: Arc::default(),

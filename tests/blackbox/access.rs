@@ -255,7 +255,7 @@ fn the_log_says_who_changed_what() {
     assert_eq!(ask(&daemon.tcp, "POST", &retry, Some(APP)).status, 403);
     let made = daemon
         .unix
-        .post_json("/v1/endpoints", r#"{"url": "https://example.com/"}"#);
+        .post_json("/v1/endpoints", r#"{"url": "https://example.invalid/"}"#);
     let made = made.expect(201)["id"].as_str().unwrap().to_owned();
     let dry = r#"{"dry_run": true}"#;
     daemon
@@ -266,7 +266,7 @@ fn the_log_says_who_changed_what() {
         (
             "POST",
             "/v1/endpoints?dry_run=true".to_owned(),
-            r#"{"url": "https://example.com/"}"#,
+            r#"{"url": "https://example.invalid/"}"#,
         ),
         (
             "PATCH",

@@ -79,7 +79,7 @@ fn hooks(secret: &str) -> String {
         r##"
 [[endpoint]]
 id = "orders"
-url = "https://example.com/orders"
+url = "https://example.invalid/orders"
 tenant = "acme"
 types = ["order.*"]
 secret = "{secret}"
@@ -92,7 +92,7 @@ channels = ["eu"]
 
 [[endpoint]]
 id = "chat"
-url = "https://hooks.slack.com/services/hush"
+url = "https://hooks.slack.invalid/services/hush"
 preset = "slack"
 text = "{{{{ data.id }}}} paid"
 auth = {{ type = "basic", username = "u", password = "hush" }}
@@ -125,7 +125,7 @@ fn a_second_run_changes_nothing_and_a_change_only_what_differs() {
         (&orders["tenant"], &orders["url"], &orders["source"]),
         (
             &json!("acme"),
-            &json!("https://example.com/orders"),
+            &json!("https://example.invalid/orders"),
             &json!("api")
         )
     );
@@ -180,7 +180,7 @@ fn a_second_run_changes_nothing_and_a_change_only_what_differs() {
 #[test]
 fn changes_by_others_are_reverted_and_keys_absent_from_the_file_are_kept() {
     let site = Site::new();
-    let text = "[[endpoint]]\nid = \"one\"\nurl = \"https://example.com/one\"\n";
+    let text = "[[endpoint]]\nid = \"one\"\nurl = \"https://example.invalid/one\"\n";
     site.applied(text, &[]);
     let id = site.endpoint("one")["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/endpoints/{id}");
@@ -228,7 +228,10 @@ fn prune_removes_what_was_applied_and_nothing_else() {
     let site = Site::new();
     site.daemon
         .tcp
-        .post_json("/v1/endpoints", r#"{"url": "https://example.com/by-hand"}"#)
+        .post_json(
+            "/v1/endpoints",
+            r#"{"url": "https://example.invalid/by-hand"}"#,
+        )
         .expect(201);
     site.daemon
         .tcp
@@ -271,7 +274,7 @@ fn prune_removes_what_was_applied_and_nothing_else() {
         .map(|one| one["url"].clone())
         .collect();
     assert!(
-        urls.contains(&json!("https://example.com/by-hand")),
+        urls.contains(&json!("https://example.invalid/by-hand")),
         "{urls:?}"
     );
     assert_eq!(urls.len(), 2);
@@ -293,7 +296,7 @@ fn prune_removes_what_was_applied_and_nothing_else() {
 #[test]
 fn all_faults_of_the_file_are_reported_and_nothing_changes() {
     let site = Site::new();
-    let text = "[[endpoint]]\nid = \"a\"\nurl = \"https://example.com\"\nallow_networks = []\n\
+    let text = "[[endpoint]]\nid = \"a\"\nurl = \"https://example.invalid\"\nallow_networks = []\n\
                 [[endpoint]]\nid = \"b\"\nurl = 1\nsecret_file = \"/nonexistent\"\n[delivery]\n";
     let ran = site.apply(text, &[]);
     assert_eq!((ran.code, &*ran.stdout), (Some(2), ""), "{ran:?}");
@@ -317,7 +320,7 @@ fn all_faults_of_the_file_are_reported_and_nothing_changes() {
 
     // Faults that only the daemon can find are reported for all definitions too.
     site.applied(
-        "[[endpoint]]\nid = \"a\"\nurl = \"https://example.com\"\n",
+        "[[endpoint]]\nid = \"a\"\nurl = \"https://example.invalid\"\n",
         &[],
     );
     site.daemon
@@ -327,8 +330,8 @@ fn all_faults_of_the_file_are_reported_and_nothing_changes() {
             r#"{"id": "gh", "preset": "github", "secrets": ["x"]}"#,
         )
         .expect(201);
-    let text = "[[endpoint]]\nid = \"a\"\nurl = \"https://example.com\"\ntenant = \"other\"\n\
-                [[endpoint]]\nid = \"b\"\nurl = \"https://example.com\"\n\
+    let text = "[[endpoint]]\nid = \"a\"\nurl = \"https://example.invalid\"\ntenant = \"other\"\n\
+                [[endpoint]]\nid = \"b\"\nurl = \"https://example.invalid\"\n\
                 [[source]]\nid = \"gh\"\npreset = \"github\"\nsecrets = [\"hush\"]\n\
                 [[source]]\nid = \"sms\"\npreset = \"twilio\"\nsecrets = [\"hush\"]\n";
     let ran = site.apply(text, &[]);
@@ -359,7 +362,7 @@ fn a_change_that_fails_halfway_says_what_was_done() {
     });
     let home = Home::new();
     let endpoints = ["a", "b", "c"]
-        .map(|id| format!("[[endpoint]]\nid = \"{id}\"\nurl = \"https://example.com\"\n"));
+        .map(|id| format!("[[endpoint]]\nid = \"{id}\"\nurl = \"https://example.invalid\"\n"));
     std::fs::write(home.path("hooks.toml"), endpoints.concat()).unwrap();
     let line = ["endpoints", "apply", "hooks.toml", "--url"];
     let ran = home.run(&[&line[..], &[&daemon.url("")]].concat());
@@ -378,7 +381,7 @@ fn a_change_that_fails_halfway_says_what_was_done() {
 fn a_name_belongs_to_one_endpoint_and_never_changes() {
     let site = Site::new();
     let api = &site.daemon.tcp;
-    let body = r#"{"url": "https://example.com", "applied_as": "a"}"#;
+    let body = r#"{"url": "https://example.invalid", "applied_as": "a"}"#;
     let made = api.post_json("/v1/endpoints", body).expect(201);
     assert_eq!(made["applied_as"], "a");
     let again = api.post_json("/v1/endpoints", body).expect(409);
@@ -412,8 +415,7 @@ fn a_name_belongs_to_one_endpoint_and_never_changes() {
 fn a_dry_run_of_the_api_names_the_fields_and_changes_nothing() {
     let site = Site::new();
     let api = &site.daemon.tcp;
-    let body =
-        r#"{"url": "https://example.com", "timeout": "5s", "format": "bare", "enabled": false}"#;
+    let body = r#"{"url": "https://example.invalid", "timeout": "5s", "format": "bare", "enabled": false}"#;
     let dry = api
         .post_json("/v1/endpoints?dry_run=true", body)
         .expect(200);

@@ -125,7 +125,7 @@ fn a_made_endpoint_is_shown_with_its_secret_once() {
     let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     std::fs::write(&file, format!("{own}\n")).unwrap();
     let file = file.to_str().unwrap();
-    let url = "https://example.com/";
+    let url = "https://example.invalid/";
     let made = text(
         &home,
         &daemon,
@@ -145,7 +145,11 @@ fn a_made_endpoint_is_shown_with_its_secret_once() {
 #[test]
 fn what_is_wrong_with_a_command_is_2_and_with_a_request_1() {
     let home = Home::new();
-    let daemon = home.start(&endpoint("one", "https://example.com/", "enabled = false"));
+    let daemon = home.start(&endpoint(
+        "one",
+        "https://example.invalid/",
+        "enabled = false",
+    ));
     for words in [
         &["endpoints", "set", "one"][..],
         &[
@@ -158,11 +162,17 @@ fn what_is_wrong_with_a_command_is_2_and_with_a_request_1() {
             "types",
         ],
         &["endpoints", "add"],
-        &["endpoints", "add", "https://example.com/", "--header", "x"],
         &[
             "endpoints",
             "add",
-            "https://example.com/",
+            "https://example.invalid/",
+            "--header",
+            "x",
+        ],
+        &[
+            "endpoints",
+            "add",
+            "https://example.invalid/",
             "--retry",
             "first",
         ],
@@ -187,7 +197,7 @@ fn what_is_wrong_with_a_command_is_2_and_with_a_request_1() {
             &[
                 "endpoints",
                 "add",
-                "https://example.com/",
+                "https://example.invalid/",
                 "--ordering",
                 "fifo",
             ],

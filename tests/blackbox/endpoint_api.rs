@@ -140,11 +140,11 @@ fn every_field_is_taken_and_shown() {
 fn what_makes_no_sense_is_refused_and_the_field_is_named() {
     let home = Home::new();
     let daemon = home.start("");
-    let url = "https://example.com/";
+    let url = "https://example.invalid/";
     for (definition, named) in [
         (json!({}), "`url`"),
         (json!({"url": "example.com"}), "`url`"),
-        (json!({"url": "https://u:p@example.com"}), "user"),
+        (json!({"url": "https://u:p@example.invalid"}), "user"),
         (json!({"url": url, "tpyes": ["a"]}), "did you mean `types`?"),
         (json!({"url": url, "types": ["a.*.b"]}), "`types[0]`"),
         (
@@ -352,8 +352,8 @@ fn endpoints_survive_a_kill_at_any_moment() {
 fn what_is_left_open_follows_the_configuration() {
     let home = Home::new();
     let daemon = home.start("[delivery]\ntimeout = \"7s\"\n[retry]\nfirst = \"1s\"\n");
-    let open = id_of(&made(&daemon, json!({"url": "https://example.com/"})));
-    let own = json!({"url": "https://example.com/", "timeout": "9s", "retry": {"max": "2h"}});
+    let open = id_of(&made(&daemon, json!({"url": "https://example.invalid/"})));
+    let own = json!({"url": "https://example.invalid/", "timeout": "9s", "retry": {"max": "2h"}});
     let own = id_of(&made(&daemon, own));
     assert_eq!(daemon.endpoint(&open)["timeout"], "7s");
     assert!(daemon.stop().success());
@@ -373,14 +373,14 @@ fn what_is_left_open_follows_the_configuration() {
 #[test]
 fn lists_are_sorted_by_id_and_go_on_with_their_cursor() {
     let home = Home::new();
-    let config = endpoint("zz", "https://example.com/", "tenant = \"t1\"")
-        + &endpoint("aa", "https://example.com/", "");
+    let config = endpoint("zz", "https://example.invalid/", "tenant = \"t1\"")
+        + &endpoint("aa", "https://example.invalid/", "");
     let daemon = home.start(&config);
     for n in 0..25 {
         let tenant = ["t1", "t2"][n % 2];
         made(
             &daemon,
-            json!({"url": "https://example.com/", "tenant": tenant}),
+            json!({"url": "https://example.invalid/", "tenant": tenant}),
         );
     }
     let all = |filter: &str| {
@@ -489,7 +489,7 @@ fn what_says_all_in_its_path_takes_no_more() {
     let detail = daemon.tcp.get("/v1/endpoints?cursor=zzz").problem(400);
     assert!(detail.contains("cursor"), "{detail}");
     let latin = [("content-type", "application/json; charset=latin1")];
-    let body = br#"{"url": "https://example.com/"}"#;
+    let body = br#"{"url": "https://example.invalid/"}"#;
     let refused = daemon.tcp.request("POST", "/v1/endpoints", &latin, body);
     refused.problem(415);
 }

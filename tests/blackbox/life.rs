@@ -223,7 +223,7 @@ fn the_data_directory_is_private_and_of_this_version() {
 }
 
 const FAULTY: &str = "data_dr = \"x\"\n[listen]\nhttp = \"0.0.0.0:7717\"\n[retry]\nfirst = \"5\"\n\
-    [[endpoint]]\nid = \"a b\"\nulr = \"https://example.com\"\n";
+    [[endpoint]]\nid = \"a b\"\nulr = \"https://example.invalid\"\n";
 
 fn faulty(ran: &Ran) {
     assert_eq!(ran.code, Some(2), "{ran:?}");
@@ -283,7 +283,7 @@ fn a_good_configuration_is_shown_without_its_secrets() {
     let secret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let config = home.write_config(&endpoint(
         "orders",
-        "https://example.com/hook",
+        "https://example.invalid/hook",
         &format!("secret = \"whsec_{secret}\"\nheaders = {{ authorization = \"hunter2\" }}"),
     ));
     let config = config.to_str().unwrap();
@@ -293,7 +293,9 @@ fn a_good_configuration_is_shown_without_its_secrets() {
     ] {
         let ran = home.run(&args);
         assert_eq!(ran.code, Some(0), "{ran:?}");
-        assert!(ran.stdout.contains("orders") && ran.stdout.contains("https://example.com/hook"));
+        assert!(
+            ran.stdout.contains("orders") && ran.stdout.contains("https://example.invalid/hook")
+        );
         let all = ran.stdout + &ran.stderr;
         assert!(!all.contains(secret) && !all.contains("hunter2"), "{all}");
     }

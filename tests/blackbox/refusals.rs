@@ -233,7 +233,7 @@ fn the_files_endpoints_are_read_only_409() {
     let config = endpoint("orders", &receiver.url("/"), "")
         + &endpoint("off", &receiver.url("/"), "enabled = false");
     let daemon = home.start(&config);
-    let patch = b"{\"url\":\"https://example.com/\"}";
+    let patch = b"{\"url\":\"https://example.invalid/\"}";
     daemon
         .tcp
         .request("PATCH", "/v1/endpoints/orders", JSON, patch)
@@ -343,12 +343,12 @@ fn a_bad_url_names_what_is_wrong_with_it() {
     let home = Home::new();
     let daemon = home.start("");
     for (url, part) in [
-        ("https://example.com/a b", "space"),
-        ("https://example.com:99999/", "port"),
-        ("https://example.com:http/", "port"),
-        ("https://exa<mple.com/", "host"),
+        ("https://example.invalid/a b", "space"),
+        ("https://example.invalid:99999/", "port"),
+        ("https://example.invalid:http/", "port"),
+        ("https://exa<mple.invalid/", "host"),
         ("https://[::1/", "host"),
-        ("https://example.com\\\\a", "backslash"),
+        ("https://example.invalid\\\\a", "backslash"),
     ] {
         let body = format!(r#"{{"url": "{url}"}}"#);
         refused(

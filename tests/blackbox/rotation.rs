@@ -99,7 +99,7 @@ fn no_more_than_five_sign_at_once() {
 fn an_overlap_that_makes_no_sense_is_refused() {
     let home = Home::new();
     let daemon = home.start("");
-    let id = id_of(&made(&daemon, json!({"url": "https://example.com/"})));
+    let id = id_of(&made(&daemon, json!({"url": "https://example.invalid/"})));
     let path = format!("/v1/endpoints/{id}/secret");
     let before = daemon.tcp.get(&path).expect(200);
     for (body, named) in [

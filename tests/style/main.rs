@@ -5,6 +5,7 @@
 //! The rules read the sources as text. What is under `#[cfg(test)]` or in a `tests` file is
 //! not judged.
 
+mod hosts;
 mod imports;
 mod rules;
 mod source;

@@ -102,7 +102,7 @@ fn faults_stand_at_their_fields_and_what_was_typed_stays() {
         .form("/ui/endpoints/new", "/ui/endpoints")
         .with("description", "kept & typed");
     for (field, value) in [
-        ("url", "ftp://example.com"),
+        ("url", "ftp://example.invalid"),
         ("url", ""),
         ("types", "*.a"),
         ("rate_limit", "fast"),
@@ -117,7 +117,7 @@ fn faults_stand_at_their_fields_and_what_was_typed_stays() {
     ] {
         let form = blank
             .clone()
-            .with("url", "https://example.com/")
+            .with("url", "https://example.invalid/")
             .with(field, value);
         let form = if field == "template" {
             form.with("format", "template")
