@@ -84,24 +84,35 @@ fn named(value: &toml::Value, in_source: bool, found: &mut Vec<(String, String, 
     }
 }
 
-/// What `outboxd check` finds wrong with a block.
-fn fault(block: &Block, dir: &Path) -> Option<String> {
-    // An ellipsis stands for what a reader fills in.
-    let mut text = whole(&block.text.replace('…', "x"));
-    let table: toml::Table = match toml::from_str(&text) {
-        Ok(table) => table,
-        Err(error) => return Some(error.to_string()),
-    };
+/// A configuration with files of its own in the place of those that it names. Their paths begin with
+/// `stem`.
+///
+/// # Panics
+/// If it is no TOML.
+pub fn with_files(text: &str, stem: &Path) -> String {
+    let table: toml::Table = toml::from_str(text).unwrap();
     let mut files = Vec::new();
     named(&toml::Value::Table(table), false, &mut files);
+    let mut text = text.to_owned();
     for (number, (key, name, in_source)) in files.iter().enumerate() {
         if name.is_empty() {
             continue;
         }
-        let path = dir.join(format!("{}-{number}", block.line));
+        let path = format!("{}-{number}", stem.display());
         std::fs::write(&path, content(key, *in_source, number)).unwrap();
         text = text.replace(&format!("{name:?}"), &format!("{path:?}"));
     }
+    text
+}
+
+/// What `outboxd check` finds wrong with a block.
+fn fault(block: &Block, dir: &Path) -> Option<String> {
+    // An ellipsis stands for what a reader fills in.
+    let text = whole(&block.text.replace('…', "x"));
+    if let Err(error) = toml::from_str::<toml::Table>(&text) {
+        return Some(error.to_string());
+    }
+    let text = with_files(&text, &dir.join(block.line.to_string()));
     let file = dir.join("outboxd.toml");
     std::fs::write(&file, &text).unwrap();
     let check = outboxd(&["check", "--config", file.to_str().unwrap()]);

@@ -8,6 +8,7 @@ mod configs;
 mod links;
 mod log;
 mod page;
+mod providers;
 mod run;
 mod tables;
 
@@ -134,34 +135,6 @@ fn the_example_of_a_source_is_what_the_pages_show_in_eight_lines() {
         let mut shown = shown.map(|rest| said(rest.split("```").next().unwrap_or_default()));
         assert!(shown.any(|lines| lines == example), "{name}");
     }
-}
-
-#[test]
-fn the_page_of_sources_has_every_provider_and_how_it_was_checked() {
-    let page = read("docs/sources.md");
-    let mut found = 0;
-    let folder = Path::new(ROOT).join("src/domain/inbound/presets");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        let preset: toml::Table = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let text = |key: &str| {
-            preset
-                .get(key)
-                .and_then(toml::Value::as_str)
-                .unwrap_or_default()
-        };
-        let (title, checked, note) = (text("title"), text("checked"), text("note"));
-        let row = format!("| `{name}` | {title} | {checked} | {note} |");
-        assert!(page.contains(&row), "docs/sources.md lacks\n{row}");
-        found += 1;
-    }
-    assert_eq!(
-        page.matches("| not checked live |").count()
-            + page.matches("| construction |").count()
-            + page.matches("| official vector |").count(),
-        found
-    );
 }
 
 #[test]
