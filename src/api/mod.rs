@@ -55,6 +55,7 @@ use access::{Access, Caller};
 use login_codes::LoginCodes;
 use portal_links::PortalLinks;
 
+pub use openapi::document;
 pub use router::{Answered, Pages, router};
 
 /// The smallest budget, in bytes, for the bodies of all requests under way.

@@ -183,7 +183,7 @@ impl Site {
         } else {
             made(
                 "/v1/endpoints",
-                r#"{"url": "https://example.com/hook", "types": ["none"]}"#,
+                r#"{"url": "https://example.invalid/hook", "types": ["none"]}"#,
             )
         };
         let name = match id {
@@ -211,7 +211,7 @@ fn body(operation: &str, event: &str) -> Value {
             "key": "k", "tenant": "default", "deliver_at": "2026-01-01T00:00:00Z"})
         }
         "createEndpoint" => {
-            json!({"url": "https://example.com/hook", "retry": {"first": "1s", "max": null},
+            json!({"url": "https://example.invalid/hook", "retry": {"first": "1s", "max": null},
             "filter": {"data": {"a": {"$gte": 1}}}, "signatures": ["v1", "v1a"], "answer": {"permanent": [400, "5xx"]},
             "auth": {"type": "basic", "username": "u", "password": "p"}, "applied_as": "mine"})
         }
@@ -307,6 +307,52 @@ fn every_operation_answers_as_it_is_described() {
             assert!(!items.is_empty(), "{method} {path} lists nothing");
         }
     }
+}
+
+/// A request of the description with things of this site in it.
+fn example(site: &Site, description: &Description, operation: &Value) -> Option<Value> {
+    let content = &operation["requestBody"]["content"]["application/json"];
+    let schema = content["schema"]["$ref"].as_str()?;
+    let example = &description.0.pointer(&schema[1..])?["examples"][0];
+    let event = site.daemon.send("order.created", "{\"id\": 1}");
+    let mut text = example.to_string();
+    for (shown, own) in [
+        (
+            r#""evt_01KD5P3N8Z4V7C2H9T6QX1M0RA""#,
+            &*format!("{event:?}"),
+        ),
+        ("https://hooks.acme.example/", "https://hooks.acme.invalid/"),
+    ] {
+        text = text.replace(shown, own);
+    }
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn the_example_of_each_request_is_taken() {
+    let site = Site::new();
+    let description = Description::of(&site.daemon.tcp);
+    let mut taken = 0;
+    for (path, method, operation) in &description.operations() {
+        let Some(body) = example(&site, &description, operation) else {
+            continue;
+        };
+        let path = site.path(path, operation);
+        let answer = site.daemon.tcp.request(
+            &method.to_uppercase(),
+            &path,
+            &[("content-type", "application/json")],
+            body.to_string().as_bytes(),
+        );
+        assert!(
+            answer.status < 300,
+            "{method} {path} {body}: {}",
+            answer.text()
+        );
+        description.check(operation, &answer);
+        taken += 1;
+    }
+    assert!(taken > 10, "only {taken} were tried");
 }
 
 #[test]

@@ -52,15 +52,19 @@ pub fn operations() -> Vec<Operation> {
 
 fn post() -> Operation {
     let one = json!({"schema": reference("NewEvent")});
-    let cloudevent = json!({"schema": {"type": "object"}});
+    let cloudevent = json!({"specversion": "1.0", "id": "1042", "source": "/shop", "type": "order.created",
+        "datacontenttype": "application/json", "data": {"id": 1042}});
     let content = json!({
         "application/json": one,
         "application/x-ndjson": {"schema": {
             "type": "string",
             "description": "One event, as in application/json, on each line; all are accepted or none.",
-        }},
-        "application/cloudevents+json": cloudevent,
-        "application/cloudevents-batch+json": {"schema": {"type": "array", "items": {"type": "object"}}},
+        }, "example": "{\"type\":\"order.created\",\"data\":{\"id\":1042}}\n{\"type\":\"order.paid\",\"data\":{\"id\":1042}}\n"},
+        "application/cloudevents+json": {"schema": {"type": "object"}, "example": cloudevent},
+        "application/cloudevents-batch+json": {
+            "schema": {"type": "array", "items": {"type": "object"}},
+            "example": [cloudevent],
+        },
     });
     let accepted = json!({"anyOf": [reference("Accepted"), reference("AcceptedBatch")]});
     let operation = Operation::new(("post", "/v1/events"), TAG, "postEvents", "Hand events in")
@@ -84,11 +88,11 @@ fn post() -> Operation {
 }
 
 fn post_opaque() -> Operation {
-    let bytes = json!({"schema": {}});
+    let bytes = |example: &str| json!({"schema": {}, "example": example});
     let content = json!({
-        "application/octet-stream": bytes,
-        "application/xml": bytes,
-        "text/plain": bytes,
+        "application/octet-stream": bytes("any bytes"),
+        "application/xml": bytes("<order id=\"1042\"/>"),
+        "text/plain": bytes("order 1042 was created"),
     });
     let operation = Operation::new(
         ("post", "/v1/events/{name}"),

@@ -6,8 +6,9 @@
 //! `docs` is up to date, that every route is described and every described operation is routed, and
 //! that the responses of a daemon conform to their schemas.
 //!
-//! To add a route, add an `Operation` to the file of its noun, and write `docs/openapi.json` again
-//! with `WRITE_OPENAPI=1 cargo test --lib openapi`.
+//! To add a route, add an `Operation` to the file of its noun; to add a field, describe it in
+//! `words.toml` and show it in `examples.json`. Write `docs/openapi.json` again with
+//! `WRITE_OPENAPI=1 cargo test --lib openapi`.
 
 mod deliveries;
 mod endpoints;
@@ -19,6 +20,7 @@ mod shapes;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::sync::OnceLock;
 
@@ -37,7 +39,7 @@ pub async fn openapi() -> Response {
 }
 
 /// The whole description.
-fn document() -> Value {
+pub fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in operations() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
@@ -167,7 +169,9 @@ fn schemas() -> Map<String, Value> {
         process::schemas(),
     ];
     let named = nouns.into_iter().flatten();
-    named
+    let mut schemas = named
         .map(|(name, schema)| (name.to_owned(), schema))
-        .collect()
+        .collect();
+    words::describe(&mut schemas);
+    schemas
 }

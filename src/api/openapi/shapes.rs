@@ -97,10 +97,10 @@ pub fn key() -> Value {
 
 /// The schema of every error.
 pub fn problems() -> Named {
-    let types = Kind::ALL.map(Kind::urn);
+    let types = Kind::ALL.map(|kind| json!({"const": kind.urn()}));
     let problem = answer(
         vec![
-            ("type", json!({"enum": types})),
+            ("type", json!({"type": "string", "oneOf": types})),
             ("title", text()),
             ("status", json!({"type": "integer"})),
             ("detail", text()),
