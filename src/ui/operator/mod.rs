@@ -5,6 +5,7 @@ mod login;
 mod overview;
 mod page;
 mod preview;
+mod reference;
 pub mod router;
 mod send;
 mod source;

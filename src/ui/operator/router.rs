@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::guard::{LOGIN, admit};
 use super::page::{BASE, view};
 use super::state::Operator;
-use super::{login, overview, preview, send, source, source_edit, sources, status};
+use super::{login, overview, preview, reference, send, source, source_edit, sources, status};
 use crate::api::access::Arrival;
 use crate::api::{Answered, Pages};
 use crate::ui::base::admit::{Admitted, Refused};
@@ -127,6 +127,8 @@ fn router(operator: Arc<Operator>) -> Router {
         .route("/ui/", get(overview::show))
         .route("/ui/send", get(send::show).post(send::send))
         .route("/ui/status", get(status::show))
+        .route("/ui/api", get(reference::show))
+        .route("/ui/api/{object}", get(reference::object))
         .route(
             "/ui/endpoints/{id}/preview",
             get(preview::show).post(preview::render),

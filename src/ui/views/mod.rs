@@ -8,5 +8,6 @@ pub mod delivery;
 pub mod endpoint;
 pub mod field;
 pub mod moment;
+pub mod schema;
 pub mod sight;
 pub mod stats;

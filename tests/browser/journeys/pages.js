@@ -92,6 +92,10 @@ module.exports = async ({ watch, start }) => {
   await look("dead-by-reason", "/ui/dead");
   await look("send", "/ui/send");
   await look("status", "/ui/status");
+  await look("api", "/ui/api");
+  await page.locator("article", { hasText: "POST /v1/events" }).getByText("Parameters, body and responses").first().click();
+  await says(page, "idempotency_key");
+  await look("api-object", "/ui/api/Delivery");
   await look("no-such-page", "/ui/nothing", 404);
   await look("no-such-event", "/ui/events/evt_00000000000000000000000000", 404);
   await look("no-such-endpoint", "/ui/endpoints/nobody", 404);
