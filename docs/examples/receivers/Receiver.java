@@ -49,9 +49,10 @@ public class Receiver {
     }
 
     static synchronized void doOnce(String id, byte[] body) throws IOException {
-        // The work and the note that it is done are one write here. With a database: insert the id
-        // into a table with a unique key, in the transaction that does the work.
+        // With a database: insert the id into a table with a unique key, in the transaction that does
+        // the work. Here a file has the ids.
         if (done.contains(id)) return;
+        // YOUR WORK with `body`, in the same transaction.
         doneFile.write(ByteBuffer.wrap((id + "\n").getBytes(StandardCharsets.UTF_8)));
         doneFile.force(true);
         done.add(id);

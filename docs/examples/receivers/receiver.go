@@ -51,13 +51,14 @@ func isGenuine(header http.Header, body []byte) bool {
 }
 
 func doOnce(id string, body []byte) error {
-	// The work and the note that it is done are one write here. With a database: insert the id
-	// into a table with a unique key, in the transaction that does the work.
+	// With a database: insert the id into a table with a unique key, in the transaction that does
+	// the work. Here a file has the ids.
 	mutex.Lock()
 	defer mutex.Unlock()
 	if done[id] {
 		return nil
 	}
+	// YOUR WORK with `body`, in the same transaction.
 	if _, err := doneFile.WriteString(id + "\n"); err != nil {
 		return err
 	}

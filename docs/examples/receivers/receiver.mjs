@@ -26,9 +26,10 @@ function isGenuine(headers, body) {
 }
 
 function doOnce(id, body) {
-  // The work and the note that it is done are one write here. With a database: insert the id
-  // into a table with a unique key, in the transaction that does the work.
+  // With a database: insert the id into a table with a unique key, in the transaction that does
+  // the work. Here a file has the ids.
   if (done.has(id)) return;
+  // YOUR WORK with `body`, in the same transaction.
   fs.writeSync(doneFile, id + "\n");
   fs.fsyncSync(doneFile);
   done.add(id);

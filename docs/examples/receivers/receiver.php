@@ -23,15 +23,18 @@ function is_genuine(string $secret, string $id, string $timestamp, string $signa
 
 function do_once(string $id, string $body): bool
 {
-    // The work and the note that it is done are one write here. With a database: insert the id
-    // into a table with a unique key, in the transaction that does the work.
+    // With a database: insert the id into a table with a unique key, in the transaction that does
+    // the work. Here a file has the ids.
     $done = fopen(getenv('DONE_FILE'), 'a+');
     if (!$done || !flock($done, LOCK_EX)) {
         return false;
     }
     rewind($done);
-    $known = in_array($id, explode("\n", stream_get_contents($done)), true);
-    $ok = $known || (fwrite($done, "$id\n") && fflush($done) && fsync($done));
+    $ok = in_array($id, explode("\n", stream_get_contents($done)), true);
+    if (!$ok) {
+        // YOUR WORK with $body, in the same transaction.
+        $ok = fwrite($done, "$id\n") && fflush($done) && fsync($done);
+    }
     fclose($done);
     return $ok;
 }

@@ -33,11 +33,12 @@ def is_genuine(headers, body):
 
 
 def do_once(message_id, body):
-    # The work and the note that it is done are one write here. With a database: insert the id
-    # into a table with a unique key, in the transaction that does the work.
+    # With a database: insert the id into a table with a unique key, in the transaction that does
+    # the work. Here a file has the ids.
     with lock:
         if message_id in done:
             return
+        # YOUR WORK with `body`, in the same transaction.
         done_file.write(message_id.encode() + b"\n")
         os.fsync(done_file.fileno())
         done.add(message_id)

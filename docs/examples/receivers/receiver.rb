@@ -24,10 +24,11 @@ def genuine?(headers, body)
 end
 
 def do_once(id, body)
-  # The work and the note that it is done are one write here. With a database: insert the id
-  # into a table with a unique key, in the transaction that does the work.
+  # With a database: insert the id into a table with a unique key, in the transaction that does
+  # the work. Here a file has the ids.
   LOCK.synchronize do
     next if DONE.include?(id)
+    # YOUR WORK with `body`, in the same transaction.
     DONE_FILE.write(id + "\n")
     DONE_FILE.fsync
     DONE << id

@@ -43,10 +43,11 @@ struct Done {
 }
 
 fn do_once(done: &Mutex<Done>, id: &str, _body: &[u8]) -> io::Result<()> {
-    // The work and the note that it is done are one write here. With a database: insert the id
-    // into a table with a unique key, in the transaction that does the work.
+    // With a database: insert the id into a table with a unique key, in the transaction that does
+    // the work. Here a file has the ids.
     let mut done = done.lock().map_err(|_| io::Error::other("a thread panicked"))?;
     if !done.ids.contains(id) {
+        // YOUR WORK with the body, in the same transaction.
         done.file.write_all(format!("{id}\n").as_bytes())?;
         done.file.sync_data()?;
         done.ids.insert(id.to_owned());
