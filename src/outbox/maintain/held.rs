@@ -235,8 +235,16 @@ impl Held {
                 walks.insert(*no, walk);
             }
         }
+        let after = |id: EventId| EventId(id.0.saturating_add(1));
         let (mut ids, mut at, mut passed): (Vec<EventId>, _, _) = (Vec::new(), from, 0);
         while let Some(Reverse((id, no, is_listed))) = heads.pop() {
+            if let Some(beyond) = beyond
+                && id > beyond
+            {
+                // Lists of other endpoints have events before this one.
+                let passed = ids.last().map_or(from, |id| after(*id));
+                return Ok((ids, passed.max(beyond)));
+            }
             // Of several endpoints' lists the same event comes one time after the other. What the
             // beginnings cost is not to be spent for a single event.
             let is_enough = ids.len() >= BATCH || (passed >= WALKS && state.is_spent());
@@ -244,9 +252,6 @@ impl Held {
                 return Ok((ids, id));
             }
             passed += 1;
-            if beyond.is_some_and(|beyond| id > beyond) {
-                return Ok((ids, id));
-            }
             at = id;
             if is_listed && ids.last() != Some(&id) {
                 ids.push(id);
@@ -258,7 +263,6 @@ impl Held {
             }
         }
         // That was all of these endpoints. The others have nothing older than `beyond`.
-        let after = |id: EventId| EventId(id.0.saturating_add(1));
         let passed = ids.last().map(|id| after(*id));
         let next = match beyond {
             Some(beyond) => passed.unwrap_or(after(from)).max(beyond),
