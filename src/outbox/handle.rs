@@ -61,6 +61,8 @@ pub struct Gauges {
     pub damaged_records: AtomicU64,
     /// Held deliveries that had to make room, since the start.
     pub space_deaths: AtomicU64,
+    /// Events with dead letters that went before their time, to make room.
+    pub dead_drops: AtomicU64,
     /// 1: outcomes may not fit.
     pub pressure: AtomicU8,
     /// Passes of the cleaner, finished or given up, since the start.

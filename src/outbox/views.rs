@@ -471,6 +471,8 @@ pub struct OutboxStatus {
     pub damaged_records: u64,
     /// Held deliveries that died to make room (reason `space`), since the start.
     pub held_dropped: u64,
+    /// Events with dead letters that were removed to make room, since the start.
+    pub dead_dropped: u64,
     /// Passes of the cleaner since the start, and those of them that were given up.
     pub cleaning_passes: u64,
     pub cleaning_cut_short: u64,

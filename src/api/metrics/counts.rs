@@ -178,6 +178,11 @@ fn store_counters(out: &mut Exposition<'_>, status: &Status) -> fmt::Result {
             outbox.held_dropped,
         ),
         (
+            "outboxd_dead_dropped_total",
+            "Events with dead letters that were removed before retention.dead, to make room.",
+            outbox.dead_dropped,
+        ),
+        (
             "outboxd_cleaning_passes_total",
             "Passes of the cleaner, finished or given up.",
             outbox.cleaning_passes,

@@ -42,7 +42,12 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Some events, and the key to go on from.
-type Batch = (Vec<EventId>, Vec<u8>);
+struct Batch {
+    ids: Vec<EventId>,
+    /// When the first of them was finished, in milliseconds.
+    first_at: u64,
+    next: Vec<u8>,
+}
 
 /// The thread that cleans.
 pub struct Cleaner {
@@ -189,9 +194,9 @@ impl Cleaner {
         ] {
             let until = now.saturating_sub(keep).as_millis();
             let mut from = keys::finished(end, 0, EventId(0));
-            while let Some((ids, next)) = self.oldest(&from, end, until, u64::MAX)? {
-                writer.need(Step::Forget(ids))?;
-                from = next;
+            while let Some(batch) = self.oldest(&from, end, until, u64::MAX)? {
+                writer.need(Step::Forget(batch.ids))?;
+                from = batch.next;
             }
         }
         let mut from = Some(EventId(0));
@@ -209,7 +214,7 @@ impl Cleaner {
     fn shrink(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
         let start = |end| keys::finished(end, 0, EventId(0));
         let (mut delivered, mut dead) = (start(End::Delivered), start(End::Dead));
-        let (mut held, mut deaths) = (EventId(0), 0);
+        let (mut held, mut deaths, mut dead_letters) = (EventId(0), 0, 0);
         // For want of disk a segment's worth at a time goes: what is forgotten gives space
         // back only once its segment is dropped.
         let kept = self.shared.index.read().meta.kept_bytes;
@@ -224,35 +229,49 @@ impl Cleaner {
             if excess.max(short) == 0 {
                 break;
             }
-            // The list with the oldest first event is shortened.
-            let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess.max(short))?;
-            let b = self.oldest(&dead, End::Dead, u64::MAX, excess.max(short))?;
+            // What was finished first goes first. A dead letter counts from its death, not from the
+            // acceptance of its event days before.
+            let first_at = |batch: Option<Batch>| batch.map(|batch| batch.first_at);
+            let a = first_at(self.oldest(&delivered, End::Delivered, u64::MAX, 1)?);
+            let b = first_at(self.oldest(&dead, End::Dead, u64::MAX, 1)?);
+            let finished = a.into_iter().chain(b).min();
             let c = match excess {
                 0 => None,
                 excess => self.held.oldest_held(held, excess)?,
             };
-            let first =
-                |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
-            let finished = first(&a).into_iter().chain(first(&b)).min();
             if let Some(oldest) = c
                 && oldest
                     .first()
                     .zip(finished)
-                    .is_none_or(|(held, finished)| held < finished)
+                    .is_none_or(|(held, finished)| held.timestamp().as_millis() < finished)
             {
                 held = oldest.next;
                 deaths += self.held.make_room(oldest, writer)?;
                 continue;
             }
-            let (ids, next, from) = match (first(&a), a, b) {
-                (Some(x), Some((ids, next)), _) if Some(x) == finished => {
-                    (ids, next, &mut delivered)
-                }
-                (_, _, Some((ids, next))) => (ids, next, &mut dead),
-                _ => break,
+            let is_dead = b.is_some() && b == finished;
+            let (end, from, other) = match is_dead {
+                true => (End::Dead, &mut dead, a),
+                false => (End::Delivered, &mut delivered, b),
             };
-            writer.need(Step::Forget(ids))?;
-            *from = next;
+            let until = other.map_or(u64::MAX, |other| other.saturating_add(1));
+            let Some(batch) = self.oldest(from, end, until, excess.max(short))? else {
+                break;
+            };
+            let count = batch.ids.len() as u64;
+            writer.need(Step::Forget(batch.ids))?;
+            *from = batch.next;
+            if is_dead {
+                dead_letters += count;
+                self.shared.gauges.dead_drops.fetch_add(count, Relaxed);
+            }
+        }
+        if dead_letters > 0 {
+            tracing::warn!(
+                events = dead_letters,
+                "dead letters are removed before retention.dead: history has reached retention.max_size, \
+                 or the disk is short"
+            );
         }
         if deaths > 0 {
             tracing::warn!(
@@ -295,7 +314,7 @@ impl Cleaner {
     /// `None` if there are none.
     fn oldest(&self, from: &[u8], end: End, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
         let (mut found, mut next) = (Vec::with_capacity(STEP_EVENTS), from.to_vec());
-        let (mut free, mut deliveries) = (0, 0);
+        let (mut free, mut deliveries, mut first_at) = (0, 0, None);
         let to = keys::finished(end, until, EventId(0));
         'pieces: loop {
             let state = self.shared.index.read();
@@ -308,6 +327,9 @@ impl Cleaner {
                     free += weight.bytes;
                     deliveries += weight.deliveries;
                     found.push(id);
+                    if first_at.is_none() {
+                        first_at = Some(keys::finished_at(&key).ok_or(PagesError::Damaged)?);
+                    }
                 }
                 next = key.into_owned();
                 next.push(0);
@@ -320,7 +342,11 @@ impl Cleaner {
             }
             break;
         }
-        Ok((!found.is_empty()).then_some((found, next)))
+        Ok(first_at.map(|first_at| Batch {
+            ids: found,
+            first_at,
+            next,
+        }))
     }
 
     /// Drops the oldest segment while the log is more than twice what is kept.

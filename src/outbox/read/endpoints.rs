@@ -76,6 +76,7 @@ impl Outbox {
             certificates: self.certificates(),
             damaged_records: gauges.damaged_records.load(Relaxed),
             held_dropped: gauges.space_deaths.load(Relaxed),
+            dead_dropped: gauges.dead_drops.load(Relaxed),
             cleaning_passes: gauges.cleaning_passes.load(Relaxed),
             cleaning_cut_short: gauges.cleaning_cut_short.load(Relaxed),
             refused_batches: gauges.refused_batches.load(Relaxed),
