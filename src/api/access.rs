@@ -42,7 +42,7 @@ enum Asks {
     Admin,
 }
 
-/// Whether the request hands in events.
+/// Whether the request posts events.
 pub(super) fn hands_in(method: &Method, path: &str) -> bool {
     let Some(below) = path.strip_prefix("/v1/events") else {
         return false;
@@ -219,7 +219,7 @@ impl Access {
         if known.token.scope == Scope::Ingest {
             return Err(Problem::new(
                 Kind::Forbidden,
-                "this takes a token of scope admin; the one given only hands in events",
+                "this takes a token of scope admin; the one given only posts events",
             ));
         }
         let lease = Lease(known.leases.subscribe());

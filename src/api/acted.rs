@@ -1,6 +1,6 @@
 //! Logs one line for each change made through the API: the action, its object and the caller.
 //!
-//! The action follows from method and path, so a new route needs no code here. Requests that hand in
+//! The action follows from method and path, so a new route needs no code here. Requests that post
 //! events, and requests that change nothing, are not logged.
 
 use axum::response::Response;

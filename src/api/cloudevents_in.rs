@@ -1,4 +1,4 @@
-//! CloudEvents that are handed in: structured, in a batch, or in binary mode
+//! CloudEvents that are posted: structured, in a batch, or in binary mode
 //! (<https://github.com/cloudevents/spec>, HTTP protocol binding 1.0.2).
 //!
 //! `source` and `id` are the idempotency key, in a space of their own. What else an event may have

@@ -130,7 +130,7 @@ pub async fn test(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The type of an event that is not handed in but tried.
+/// The type of an event that is only tried.
 pub fn read_type(text: &str) -> Result<EventType, String> {
     let event_type = EventType::new(text).map_err(|bad| bad.to_string())?;
     let is_test = text == "outboxd.test";

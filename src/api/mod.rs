@@ -72,7 +72,7 @@ pub struct Api {
 /// The settings of the configuration that apply to every request.
 struct Rules {
     access: Access,
-    /// The bounds of requests that hand in events.
+    /// The bounds of requests that post events.
     ingest: Ingest,
     bodies: Arc<Budget>,
 }
@@ -153,7 +153,7 @@ impl Api {
         judge(&self.rules.load().access)
     }
 
-    /// The bounds of requests that hand in events, and the room for bodies.
+    /// The bounds of requests that post events, and the room for bodies.
     pub fn body_rules(&self) -> (Ingest, Arc<Budget>) {
         let rules = self.rules.load();
         (rules.ingest.clone(), rules.bodies.clone())

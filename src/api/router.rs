@@ -24,7 +24,7 @@ use crate::server::connection::{MAX_HEAD, head_size};
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/events", get(events::list).post(events::post))
-        // GET reads an event by its id; POST hands in an opaque event of a type.
+        // GET reads an event by its id; POST takes an opaque event of a type.
         .route(
             "/v1/events/{name}",
             get(events::show)

@@ -1,4 +1,4 @@
-//! Trace context of the request that hands in an event, which is kept and sent on.
+//! Trace context of the request that posts an event, which is kept and sent on.
 //! W3C Trace Context, <https://www.w3.org/TR/trace-context/>, 3.2 and 3.3.
 
 use std::sync::Arc;

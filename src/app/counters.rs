@@ -1,4 +1,4 @@
-//! Counts of events handed in since the start.
+//! Counts of events posted since the start.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -14,7 +14,7 @@ pub enum Error {
     /// The outbox refused events.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// An event may be handed in again after `wait`.
+    /// An event may be posted again after `wait`.
     #[error("more events than ingest.rate_limit; nothing of this request was stored")]
     RateLimited { wait: Duration },
     /// The outbox refused an action.

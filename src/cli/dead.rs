@@ -14,12 +14,12 @@ use crate::domain::time::Timestamp;
 /// How much of the last answer is shown, in characters.
 const MAX_ANSWER: usize = 60;
 
-/// List dead deliveries with the reason, look at one, deliver it again
+/// List dead letters with the reason, show one, deliver it again
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// List dead deliveries, newest event first
+    /// List dead letters, newest event first
     List {
         /// Only deliveries to this endpoint
         #[arg(long)]

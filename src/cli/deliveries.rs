@@ -22,12 +22,12 @@ use crate::domain::time::Timestamp;
 /// How much of a response body is shown under its attempt, in characters.
 const MAX_RESPONSE: usize = 200;
 
-/// List deliveries, look at one, retry or cancel it
+/// List deliveries, show one, retry or cancel it
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]
@@ -53,7 +53,7 @@ enum Command {
     Show(Named),
     /// Try again now; delivered or dead: with a fresh retry budget
     Retry(Named),
-    /// Give a pending or held delivery up
+    /// Cancel a pending or held delivery: it becomes a dead letter
     Cancel(Named),
 }
 

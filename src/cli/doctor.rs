@@ -24,7 +24,7 @@ pub struct Args {
     /// If no step failed, send one outboxd.test event and wait for its first attempt
     #[arg(long)]
     send: bool,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -21,12 +21,12 @@ use crate::clock;
 use crate::domain::endpoint::EndpointId;
 use crate::domain::time::Timestamp;
 
-/// List endpoints; make, change, test, empty or remove one; rotate its secret
+/// List endpoints; create, change, test, purge or remove one; rotate its secret
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]
@@ -45,7 +45,7 @@ enum Command {
     },
     /// Show an endpoint with its policy
     Show { endpoint: EndpointId },
-    /// Make an endpoint; prints its id and its secret
+    /// Create an endpoint and print its id and secret
     Add {
         /// Where its events go
         #[arg(value_name = "URL")]
@@ -59,7 +59,7 @@ enum Command {
         #[command(flatten)]
         fields: Box<Fields>,
     },
-    /// Change what is given, and nothing else
+    /// Change the given fields, and no others
     Set {
         endpoint: EndpointId,
         /// Where its events go
@@ -71,7 +71,7 @@ enum Command {
         #[command(flatten)]
         fields: Box<Fields>,
     },
-    /// Make a new secret and print it; the old one signs too while they overlap
+    /// Create a new secret and print it; the old one signs as well for the overlap
     Rotate {
         endpoint: EndpointId,
         /// How long the old one signs too, such as 1h [default: 24h]
@@ -80,17 +80,17 @@ enum Command {
     },
     /// Print the secret
     Secret { endpoint: EndpointId },
-    /// Take deliveries again; what was held is released
+    /// Enable an endpoint; its held deliveries are released
     Enable { endpoint: EndpointId },
-    /// Take no deliveries; they are held, not lost
+    /// Disable an endpoint; its deliveries are held, not lost
     Disable { endpoint: EndpointId },
-    /// Send it one outboxd.test event
+    /// Send an endpoint one outboxd.test event
     Test { endpoint: EndpointId },
-    /// Delete it; its open deliveries are dead
+    /// Delete an endpoint; its open deliveries become dead letters
     Remove { endpoint: EndpointId },
-    /// Make and change endpoints and sources as a file says
+    /// Create and change endpoints and sources from a file
     Apply(Apply),
-    /// Give up pending and held deliveries, and forget dead ones
+    /// Cancel pending and held deliveries, and remove dead letters
     Purge {
         endpoint: EndpointId,
         /// Only those that are pending, held or dead

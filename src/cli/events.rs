@@ -18,12 +18,12 @@ use crate::domain::time::Timestamp;
 /// How much of a body is shown, in characters. All of it comes with `--json`.
 const MAX_BODY: usize = 2000;
 
-/// List events, look at one and where it went, or erase it
+/// List events, show one and where it went, or erase it
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]

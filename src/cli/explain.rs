@@ -13,12 +13,12 @@ use super::{Failure, print};
 use crate::clock;
 use crate::domain::time::Timestamp;
 
-/// Tell why an event did or did not reach an endpoint, and what comes next
+/// Explain why an event did or did not reach an endpoint, and what comes next
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     named: Named,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

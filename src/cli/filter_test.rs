@@ -9,12 +9,12 @@ use super::sample::{Asked, Sample, raw};
 use super::shape::json_of;
 use super::{Failure, print};
 
-/// Try a filter on an event
+/// Test a filter on an event
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]

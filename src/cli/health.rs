@@ -14,7 +14,7 @@ use crate::config::units::parse_duration;
 /// Asks `GET /readyz`: the daemon is ready when the outbox is recovered and accepts events.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How long to wait for the answer
+    /// How long to wait for the response
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = wait_time)]
     timeout: Duration,
     /// Print JSON

@@ -18,7 +18,7 @@ use crate::domain::time::Timestamp;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]

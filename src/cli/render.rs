@@ -16,7 +16,7 @@ pub struct Args {
     endpoint: EndpointId,
     #[command(flatten)]
     sample: Sample,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

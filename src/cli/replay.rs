@@ -10,7 +10,7 @@ use super::{Failure, print, print_json};
 use crate::clock;
 use crate::domain::endpoint::EndpointId;
 
-/// Deliver again what is dead, or was delivered already
+/// Deliver dead letters again, or what was already delivered
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Of this endpoint; may be given again
@@ -35,7 +35,7 @@ pub struct Args {
     /// How fast for each endpoint, such as 20/s [default: 100/s]
     #[arg(long)]
     rate: Option<String>,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -48,7 +48,7 @@ pub struct Reach {
     config: Option<PathBuf>,
 }
 
-/// Bring a store back from what was shipped; `serve` starts it
+/// Restore a data directory from a backup target; start it with `serve`
 ///
 /// Exit status: 0 if all of it is whole, 1 if something is missing or damaged or nothing could be
 /// restored, 2 if the arguments make no sense.
@@ -62,7 +62,7 @@ pub struct Restore {
     /// The generation (else the newest that is complete)
     #[arg(long, value_name = "NAME", value_parser = generation)]
     generation: Option<Generation>,
-    /// Restore what the store was at this time: RFC 3339, such as 2026-01-31T12:00:00Z, or how long
+    /// Restore the store as of this time: RFC 3339, such as 2026-01-31T12:00:00Z, or how long
     /// ago, such as 2h
     #[arg(long, value_name = "TIME", value_parser = past)]
     until: Option<Timestamp>,

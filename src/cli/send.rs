@@ -1,4 +1,4 @@
-//! `outboxd send`: hands in one event.
+//! `outboxd send`: posts one event.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,7 +24,7 @@ use crate::domain::time::Timestamp;
 const MAX_DATA: u64 = 256 * 1024 * 1024;
 const JSON: &str = "application/json";
 
-/// Hand in one event
+/// Post one event
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The event's type, such as order.created
@@ -39,7 +39,7 @@ pub struct Args {
     /// The ordering key
     #[arg(long)]
     pub key: Option<String>,
-    /// Hand in the same event again under this key without storing it twice
+    /// Post the same event again under this key without storing it twice
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
     /// First attempts then: a span from now such as 10m, or an RFC 3339 time
@@ -48,7 +48,7 @@ pub struct Args {
     /// What DATA is if it is not JSON; it is then delivered as it is
     #[arg(long, value_name = "MEDIA-TYPE")]
     pub content_type: Option<String>,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -201,7 +201,7 @@ fn shown(accepted: &Accepted, paint: Paint) -> String {
         n => counted(n),
     };
     let again = if accepted.duplicate {
-        ", handed in before: nothing new stored"
+        ", accepted before: nothing new stored"
     } else {
         ""
     };
@@ -286,7 +286,7 @@ mod tests {
         };
         assert_eq!(
             shown(&accepted, Paint { colour: false }),
-            "evt_1  a  accepted: 2 deliveries, handed in before: nothing new stored\n"
+            "evt_1  a  accepted: 2 deliveries, accepted before: nothing new stored\n"
         );
     }
 }

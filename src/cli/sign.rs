@@ -9,7 +9,7 @@ use crate::clock;
 use crate::domain::event::EventId;
 use crate::domain::signature;
 
-/// Sign a body as Standard Webhooks has it and print the three headers
+/// Sign a body by Standard Webhooks and print the three headers
 #[derive(clap::Args)]
 pub struct Sign {
     #[command(flatten)]

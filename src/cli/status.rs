@@ -16,7 +16,7 @@ const SAMPLE: Duration = Duration::from_secs(1);
 /// Show backlog, rates, endpoints in trouble, disk and version
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Print the answer as JSON, without waiting for rates
+    /// Print the response as JSON, without waiting for rates
     #[arg(long)]
     pub json: bool,
     /// Refresh until Ctrl-C, with the last hour and the last failures; if stdout is not a terminal,

@@ -111,7 +111,7 @@ pub(super) fn read_listen(
     };
     if sound && read.http.is_none() && read.unix.is_none() && read.inbound.is_none() {
         let flaw = Flaw::new(
-            "http, unix and inbound are all off: nothing could be handed in",
+            "http, unix and inbound are all off: no event could come in",
             "set http to an address such as \"127.0.0.1:7717\", or unix to a path",
         );
         listen.fault("http", &flaw);

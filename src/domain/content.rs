@@ -16,7 +16,7 @@ pub struct Content {
     pub key: Option<Key>,
     pub accepted_at: Timestamp,
     pub content_type: Arc<str>,
-    /// Handed in with a content type of its own, and delivered without the envelope.
+    /// Posted with a content type of its own, and delivered without the envelope.
     pub opaque: bool,
     /// The envelope, or the opaque body.
     pub body: Bytes,

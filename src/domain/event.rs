@@ -73,12 +73,12 @@ checked_name!(
     |text| !text.is_empty() && text.len() <= 256
 );
 
-/// Idempotency keys that begin so stand for the source and id of a CloudEvent. No client can hand in
+/// Idempotency keys that begin so stand for the source and id of a CloudEvent. No client can post
 /// such a key.
 pub const CLOUDEVENT_KEY: &str = "\u{0}cloudevent:";
 
 /// Idempotency keys that begin so stand for a source and the id that the provider gave a delivery.
-/// No client can hand in such a key.
+/// No client can post such a key.
 pub const SOURCE_KEY: &str = "\u{0}source:";
 
 /// The idempotency key of a delivery that a source takes in: in a space of that source alone.
@@ -144,7 +144,7 @@ impl Payload {
     }
 }
 
-/// An event that was handed in and checked, but has no id and no moment yet.
+/// An event that was posted and checked, but has no id and no moment yet.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub tenant: Tenant,

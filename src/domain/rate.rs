@@ -1,5 +1,5 @@
 //! A rate limit: a bucket of tokens, one for each attempt of an endpoint or each event
-//! that is handed in.
+//! that is posted.
 //!
 //! Over any span of T seconds at most `rate * T + burst` are taken one by one, where the
 //! burst is `max(1, rate * 100 ms)`. An endpoint with enough work reaches the rate: tokens

@@ -143,7 +143,7 @@ impl Spans {
         if let Some(kind) = kind {
             add("error.type", kind.into());
         }
-        // Of the daemon's own events none was handed in.
+        // Of the daemon's own events none was posted.
         let is_own = attempted
             .event_type
             .as_ref()

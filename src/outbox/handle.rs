@@ -294,7 +294,7 @@ impl Outbox {
         self.shared.gauges.rebuilt_frames.load(Relaxed)
     }
 
-    /// Commits what was handed in before, and ends the writer.
+    /// Commits the requests received before, and ends the writer.
     pub fn stop(&self) {
         let _ = self.requests.send(Request::Stop);
     }

@@ -1,4 +1,4 @@
-//! What filters say of events that are handed in, found out before the writer sees them: it must
+//! What filters say of events that are posted, found out before the writer sees them: it must
 //! not wait while thousands of filters are judged.
 //!
 //! A verdict counts for the very definition that gave it. Should an endpoint have changed before

@@ -69,7 +69,7 @@ pub enum Request {
         step: Step,
         done: std::sync::mpsc::SyncSender<Placed>,
     },
-    /// Commit what was handed in before, and end.
+    /// Commit the requests received before, and end.
     Stop,
 }
 

@@ -143,7 +143,7 @@ pub struct StoredSource {
     pub counts: Option<Vec<u8>>,
 }
 
-/// The definition of a source as it was handed in, and when that was.
+/// The definition of a source as it was given, and when that was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceDefinition {
     pub changed_at: Timestamp,

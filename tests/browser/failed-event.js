@@ -54,5 +54,5 @@ module.exports = async ({ watch, start }, { script, name }) => {
   await page.goto(`/ui/events/${event}`);
   await says(page, "delivered");
   await page.goto("/ui/");
-  await says(page, "everything that was handed in is going out");
+  await says(page, "every accepted event is being delivered");
 };

@@ -70,7 +70,7 @@ class Receiver:
 
 
 class Load:
-    """Clients that hand in events, each on a connection of its own."""
+    """Clients that post events, each on a connection of its own."""
 
     def __init__(self):
         self.accepted = set()

@@ -67,7 +67,7 @@ fn post() -> Operation {
         },
     });
     let accepted = json!({"anyOf": [reference("Accepted"), reference("AcceptedBatch")]});
-    let operation = Operation::new(("post", "/v1/events"), TAG, "postEvents", "Hand events in")
+    let operation = Operation::new(("post", "/v1/events"), TAG, "postEvents", "Post events")
         .description(
             "202 means that the events and their deliveries are on stable storage. The same idempotency \
              key and content again is answered as before, with `duplicate`. CloudEvents in binary mode \
@@ -98,7 +98,7 @@ fn post_opaque() -> Operation {
         ("post", "/v1/events/{name}"),
         TAG,
         "postOpaqueEvent",
-        "Hand in an event with a body of any other type",
+        "Post an event with a body of any other type",
     )
     .description(
         "`name` is the event's type. The body is delivered as it is, with its content type: the ones \
@@ -130,7 +130,7 @@ fn placed(operation: Operation) -> Operation {
         )
 }
 
-/// An event that is handed in.
+/// An event that is posted.
 fn new_event() -> Value {
     let channels = json!({"type": "array", "maxItems": 10,
         "items": matching("^[A-Za-z0-9_.:-]{1,128}$")});
@@ -183,7 +183,7 @@ pub fn schemas() -> Named {
         ("received", reference("Received")),
         (
             "data",
-            json!({"description": "The data of a JSON event, as it was handed in."}),
+            json!({"description": "The data of a JSON event, as it was posted."}),
         ),
         ("content_type", text()),
         ("body_base64", text()),

@@ -19,7 +19,7 @@ use super::{Failure, print, print_json};
 use crate::config::{Environment, definitions};
 use plan::{Change, Step};
 
-/// Make and change endpoints and sources as a file says
+/// Create and change endpoints and sources from a file
 ///
 /// The file holds tables of endpoints and sources as the configuration does. They are made through the
 /// API, and recognised by their ids in the file when it is applied again: a second run changes nothing.

@@ -40,7 +40,7 @@ struct Ready {
 #[derive(Debug, Serialize)]
 struct Finished {
     what: &'static str,
-    /// Handed in by the demo.
+    /// Sent by the demo.
     events: u64,
 }
 
@@ -87,7 +87,7 @@ pub async fn run(
     match json {
         true => print_json(&Finished { what, events }),
         false => print(&format!(
-            "\n{events} events were handed in; everything is removed.\n"
+            "\n{events} events were sent; everything is removed.\n"
         )),
     }
 }
@@ -153,7 +153,7 @@ fn tell(json: bool, ready: &Ready) -> Result<(), Failure> {
     print(&text)
 }
 
-/// Hands in events until one is refused.
+/// Posts events until one is refused.
 async fn send(client: &Client, events: &mut u64) -> Fault {
     let mut ticks = interval(EVERY);
     // A laptop that slept does not make up for what it missed.

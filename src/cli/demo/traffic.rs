@@ -12,7 +12,7 @@ use super::super::receiver::{Received, Reply};
 
 /// The tenant whose endpoints are made through the API, as customers' are.
 pub const CUSTOMER: &str = "acme";
-/// A source of the configuration, whose sample is handed in now and then.
+/// A source of the configuration, whose sample is sent now and then.
 pub const SOURCE: &str = "payments";
 /// The endpoint that is paused at the beginning.
 pub const PAUSED: &str = "crm";
@@ -91,7 +91,7 @@ pub fn config(address: SocketAddr, source_secret: &str) -> String {
     text
 }
 
-/// An event as it is handed in. `number`: how many there were before.
+/// An event as it is posted. `number`: how many there were before.
 pub fn event(number: u64) -> Value {
     let event_type = pick(&TYPES).unwrap_or(TYPES[0]);
     let customer = u64::from(rand::random::<u8>() % 40);

@@ -18,12 +18,12 @@ use crate::clock;
 use fields::{Fields, secret};
 use view::{Source, Tested, details, table};
 
-/// List the sources whose webhooks come in; make, change, test or remove one; rotate its secret
+/// List sources of incoming webhooks; create, change, test or remove one; rotate its secret
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     pub json: bool,
     #[command(flatten)]
@@ -42,7 +42,7 @@ enum Command {
     },
     /// Show a source: its URL, what came in, and the last calls that were refused
     Show { source: String },
-    /// Make a source; prints the URL to give to the provider
+    /// Create a source and print the URL for the provider
     Add {
         /// github, stripe, shopify, slack, …; not needed with --verify
         preset: Option<String>,
@@ -55,7 +55,7 @@ enum Command {
         #[command(flatten)]
         fields: Box<Fields>,
     },
-    /// Change what is given, and nothing else
+    /// Change the given fields, and no others
     Set {
         source: String,
         /// Another provider
@@ -70,7 +70,7 @@ enum Command {
         #[command(flatten)]
         fields: Box<Fields>,
     },
-    /// Let a new secret count; those before it count too while they overlap
+    /// Set a new secret; the previous ones stay valid for the overlap
     Rotate {
         source: String,
         /// The file with the new secret, `-` for stdin; else one is made and printed
@@ -80,14 +80,14 @@ enum Command {
         #[arg(long, value_name = "DURATION")]
         overlap: Option<String>,
     },
-    /// Sign a sample as the provider does, and hand it in
+    /// Sign a sample as the provider does, and send it to the source
     Test {
         source: String,
         /// The body of the sample, or @FILE [default: one of the provider's kind]
         #[arg(long, value_name = "TEXT")]
         body: Option<String>,
     },
-    /// Remove it; what came in stays
+    /// Remove a source; the events that it received stay
     Remove { source: String },
 }
 

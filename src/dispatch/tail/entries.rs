@@ -29,7 +29,7 @@ pub struct Accepted {
     pub deliveries: u32,
     /// The trace context that it came with.
     pub trace: Vec<(HeaderName, HeaderValue)>,
-    /// When it was handed in, and how long it took until it was durable.
+    /// When it was posted, and how long it took until it was durable.
     pub began: Timestamp,
     pub took: Duration,
 }

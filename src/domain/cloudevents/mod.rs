@@ -1,4 +1,4 @@
-//! CloudEvents 1.0.2: events of others that are handed in, and events of outboxd that go out.
+//! CloudEvents 1.0.2: events of others that are posted, and events of outboxd that go out.
 //!
 //! Follows the core specification, the JSON event format, the HTTP protocol binding and the
 //! webhook specification of <https://github.com/cloudevents/spec>. An event is read in the
@@ -6,7 +6,7 @@
 //! [`parse_binary`]) and written in the first and the last ([`structured()`], [`binary()`]): a batch
 //! must not be sent to a receiver that has not asked for one.
 //!
-//! JSON data is never written again: it stays byte for byte as it was handed in, numbers and
+//! JSON data is never written again: it stays byte for byte as it was posted, numbers and
 //! spacing included. `time` stays a text for the same reason, since a [`Timestamp`] holds
 //! milliseconds and many producers write nanoseconds.
 //!

@@ -19,7 +19,7 @@ pub struct Accepted<'a> {
     pub data: Data,
 }
 
-/// Makes the CloudEvent of an event. `came_in` is the one that it was handed in as, if it was:
+/// Makes the CloudEvent of an event. `came_in` is the one that it was posted as, if it was:
 /// then its own attributes go out with the event's data. `source` is the configured one, checked by
 /// [`check_source`](super::check_source); else it is `/outboxd/TENANT`.
 ///

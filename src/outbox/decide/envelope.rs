@@ -1,4 +1,4 @@
-//! From an event that was handed in to the record and the body that are kept.
+//! From an event that was posted to the record and the body that are kept.
 
 use std::sync::Arc;
 

@@ -211,7 +211,7 @@ impl Bulk {
         let rate = f64::from_bits(row.rate);
         let wanted = match row.work {
             JobWork::Purge => BATCH,
-            // What is replayed is pending, and must leave room for what is handed in.
+            // What is replayed is pending, and must leave room for new events.
             JobWork::Replay | JobWork::Release if self.is_over_share(no) || self.is_full() => {
                 return Ok(Some(PAUSE));
             }

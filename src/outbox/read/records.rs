@@ -113,7 +113,7 @@ fn rewritten_attempts(rewritten: &Rewritten<'_>, no: EndpointNo, body: &[u8]) ->
     found
 }
 
-/// What attempts of an event are made from, and what was handed in, as its record has it.
+/// What attempts of an event are made from, and what was posted, as its record has it.
 fn opened(
     head: &EventHead<'_>,
     extras_len: u32,

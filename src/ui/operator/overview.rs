@@ -157,7 +157,7 @@ fn verdict(status: &Status, troubled: usize, recent: &Counts) -> Badge {
 /// The state of what is pending, where no endpoint is in trouble.
 fn going_out(pending: u64, recent: &Counts) -> Badge {
     match (pending, stats::failed(recent), recent.delivered()) {
-        (0, _, _) | (_, 0, _) => Badge::good("everything that was handed in is going out"),
+        (0, _, _) | (_, 0, _) => Badge::good("every accepted event is being delivered"),
         (_, _, 0) => Badge::warn(format!(
             "no attempt of the last {RATE_OVER} minutes delivered; outboxd tries again"
         )),

@@ -47,7 +47,7 @@ const FIELDS: &[Field] = &[
     field(
         "idempotency_key",
         "Idempotency key",
-        "The same key again hands in nothing new",
+        "The same key again stores nothing new",
         field::Kind::Text,
     ),
     field(

@@ -134,7 +134,7 @@ fn definition(known: &KnownSource) -> Vec<(String, String)> {
         .collect()
 }
 
-/// `POST /ui/sources/{id}/test`: hands in a sample as the provider would.
+/// `POST /ui/sources/{id}/test`: sends a sample as the provider would.
 pub async fn test(
     State(operator): State<Arc<Operator>>,
     visit: Visit,

@@ -54,7 +54,7 @@ fn an_empty_daemon_says_what_to_do_next() {
 /// Before the breaker opens, nothing else says that no attempt delivers.
 #[test]
 fn the_overview_does_not_call_failing_deliveries_well() {
-    let good = "everything that was handed in is going out";
+    let good = "every accepted event is being delivered";
     let receiver = Receiver::ok();
     let home = Home::new();
     let dead = endpoint("dead", "http://127.0.0.1:9/", "types = [\"dead.*\"]");
