@@ -177,7 +177,7 @@ fn every_signed_time_is_judged_both_ways() {
             other => panic!("{preset}: {other:?}"),
         }
     }
-    assert_eq!(judged, 10);
+    assert!(judged >= 10, "only {judged} presets sign a time");
 }
 
 #[test]
