@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use crate::domain::delivery::Reason;
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Shared;
@@ -21,7 +20,7 @@ use crate::outbox::index::rows::{self, ErasedEntry, EventRow};
 use crate::outbox::log::{Body, LogReader, Lsn, Replayed};
 use crate::outbox::maintain::definitions::Definitions;
 use crate::outbox::maintain::erasing::{CopySearch, batches};
-use crate::outbox::maintain::held::{Held, weight_of};
+use crate::outbox::maintain::held::{Held, report_room, weight_of};
 use crate::outbox::maintain::survey::{Survey, add_unnamed};
 use crate::outbox::maintain::{Asked, Cut, Requests, moving};
 
@@ -42,12 +41,7 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Some events, and the key to go on from.
-struct Batch {
-    ids: Vec<EventId>,
-    /// When the first of them was finished, in milliseconds.
-    first_at: u64,
-    next: Vec<u8>,
-}
+type Batch = (Vec<EventId>, Vec<u8>);
 
 /// The thread that cleans.
 pub struct Cleaner {
@@ -194,9 +188,9 @@ impl Cleaner {
         ] {
             let until = now.saturating_sub(keep).as_millis();
             let mut from = keys::finished(end, 0, EventId(0));
-            while let Some(batch) = self.oldest(&from, end, until, u64::MAX)? {
-                writer.need(Step::Forget(batch.ids))?;
-                from = batch.next;
+            while let Some((ids, next)) = self.oldest(&from, end, until, u64::MAX)? {
+                writer.need(Step::Forget(ids))?;
+                from = next;
             }
         }
         let mut from = Some(EventId(0));
@@ -229,57 +223,40 @@ impl Cleaner {
             if excess.max(short) == 0 {
                 break;
             }
-            // What was finished first goes first. A dead letter counts from its death, not from the
-            // acceptance of its event days before.
-            let first_at = |batch: Option<Batch>| batch.map(|batch| batch.first_at);
-            let a = first_at(self.oldest(&delivered, End::Delivered, u64::MAX, 1)?);
-            let b = first_at(self.oldest(&dead, End::Dead, u64::MAX, 1)?);
-            let finished = a.into_iter().chain(b).min();
+            // The list with the oldest first event is shortened.
+            let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess.max(short))?;
+            let b = self.oldest(&dead, End::Dead, u64::MAX, excess.max(short))?;
             let c = match excess {
                 0 => None,
                 excess => self.held.oldest_held(held, excess)?,
             };
+            let first =
+                |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
+            let finished = first(&a).into_iter().chain(first(&b)).min();
             if let Some(oldest) = c
                 && oldest
                     .first()
                     .zip(finished)
-                    .is_none_or(|(held, finished)| held.timestamp().as_millis() < finished)
+                    .is_none_or(|(held, finished)| held < finished)
             {
                 held = oldest.next;
                 deaths += self.held.make_room(oldest, writer)?;
                 continue;
             }
-            let is_dead = b.is_some() && b == finished;
-            let (end, from, other) = match is_dead {
-                true => (End::Dead, &mut dead, a),
-                false => (End::Delivered, &mut delivered, b),
+            let (ids, next, from) = match (first(&a), a, b) {
+                (Some(x), Some((ids, next)), _) if Some(x) == finished => {
+                    (ids, next, &mut delivered)
+                }
+                (_, _, Some((ids, next))) => {
+                    dead_letters += ids.len() as u64;
+                    (ids, next, &mut dead)
+                }
+                _ => break,
             };
-            let until = other.map_or(u64::MAX, |other| other.saturating_add(1));
-            let Some(batch) = self.oldest(from, end, until, excess.max(short))? else {
-                break;
-            };
-            let count = batch.ids.len() as u64;
-            writer.need(Step::Forget(batch.ids))?;
-            *from = batch.next;
-            if is_dead {
-                dead_letters += count;
-                self.shared.gauges.dead_drops.fetch_add(count, Relaxed);
-            }
+            writer.need(Step::Forget(ids))?;
+            *from = next;
         }
-        if dead_letters > 0 {
-            tracing::warn!(
-                events = dead_letters,
-                "dead letters are removed before retention.dead: history has reached retention.max_size, \
-                 or the disk is short"
-            );
-        }
-        if deaths > 0 {
-            tracing::warn!(
-                deliveries = deaths,
-                reason = Reason::Space.as_str(),
-                "held deliveries are dead: history has reached retention.max_size"
-            );
-        }
+        report_room(&self.shared, deaths, dead_letters);
         Ok(())
     }
 
@@ -314,7 +291,7 @@ impl Cleaner {
     /// `None` if there are none.
     fn oldest(&self, from: &[u8], end: End, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
         let (mut found, mut next) = (Vec::with_capacity(STEP_EVENTS), from.to_vec());
-        let (mut free, mut deliveries, mut first_at) = (0, 0, None);
+        let (mut free, mut deliveries) = (0, 0);
         let to = keys::finished(end, until, EventId(0));
         'pieces: loop {
             let state = self.shared.index.read();
@@ -327,9 +304,6 @@ impl Cleaner {
                     free += weight.bytes;
                     deliveries += weight.deliveries;
                     found.push(id);
-                    if first_at.is_none() {
-                        first_at = Some(keys::finished_at(&key).ok_or(PagesError::Damaged)?);
-                    }
                 }
                 next = key.into_owned();
                 next.push(0);
@@ -342,11 +316,7 @@ impl Cleaner {
             }
             break;
         }
-        Ok(first_at.map(|first_at| Batch {
-            ids: found,
-            first_at,
-            next,
-        }))
+        Ok((!found.is_empty()).then_some((found, next)))
     }
 
     /// Drops the oldest segment while the log is more than twice what is kept.

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::domain::delivery::{Reason, Status};
@@ -54,6 +55,25 @@ impl MadeRoom {
         let (_, ids, bytes) = self.waiting.pop_front()?;
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(ids)
+    }
+}
+
+/// Says and counts what was given up to make room: held deliveries that died, and events with dead letters.
+pub(super) fn report_room(shared: &Shared, deaths: u64, dead_letters: u64) {
+    if deaths > 0 {
+        tracing::warn!(
+            deliveries = deaths,
+            reason = Reason::Space.as_str(),
+            "held deliveries are dead: history has reached retention.max_size"
+        );
+    }
+    if dead_letters > 0 {
+        shared.gauges.dead_drops.fetch_add(dead_letters, Relaxed);
+        tracing::warn!(
+            events = dead_letters,
+            "dead letters are removed before retention.dead: history has reached retention.max_size, \
+             or the disk is short"
+        );
     }
 }
 
