@@ -604,6 +604,8 @@ fn held_ones_make_room_oldest_first_and_are_counted() {
     });
     let dropped = store.outbox.status().held_dropped;
     assert!((200..270).contains(&dropped), "{dropped}");
+    // They are not counted once more when they go.
+    assert_eq!(store.outbox.status().dead_dropped, 0);
     let held = store.count(&a, &[Status::Held]);
     assert_eq!(held + dropped, 300);
     assert_eq!(store.status(ids[299], &a).0, Status::Held);

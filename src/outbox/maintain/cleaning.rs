@@ -20,7 +20,7 @@ use crate::outbox::index::rows::{self, ErasedEntry, EventRow};
 use crate::outbox::log::{Body, LogReader, Lsn, Replayed};
 use crate::outbox::maintain::definitions::Definitions;
 use crate::outbox::maintain::erasing::{CopySearch, batches};
-use crate::outbox::maintain::held::{Held, report_room, weight_of};
+use crate::outbox::maintain::held::{self, Held, weight_of};
 use crate::outbox::maintain::survey::{Survey, add_unnamed};
 use crate::outbox::maintain::{Asked, Cut, Requests, moving};
 
@@ -248,7 +248,7 @@ impl Cleaner {
                     (ids, next, &mut delivered)
                 }
                 (_, _, Some((ids, next))) => {
-                    dead_letters += ids.len() as u64;
+                    dead_letters += self.held.other_than_made_room(&ids);
                     (ids, next, &mut dead)
                 }
                 _ => break,
@@ -256,7 +256,15 @@ impl Cleaner {
             writer.need(Step::Forget(ids))?;
             *from = next;
         }
-        report_room(&self.shared, deaths, dead_letters);
+        held::report_deaths(deaths);
+        if dead_letters > 0 {
+            tracing::warn!(
+                events = dead_letters,
+                "dead letters are removed before retention.dead, to make room"
+            );
+        }
+        let gauges = &self.shared.gauges;
+        gauges.dead_drops.fetch_add(dead_letters, Relaxed);
         Ok(())
     }
 

@@ -7,7 +7,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::domain::delivery::{Reason, Status};
@@ -56,23 +55,21 @@ impl MadeRoom {
         self.bytes = self.bytes.saturating_sub(bytes);
         Some(ids)
     }
+
+    fn has(&self, id: EventId) -> bool {
+        let mut steps = self.waiting.iter().map(|(_, ids, _)| ids);
+        // Each is in the order of ids.
+        steps.any(|ids| ids.first() <= Some(&id) && ids.binary_search(&id).is_ok())
+    }
 }
 
-/// Says and counts what was given up to make room: held deliveries that died, and events with dead letters.
-pub(super) fn report_room(shared: &Shared, deaths: u64, dead_letters: u64) {
-    if deaths > 0 {
+/// Says how many deliveries died to make room.
+pub(super) fn report_deaths(deliveries: u64) {
+    if deliveries > 0 {
         tracing::warn!(
-            deliveries = deaths,
+            deliveries,
             reason = Reason::Space.as_str(),
             "held deliveries are dead: history has reached retention.max_size"
-        );
-    }
-    if dead_letters > 0 {
-        shared.gauges.dead_drops.fetch_add(dead_letters, Relaxed);
-        tracing::warn!(
-            events = dead_letters,
-            "dead letters are removed before retention.dead: history has reached retention.max_size, \
-             or the disk is short"
         );
     }
 }
@@ -130,6 +127,12 @@ impl Held {
     /// What will come free by itself, in bytes.
     pub fn leaving_bytes(&self) -> u64 {
         self.made_room.bytes
+    }
+
+    /// How many of these events did not die to make room, which is reported by itself.
+    pub fn other_than_made_room(&self, ids: &[EventId]) -> u64 {
+        let others = ids.iter().filter(|id| !self.made_room.has(**id));
+        others.count() as u64
     }
 
     /// What has been held too long is dead.
