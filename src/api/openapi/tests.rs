@@ -53,7 +53,7 @@ fn operations_have_unique_names_and_refer_to_existing_schemas() {
 }
 
 /// Collects the fields of a schema and of what it holds, each with its path and whether it has a
-/// description or refers to an object, which has fields of its own.
+/// description.
 fn fields(schema: &Value, path: &str, found: &mut Vec<(String, bool)>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");

@@ -1,13 +1,12 @@
 //! The description of the API, rendered from `/openapi.json` without a script and without another host.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::state::Operator;
 use crate::api::document;
 use crate::ui::base::failed::Failed;
 use crate::ui::base::shell::{Shell, html};
@@ -87,7 +86,7 @@ struct Object {
 }
 
 /// `GET /ui/api`
-pub async fn show(_: State<Arc<Operator>>, visit: Visit) -> Result<Response, Failed> {
+pub async fn show(visit: Visit) -> Result<Response, Failed> {
     html(&Page {
         shell: shell(&visit, "/status", "API"),
         reference: known(),
@@ -95,11 +94,7 @@ pub async fn show(_: State<Arc<Operator>>, visit: Visit) -> Result<Response, Fai
 }
 
 /// `GET /ui/api/{object}`
-pub async fn object(
-    _: State<Arc<Operator>>,
-    Path(name): Path<String>,
-    visit: Visit,
-) -> Result<Response, Failed> {
+pub async fn object(Path(name): Path<String>, visit: Visit) -> Result<Response, Failed> {
     let mut objects = known().objects.iter();
     let object = objects.find(|object| object.name == name);
     html(&ObjectPage {

@@ -35,8 +35,8 @@ pub fn words(schema: &Value) -> Vec<Word> {
         .collect()
 }
 
-/// What a value may be.
-pub fn kind(schema: &Value) -> String {
+/// The same as a text.
+fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str() {
         return name_of(name).to_owned();
     }
