@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// Hosts in URLs that no daemon of a test calls: what providers are told, what their vectors sign,
-/// and names of schemas.
+/// URLs that no daemon of a test calls: a daemon gives them to providers, vectors sign them, or they
+/// name a schema.
 const NEVER_CALLED: [&str; 7] = [
     "hooks.example.com",
     "example.com/webhook",
