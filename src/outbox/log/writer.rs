@@ -15,7 +15,7 @@ use super::recovery::{self, Recovered};
 use super::segment::{self, Segment, SegmentHeader};
 use super::spare::{Spare, SpareState};
 use super::walk::Piece;
-use crate::outbox::disk::{Free, is_full};
+use crate::outbox::disk::{DiskFile, Free, is_full};
 
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
@@ -35,6 +35,8 @@ pub struct Log {
     /// Where the next frame goes in `current`.
     offset: u64,
     chain: u32,
+    /// Where in `current` pieces of refused batches end, if that is past `offset`.
+    refused: u64,
     start: Lsn,
     epoch: u32,
     /// The last frame is a mark, or there is none.
@@ -106,6 +108,7 @@ impl Log {
             current,
             offset,
             chain,
+            refused: 0,
             start,
             epoch: epoch.saturating_add(1),
             marked,
@@ -194,6 +197,7 @@ impl Log {
         let len = batch.disk_len();
         let switched = self.offset + len + reserve > self.current.len;
         if switched {
+            self.forget_refused()?;
             self.next_segment(len)?;
         }
         let lsn = Lsn(self.current.base + self.offset);
@@ -211,9 +215,12 @@ impl Log {
         };
         let (bytes, crc) = batch.place(header);
         let Segment { path, file, .. } = self.current.clone();
-        // What a refused write leaves lies past the log's end, and the next batch is written
-        // over it.
-        self.wrote("write", &path, file.write_all_at(bytes, self.offset))?;
+        let written = file.write_all_at(bytes, self.offset);
+        if written.is_err() {
+            // It lies past the log's end, and the next batch is written over it.
+            self.refused = self.refused.max(self.offset + len);
+        }
+        self.wrote("write", &path, written)?;
         self.terminal("sync", &path, file.sync())?;
         (self.offset, self.chain) = (self.offset + len, crc);
         let end = Lsn(self.current.base + self.offset);
@@ -222,6 +229,21 @@ impl Log {
             self.begin_spare()?;
         }
         Ok(Committed { lsn, end })
+    }
+
+    /// Overwrites what refused writes left behind the last frame. In the middle of the log it would
+    /// pass for a frame that was damaged.
+    ///
+    /// [`LogError::NoSpace`]: the segment cannot be ended yet.
+    fn forget_refused(&mut self) -> Result<(), LogError> {
+        if self.refused > self.offset {
+            let Segment { path, file, .. } = self.current.clone();
+            let cleared = write_zeros(&*file, self.offset, self.refused);
+            self.wrote("clear the end of", &path, cleared)?;
+            self.terminal("sync", &path, file.sync())?;
+        }
+        self.refused = 0;
+        Ok(())
     }
 
     /// Makes the spare segment the current one, or one of its own for a batch of `len`
@@ -314,7 +336,11 @@ impl Log {
     /// Ends the current segment here, and begins the next one with a mark.
     pub fn begin_segment(&mut self) -> Result<(), LogError> {
         self.check()?;
-        self.offset = self.current.len;
+        // Where the mark was refused before, the segment has just begun.
+        if self.offset > HEADER {
+            self.forget_refused()?;
+            self.offset = self.current.len;
+        }
         self.append_mark()
     }
 
@@ -375,16 +401,10 @@ impl Log {
             self.wrote("seal in", &path, file.write_all_at(&seal, at))?;
         }
         self.terminal("sync", &path, file.sync())?;
-        let zeros = vec![0; ZEROS];
         for (lsn, header) in bodies {
-            let mut at = lsn.0 - base + header.body_offset();
-            let end = at + u64::from(header.body_len);
-            while at < end {
-                let piece = (end - at).min(zeros.len() as u64);
-                let zeros = zeros.get(..piece as usize).unwrap_or_default();
-                self.wrote("erase from", &path, file.write_all_at(zeros, at))?;
-                at += piece;
-            }
+            let from = lsn.0 - base + header.body_offset();
+            let erased = write_zeros(&*file, from, from + u64::from(header.body_len));
+            self.wrote("erase from", &path, erased)?;
         }
         self.terminal("sync", &path, file.sync())
     }
@@ -442,6 +462,18 @@ impl Log {
     ) -> Result<(), LogError> {
         done.map_err(|error| self.fail(LogError::failed(doing, path, error)))
     }
+}
+
+/// Makes `from..to` zero. Durable once the file was synced after it.
+fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min((to - from) as usize)];
+    let mut at = from;
+    while at < to {
+        let piece = (to - at).min(zeros.len() as u64);
+        file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
+        at += piece;
+    }
+    Ok(())
 }
 
 impl Drop for Log {

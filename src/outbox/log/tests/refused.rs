@@ -11,6 +11,12 @@ struct Refusing(Arc<Mutex<Option<usize>>>);
 #[derive(Debug)]
 struct RefusingFile(Arc<dyn DiskFile>, Refusing);
 
+impl Refusing {
+    fn limit(&self, bytes: Option<usize>) {
+        *self.0.lock().unwrap() = bytes;
+    }
+}
+
 impl Disk for Refusing {
     fn make_dir(&self, dir: &Path) -> io::Result<bool> {
         SystemDisk.make_dir(dir)
@@ -89,7 +95,7 @@ fn a_batch_that_the_file_system_refuses_leaves_nothing() {
             yard.options = yard.options.on(Arc::new(disk.clone())).with_frames_of(600);
             let (mut log, _) = yard.open();
             let mut written = commit(&mut log, &[b"before"]).1;
-            *disk.0.lock().unwrap() = Some(left);
+            disk.limit(Some(left));
             let mut batch = log.batch();
             for _ in 0..4 {
                 batch.push(1, b"refused", &[7; 500]).unwrap();
@@ -98,7 +104,7 @@ fn a_batch_that_the_file_system_refuses_leaves_nothing() {
             let (end, refused) = (log.end(), log.commit(&mut batch));
             assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
             assert_eq!(log.end(), end);
-            *disk.0.lock().unwrap() = None;
+            disk.limit(None);
             if goes_on {
                 // Frames of the same sizes, fewer of them.
                 written.extend(commit(&mut log, &[&[8; 500], &[9; 500]]).1);
@@ -113,6 +119,53 @@ fn a_batch_that_the_file_system_refuses_leaves_nothing() {
     }
 }
 
+/// What is left of a refused batch at the end of a segment does not count either once the log
+/// goes on in the next one, however it comes to that.
+#[test]
+fn a_refused_batch_at_the_end_of_a_segment_leaves_nothing() {
+    for left in (40..2400).step_by(40) {
+        for is_ended in [false, true] {
+            let disk = Refusing::default();
+            let mut yard = Yard::new();
+            yard.options = yard.options.on(Arc::new(disk.clone())).with_frames_of(600);
+            let (mut log, _) = yard.open();
+            let mut written = commit(&mut log, &[&[6; 8000]]).1;
+            log.next_ready();
+            disk.limit(Some(left));
+            let mut batch = log.batch();
+            for _ in 0..4 {
+                batch.push(1, b"refused", &[7; 500]).unwrap();
+            }
+            let refused = log.commit(&mut batch);
+            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            // Nor can what was written be taken back yet.
+            disk.limit(Some(0));
+            let mut large = log.batch();
+            large.push(1, b"", &[8; 9000]).unwrap();
+            let refused = match is_ended {
+                true => log.begin_segment(),
+                false => log.commit(&mut large).map(drop),
+            };
+            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            disk.limit(None);
+            if is_ended {
+                log.begin_segment().unwrap();
+            }
+            written.extend(commit(&mut log, &[&[8; 9000]]).1);
+            assert_eq!(log.segments().len(), 2);
+            let running = told(&log, Lsn(0));
+            assert_eq!((&running.records, running.damage), (&written, vec![]));
+            drop(log);
+            let (log, found) = yard.open();
+            assert_eq!(found.damage, []);
+            let told = told(&log, Lsn(0));
+            assert_eq!((told.records, told.damage), (written, vec![]), "{left}");
+            let bytes = std::fs::read(yard.path(0)).unwrap();
+            assert!(!bytes.windows(8).any(|eight| eight == [7; 8]));
+        }
+    }
+}
+
 /// Erasing is put off and not given up: the body is gone when there is room again.
 #[test]
 fn an_overwrite_that_the_file_system_refuses_is_repeated() {
@@ -122,10 +175,10 @@ fn an_overwrite_that_the_file_system_refuses_is_repeated() {
         yard.options = yard.options.on(Arc::new(disk.clone()));
         let (mut log, _) = yard.open();
         let (_, written) = commit(&mut log, &[&[7; 500]]);
-        *disk.0.lock().unwrap() = Some(left);
+        disk.limit(Some(left));
         let refused = log.erase(&[written[0].lsn]);
         assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
-        *disk.0.lock().unwrap() = None;
+        disk.limit(None);
         log.erase(&[written[0].lsn]).unwrap();
         let told = told(&log, Lsn(0));
         assert_eq!((&told.records[0].body, told.damage), (&None, vec![]));
