@@ -20,7 +20,8 @@ use crate::outbox::index::rows::{self, ErasedEntry, EventRow};
 use crate::outbox::log::{Body, LogReader, Lsn, Replayed};
 use crate::outbox::maintain::definitions::Definitions;
 use crate::outbox::maintain::erasing::{CopySearch, batches};
-use crate::outbox::maintain::held::{self, Held, weight_of};
+use crate::outbox::maintain::finished::{Finished, STEP_EVENTS};
+use crate::outbox::maintain::held::{self, Held};
 use crate::outbox::maintain::survey::{Survey, add_unnamed};
 use crate::outbox::maintain::{Asked, Cut, Requests, moving};
 
@@ -28,20 +29,13 @@ use crate::outbox::record::Record;
 use crate::outbox::request::Step;
 use crate::outbox::rules::Keep;
 
-/// How many events one step takes, and how many bytes unless a single event is larger.
-const STEP_EVENTS: usize = 256;
+/// How many bytes one step takes, unless a single event is larger.
 const STEP_BYTES: usize = 1 << 20;
-/// Of how many deliveries the events of one step are, unless a single event has more: an
-/// acceptance waits for it.
-const STEP_DELIVERIES: u64 = 4096;
 /// The longest time between two looks.
 const LOOK_MAX: Duration = Duration::from_secs(600);
 const LOOK_MIN: Duration = Duration::from_secs(1);
 /// How long history is left alone when it is over its limit and nothing of it can go.
 const STUCK: Duration = Duration::from_secs(30);
-
-/// Some events, and the key to go on from.
-type Batch = (Vec<EventId>, Vec<u8>);
 
 /// The thread that cleans.
 pub struct Cleaner {
@@ -187,10 +181,10 @@ impl Cleaner {
             (End::Dead, self.keep.dead),
         ] {
             let until = now.saturating_sub(keep).as_millis();
-            let mut from = keys::finished(end, 0, EventId(0));
-            while let Some((ids, next)) = self.oldest(&from, end, until, u64::MAX)? {
-                writer.need(Step::Forget(ids))?;
-                from = next;
+            let mut finished = Finished::new(end);
+            while let Some(batch) = finished.oldest(&self.shared.index, until, u64::MAX)? {
+                writer.need(Step::Forget(batch.ids))?;
+                finished.go_on(batch.next);
             }
         }
         let mut from = Some(EventId(0));
@@ -204,10 +198,11 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Makes the oldest history go for as long as room is wanted.
+    /// Makes the oldest history go for as long as room is wanted: what was finished first, or held
+    /// first. A dead letter counts from its death, not from its acceptance days before.
     fn shrink(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
-        let start = |end| keys::finished(end, 0, EventId(0));
-        let (mut delivered, mut dead) = (start(End::Delivered), start(End::Dead));
+        let mut delivered = Finished::new(End::Delivered);
+        let mut dead = Finished::new(End::Dead);
         let (mut held, mut deaths, mut dead_letters) = (EventId(0), 0, 0);
         // For want of disk a segment's worth at a time goes: what is forgotten gives space
         // back only once its segment is dropped.
@@ -220,41 +215,39 @@ impl Cleaner {
             } else {
                 0
             };
-            if excess.max(short) == 0 {
+            let wanted = excess.max(short);
+            if wanted == 0 {
                 break;
             }
-            // The list with the oldest first event is shortened.
-            let a = self.oldest(&delivered, End::Delivered, u64::MAX, excess.max(short))?;
-            let b = self.oldest(&dead, End::Dead, u64::MAX, excess.max(short))?;
-            let c = match excess {
+            let index = &self.shared.index;
+            let (a, b) = (delivered.first_at(index)?, dead.first_at(index)?);
+            let first = a.into_iter().chain(b).min();
+            let oldest = match excess {
                 0 => None,
                 excess => self.held.oldest_held(held, excess)?,
             };
-            let first =
-                |found: &Option<Batch>| found.as_ref().and_then(|(ids, _)| ids.first().copied());
-            let finished = first(&a).into_iter().chain(first(&b)).min();
-            if let Some(oldest) = c
-                && oldest
-                    .first()
-                    .zip(finished)
-                    .is_none_or(|(held, finished)| held < finished)
+            if let Some(oldest) = oldest
+                && oldest.since.zip(first).is_none_or(|(a, b)| a < b)
             {
                 held = oldest.next;
                 deaths += self.held.make_room(oldest, writer)?;
                 continue;
             }
-            let (ids, next, from) = match (first(&a), a, b) {
-                (Some(x), Some((ids, next)), _) if Some(x) == finished => {
-                    (ids, next, &mut delivered)
-                }
-                (_, _, Some((ids, next))) => {
-                    dead_letters += self.held.other_than_made_room(&ids);
-                    (ids, next, &mut dead)
-                }
-                _ => break,
+            let is_dead = b.is_some() && b == first;
+            let (list, other) = match is_dead {
+                true => (&mut dead, a),
+                false => (&mut delivered, b),
             };
-            writer.need(Step::Forget(ids))?;
-            *from = next;
+            let until = other.map_or(u64::MAX, |other| other.saturating_add(1));
+            let Some(batch) = list.oldest(index, until, wanted)? else {
+                break;
+            };
+            writer.need(Step::Forget(batch.ids.clone()))?;
+            if is_dead {
+                let made_room = self.held.forgotten(&batch.ids);
+                dead_letters += batch.ids.len() as u64 - made_room;
+            }
+            list.go_on(batch.next);
         }
         held::report_deaths(deaths);
         if dead_letters > 0 {
@@ -292,39 +285,6 @@ impl Cleaner {
             }
         }
         Ok((found, None))
-    }
-
-    /// Some events of a list of finished ones, from the key `from` on and finished before
-    /// `until`, and the key to go on from: no more than it takes for `bytes` to come free.
-    /// `None` if there are none.
-    fn oldest(&self, from: &[u8], end: End, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
-        let (mut found, mut next) = (Vec::with_capacity(STEP_EVENTS), from.to_vec());
-        let (mut free, mut deliveries) = (0, 0);
-        let to = keys::finished(end, until, EventId(0));
-        'pieces: loop {
-            let state = self.shared.index.read();
-            let mut scan = state.entries.scan(&next, &to, false);
-            while let Some(entry) = scan.step() {
-                let (key, value) = entry?;
-                if value.is_some() {
-                    let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
-                    let weight = weight_of(&state, id)?;
-                    free += weight.bytes;
-                    deliveries += weight.deliveries;
-                    found.push(id);
-                }
-                next = key.into_owned();
-                next.push(0);
-                if free >= bytes || deliveries >= STEP_DELIVERIES || found.len() >= STEP_EVENTS {
-                    break 'pieces;
-                }
-                if state.is_spent() {
-                    continue 'pieces;
-                }
-            }
-            break;
-        }
-        Ok((!found.is_empty()).then_some((found, next)))
     }
 
     /// Drops the oldest segment while the log is more than twice what is kept.

@@ -5,7 +5,7 @@
 //! `space`; it can be seen so for a minute, then its event goes like other history.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,10 +56,22 @@ impl MadeRoom {
         Some(ids)
     }
 
-    fn has(&self, id: EventId) -> bool {
-        let mut steps = self.waiting.iter().map(|(_, ids, _)| ids);
-        // Each is in the order of ids.
-        steps.any(|ids| ids.first() <= Some(&id) && ids.binary_search(&id).is_ok())
+    /// These go otherwise. How many of them were waiting.
+    fn remove(&mut self, gone: &[EventId]) -> u64 {
+        let gone: HashSet<EventId> = gone.iter().copied().collect();
+        let mut removed = 0;
+        for (_, ids, bytes) in &mut self.waiting {
+            let before = ids.len();
+            ids.retain(|id| !gone.contains(id));
+            let fewer = (before - ids.len()) as u64;
+            // About what they take: the sum is kept, and not the parts.
+            let freed = bytes.saturating_mul(fewer) / (before as u64).max(1);
+            *bytes -= freed;
+            self.bytes = self.bytes.saturating_sub(freed);
+            removed += fewer;
+        }
+        self.waiting.retain(|(_, ids, _)| !ids.is_empty());
+        removed
     }
 }
 
@@ -82,14 +94,10 @@ pub(super) struct Oldest {
     deliveries: Deliveries,
     events: Vec<EventId>,
     bytes: u64,
+    /// When the first of them was accepted, in milliseconds.
+    pub since: Option<u64>,
     /// Where to go on.
     pub next: EventId,
-}
-
-impl Oldest {
-    pub fn first(&self) -> Option<EventId> {
-        self.events.first().copied()
-    }
 }
 
 /// Since when what is pending is held for the endpoint's sake; `None`: it is not.
@@ -129,10 +137,10 @@ impl Held {
         self.made_room.bytes
     }
 
-    /// How many of these events did not die to make room, which is reported by itself.
-    pub fn other_than_made_room(&self, ids: &[EventId]) -> u64 {
-        let others = ids.iter().filter(|id| !self.made_room.has(**id));
-        others.count() as u64
+    /// These events are gone before those that made room were to go. How many of them had died to
+    /// make room, which is reported by itself.
+    pub fn forgotten(&mut self, ids: &[EventId]) -> u64 {
+        self.made_room.remove(ids)
     }
 
     /// What has been held too long is dead.
@@ -216,6 +224,7 @@ impl Held {
             deliveries: Vec::new(),
             events: Vec::new(),
             bytes: 0,
+            since: None,
             next: from,
         };
         for id in candidates {
@@ -224,7 +233,9 @@ impl Held {
             }
             oldest.next = EventId(id.0.saturating_add(1));
             if let Some(held) = held_everywhere(&self.shared.index, id)? {
-                oldest.bytes += weight_of(&self.shared.index.read(), id)?.bytes;
+                let weight = weight_of(&self.shared.index.read(), id)?;
+                oldest.bytes += weight.bytes;
+                oldest.since = oldest.since.or(Some(weight.accepted_at));
                 oldest.events.push(id);
                 let deliveries = held.into_iter().map(|no| (no, id));
                 oldest.deliveries.extend(deliveries);
@@ -357,6 +368,8 @@ pub(super) struct Weight {
     /// About what it takes in the log.
     pub bytes: u64,
     pub deliveries: u64,
+    /// When it was accepted, in milliseconds.
+    pub accepted_at: u64,
 }
 
 pub(super) fn weight_of(state: &State, id: EventId) -> Result<Weight, PagesError> {
@@ -367,6 +380,7 @@ pub(super) fn weight_of(state: &State, id: EventId) -> Result<Weight, PagesError
     Ok(Weight {
         bytes: u64::from(row.body_len) + rows::EVENT_COST,
         deliveries: row.deliveries.into(),
+        accepted_at: row.accepted_at,
     })
 }
 

@@ -10,6 +10,7 @@ mod bulk;
 mod cleaning;
 mod definitions;
 mod erasing;
+mod finished;
 mod held;
 pub(in crate::outbox) mod moving;
 mod pace;

@@ -1,0 +1,95 @@
+//! The lists of what is finished, by when it was.
+
+use crate::domain::event::EventId;
+use crate::outbox::index::keys::{self, End};
+use crate::outbox::index::{PagesError, Readers};
+use crate::outbox::maintain::Cut;
+use crate::outbox::maintain::held::weight_of;
+
+/// How many events one step takes.
+pub(super) const STEP_EVENTS: usize = 256;
+/// Of how many deliveries the events of one step are, unless a single event has more: an
+/// acceptance waits for it.
+const STEP_DELIVERIES: u64 = 4096;
+
+/// One list, from a key on.
+pub(super) struct Finished {
+    end: End,
+    from: Vec<u8>,
+}
+
+/// Some events, and the key to go on from.
+pub(super) struct Batch {
+    pub ids: Vec<EventId>,
+    pub next: Vec<u8>,
+}
+
+impl Finished {
+    /// From the first on.
+    pub fn new(end: End) -> Finished {
+        let from = keys::finished(end, 0, EventId(0));
+        Finished { end, from }
+    }
+
+    /// What comes before `next` is done.
+    pub fn go_on(&mut self, next: Vec<u8>) {
+        self.from = next;
+    }
+
+    /// When the next one was finished, in milliseconds.
+    pub fn first_at(&mut self, index: &Readers) -> Result<Option<u64>, Cut> {
+        let to = keys::finished(self.end, u64::MAX, EventId(0));
+        loop {
+            let state = index.read();
+            let mut scan = state.entries.scan(&self.from, &to, false);
+            let mut passed = None;
+            while let Some(entry) = scan.step() {
+                let (key, value) = entry?;
+                if value.is_some() {
+                    return Ok(Some(keys::finished_at(&key).ok_or(PagesError::Damaged)?));
+                }
+                if state.is_spent() {
+                    passed = Some(key.into_owned());
+                    break;
+                }
+            }
+            match passed {
+                // What is removed is not looked at again.
+                Some(key) => self.from = key,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The next events that were finished before `until`: no more than it takes for `bytes` to
+    /// come free. `None` if there are none.
+    pub fn oldest(&self, index: &Readers, until: u64, bytes: u64) -> Result<Option<Batch>, Cut> {
+        let (mut ids, mut next) = (Vec::with_capacity(STEP_EVENTS), self.from.clone());
+        let (mut free, mut deliveries) = (0, 0);
+        let to = keys::finished(self.end, until, EventId(0));
+        'pieces: loop {
+            let state = index.read();
+            let mut scan = state.entries.scan(&next, &to, false);
+            while let Some(entry) = scan.step() {
+                let (key, value) = entry?;
+                if value.is_some() {
+                    let id = keys::event_of(&key).ok_or(PagesError::Damaged)?;
+                    let weight = weight_of(&state, id)?;
+                    free += weight.bytes;
+                    deliveries += weight.deliveries;
+                    ids.push(id);
+                }
+                next = key.into_owned();
+                next.push(0);
+                if free >= bytes || deliveries >= STEP_DELIVERIES || ids.len() >= STEP_EVENTS {
+                    break 'pieces;
+                }
+                if state.is_spent() {
+                    continue 'pieces;
+                }
+            }
+            break;
+        }
+        Ok((!ids.is_empty()).then_some(Batch { ids, next }))
+    }
+}
