@@ -217,8 +217,10 @@ impl Log {
         let Segment { path, file, .. } = self.current.clone();
         let written = file.write_all_at(bytes, self.offset);
         if written.is_err() {
-            // It lies past the log's end, and the next batch is written over it.
             self.refused = self.refused.max(self.offset + len);
+            // It lies past the log's end. It must not count after a crash either, were it whole but
+            // for zeros that are there already. Where even this is refused the next batch goes over it.
+            let _ = write_zeros(&*file, self.offset, self.refused);
         }
         self.wrote("write", &path, written)?;
         self.terminal("sync", &path, file.sync())?;

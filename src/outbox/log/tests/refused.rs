@@ -6,14 +6,28 @@ use super::*;
 
 /// The system's disk, whose files take so many more bytes of writes: `None` is any number.
 #[derive(Clone, Debug, Default)]
-struct Refusing(Arc<Mutex<Option<usize>>>);
+struct Refusing(Arc<Mutex<Left>>);
+
+#[derive(Debug, Default)]
+struct Left {
+    bytes: Option<usize>,
+    /// There is room again after one refusal, as for what is in the cache already.
+    refuses_once: bool,
+}
 
 #[derive(Debug)]
 struct RefusingFile(Arc<dyn DiskFile>, Refusing);
 
 impl Refusing {
     fn limit(&self, bytes: Option<usize>) {
-        *self.0.lock().unwrap() = bytes;
+        self.0.lock().unwrap().bytes = bytes;
+    }
+
+    fn refuse_once_after(&self, bytes: usize) {
+        *self.0.lock().unwrap() = Left {
+            bytes: Some(bytes),
+            refuses_once: true,
+        };
     }
 }
 
@@ -60,14 +74,17 @@ impl DiskFile for RefusingFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<usize> {
         let mut left = self.1.0.lock().unwrap();
-        let Some(left) = left.as_mut() else {
+        let Some(bytes_left) = left.bytes else {
             return self.0.write_at(bytes, at);
         };
-        if *left == 0 {
+        if bytes_left == 0 {
+            if left.refuses_once {
+                left.bytes = None;
+            }
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        let count = bytes.len().min(*left);
-        *left -= count;
+        let count = bytes.len().min(bytes_left);
+        left.bytes = Some(bytes_left - count);
         self.0.write_at(&bytes[..count], at)
     }
 
@@ -117,6 +134,26 @@ fn a_batch_that_the_file_system_refuses_leaves_nothing() {
             assert_eq!((told.records, told.damage), (written, vec![]), "{left}");
         }
     }
+}
+
+/// A batch that was refused although only zeros were missing, which are there already, does not
+/// come into force at the next start.
+#[test]
+fn a_refused_batch_of_which_only_zeros_are_missing_does_not_count() {
+    let disk = Refusing::default();
+    let mut yard = Yard::new();
+    yard.options = yard.options.on(Arc::new(disk.clone()));
+    let (mut log, _) = yard.open();
+    let written = commit(&mut log, &[b"before"]).1;
+    let mut batch = log.batch();
+    batch.push(1, b"refused", &[0; 300]).unwrap();
+    disk.refuse_once_after(batch.disk_len() as usize - 256);
+    let refused = log.commit(&mut batch);
+    assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+    drop(log);
+    let (log, found) = yard.open();
+    assert_eq!(found.damage, []);
+    assert_eq!(told(&log, Lsn(0)).records, written);
 }
 
 /// What is left of a refused batch at the end of a segment does not count either once the log
