@@ -197,6 +197,7 @@ impl Log {
         let len = batch.disk_len();
         let switched = self.offset + len + reserve > self.current.len;
         if switched {
+            self.begin_current()?;
             self.forget_refused()?;
             self.next_segment(len)?;
         }
@@ -246,6 +247,15 @@ impl Log {
         }
         self.refused = 0;
         Ok(())
+    }
+
+    /// Gives the current segment its first frame, if that was refused before: at most one segment is
+    /// made behind the last one that has any. The log's own first segment may stay without.
+    fn begin_current(&mut self) -> Result<(), LogError> {
+        if self.offset > HEADER || self.current.base <= self.start.0 {
+            return Ok(());
+        }
+        self.append_mark()
     }
 
     /// Makes the spare segment the current one, or one of its own for a batch of `len`
@@ -313,7 +323,11 @@ impl Log {
     /// Begins to make the spare segment again if it is missing.
     pub fn prepare_spare(&mut self) -> Result<SpareState, LogError> {
         if self.spare()? == SpareState::Missing {
-            self.begin_spare()?;
+            match self.begin_current() {
+                Ok(()) => self.begin_spare()?,
+                Err(LogError::NoSpace) => return Ok(SpareState::Missing),
+                Err(error) => return Err(error),
+            }
         }
         self.settle(false)
     }

@@ -203,6 +203,47 @@ fn a_refused_batch_at_the_end_of_a_segment_leaves_nothing() {
     }
 }
 
+/// No segment is made behind one that has no frame, because its first was refused: at the next start
+/// several without frames are damage.
+#[test]
+fn a_refused_batch_at_the_beginning_of_a_segment_leaves_nothing() {
+    for is_first in [false, true] {
+        for next in [0, 9000, 20_000] {
+            let disk = Refusing::default();
+            let mut yard = Yard::new();
+            yard.options = yard.options.on(Arc::new(disk.clone()));
+            let (mut log, _) = yard.open();
+            let mut written = Vec::new();
+            if !is_first {
+                written = commit(&mut log, &[&[6; 8000]]).1;
+            }
+            log.next_ready();
+            disk.refuse_once_after(2000);
+            let mut batch = log.batch();
+            batch.push(1, b"refused", &[7; 5000]).unwrap();
+            if !is_first {
+                batch.push(1, b"refused", &[7; 4000]).unwrap();
+            }
+            let refused = log.commit(&mut batch);
+            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            log.prepare_spare().unwrap();
+            log.next_ready();
+            if next > 0 {
+                disk.limit(Some(0));
+                assert_ne!(log.prepare_spare().unwrap(), SpareState::Making);
+                disk.limit(None);
+                // What is larger than a segment gets its own.
+                written.extend(commit(&mut log, &[&vec![8; next]]).1);
+            }
+            drop(log);
+            let (log, found) = yard.open();
+            assert_eq!(found.damage, [], "{is_first} {next}");
+            let told = told(&log, Lsn(0));
+            assert_eq!((told.records, told.damage), (written, vec![]));
+        }
+    }
+}
+
 /// Erasing is put off and not given up: the body is gone when there is room again.
 #[test]
 fn an_overwrite_that_the_file_system_refuses_is_repeated() {
