@@ -18,7 +18,8 @@ use crate::store::machine::HOUR;
 /// What stands before the number of a secret, and how long that is.
 const MARK: &[u8] = b"<secret-";
 const DIGITS: usize = 16;
-/// So many looks of the cleaner do for everything to be overwritten.
+/// So many looks of the cleaner do for everything to be overwritten: after a search that took long
+/// it rests for ten minutes.
 const LOOKS: u32 = 400;
 
 /// The text of a secret.
@@ -126,7 +127,7 @@ impl World {
             if self.leftover()?.is_empty() {
                 return Ok(());
             }
-            self.pass(1000);
+            self.pass(3000);
         }
         Err(format!(
             "the disk has secrets that were replaced: {:?}",

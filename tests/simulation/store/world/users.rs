@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outboxd::domain::delivery::Status;
 use outboxd::domain::endpoint::{DisabledReason, EndpointId, EndpointSpec, Ordering, TypePattern};
-use outboxd::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant, source_of_key};
+use outboxd::domain::event::{EventId, EventType, Key, NewEvent, Payload, Tenant};
 use outboxd::domain::retry::RetryOverrides;
 use outboxd::domain::time::Timestamp;
 use outboxd::outbox::record::JobWork;
@@ -279,12 +279,7 @@ impl World {
             }
             let id = receipt.id;
             if receipt.deliveries == 0 && self.is_gone(id) {
-                if let Some(key) = &event.idempotency_key
-                    && source_of_key(key.as_str()).is_none()
-                {
-                    let at = self.keys.entry(key.as_str().to_owned());
-                    at.or_default().push(receipt.accepted_at);
-                }
+                self.has_used(&event, receipt.accepted_at);
                 // Wanted nowhere, it was history at once, and short of room that goes.
                 continue;
             }
