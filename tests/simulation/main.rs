@@ -11,6 +11,8 @@ mod receiver;
 mod store;
 mod world;
 
+use std::num::NonZero;
+
 use world::World;
 
 fn number(name: &str) -> Option<u64> {
@@ -53,8 +55,8 @@ fn many_worlds_keep_the_rules() {
 }
 
 /// `OUTBOXD_SIM_HISTORIES` says how many, `OUTBOXD_SIM_STEPS` how long, `OUTBOXD_SIM_FROM`
-/// where to begin, so that several processes can share many histories; `OUTBOXD_SIM_SEED` and
-/// `OUTBOXD_SIM_WITHOUT` replay one.
+/// where to begin; `OUTBOXD_SIM_SEED` and `OUTBOXD_SIM_WITHOUT` replay one. Each core lives through its
+/// share.
 #[test]
 fn the_store_keeps_its_promise_on_a_machine_that_fails() {
     let steps = number("OUTBOXD_SIM_STEPS").unwrap_or(250);
@@ -65,9 +67,44 @@ fn the_store_keeps_its_promise_on_a_machine_that_fails() {
         Some(seed) => seed..seed + 1,
         None => from..from + count,
     };
-    let mut total = store::Counts::default();
     let began = std::time::Instant::now();
-    for seed in seeds.clone() {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    let shares: Vec<store::Counts> = std::thread::scope(|scope| {
+        let share = |first| seeds.clone().skip(first).step_by(threads as usize);
+        let shares = (0..threads as usize).map(|first| {
+            let seeds = share(first);
+            scope.spawn(move || live_all(seeds, steps, without))
+        });
+        let shares: Vec<_> = shares.collect();
+        let counts = shares.into_iter().map(|share| {
+            share
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        counts.collect()
+    });
+    let mut total = store::Counts::default();
+    for counts in &shares {
+        total.add(counts);
+    }
+    let histories = seeds.end - seeds.start;
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    eprintln!(
+        "{histories} histories, 0 bad, {:.0} a minute on {threads} cores; {total}",
+        histories as f64 / minutes
+    );
+    assert!(total.delivered > 0 || histories == 1);
+    assert!(total.repeated > 0 && total.source_changes > 0 || histories == 1);
+}
+
+/// Lives through the histories of these seeds.
+fn live_all(
+    seeds: impl Iterator<Item = u64>,
+    steps: u64,
+    without: store::Without,
+) -> store::Counts {
+    let mut total = store::Counts::default();
+    for seed in seeds {
         match store::history(seed, steps, without) {
             Ok(counts) => total.add(&counts),
             Err((at, violation)) => {
@@ -81,12 +118,5 @@ fn the_store_keeps_its_promise_on_a_machine_that_fails() {
             }
         }
     }
-    let histories = seeds.end - seeds.start;
-    let minutes = began.elapsed().as_secs_f64() / 60.0;
-    eprintln!(
-        "{histories} histories, 0 bad, {:.0} a minute; {total}",
-        histories as f64 / minutes
-    );
-    assert!(total.delivered > 0 || histories == 1);
-    assert!(total.repeated > 0 && total.source_changes > 0 || histories == 1);
+    total
 }
