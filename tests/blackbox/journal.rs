@@ -175,7 +175,9 @@ fn a_journal_that_does_not_read_holds_nothing_up() {
     }
     let journal = Journal::open();
     let receiver = Receiver::ok();
-    let config = endpoint("all", &receiver.url("/"), "") + TEXT;
+    let many = endpoint("many", &receiver.url("/"), "types = [\"a\"]\n");
+    let few = endpoint("few", &receiver.url("/"), "types = [\"b\"]\n");
+    let config = many + &few + TEXT;
     let home = Home::new();
     let (stderr, _lines, name) = stream();
     let daemon = start(&home, &config, stderr, &name);
@@ -198,8 +200,8 @@ fn a_journal_that_does_not_read_holds_nothing_up() {
     });
     daemon.send("a", "1");
     let journal = reading.join().expect("it says what was lost");
-    let event = daemon.send("a", "2");
-    daemon.wait_status(&event, "all", "delivered");
+    let event = daemon.send("b", "2");
+    daemon.wait_status(&event, "few", "delivered");
     std::thread::spawn(move || while !journal.next()["MESSAGE"].is_empty() {});
     assert_eq!(daemon.stop().code(), Some(0));
 }

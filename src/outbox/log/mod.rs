@@ -20,7 +20,9 @@
 //! 4. An error from a write or sync is terminal. The log then refuses everything, and
 //!    never syncs the same pages again. The one exception is a write for which the file
 //!    system has no space (btrfs, ZFS and the like take new space for old places): it comes
-//!    before any sync, and the same place is written again.
+//!    before any sync, and the same place is written again. What was written of a refused
+//!    batch never counts: it is overwritten at once, at the latest before the segment ends,
+//!    and no segment is made behind one whose first batch was refused.
 //! 5. Every frame carries the log's start. Segments go, oldest first, only after a frame
 //!    with the new start is durable, so that no power cut brings one back.
 //!
