@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Copies a built binary as it is shipped: stripped, and at most 15.25 MiB. The aim is 15 MiB, which held
-# until the client of S3-compatible stores and the pages came (15.15 MiB now).
+# Copies a built binary as it is shipped: stripped, and at most 15 MiB.
 #
 #   contrib/package/ship.sh BINARY [TO]
 #
@@ -10,8 +9,7 @@
 # machine. A panic's message names its file and line without them.
 set -euo pipefail
 
-aim=$((15 * 1024 * 1024))
-limit=$((15 * 1024 * 1024 + 256 * 1024))
+limit=$((15 * 1024 * 1024))
 binary=$1
 scratch=$(mktemp)
 trap 'rm -f "$scratch"' EXIT
@@ -19,9 +17,6 @@ trap 'rm -f "$scratch"' EXIT
 strip --strip-all --remove-section=.comment -o "$scratch" "$binary"
 size=$(stat -c %s "$scratch")
 printf '%s: %d bytes stripped, at most %d are allowed\n' "$binary" "$size" "$limit" >&2
-if ((size > aim)); then
-    printf 'this is %d bytes over the aim of 15 MiB\n' $((size - aim)) >&2
-fi
 if ((size > limit)); then
     echo "the binary is too large: find what made it grow (cargo bloat --release --crates)" >&2
     exit 1
