@@ -23,6 +23,21 @@ impl Offset {
     }
 }
 
+/// Where a batch went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub lsn: Lsn,
+    /// Where a replay of what comes later begins.
+    pub end: Lsn,
+}
+
+impl Committed {
+    /// The position of a record, or of a frame's end, of this batch.
+    pub fn lsn(&self, offset: Offset) -> Lsn {
+        offset.within(self.lsn)
+    }
+}
+
 /// A frame in a batch.
 #[derive(Clone, Copy, Debug)]
 struct Frame {

@@ -53,7 +53,7 @@ mod traces;
 mod walk;
 mod writer;
 
-pub use batch::{Batch, Offset, Pushed};
+pub use batch::{Batch, Committed, Offset, Pushed};
 pub use copying::{CopiedSegment, Copying};
 pub use damage::{Damage, DamageKind, Found, Torn};
 pub use error::LogError;
@@ -65,4 +65,4 @@ pub use reader::{LogReader, ReadError, Replayed};
 pub use segment::{USED as HEADER_USED, segment_len};
 pub use spare::SpareState;
 pub use traces::Trace;
-pub use writer::{Committed, Log, Room};
+pub use writer::{Log, Room};

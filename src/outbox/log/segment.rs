@@ -47,6 +47,9 @@ const ERASURES_UNKNOWN: u64 = 1 << 32;
 const PIECE: u64 = 1 << 20;
 const SYNC_EVERY: u64 = 4 << 20;
 
+/// How many zeros are written at once, in bytes.
+const ZEROS: usize = 1 << 16;
+
 /// A segment that is open for reading and writing.
 #[derive(Clone, Debug)]
 pub(super) struct Segment {
@@ -166,6 +169,18 @@ pub(super) fn write_erasures(
 fn erasures_crc(salt: Salt, base: u64, count: u64) -> u32 {
     let of_base = salt.crc(&base.to_le_bytes());
     crc32c::crc32c_append(of_base, &count.to_le_bytes())
+}
+
+/// Makes `from..to` zero. Durable once the file was synced after it.
+pub(super) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min((to - from) as usize)];
+    let mut at = from;
+    while at < to {
+        let piece = (to - at).min(zeros.len() as u64);
+        file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
+        at += piece;
+    }
+    Ok(())
 }
 
 pub(super) fn file_name(base: u64) -> String {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::batch::{Batch, Offset};
+use super::batch::{Batch, Committed};
 use super::damage::Found;
 use super::error::LogError;
 use super::frame::{FrameHeader, RecordHeader, Salt};
@@ -15,14 +15,11 @@ use super::recovery::{self, Recovered};
 use super::segment::{self, Segment, SegmentHeader};
 use super::spare::{Spare, SpareState};
 use super::walk::Piece;
-use crate::outbox::disk::{DiskFile, Free, is_full};
+use crate::outbox::disk::{Free, is_full};
 
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
 const MARK_ROOM: u64 = 256;
-/// How many zeros are written at once, in bytes.
-const ZEROS: usize = 1 << 16;
-
 /// The log, open for appending.
 #[derive(Debug)]
 pub struct Log {
@@ -44,21 +41,6 @@ pub struct Log {
     spare: Spare,
     mark: Batch,
     failure: Option<LogError>,
-}
-
-/// Where a batch went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    pub lsn: Lsn,
-    /// Where a replay of what comes later begins.
-    pub end: Lsn,
-}
-
-impl Committed {
-    /// The position of a record, or of a frame's end, of this batch.
-    pub fn lsn(&self, offset: Offset) -> Lsn {
-        offset.within(self.lsn)
-    }
 }
 
 /// Bytes of frames that fit for certain, without any space on the disk. The two do not
@@ -221,7 +203,7 @@ impl Log {
             self.refused = self.refused.max(self.offset + len);
             // It lies past the log's end. It must not count after a crash either, were it whole but
             // for zeros that are there already. Where even this is refused the next batch goes over it.
-            let _ = write_zeros(&*file, self.offset, self.refused);
+            let _ = segment::write_zeros(&*file, self.offset, self.refused);
         }
         self.wrote("write", &path, written)?;
         self.terminal("sync", &path, file.sync())?;
@@ -241,7 +223,7 @@ impl Log {
     fn forget_refused(&mut self) -> Result<(), LogError> {
         if self.refused > self.offset {
             let Segment { path, file, .. } = self.current.clone();
-            let cleared = write_zeros(&*file, self.offset, self.refused);
+            let cleared = segment::write_zeros(&*file, self.offset, self.refused);
             self.wrote("clear the end of", &path, cleared)?;
             self.terminal("sync", &path, file.sync())?;
         }
@@ -419,7 +401,7 @@ impl Log {
         self.terminal("sync", &path, file.sync())?;
         for (lsn, header) in bodies {
             let from = lsn.0 - base + header.body_offset();
-            let erased = write_zeros(&*file, from, from + u64::from(header.body_len));
+            let erased = segment::write_zeros(&*file, from, from + u64::from(header.body_len));
             self.wrote("erase from", &path, erased)?;
         }
         self.terminal("sync", &path, file.sync())
@@ -478,18 +460,6 @@ impl Log {
     ) -> Result<(), LogError> {
         done.map_err(|error| self.fail(LogError::failed(doing, path, error)))
     }
-}
-
-/// Makes `from..to` zero. Durable once the file was synced after it.
-fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS.min((to - from) as usize)];
-    let mut at = from;
-    while at < to {
-        let piece = (to - at).min(zeros.len() as u64);
-        file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at)?;
-        at += piece;
-    }
-    Ok(())
 }
 
 impl Drop for Log {
