@@ -68,11 +68,10 @@ fn the_store_keeps_its_promise_on_a_machine_that_fails() {
         None => from..from + count,
     };
     let began = std::time::Instant::now();
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let shares: Vec<store::Counts> = std::thread::scope(|scope| {
-        let share = |first| seeds.clone().skip(first).step_by(threads as usize);
-        let shares = (0..threads as usize).map(|first| {
-            let seeds = share(first);
+        let shares = (0..threads).map(|first| {
+            let seeds = seeds.clone().skip(first).step_by(threads);
             scope.spawn(move || live_all(seeds, steps, without))
         });
         let shares: Vec<_> = shares.collect();

@@ -123,6 +123,10 @@ impl SimDisk {
         self.state().room = room;
     }
 
+    pub fn room(&self) -> u64 {
+        self.state().room
+    }
+
     /// The next read may fail.
     pub fn is_harmed(&self) -> bool {
         let state = self.state();

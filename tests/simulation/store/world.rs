@@ -121,6 +121,8 @@ pub struct World {
     submitted: HashMap<u64, Bytes>,
     /// Requests that a crash left unanswered: all of it is there, or none.
     doubtful: Vec<Asked>,
+    /// The disk was nearly full before the last crash.
+    was_short: bool,
     /// Accepted, and the machine was gone before the model could look at them.
     owed: Vec<(EventId, u64, NewEvent, Bytes, Timestamp)>,
     next_number: u64,
@@ -175,6 +177,7 @@ impl World {
             known: HashMap::new(),
             submitted: HashMap::new(),
             doubtful: Vec::new(),
+            was_short: false,
             owed: Vec::new(),
             next_number: 1,
             endpoints: (0..ENDPOINTS)

@@ -1,6 +1,7 @@
 //! The process: it starts and recovers, takes turns, and ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use outboxd::domain::engine::{Engine, Input};
@@ -14,6 +15,7 @@ use super::checks::Looks;
 use super::engine::policy;
 use super::sources::is_of_sources;
 use super::{Crowd, Expected, Known, Process, ROOM, Violation, World};
+use crate::store::machine::SEGMENT;
 
 /// After one start in so many everything is read.
 const FULL_CHECK: u64 = 8;
@@ -105,9 +107,10 @@ impl World {
             });
             let (count, expected) = (there.iter().flatten().count(), expected.count());
             let mut present = there.iter().flatten();
-            let is_history = present.clone().all(|id| self.is_wanted_nowhere(*id));
+            // Wanted nowhere, they were history at once, and short of room that goes.
+            let is_history =
+                self.was_short && present.clone().all(|id| self.is_wanted_nowhere(*id));
             ensure!(
-                // Wanted nowhere, they were history at once, and short of room that goes.
                 count == 0 || count == expected || is_history,
                 "a request of {expected} events is there with {count} of them after a crash"
             );
@@ -264,6 +267,9 @@ impl World {
             self.crowd = Crowd::Doubtful;
         }
         if let Some(process) = &mut self.process {
+            let free = process.store.shared.gauges.free_bytes.load(Relaxed);
+            // What the cleaner saw, or what is left after it dropped a segment or two.
+            self.was_short = free < SEGMENT || self.machine.disk.room() < 3 * SEGMENT;
             self.doubtful.append(&mut process.asked);
             let acting = process.acting.drain(..).map(|acting| acting.action);
             let acting: Vec<_> = acting.collect();
