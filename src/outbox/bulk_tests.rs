@@ -20,8 +20,8 @@ use crate::domain::time::Timestamp;
 use crate::outbox::index::choice::Choice;
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{Index, Readers, State, keys};
-use crate::outbox::maintain::moving;
-use crate::outbox::request::{Request, Step};
+use crate::outbox::maintain::{Asked, Cleaner, Cut, moving};
+use crate::outbox::request::{Placed, Request, Step};
 use crate::outbox::{
     ActRefused, Action, DeliveryFilter, Keep, Options, Outbox, ReadError, Receipt, Refused,
     Selection,
@@ -600,6 +600,35 @@ fn what_was_finished_first_makes_room_first_and_dead_letters_are_counted() {
     store.wait("it is counted", |store| {
         store.outbox.status().dead_dropped == 1
     });
+    store.stop();
+}
+
+/// Says that so many steps are durable, without doing them, and that there is no room for more.
+struct Refusing(usize);
+
+impl Asked for Refusing {
+    fn ask(&mut self, _: Step) -> Result<Placed, Cut> {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        Ok(left.map_or(Placed::NoRoom, |_| Placed::Durable))
+    }
+}
+
+#[test]
+fn what_made_room_is_counted_even_if_the_pass_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path()));
+    let a = store.create("a");
+    for id in store.fill("a.x", 300) {
+        store.kill(id, &a);
+    }
+    store.wait("all are dead", |store| {
+        store.count(&a, &[Status::Dead]) == 300
+    });
+    let mut cleaner = Cleaner::new(store.outbox.shared.clone());
+    let shrunk = cleaner.shrink_to(0, &mut Refusing(1));
+    assert!(matches!(shrunk, Err(Cut::Refused(Placed::NoRoom))));
+    assert_eq!(store.outbox.status().dead_dropped, 256);
     store.stop();
 }
 

@@ -21,7 +21,7 @@ use crate::outbox::log::{Body, LogReader, Lsn, Replayed};
 use crate::outbox::maintain::definitions::Definitions;
 use crate::outbox::maintain::erasing::{CopySearch, batches};
 use crate::outbox::maintain::finished::{Finished, STEP_EVENTS};
-use crate::outbox::maintain::held::{self, Held};
+use crate::outbox::maintain::held::{Gone, Held};
 use crate::outbox::maintain::survey::{Survey, add_unnamed};
 use crate::outbox::maintain::{Asked, Cut, Requests, moving};
 
@@ -198,12 +198,21 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Makes the oldest history go for as long as room is wanted: what was finished first, or held
-    /// first. A dead letter counts from its death, not from its acceptance days before.
+    /// Makes the oldest history go for as long as room is wanted, and says what went before its time,
+    /// also of a pass that is given up.
     fn shrink(&mut self, writer: &mut dyn Asked) -> Result<(), Cut> {
+        let mut gone = Gone::default();
+        let shrunk = self.drop_oldest(&mut gone, writer);
+        gone.report(&self.shared);
+        shrunk
+    }
+
+    /// What was finished first goes first, or held first. A dead letter counts from its death, not
+    /// from its acceptance days before.
+    fn drop_oldest(&mut self, gone: &mut Gone, writer: &mut dyn Asked) -> Result<(), Cut> {
         let mut delivered = Finished::new(End::Delivered);
         let mut dead = Finished::new(End::Dead);
-        let (mut held, mut deaths, mut dead_letters) = (EventId(0), 0, 0);
+        let mut held = EventId(0);
         // For want of disk a segment's worth at a time goes: what is forgotten gives space
         // back only once its segment is dropped.
         let kept = self.shared.index.read().meta.kept_bytes;
@@ -230,7 +239,7 @@ impl Cleaner {
                 && oldest.since.zip(first).is_none_or(|(a, b)| a < b)
             {
                 held = oldest.next;
-                deaths += self.held.make_room(oldest, writer)?;
+                gone.held += self.held.make_room(oldest, writer)?;
                 continue;
             }
             let is_dead = b.is_some() && b == first;
@@ -245,19 +254,10 @@ impl Cleaner {
             writer.need(Step::Forget(batch.ids.clone()))?;
             if is_dead {
                 let made_room = self.held.forgotten(&batch.ids);
-                dead_letters += batch.ids.len() as u64 - made_room;
+                gone.dead_letters += batch.ids.len() as u64 - made_room;
             }
             list.go_on(batch.next);
         }
-        held::report_deaths(deaths);
-        if dead_letters > 0 {
-            tracing::warn!(
-                events = dead_letters,
-                "dead letters are removed before retention.dead, to make room"
-            );
-        }
-        let gauges = &self.shared.gauges;
-        gauges.dead_drops.fetch_add(dead_letters, Relaxed);
         Ok(())
     }
 
@@ -455,4 +455,13 @@ fn is_erased(log: &LogReader, lsn: Lsn) -> bool {
     let mut buf = Vec::new();
     let read = log.read(lsn, &mut buf);
     read.is_ok_and(|record| record.body == Body::Erased)
+}
+
+#[cfg(test)]
+impl Cleaner {
+    /// Makes room as if history might take so many bytes.
+    pub fn shrink_to(&mut self, max_size: u64, writer: &mut dyn Asked) -> Result<(), Cut> {
+        self.keep.max_size = max_size;
+        self.shrink(writer)
+    }
 }

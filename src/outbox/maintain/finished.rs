@@ -53,11 +53,12 @@ impl Finished {
                     break;
                 }
             }
-            match passed {
-                // What is removed is not looked at again.
-                Some(key) => self.from = key,
-                None => return Ok(None),
-            }
+            let Some(mut next) = passed else {
+                return Ok(None);
+            };
+            // What was removed is not looked at again.
+            next.push(0);
+            self.from = next;
         }
     }
 
@@ -91,5 +92,36 @@ impl Finished {
             break;
         }
         Ok((!ids.is_empty()).then_some(Batch { ids, next }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::outbox::index::pages::{MemoryTree, Pages};
+    use crate::outbox::index::{Index, State, pieces};
+
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_passed_over_however_small_the_pieces_are() {
+        let pages = Pages::in_memory(&MemoryTree::default());
+        let mut state = State::new(Some(pages), [0; 16]);
+        for at in 1..=9 {
+            let key = keys::finished(End::Dead, at, EventId(7));
+            state.entries.put(key.clone(), Vec::new());
+            if at < 9 {
+                state.entries.remove(key);
+            }
+        }
+        let index = Readers::new(Index::new(state));
+        for rows in [1, 2, 1000] {
+            let mut dead = Finished::new(End::Dead);
+            let first = pieces::of(rows, |_| (), || dead.first_at(&index));
+            assert_eq!(first.unwrap(), Some(9));
+            let first = pieces::of(rows, |_| (), || dead.oldest(&index, u64::MAX, 1));
+            assert_eq!(first.unwrap().unwrap().ids, [EventId(7)]);
+        }
+        let mut delivered = Finished::new(End::Delivered);
+        assert_eq!(delivered.first_at(&index).unwrap(), None);
     }
 }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::domain::delivery::{Reason, Status};
@@ -75,14 +76,32 @@ impl MadeRoom {
     }
 }
 
-/// Says how many deliveries died to make room.
-pub(super) fn report_deaths(deliveries: u64) {
-    if deliveries > 0 {
-        tracing::warn!(
-            deliveries,
-            reason = Reason::Space.as_str(),
-            "held deliveries are dead: history has reached retention.max_size"
-        );
+/// What had to make room before its time.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    /// Held deliveries that died.
+    pub held: u64,
+    /// Events with dead letters that were removed.
+    pub dead_letters: u64,
+}
+
+impl Gone {
+    pub fn report(&self, shared: &Shared) {
+        if self.held > 0 {
+            tracing::warn!(
+                deliveries = self.held,
+                reason = Reason::Space.as_str(),
+                "held deliveries are dead: history has reached retention.max_size"
+            );
+        }
+        if self.dead_letters > 0 {
+            let dropped = &shared.gauges.dead_drops;
+            dropped.fetch_add(self.dead_letters, Relaxed);
+            tracing::warn!(
+                events = self.dead_letters,
+                "dead letters are removed before retention.dead, to make room"
+            );
+        }
     }
 }
 
