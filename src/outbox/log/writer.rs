@@ -20,6 +20,7 @@ use crate::outbox::disk::{Free, is_full};
 /// What only marks may use at the end of a segment, so that an idle moment, a clean stop
 /// and the dropping of segments need no new one.
 const MARK_ROOM: u64 = 256;
+
 /// The log, open for appending.
 #[derive(Debug)]
 pub struct Log {
@@ -198,14 +199,14 @@ impl Log {
         };
         let (bytes, crc) = batch.place(header);
         let Segment { path, file, .. } = self.current.clone();
-        let written = file.write_all_at(bytes, self.offset);
-        if written.is_err() {
+        let written = self.wrote("write", &path, file.write_all_at(bytes, self.offset));
+        if let Err(LogError::NoSpace) = written {
             self.refused = self.refused.max(self.offset + len);
             // It lies past the log's end. It must not count after a crash either, were it whole but
             // for zeros that are there already. Where even this is refused the next batch goes over it.
             let _ = segment::write_zeros(&*file, self.offset, self.refused);
         }
-        self.wrote("write", &path, written)?;
+        written?;
         self.terminal("sync", &path, file.sync())?;
         (self.offset, self.chain) = (self.offset + len, crc);
         let end = Lsn(self.current.base + self.offset);

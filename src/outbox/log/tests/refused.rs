@@ -101,6 +101,11 @@ impl DiskFile for RefusingFile {
     }
 }
 
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(done: Result<T, LogError>) {
+    assert!(matches!(done, Err(LogError::NoSpace)), "{done:?}");
+}
+
 /// Wherever in a batch of several frames the file system refuses: nothing of it counts, the
 /// log goes on, and what is written over its pieces is not mixed up with them.
 #[test]
@@ -118,8 +123,8 @@ fn a_batch_that_the_file_system_refuses_leaves_nothing() {
                 batch.push(1, b"refused", &[7; 500]).unwrap();
             }
             assert!(batch.disk_len() > 2400, "{}", batch.disk_len());
-            let (end, refused) = (log.end(), log.commit(&mut batch));
-            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            let end = log.end();
+            assert_refused(log.commit(&mut batch));
             assert_eq!(log.end(), end);
             disk.limit(None);
             if goes_on {
@@ -148,8 +153,7 @@ fn a_refused_batch_of_which_only_zeros_are_missing_does_not_count() {
     let mut batch = log.batch();
     batch.push(1, b"refused", &[0; 300]).unwrap();
     disk.refuse_once_after(batch.disk_len() as usize - 256);
-    let refused = log.commit(&mut batch);
-    assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+    assert_refused(log.commit(&mut batch));
     drop(log);
     let (log, found) = yard.open();
     assert_eq!(found.damage, []);
@@ -173,17 +177,15 @@ fn a_refused_batch_at_the_end_of_a_segment_leaves_nothing() {
             for _ in 0..4 {
                 batch.push(1, b"refused", &[7; 500]).unwrap();
             }
-            let refused = log.commit(&mut batch);
-            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            assert_refused(log.commit(&mut batch));
             // Nor can what was written be taken back yet.
             disk.limit(Some(0));
             let mut large = log.batch();
             large.push(1, b"", &[8; 9000]).unwrap();
-            let refused = match is_ended {
+            assert_refused(match is_ended {
                 true => log.begin_segment(),
                 false => log.commit(&mut large).map(drop),
-            };
-            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            });
             disk.limit(None);
             if is_ended {
                 log.begin_segment().unwrap();
@@ -224,8 +226,7 @@ fn a_refused_batch_at_the_beginning_of_a_segment_leaves_nothing() {
             if !is_first {
                 batch.push(1, b"refused", &[7; 4000]).unwrap();
             }
-            let refused = log.commit(&mut batch);
-            assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+            assert_refused(log.commit(&mut batch));
             log.prepare_spare().unwrap();
             log.next_ready();
             if next > 0 {
@@ -254,8 +255,7 @@ fn an_overwrite_that_the_file_system_refuses_is_repeated() {
         let (mut log, _) = yard.open();
         let (_, written) = commit(&mut log, &[&[7; 500]]);
         disk.limit(Some(left));
-        let refused = log.erase(&[written[0].lsn]);
-        assert!(matches!(refused, Err(LogError::NoSpace)), "{refused:?}");
+        assert_refused(log.erase(&[written[0].lsn]));
         disk.limit(None);
         log.erase(&[written[0].lsn]).unwrap();
         let told = told(&log, Lsn(0));
