@@ -412,12 +412,12 @@ fn compact_if_wasteful(shared: &Shared, pages: &Pages, last: &mut u64) {
 
 fn move_layer(shared: &Shared, layer: &Layer, pages: &Pages) -> Result<(), PagesError> {
     let changes = layer.merged_into(pages)?;
+    let changed: Vec<Vec<u8>> = changes.iter().map(|(key, _)| key.clone()).collect();
     {
         let _without_holds = shared.index.without_holds();
         pages.apply(changes)?;
     }
-    pages.free_replaced();
-    Ok(())
+    pages.settle(changed.iter().map(Vec::as_slice))
 }
 
 /// Waits for the interval to pass or for somebody to ask; whether to stop. `None`: there

@@ -20,11 +20,12 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::pages::{Unfreeing, without_freeing};
 use super::rows_read::rows_read;
 use super::state::State;
 
 /// A hold is spent after so many rows, or after so long. One row can take as long again: sled
-/// reads it with its neighbours, up to half a megabyte.
+/// reads it with its neighbours.
 pub const HOLD_ROWS: u64 = 1000;
 pub const HOLD_TIME: Duration = Duration::from_micros(250);
 /// A hold that took longer counts as long.
@@ -131,6 +132,7 @@ impl Readers {
             // Whoever wants the CPU gets it now, and not while the lock is held.
             std::thread::yield_now();
         }
+        let unfreeing = without_freeing();
         let at_rest = self.0.shared.pages_at_rest.read();
         let at_rest = at_rest.unwrap_or_else(PoisonError::into_inner);
         drop(self.0.turn());
@@ -142,6 +144,7 @@ impl Readers {
             holds: &self.0.shared.holds,
             state,
             _at_rest: at_rest,
+            _unfreeing: unfreeing,
         }
     }
 
@@ -166,6 +169,8 @@ pub struct Hold<'a> {
     holds: &'a Holds,
     state: RwLockReadGuard<'a, State>,
     _at_rest: RwLockReadGuard<'a, ()>,
+    /// Let go of last.
+    _unfreeing: Unfreeing,
 }
 
 impl Hold<'_> {

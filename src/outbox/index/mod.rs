@@ -25,6 +25,7 @@ mod ends;
 mod failure;
 mod flush;
 mod hold;
+mod page;
 mod piecewise;
 mod rows_read;
 mod segments;

@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::pages::{Changes, Pages, PagesError};
+use super::pages::{Changes, PageEntries, Pages, PagesError};
 use super::rows_read::count_row;
 use crate::domain::account::Total as _;
 
@@ -202,12 +202,13 @@ impl Overlay {
                 sources.push(Source::new(layer_source(layer, bounds.clone(), backward)));
             }
             if let Some(pages) = &self.pages {
-                sources.push(Source::new(pages_source(
+                sources.push(Source::new(Box::new(PageWalk {
                     pages,
-                    from.to_vec(),
-                    to.to_vec(),
+                    from: from.to_vec(),
+                    to: to.to_vec(),
                     backward,
-                )));
+                    met: Met::Nothing,
+                })));
             }
         }
         Scan { sources, backward }
@@ -235,53 +236,80 @@ fn layer_source(
     }
 }
 
-/// The pages' entries, a page at a time. Ends after an error.
-fn pages_source(
-    pages: &Pages,
+/// The pages' entries with `from <= key < to`, a page at a time. Ends after an error.
+struct PageWalk<'a> {
+    pages: &'a Pages,
+    /// What is still to come; the next page is looked for when it is needed.
     from: Vec<u8>,
     to: Vec<u8>,
     backward: bool,
-) -> Box<dyn Iterator<Item = Found<'_>> + '_> {
-    let mut at = Some(if backward { to.clone() } else { from.clone() });
-    let mut loaded = Vec::new().into_iter();
-    Box::new(std::iter::from_fn(move || {
-        loop {
-            for (key, value) in loaded.by_ref() {
-                if key >= from && key < to {
-                    return Some(Ok((Cow::Owned(key), Some(Cow::Owned(value)))));
+    met: Met,
+}
+
+/// How far a walk over pages has come.
+enum Met {
+    Nothing,
+    /// A page, and what it was found by: the next one begins above that, or below.
+    Page(PageEntries, Vec<u8>),
+    End,
+}
+
+impl PageWalk<'_> {
+    // Pages can be split and joined between two reads: what of a page was passed is not taken again.
+    fn meet(&mut self) -> Result<Met, PagesError> {
+        let found = match (std::mem::replace(&mut self.met, Met::End), self.backward) {
+            (Met::End, _) => None,
+            (Met::Nothing, false) => {
+                let at = self.from.clone();
+                match self.pages.page_at(&at)? {
+                    Some(page) => Some((at, page)),
+                    None => self.pages.page_after(&at)?,
                 }
             }
-            match load_page(pages, at.take()?, &from, &to, backward) {
-                Ok((entries, next)) => (loaded, at) = (entries.into_iter(), next),
+            (Met::Page(_, at), false) => self.pages.page_after(&at)?,
+            (Met::Nothing, true) => self.pages.page_below(&self.to)?,
+            (Met::Page(_, at), true) if at > self.from => self.pages.page_below(&at)?,
+            (Met::Page(..), true) => None,
+        };
+        Ok(match found {
+            Some((at, page)) if self.backward || at < self.to => {
+                Met::Page(page.within(&self.from, &self.to), at)
+            }
+            _ => Met::End,
+        })
+    }
+
+    fn pass(&mut self, key: &[u8]) {
+        let bound = match self.backward {
+            true => &mut self.to,
+            false => &mut self.from,
+        };
+        bound.clear();
+        bound.extend_from_slice(key);
+        if !self.backward {
+            bound.push(0);
+        }
+    }
+}
+
+impl<'a> Iterator for PageWalk<'a> {
+    type Item = Found<'a>;
+
+    fn next(&mut self) -> Option<Found<'a>> {
+        loop {
+            if let Met::Page(page, _) = &mut self.met
+                && let Some((key, value)) = page.take(self.backward)
+            {
+                self.pass(&key);
+                return Some(Ok((Cow::Owned(key), Some(Cow::Owned(value)))));
+            }
+            match self.meet() {
+                Ok(Met::End) => return None,
+                Ok(page) => self.met = page,
                 Err(error) => return Some(Err(error)),
             }
         }
-    }))
-}
-
-type PageRead = (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>);
-
-fn load_page(
-    pages: &Pages,
-    at: Vec<u8>,
-    from: &[u8],
-    to: &[u8],
-    backward: bool,
-) -> Result<PageRead, PagesError> {
-    // Pages can be joined between two reads, and a page hold what was read before.
-    if !backward {
-        let (mut entries, next) = pages.page_from(&at)?;
-        entries.retain(|(key, _)| *key >= at);
-        return Ok((entries, next.filter(|next| next.as_slice() < to)));
     }
-    Ok(match pages.page_below(&at)? {
-        Some((mut entries, bound)) => {
-            entries.retain(|(key, _)| *key < at);
-            entries.reverse();
-            (entries, (bound.as_slice() > from).then_some(bound))
-        }
-        None => (Vec::new(), None),
-    })
 }
 
 /// A merged walk over the layers and the pages.

@@ -15,18 +15,27 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::failure::Failure;
+pub use super::page::Changes;
+use super::page::{self, Damaged, entries, write_pages};
 
-/// Past this a page is split; well under sled's blob threshold of about 7 KiB. Only a single
-/// entry that is larger makes a larger page: a definition or a replay of up to 128 KiB.
-const PAGE_MAX: usize = 4096;
 /// Each frees some of the nodes that no reader can reach.
 const COLLECTIONS: usize = 64;
-/// How full the pages of a split are made: most keys grow at the end.
-const PAGE_FILL: usize = 3600;
-/// What an entry takes besides its key and value.
-const ENTRY_FRAMING: usize = 6;
 /// The key of the first page. Every entry's key is larger.
 const FIRST: &[u8] = &[0];
+
+/// Lets no garbage of sled's be freed on this thread while it lives. Otherwise one of 128 reads frees
+/// what other reads and writes have left, a millisecond's worth and more.
+pub struct Unfreeing {
+    _pinned: crossbeam_epoch::Guard,
+}
+
+/// What is due is freed here, before it begins. It has to end soon: no thread frees what is
+/// replaced meanwhile.
+pub fn without_freeing() -> Unfreeing {
+    Unfreeing {
+        _pinned: crossbeam_epoch::pin(),
+    }
+}
 
 /// Why the pages cannot be used. They must then be built anew from the log.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +49,12 @@ pub enum PagesError {
     /// An earlier write or read has failed.
     #[error("the index's file has failed: {0}")]
     Failed(String),
+}
+
+impl From<Damaged> for PagesError {
+    fn from(_: Damaged) -> Self {
+        PagesError::Damaged
+    }
 }
 
 impl PagesError {
@@ -107,7 +122,7 @@ impl MemoryTree {
 }
 
 /// What a page's value is kept in.
-enum PageBytes {
+pub enum PageBytes {
     Sled(sled::IVec),
     Memory(Arc<[u8]>),
 }
@@ -124,9 +139,7 @@ impl std::ops::Deref for PageBytes {
 }
 
 type Page = (Vec<u8>, PageBytes);
-
-/// Pages to put (`Some`) and to remove, all of them or none.
-pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+pub type PageEntries = page::PageEntries<PageBytes>;
 
 impl Tree {
     /// The last page in the range.
@@ -157,20 +170,25 @@ impl Tree {
         }
     }
 
-    /// The key of the first page after `key`.
-    fn next_key(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
+    /// The first page after `key`.
+    fn first_after(&self, key: &[u8]) -> Result<Option<Page>, PagesError> {
         let after = (Bound::Excluded(key), Bound::Unbounded);
         match self {
             Tree::Sled { tree, .. } => {
                 let found = tree.range::<&[u8], _>(after).next().transpose()?;
-                Ok(found.map(|(key, _)| key.to_vec()))
+                Ok(found.map(|(key, value)| (key.to_vec(), PageBytes::Sled(value))))
             }
             Tree::Memory(tree) => {
                 let tree = tree.readable()?;
                 let found = tree.pages.range::<[u8], _>(after).next();
-                Ok(found.map(|(key, _)| key.clone()))
+                Ok(found.map(|(key, value)| (key.clone(), PageBytes::Memory(value.clone()))))
             }
         }
+    }
+
+    /// The key of the first page after `key`.
+    fn next_key(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
+        Ok(self.first_after(key)?.map(|(key, _)| key))
     }
 
     fn apply(&self, changes: Changes) -> Result<(), PagesError> {
@@ -208,8 +226,6 @@ impl Tree {
 
 /// Keys and values, in order.
 pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
-
-type Entry<'a> = Result<(&'a [u8], &'a [u8]), PagesError>;
 
 impl Pages {
     /// Opens or makes the database at `dir`. sled may panic or hang on a damaged file;
@@ -293,22 +309,20 @@ impl Pages {
         Ok(None)
     }
 
-    /// All entries of the page in which `key` belongs, and the next page's key, if any.
-    pub fn page_from(&self, key: &[u8]) -> Result<(Entries, Option<Vec<u8>>), PagesError> {
-        let (value, next) = self.read(|tree| Ok((tree.value_at(key)?, tree.next_key(key)?)))?;
-        let found = match value {
-            Some(value) => decoded(&value)?,
-            None => Vec::new(),
-        };
-        Ok((found, next))
+    /// The page in which `key` belongs.
+    pub fn page_at(&self, key: &[u8]) -> Result<Option<PageEntries>, PagesError> {
+        let value = self.read(|tree| tree.value_at(key))?;
+        Ok(value.map(PageEntries::of).transpose()?)
     }
 
-    /// All entries of the last page that begins below `key`, and that page's own key.
-    pub fn page_below(&self, key: &[u8]) -> Result<Option<(Entries, Vec<u8>)>, PagesError> {
-        match self.read(|tree| tree.last(Bound::Excluded(key)))? {
-            None => Ok(None),
-            Some((bound, value)) => Ok(Some((decoded(&value)?, bound))),
-        }
+    /// The first page that begins above `key`, and that page's own key.
+    pub fn page_after(&self, key: &[u8]) -> Result<Option<(Vec<u8>, PageEntries)>, PagesError> {
+        keyed(self.read(|tree| tree.first_after(key))?)
+    }
+
+    /// The last page that begins below `key`, and that page's own key.
+    pub fn page_below(&self, key: &[u8]) -> Result<Option<(Vec<u8>, PageEntries)>, PagesError> {
+        keyed(self.read(|tree| tree.last(Bound::Excluded(key)))?)
     }
 
     /// What has to change to put (`Some`) and remove (`None`) entries, given in the order of
@@ -350,14 +364,19 @@ impl Pages {
         self.write(|tree| tree.apply(changes))
     }
 
-    /// Frees nodes that sled has replaced. Otherwise sled frees them, up to half a megabyte each, in
-    /// the middle of a read that holds the index's lock.
-    pub fn free_replaced(&self) {
-        if let Tree::Sled { .. } = &self.tree {
-            for _ in 0..COLLECTIONS {
-                crossbeam_epoch::pin().flush();
-            }
+    /// Does what sled leaves to the reads that come after [`apply`](Self::apply), which hold the index's
+    /// lock: splits the nodes that have grown at these pages, and frees those that were replaced.
+    pub fn settle<'a>(&self, changed: impl Iterator<Item = &'a [u8]>) -> Result<(), PagesError> {
+        let Tree::Sled { tree, .. } = &self.tree else {
+            return Ok(());
+        };
+        for key in changed {
+            self.read(|_| Ok(tree.contains_key(key)?))?;
         }
+        for _ in 0..COLLECTIONS {
+            crossbeam_epoch::pin().flush();
+        }
+        Ok(())
     }
 
     /// Hands what sled still buffers to the operating system. It may take long, and reads go on.
@@ -406,76 +425,9 @@ impl Pages {
     }
 }
 
-/// Writes what belongs from `bound` on as one page or several; an empty one is removed.
-fn write_pages(bound: &[u8], merged: BTreeMap<&[u8], &[u8]>, existed: bool, batch: &mut Changes) {
-    if merged.is_empty() {
-        if existed {
-            batch.push((bound.to_vec(), None));
-        }
-        return;
-    }
-    let size: usize = merged
-        .iter()
-        .map(|(key, value)| key.len() + value.len() + ENTRY_FRAMING)
-        .sum();
-    let fill = if size + 4 <= PAGE_MAX {
-        PAGE_MAX
-    } else {
-        PAGE_FILL
+fn keyed(page: Option<Page>) -> Result<Option<(Vec<u8>, PageEntries)>, PagesError> {
+    let Some((key, value)) = page else {
+        return Ok(None);
     };
-    let (mut page_key, mut page) = (bound.to_vec(), vec![0; 4]);
-    for (key, value) in merged {
-        if page.len() > 4 && page.len() + key.len() + value.len() + ENTRY_FRAMING > fill {
-            finish_page(&page_key, page, batch);
-            (page_key, page) = (key.to_vec(), vec![0; 4]);
-        }
-        // Names in keys are of a few hundred bytes, and a request makes no row of 4 GiB.
-        page.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        page.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        page.extend_from_slice(key);
-        page.extend_from_slice(value);
-    }
-    finish_page(&page_key, page, batch);
-}
-
-/// `page` has room for the CRC at its front.
-fn finish_page(key: &[u8], mut page: Vec<u8>, batch: &mut Changes) {
-    let crc = crc32c::crc32c(&page[4..]);
-    page[..4].copy_from_slice(&crc.to_le_bytes());
-    batch.push((key.to_vec(), Some(page)));
-}
-
-/// Checks a page and gives its entries in order.
-fn entries(page: &[u8]) -> Result<impl Iterator<Item = Entry<'_>>, PagesError> {
-    let (crc, mut rest) = page.split_first_chunk::<4>().ok_or(PagesError::Damaged)?;
-    if u32::from_le_bytes(*crc) != crc32c::crc32c(rest) {
-        return Err(PagesError::Damaged);
-    }
-    Ok(std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let entry = split_entry(rest);
-        rest = entry.map_or(&[], |(_, _, rest)| rest);
-        Some(
-            entry
-                .map(|(key, value, _)| (key, value))
-                .ok_or(PagesError::Damaged),
-        )
-    }))
-}
-
-fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let (key_len, rest) = bytes.split_first_chunk::<2>()?;
-    let (value_len, rest) = rest.split_first_chunk::<4>()?;
-    let (key, rest) = rest.split_at_checked(u16::from_le_bytes(*key_len).into())?;
-    let value_len = u32::from_le_bytes(*value_len) as usize;
-    let (value, rest) = rest.split_at_checked(value_len)?;
-    Some((key, value, rest))
-}
-
-fn decoded(page: &[u8]) -> Result<Entries, PagesError> {
-    entries(page)?
-        .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-        .collect()
+    Ok(Some((key, PageEntries::of(value)?)))
 }
