@@ -37,4 +37,4 @@ if [[ ${1:-} == --find ]]; then
 fi
 "$promtool" check rules contrib/prometheus/outboxd.rules.yml
 "$promtool" test rules contrib/prometheus/outboxd.rules.test.yml
-PROMTOOL=$promtool cargo test --locked --test blackbox -- --ignored metrics::promtool_
+PROMTOOL=$promtool cargo test --locked --all-features --test blackbox -- --ignored metrics::promtool_

@@ -283,5 +283,8 @@ fn the_readme_begins_with_the_demo_and_the_tests() {
     };
     let lines = readme.shell();
     let first: Vec<&str> = lines.iter().take(2).map(|(_, line)| &**line).collect();
-    assert_eq!(first, ["cargo run --release -- demo", "cargo test"]);
+    assert_eq!(
+        first,
+        ["cargo run --release -- demo", "cargo test --all-features"]
+    );
 }
