@@ -10,6 +10,7 @@ use crate::outbox::record::AttemptRow;
 
 use super::apply::ATTEMPTS_KEPT;
 use super::keys;
+use super::outcome::Outcome;
 use super::pages::PagesError;
 use super::rows::{self, AttemptEntry, DeliveryEntry};
 use super::state::State;
@@ -33,11 +34,15 @@ impl State {
         count: u32,
     ) -> Result<u64, PagesError> {
         let at = place_after(previous, attempt.at);
-        let entry = AttemptEntry {
-            since_previous: if previous > 0 { at - previous } else { 0 },
+        let outcome = Outcome {
             error: attempt.error.map_or(0, |(kind, _)| kind),
             status: attempt.status.unwrap_or(0),
         };
+        let entry = AttemptEntry {
+            since_previous: if previous > 0 { at - previous } else { 0 },
+            outcome,
+        };
+        self.add_outcome(no, at, outcome)?;
         self.entries
             .put(keys::attempt(no, at, id), rows::encode(&entry));
         if let Some(stored) = self.endpoints.get_mut(&no) {
@@ -91,17 +96,18 @@ impl State {
         entry.transpose()
     }
 
-    /// How many attempts of a delivery are listed.
+    /// The attempts of a delivery that are listed: their positions and outcomes.
     pub(super) fn listed_attempts(
         &self,
         (id, no): (EventId, EndpointNo),
         last: u64,
-    ) -> Result<usize, PagesError> {
-        let (mut next, mut listed) = ((last > 0).then_some(last), 0);
+    ) -> Result<Vec<(u64, Outcome)>, PagesError> {
+        let (mut next, mut listed) = ((last > 0).then_some(last), Vec::new());
         while let Some(at) = next {
             let entry = self.attempt_entry(&keys::attempt(no, at, id))?;
-            next = previous(at, &entry.ok_or(PagesError::Damaged)?);
-            listed += 1;
+            let entry = entry.ok_or(PagesError::Damaged)?;
+            next = previous(at, &entry);
+            listed.push((at, entry.outcome));
         }
         Ok(listed)
     }

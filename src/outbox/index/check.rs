@@ -109,7 +109,7 @@ impl State {
             self.check_block(id, &row)?;
             for (no, entry) in self.delivery_entries(id)? {
                 let delivery = entry.row;
-                count.attempts += self.listed_attempts((id, no), entry.attempted())?;
+                count.attempts += self.check_attempts((id, no), entry.attempted())?;
                 count.attempt_bytes += DELIVERY_COST + u64::from(delivery.attempt_bytes);
                 let delivery = delivery.delivery().ok_or(PagesError::Damaged)?;
                 is_open |= count.add(no, &delivery, &row);
@@ -131,6 +131,21 @@ impl State {
         let block = self.block_below(EventId(id.0.saturating_add(1)), &wanted)?;
         let has_all = block.is_some_and(|(_, has_all)| has_all);
         same(&format!("attributes in the block of {id}"), &has_all, &true)
+    }
+
+    /// How many attempts of a delivery are listed; their blocks have to have their outcomes.
+    fn check_attempts(
+        &self,
+        (id, no): (EventId, EndpointNo),
+        last: u64,
+    ) -> Result<usize, Disagreement> {
+        let listed = self.listed_attempts((id, no), last)?;
+        for (at, outcome) in &listed {
+            let block = self.outcomes_at(no, *at, |other| other == *outcome)?;
+            let what = format!("{outcome:?} of {id} at {at} in its block");
+            same(&what, &block.is_some_and(|(_, has_it)| has_it), &true)?;
+        }
+        Ok(listed.len())
     }
 
     /// How many rows point into each segment, counted anew from all rows.

@@ -38,6 +38,7 @@ impl State {
                 deleted: None,
                 totals: Default::default(),
                 newest_attempt: 0,
+                outcomes: None,
                 open_stats: Default::default(),
             })
         });
@@ -111,6 +112,7 @@ impl State {
         self.weigh(no);
         self.touched.remove(&no);
         self.entries.remove(keys::endpoint(no));
+        self.forget_outcomes(no)?;
         self.meta.last_no = self.meta.last_no.max(no.0);
         Ok(())
     }

@@ -24,6 +24,7 @@
 //! | `t` span, minute, subject | counts of a minute or quarter of an hour | counts by slot |
 //! | `u` tenant | counts of a tenant, or of all, in the current minute | `BucketRow` |
 //! | `x` endpoint, event | a dead delivery | nothing |
+//! | `y` endpoint, at | a block of an endpoint's attempts, by the first position in it | `BlockRow` |
 //! | `z` event | an erased event | `ErasedEntry` |
 
 use crate::domain::endpoint::EndpointNo;
@@ -177,6 +178,16 @@ pub fn attempt(no: EndpointNo, at: u64, id: EventId) -> Vec<u8> {
 /// The prefix of all attempt keys.
 pub const ATTEMPTS: &[u8] = b"a";
 
+/// The block of an endpoint's attempts that begins at this position.
+pub fn outcomes(no: EndpointNo, start: u64) -> Vec<u8> {
+    build(b'y', &[&no.0.to_be_bytes(), &start.to_be_bytes()])
+}
+
+/// What the keys of all blocks of an endpoint's attempts begin with.
+pub fn outcomes_of(no: EndpointNo) -> Vec<u8> {
+    build(b'y', &[&no.0.to_be_bytes()])
+}
+
 pub fn endpoint(no: EndpointNo) -> Vec<u8> {
     build(b'n', &[&no.0.to_be_bytes()])
 }
@@ -324,7 +335,7 @@ pub fn event_of_delivery(key: &[u8]) -> Option<EventId> {
     )))
 }
 
-/// The time in an `a` or `q` key.
+/// The time in an `a`, `q` or `y` key.
 pub fn time_of(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*key.get(5..13)?.first_chunk()?))
 }

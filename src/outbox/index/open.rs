@@ -282,6 +282,7 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
                 deleted: row.deleted,
                 totals: row.totals,
                 newest_attempt: u64::MAX,
+                outcomes: None,
                 open_stats: row.open_stats.into(),
             }),
         ));

@@ -4,10 +4,11 @@
 use bincode::{BorrowDecode, Encode};
 
 use super::bucket::BucketRow;
+use super::outcome::Outcome;
 use crate::outbox::record::{self, BadRecord, DeliveryRow, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -58,10 +59,7 @@ pub struct AttemptEntry {
     /// How far before this one the delivery's previous attempt is in the list, in milliseconds; 0:
     /// there is none.
     pub since_previous: u64,
-    /// The number of the error's kind; 0: the attempt delivered.
-    pub error: u8,
-    /// The status of the response; 0: there was none.
-    pub status: u16,
+    pub outcome: Outcome,
 }
 
 /// A pending delivery, with what an attempt needs to know.

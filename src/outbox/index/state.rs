@@ -124,6 +124,7 @@ impl State {
                 };
                 self.entries.put(keys::endpoint(no), rows::encode(&row));
             }
+            self.settle_outcomes(no);
         }
         self.settle_stats();
         self.settle_block();

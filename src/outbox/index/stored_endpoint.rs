@@ -5,6 +5,7 @@ use crate::domain::event::Tenant;
 use crate::outbox::record::EndpointStateRow;
 
 use super::bucket::Bucket;
+use super::outcome::OutcomeBlock;
 use super::rows::EndpointTotals;
 
 /// An endpoint as the store knows it: also one that is gone from the configuration.
@@ -18,6 +19,8 @@ pub struct StoredEndpoint {
     pub totals: EndpointTotals,
     /// No attempt of the endpoint has a later position. Not stored: unknown after a start.
     pub newest_attempt: u64,
+    /// Of its attempts' blocks the one in use. Not stored with the endpoint.
+    pub(super) outcomes: Option<Box<OutcomeBlock>>,
     /// The counts of the current minute.
     pub open_stats: Bucket,
 }
@@ -44,6 +47,7 @@ impl StoredEndpoint {
             deleted: None,
             totals: EndpointTotals::default(),
             newest_attempt: u64::MAX,
+            outcomes: None,
             open_stats: Bucket::default(),
         }
     }

@@ -17,7 +17,9 @@ use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Outbox;
 use crate::outbox::index::rows::{self, AttemptEntry};
-use crate::outbox::index::{Hold, PagesError, StoredEndpoint, count_row, keys, place_after};
+use crate::outbox::index::{
+    Hold, Outcome, PagesError, StoredEndpoint, count_row, keys, place_after,
+};
 use crate::outbox::record::error_number;
 use crate::outbox::views::{
     AttemptFilter, AttemptView, Cursor, EventFilter, Page, ReadError, StatusFilter,
@@ -64,13 +66,18 @@ impl AttemptFilter {
             && tenant.is_none_or(|tenant| *tenant == stored.tenant)
     }
 
-    fn wants(&self, entry: &AttemptEntry) -> bool {
+    fn wants(&self, outcome: Outcome) -> bool {
         let kind = self.kind.map(error_number);
-        kind.is_none_or(|kind| kind == entry.error)
+        kind.is_none_or(|kind| kind == outcome.error)
             && self.status.is_none_or(|wanted| match wanted {
-                StatusFilter::Exact(status) => status == entry.status,
-                StatusFilter::Class(hundreds) => hundreds == entry.status / 100,
+                StatusFilter::Exact(status) => status == outcome.status,
+                StatusFilter::Class(hundreds) => hundreds == outcome.status / 100,
             })
+    }
+
+    /// Whether attempts pass by their outcomes.
+    fn wants_any(&self) -> bool {
+        self.kind.is_none() && self.status.is_none()
     }
 
     /// The first position that matches.
@@ -176,7 +183,7 @@ impl Outbox {
                     return Ok((found, last.map(cursor_after)));
                 }
                 last = Some(place);
-                if filter.wants(&entry) && events.part_of(&hold, place.1)?.1 {
+                if filter.wants(entry.outcome) && events.part_of(&hold, place.1)?.1 {
                     let event = Summary::read(&hold, place.1)?;
                     let wanted = event.filter(|event| {
                         let pattern = filter.event_type.as_ref();
@@ -228,7 +235,10 @@ struct Lists<'a> {
 struct Walk {
     /// Attempts that were read ahead, the newest last.
     ahead: Vec<(Place, AttemptEntry)>,
-    range: Range,
+    /// What is left of the block that is being read.
+    part: Option<Range>,
+    /// The blocks below it.
+    rest: Range,
     at_once: usize,
 }
 
@@ -268,7 +278,7 @@ impl<'a> Lists<'a> {
             if hold.is_spent() {
                 return Ok(None);
             }
-            let is_at_end = walk.read(hold, no)?;
+            let is_at_end = walk.read(hold, no, self.filter)?;
             match walk.ahead.last() {
                 Some((place, _)) => {
                     self.heads.pop();
@@ -324,7 +334,8 @@ impl Walk {
         };
         Walk {
             ahead: Vec::new(),
-            range: Range::backward(
+            part: None,
+            rest: Range::backward(
                 keys::attempt(no, filter.floor(), EventId(0)),
                 keys::attempt(no, before.0, EventId(end)),
             ),
@@ -332,21 +343,246 @@ impl Walk {
         }
     }
 
-    /// Reads ahead. Returns whether the list has ended.
-    fn read(&mut self, hold: &Hold<'_>, no: EndpointNo) -> Result<bool, ReadError> {
-        let (ahead, at_once) = (&mut self.ahead, self.at_once);
-        let piece = self.range.advance(hold, |key, value| {
-            let at = keys::time_of(key).ok_or(PagesError::Damaged)?;
-            let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
-            let entry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
-            ahead.push(((at, id, no), entry));
-            Ok(match ahead.len() < at_once {
-                true => Row::Taken,
-                false => Row::Last,
+    /// Reads ahead, past blocks that have nothing that matches. Returns whether the list has ended; if it
+    /// has not and nothing was read, the hold is spent.
+    fn read(
+        &mut self,
+        hold: &Hold<'_>,
+        no: EndpointNo,
+        filter: &AttemptFilter,
+    ) -> Result<bool, ReadError> {
+        loop {
+            let Some(part) = &mut self.part else {
+                if self.rest.from >= self.rest.to {
+                    return Ok(true);
+                }
+                self.begin_part(hold, no, filter)?;
+                if hold.is_spent() {
+                    return Ok(false);
+                }
+                continue;
+            };
+            let (ahead, at_once) = (&mut self.ahead, self.at_once);
+            let piece = part.advance(hold, |key, value| {
+                let at = keys::time_of(key).ok_or(PagesError::Damaged)?;
+                let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
+                let entry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+                ahead.push(((at, id, no), entry));
+                Ok(match ahead.len() < at_once {
+                    true => Row::Taken,
+                    false => Row::Last,
+                })
+            })?;
+            self.ahead.reverse();
+            if piece == Piece::End {
+                self.part = None;
+            }
+            if piece != Piece::End || !self.ahead.is_empty() {
+                self.at_once = (self.at_once * 2).min(AHEAD);
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Passes to the next block, which is the part to read if it may have something that matches.
+    fn begin_part(
+        &mut self,
+        hold: &Hold<'_>,
+        no: EndpointNo,
+        filter: &AttemptFilter,
+    ) -> Result<(), ReadError> {
+        let block = match (filter.wants_any(), last_place(&self.rest.to)?) {
+            (true, _) => Some((0, true)),
+            (false, Some(at)) => hold.outcomes_at(no, at, |outcome| filter.wants(outcome))?,
+            (false, None) => None,
+        };
+        let (start, is_read) = block.unwrap_or((0, false));
+        let from = keys::attempt(no, start, EventId(0)).max(self.rest.from.clone());
+        let to = std::mem::replace(&mut self.rest.to, from.clone());
+        self.part = is_read.then(|| Range::backward(from, to));
+        Ok(())
+    }
+}
+
+/// The last position of an attempt before this key of the list.
+fn last_place(to: &[u8]) -> Result<Option<u64>, PagesError> {
+    let at = keys::time_of(to).ok_or(PagesError::Damaged)?;
+    let id = keys::event_of(to).ok_or(PagesError::Damaged)?;
+    Ok(match id.0 {
+        0 => at.checked_sub(1),
+        _ => Some(at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::outbox::index::{Index, Readers, State, pieces};
+    use crate::outbox::record::{
+        Accepted, AttemptRow, Attempted, EndpointRow, EventHead, NextRow, Record,
+    };
+
+    /// Begun at `at` for one of two endpoints, and what became of it.
+    #[derive(Clone, Copy, Debug)]
+    struct Try {
+        no: u32,
+        at: u64,
+        status: u16,
+        is_forgotten: bool,
+    }
+
+    fn tries() -> impl Strategy<Value = Vec<Try>> {
+        let status = prop_oneof![30 => Just(200u16), 3 => Just(503u16), 1 => Just(404u16)];
+        // Mostly one after the other; the clock of some was behind.
+        let step = prop_oneof![20 => 0..3u64, 1 => Just(0)];
+        let one = (1..=2u32, step, any::<bool>(), status, 0..4u8);
+        proptest::collection::vec(one, 1..120).prop_map(|all| {
+            let mut now = 100;
+            let tries = all
+                .into_iter()
+                .map(|(no, step, is_late, status, forgotten)| {
+                    now += step;
+                    Try {
+                        no,
+                        at: if is_late && step == 0 { now / 2 } else { now },
+                        status,
+                        is_forgotten: forgotten == 0,
+                    }
+                });
+            tries.collect()
+        })
+    }
+
+    fn place((index, one): (usize, &Try)) -> Place {
+        (one.at, EventId(index as u128 + 1), EndpointNo(one.no))
+    }
+
+    fn state_of(tries: &[Try]) -> State {
+        let mut state = State::new(None, [0; 16]);
+        for (no, id) in [(1, "one"), (2, "two")] {
+            let row = EndpointRow {
+                no,
+                id,
+                tenant: "t",
+                state: Default::default(),
+            };
+            state.apply(1, &Record::Endpoint(row)).unwrap();
+        }
+        for (at, id, no) in tries.iter().enumerate().map(place) {
+            let event = EventHead {
+                id: id.0,
+                accepted_at: at,
+                tenant: "t",
+                event_type: "a",
+                key: None,
+                idempotency: None,
+                deliver_at: None,
+                content_type: None,
+                data_at: 0,
+                body_len: 1,
+                body_lost: false,
+            };
+            let accepted = Accepted {
+                event,
+                due: at,
+                endpoints: vec![no.0],
+                extras_len: 0,
+            };
+            state.apply(2, &Record::Accepted(accepted)).unwrap();
+            let status = tries[id.0 as usize - 1].status;
+            let attempt = AttemptRow {
+                at,
+                duration_ms: 1,
+                status: Some(status),
+                error: (status != 200).then_some((7, "no")),
+                response: 0,
+                address: None,
+            };
+            let attempted = Attempted {
+                id: id.0,
+                endpoint: no.0,
+                ended_at: at,
+                attempt,
+                next: NextRow::Delivered,
+                previous: 0,
+            };
+            state.apply(3, &Record::Attempted(attempted)).unwrap();
+        }
+        let forgotten = tries.iter().enumerate().filter(|(_, one)| one.is_forgotten);
+        let forgotten = forgotten.map(|one| place(one).1.0).collect();
+        state.apply(4, &Record::Forgotten(forgotten)).unwrap();
+        state
+    }
+
+    /// What a list has, and how many attempts it looks at.
+    fn listed(readers: &Readers, filter: &AttemptFilter, rows: u64) -> (Vec<Place>, usize) {
+        let mut lists = Lists::new(filter, filter.ceiling());
+        let (mut found, mut looked_at) = (Vec::new(), 0);
+        pieces::of(
+            rows,
+            |_| (),
+            || {
+                loop {
+                    let hold = readers.read();
+                    while let Some(next) = lists.next(&hold).unwrap() {
+                        let Some((place, entry)) = next else { return };
+                        looked_at += 1;
+                        found.extend(filter.wants(entry.outcome).then_some(place));
+                    }
+                }
+            },
+        );
+        (found, looked_at)
+    }
+
+    fn of_status(status: u16) -> AttemptFilter {
+        AttemptFilter {
+            status: Some(StatusFilter::Exact(status)),
+            ..AttemptFilter::default()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Blocks are passed over only where no attempt matches.
+        #[test]
+        fn attempts_with_an_outcome_are_those_of_all_that_have_it(tries in tries(), rows in 1..40u64) {
+            let state = state_of(&tries);
+            state.check().unwrap();
+            let readers = Readers::new(Index::new(state));
+            for status in [200, 503, 404, 500] {
+                let kept = tries.iter().enumerate().filter(|(_, one)| !one.is_forgotten);
+                let wanted = kept.filter(|(_, one)| one.status == status);
+                let mut wanted: Vec<Place> = wanted.map(place).collect();
+                wanted.sort_by(|a, b| b.cmp(a));
+                prop_assert_eq!(listed(&readers, &of_status(status), rows).0, wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rare_outcome_is_found_without_looking_at_the_attempts_of_other_blocks() {
+        let tries: Vec<Try> = (0..4000)
+            .map(|n| Try {
+                no: 1,
+                at: 100 + n,
+                status: if n == 17 { 503 } else { 200 },
+                is_forgotten: false,
             })
-        })?;
-        self.ahead.reverse();
-        self.at_once = (self.at_once * 2).min(AHEAD);
-        Ok(piece == Piece::End)
+            .collect();
+        let readers = Readers::new(Index::new(state_of(&tries)));
+        let (found, looked_at) = listed(&readers, &of_status(503), 1000);
+        assert_eq!(found.len(), 1);
+        // A block has eight here.
+        assert_eq!(looked_at, 8);
+        let kind = AttemptFilter {
+            kind: Some(crate::domain::attempt::ErrorKind::Dns),
+            ..AttemptFilter::default()
+        };
+        assert_eq!(listed(&readers, &kind, 1000), (Vec::new(), 0));
+        assert_eq!(listed(&readers, &of_status(200), 1000).1, 4000);
     }
 }

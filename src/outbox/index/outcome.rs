@@ -1,0 +1,97 @@
+//! One block of an endpoint's attempts, and the outcomes in it; see `outcomes`.
+
+use bincode::{BorrowDecode, Encode};
+
+/// How many attempts a block has when the next one begins. Few in tests, which have few attempts.
+const ATTEMPTS: u32 = if cfg!(test) { 8 } else { 1024 };
+/// A block with more different outcomes counts as one that has all.
+const MOST: usize = 64;
+
+/// How an attempt ended, as far as lists look for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct Outcome {
+    /// The number of the error's kind; 0: the attempt delivered.
+    pub error: u8,
+    /// The status of the response; 0: there was none.
+    pub status: u16,
+}
+
+/// A block as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+pub struct BlockRow {
+    /// The last position that it was given.
+    last: u64,
+    /// How many attempts it was given.
+    attempts: u32,
+    /// The different outcomes; `None`: more than are kept.
+    outcomes: Option<Vec<Outcome>>,
+}
+
+/// A block in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeBlock {
+    pub start: u64,
+    /// Where the next block begins.
+    pub end: Option<u64>,
+    /// There is no block before it.
+    pub is_first: bool,
+    pub row: BlockRow,
+    pub is_stored: bool,
+}
+
+impl BlockRow {
+    pub fn may_have(&self, wanted: impl Fn(Outcome) -> bool) -> bool {
+        let outcomes = self.outcomes.as_ref();
+        outcomes.is_none_or(|outcomes| outcomes.iter().any(|outcome| wanted(*outcome)))
+    }
+}
+
+impl OutcomeBlock {
+    pub fn new(start: u64, end: Option<u64>, is_first: bool) -> OutcomeBlock {
+        OutcomeBlock {
+            start,
+            end,
+            is_first,
+            row: BlockRow {
+                last: start,
+                attempts: 0,
+                outcomes: Some(Vec::new()),
+            },
+            // Empty, it is not worth a row.
+            is_stored: true,
+        }
+    }
+
+    /// Whether it is the block of a position.
+    pub fn has(&self, at: u64) -> bool {
+        self.start <= at && self.end.is_none_or(|end| at < end)
+    }
+
+    /// A full block takes only attempts at positions that it has.
+    pub fn takes(&self, at: u64) -> bool {
+        self.has(at) && (self.row.attempts < ATTEMPTS || at <= self.row.last)
+    }
+
+    /// Adds an attempt. Whether the block was stored as it was.
+    pub fn add(&mut self, at: u64, outcome: Outcome) -> bool {
+        self.row.attempts = self.row.attempts.saturating_add(1);
+        self.row.last = self.row.last.max(at);
+        if let Some(outcomes) = &mut self.row.outcomes
+            && !outcomes.contains(&outcome)
+        {
+            match outcomes.len() < MOST {
+                true => outcomes.push(outcome),
+                false => self.row.outcomes = None,
+            }
+        }
+        std::mem::replace(&mut self.is_stored, false)
+    }
+
+    /// The row to write, unless it was written as it is.
+    pub fn unwritten(&mut self) -> Option<&BlockRow> {
+        match std::mem::replace(&mut self.is_stored, true) {
+            true => None,
+            false => Some(&self.row),
+        }
+    }
+}
