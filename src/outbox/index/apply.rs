@@ -407,14 +407,7 @@ impl State {
             return;
         };
         if delivery.status == Status::Pending {
-            let queued = QueueRow {
-                lsn: facts.lsn,
-                tries: row.tries,
-                attempt_count: row.attempt_count,
-                budget_from: row.budget_from,
-                exact: row.exact,
-                chain: facts.chain,
-            };
+            let queued = QueueRow::new(facts.lsn, row, facts.chain);
             self.entries
                 .put_new(keys::queued(no, row.due, id), rows::encode(&queued));
             if facts.chain != 0 {

@@ -249,33 +249,30 @@ struct PageWalk<'a> {
 /// How far a walk over pages has come.
 enum Met {
     Nothing,
-    /// A page, and what it was found by: the next one begins above that, or below.
-    Page(PageEntries, Vec<u8>),
+    Page(PageEntries),
     End,
 }
 
 impl PageWalk<'_> {
     // Pages can be split and joined between two reads: what of a page was passed is not taken again.
     fn meet(&mut self) -> Result<Met, PagesError> {
-        let found = match (std::mem::replace(&mut self.met, Met::End), self.backward) {
+        let met = std::mem::replace(&mut self.met, Met::End);
+        let found = match (&met, self.backward) {
             (Met::End, _) => None,
-            (Met::Nothing, false) => {
-                let at = self.from.clone();
-                match self.pages.page_at(&at)? {
-                    Some(page) => Some((at, page)),
-                    None => self.pages.page_after(&at)?,
-                }
-            }
-            (Met::Page(_, at), false) => self.pages.page_after(&at)?,
+            (Met::Nothing, false) => self.pages.page_at(&self.from)?,
             (Met::Nothing, true) => self.pages.page_below(&self.to)?,
-            (Met::Page(_, at), true) if at > self.from => self.pages.page_below(&at)?,
-            (Met::Page(..), true) => None,
+            (Met::Page(page), false) => match page.end() {
+                Some(end) if *end < *self.to => self.pages.page_at(end)?,
+                _ => None,
+            },
+            (Met::Page(page), true) if *page.key() > *self.from => {
+                self.pages.page_below(page.key())?
+            }
+            (Met::Page(_), true) => None,
         };
         Ok(match found {
-            Some((at, page)) if self.backward || at < self.to => {
-                Met::Page(page.within(&self.from, &self.to), at)
-            }
-            _ => Met::End,
+            Some(page) => Met::Page(page.within(&self.from, &self.to)),
+            None => Met::End,
         })
     }
 
@@ -297,7 +294,7 @@ impl<'a> Iterator for PageWalk<'a> {
 
     fn next(&mut self) -> Option<Found<'a>> {
         loop {
-            if let Met::Page(page, _) = &mut self.met
+            if let Met::Page(page) = &mut self.met
                 && let Some((key, value)) = page.take(self.backward)
             {
                 self.pass(&key);

@@ -1,4 +1,12 @@
-//! What one page is made of: a CRC, then entries in the order of their keys.
+//! What one page is made of: a CRC of its key and of what follows, where the next page begins, then
+//! entries in the order of their keys.
+//!
+//! The pages cover all keys without a gap: each says its own key, by its CRC, and the next one's. So a key
+//! of a page that was changed on the disk is noticed wherever something is looked for.
+//!
+//! An entry says how many bytes its key shares with the key before it in the page, and how long the rest
+//! of the key and the value are (LEB128); then come that rest and the value. Keys begin with what many
+//! have in common, so that more than half of their bytes are shared.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, Range};
@@ -8,10 +16,8 @@ use std::ops::{Deref, Range};
 const PAGE_MAX: usize = 4096;
 /// How full the pages of a split are made: most keys grow at the end.
 const PAGE_FILL: usize = 3600;
-/// What an entry takes besides its key and value.
-const ENTRY_FRAMING: usize = 6;
 /// About what the smallest entries of a page take.
-const SMALL_ENTRY: usize = 32;
+const SMALL_ENTRY: usize = 16;
 
 /// A page fails its checksum, or is none.
 #[derive(Clone, Copy, Debug)]
@@ -20,111 +26,237 @@ pub struct Damaged;
 /// Pages to put (`Some`) and to remove, all of them or none.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
-type Entry<'a> = Result<(&'a [u8], &'a [u8]), Damaged>;
-
-/// Writes what belongs from `bound` on as one page or several; an empty one is removed.
+/// Writes what belongs from `bound` on, up to `end`, as one page or several.
 pub fn write_pages(
     bound: &[u8],
-    merged: BTreeMap<&[u8], &[u8]>,
-    existed: bool,
+    end: Option<&[u8]>,
+    merged: &BTreeMap<&[u8], &[u8]>,
     batch: &mut Changes,
 ) {
-    if merged.is_empty() {
-        if existed {
-            batch.push((bound.to_vec(), None));
-        }
-        return;
-    }
-    let size: usize = merged
-        .iter()
-        .map(|(key, value)| key.len() + value.len() + ENTRY_FRAMING)
-        .sum();
-    let fill = if size + 4 <= PAGE_MAX {
-        PAGE_MAX
-    } else {
-        PAGE_FILL
-    };
-    let (mut page_key, mut page) = (bound.to_vec(), vec![0; 4]);
+    let mut last: &[u8] = &[];
+    let mut size = 4 + end.map_or(0, <[u8]>::len) + 1;
     for (key, value) in merged {
-        if page.len() > 4 && page.len() + key.len() + value.len() + ENTRY_FRAMING > fill {
-            finish_page(&page_key, page, batch);
-            (page_key, page) = (key.to_vec(), vec![0; 4]);
+        size += entry_len(last, key, value);
+        last = key;
+    }
+    let fill = match size <= PAGE_MAX {
+        true => PAGE_MAX,
+        false => PAGE_FILL,
+    };
+    let (mut page_key, mut page) = (bound, Vec::new());
+    last = &[];
+    for (key, value) in merged {
+        if !page.is_empty() && page.len() + entry_len(last, key, value) > fill {
+            batch.push((
+                page_key.to_vec(),
+                Some(finished(page_key, Some(key), &page)),
+            ));
+            page_key = key;
+            page.clear();
+            last = &[];
         }
-        // Names in keys are of a few hundred bytes, and a request makes no row of 4 GiB.
-        page.extend_from_slice(&(key.len() as u16).to_le_bytes());
-        page.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        page.extend_from_slice(key);
+        let shared = shared(last, key);
+        page.push(shared);
+        let rest = key.get(usize::from(shared)..).unwrap_or_default();
+        put_number(rest.len(), &mut page);
+        put_number(value.len(), &mut page);
+        page.extend_from_slice(rest);
         page.extend_from_slice(value);
+        last = key;
     }
-    finish_page(&page_key, page, batch);
+    batch.push((page_key.to_vec(), Some(finished(page_key, end, &page))));
 }
 
-/// `page` has room for the CRC at its front.
-fn finish_page(key: &[u8], mut page: Vec<u8>, batch: &mut Changes) {
-    let crc = crc32c::crc32c(&page[4..]);
+/// The page with these entries.
+fn finished(key: &[u8], end: Option<&[u8]>, entries: &[u8]) -> Vec<u8> {
+    let end = end.unwrap_or_default();
+    let mut page = Vec::with_capacity(4 + 2 + end.len() + entries.len());
+    page.extend_from_slice(&[0; 4]);
+    put_number(end.len(), &mut page);
+    page.extend_from_slice(end);
+    page.extend_from_slice(entries);
+    let crc = crc_of(key, &page[4..]);
     page[..4].copy_from_slice(&crc.to_le_bytes());
-    batch.push((key.to_vec(), Some(page)));
+    page
 }
 
-/// Checks a page and gives its entries in order.
-pub fn entries(page: &[u8]) -> Result<impl Iterator<Item = Entry<'_>>, Damaged> {
-    let mut rest = checked(page)?;
-    Ok(std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let entry = split_entry(rest);
-        rest = entry.map_or(&[], |(_, _, rest)| rest);
-        Some(entry.map(|(key, value, _)| (key, value)).ok_or(Damaged))
-    }))
+fn crc_of(key: &[u8], rest: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), rest)
 }
 
-/// What follows the CRC, if it is right.
-fn checked(page: &[u8]) -> Result<&[u8], Damaged> {
-    let (crc, rest) = page.split_first_chunk::<4>().ok_or(Damaged)?;
-    match u32::from_le_bytes(*crc) == crc32c::crc32c(rest) {
-        true => Ok(rest),
-        false => Err(Damaged),
+/// What an entry takes after the one with this key.
+fn entry_len(last: &[u8], key: &[u8], value: &[u8]) -> usize {
+    let rest = key.len() - usize::from(shared(last, key));
+    1 + number_len(rest) + number_len(value.len()) + rest + value.len()
+}
+
+/// How many bytes two keys share, as far as an entry can say.
+fn shared(last: &[u8], key: &[u8]) -> u8 {
+    let both = last.iter().zip(key).take(u8::MAX.into());
+    both.take_while(|(last, key)| last == key).count() as u8
+}
+
+fn put_number(mut number: usize, page: &mut Vec<u8>) {
+    while number >= 0x80 {
+        page.push(number as u8 | 0x80);
+        number >>= 7;
     }
+    page.push(number as u8);
 }
 
-fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let (key_len, rest) = bytes.split_first_chunk::<2>()?;
-    let (value_len, rest) = rest.split_first_chunk::<4>()?;
-    let (key, rest) = rest.split_at_checked(u16::from_le_bytes(*key_len).into())?;
-    let value_len = u32::from_le_bytes(*value_len) as usize;
+fn number_len(number: usize) -> usize {
+    1 + number.checked_ilog2().map_or(0, |bits| bits as usize / 7)
+}
+
+fn take_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (mut number, mut rest) = (0, bytes);
+    for shift in [0, 7, 14, 21, 28] {
+        let (byte, behind) = rest.split_first()?;
+        number |= usize::from(byte & 0x7f) << shift;
+        rest = behind;
+        if byte & 0x80 == 0 {
+            return Some((number, rest));
+        }
+    }
+    None
+}
+
+/// An entry as it is written.
+struct Entry<'a> {
+    shared: usize,
+    /// The rest of the key.
+    key: &'a [u8],
+    value: &'a [u8],
+}
+
+/// The first entry, and what follows.
+fn split_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let (shared, rest) = bytes.split_first()?;
+    let (key_len, rest) = take_number(rest)?;
+    let (value_len, rest) = take_number(rest)?;
+    let (key, rest) = rest.split_at_checked(key_len)?;
     let (value, rest) = rest.split_at_checked(value_len)?;
-    Some((key, value, rest))
+    let shared = usize::from(*shared);
+    Some((Entry { shared, key, value }, rest))
 }
 
-/// The entries of a page, in order, to be taken from either end. Only what is taken is copied.
+/// What follows the CRC, if that is right: where the next page begins, and the entries.
+fn checked<'a>(key: &[u8], page: &'a [u8]) -> Result<(Option<&'a [u8]>, &'a [u8]), Damaged> {
+    let (crc, rest) = page.split_first_chunk::<4>().ok_or(Damaged)?;
+    if u32::from_le_bytes(*crc) != crc_of(key, rest) {
+        return Err(Damaged);
+    }
+    let (end_len, rest) = take_number(rest).ok_or(Damaged)?;
+    let (end, entries) = rest.split_at_checked(end_len).ok_or(Damaged)?;
+    // No key is empty.
+    Ok(((!end.is_empty()).then_some(end), entries))
+}
+
+/// The value of a key that belongs in the page.
+pub fn find<'a>(key: &[u8], page: &'a [u8], wanted: &[u8]) -> Result<Option<&'a [u8]>, Damaged> {
+    let (end, mut rest) = checked(key, page)?;
+    if end.is_some_and(|end| wanted >= end) {
+        return Err(Damaged);
+    }
+    // Of the entry before, whose key is smaller than the wanted one: how much they share.
+    let mut matched = 0;
+    while !rest.is_empty() {
+        let (entry, behind) = split_entry(rest).ok_or(Damaged)?;
+        rest = behind;
+        if entry.shared > matched {
+            // It differs from the wanted one where the key before does.
+            continue;
+        }
+        if entry.shared < matched {
+            return Ok(None);
+        }
+        let left = wanted.get(matched..).unwrap_or_default();
+        let equal = left.iter().zip(entry.key);
+        let equal = equal.take_while(|(left, key)| left == key).count();
+        match (left.get(equal), entry.key.get(equal)) {
+            (None, None) => return Ok(Some(entry.value)),
+            (Some(left), Some(key)) if left > key => {}
+            (Some(_), None) => {}
+            _ => return Ok(None),
+        }
+        matched += equal;
+    }
+    Ok(None)
+}
+
+/// The entries of a page, in order, to be taken from either end.
 pub struct PageEntries<B> {
+    key: B,
     page: B,
-    /// Where each begins.
-    starts: Vec<u32>,
+    /// Where in the page its end is; empty: it has none.
+    end: Range<usize>,
+    /// All keys, one after the other.
+    keys: Vec<u8>,
+    /// Where in these each key is, and where in the page its value.
+    places: Vec<(Range<usize>, Range<usize>)>,
     /// Those of them that are left.
     left: Range<usize>,
 }
 
 impl<B: Deref<Target = [u8]>> PageEntries<B> {
-    pub fn of(page: B) -> Result<PageEntries<B>, Damaged> {
-        let end = page.len();
-        let mut rest = checked(&page)?;
-        let mut starts = Vec::with_capacity(rest.len() / SMALL_ENTRY);
+    pub fn of((key, page): (B, B)) -> Result<PageEntries<B>, Damaged> {
+        let page_len = page.len();
+        let (end, mut rest) = checked(&key, &page)?;
+        let entries_at = page_len - rest.len();
+        let end = entries_at - end.map_or(0, <[u8]>::len)..entries_at;
+        let mut keys = Vec::with_capacity(rest.len());
+        let mut places = Vec::with_capacity(rest.len() / SMALL_ENTRY);
+        let mut last = 0..0;
         while !rest.is_empty() {
-            // No page has 4 GiB.
-            starts.push((end - rest.len()) as u32);
-            (_, _, rest) = split_entry(rest).ok_or(Damaged)?;
+            let (entry, behind) = split_entry(rest).ok_or(Damaged)?;
+            rest = behind;
+            if entry.shared > last.len() {
+                return Err(Damaged);
+            }
+            let start = keys.len();
+            keys.extend_from_within(last.start..last.start + entry.shared);
+            keys.extend_from_slice(entry.key);
+            last = start..keys.len();
+            let value_end = page_len - rest.len();
+            let value = value_end - entry.value.len()..value_end;
+            places.push((last.clone(), value));
         }
-        let left = 0..starts.len();
-        Ok(PageEntries { page, starts, left })
+        let left = 0..places.len();
+        Ok(PageEntries {
+            key,
+            page,
+            end,
+            keys,
+            places,
+            left,
+        })
+    }
+
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.page
+    }
+
+    /// The key of the next page; `None`: it is the last one.
+    pub fn end(&self) -> Option<&[u8]> {
+        let end = self.page.get(self.end.clone()).unwrap_or_default();
+        (!end.is_empty()).then_some(end)
+    }
+
+    /// The page with another end.
+    pub fn with_end(&self, end: Option<&[u8]>) -> Vec<u8> {
+        let entries = self.page.get(self.end.end..).unwrap_or_default();
+        finished(&self.key, end, entries)
     }
 
     /// Leaves those with `from <= key < to`.
     pub fn within(mut self, from: &[u8], to: &[u8]) -> PageEntries<B> {
         let place = |bound: &[u8]| {
-            let key = |start| self.at(start).map_or(&[][..], |(key, _)| key);
-            self.starts.partition_point(|start| key(*start) < bound)
+            let key = |place: &Range<usize>| self.keys.get(place.clone()).unwrap_or_default();
+            self.places.partition_point(|(place, _)| key(place) < bound)
         };
         self.left = place(from)..place(to);
         self
@@ -136,12 +268,118 @@ impl<B: Deref<Target = [u8]>> PageEntries<B> {
             true => self.left.next_back()?,
             false => self.left.next()?,
         };
-        let (key, value) = self.at(*self.starts.get(index)?)?;
+        let (key, value) = self.at(self.places.get(index)?)?;
         Some((key.to_vec(), value.to_vec()))
     }
 
-    fn at(&self, start: u32) -> Option<(&[u8], &[u8])> {
-        let (key, value, _) = split_entry(self.page.get(start as usize..)?)?;
-        Some((key, value))
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.places.iter().filter_map(|place| self.at(place))
+    }
+
+    fn at(&self, (key, value): &(Range<usize>, Range<usize>)) -> Option<(&[u8], &[u8])> {
+        Some((self.keys.get(key.clone())?, self.page.get(value.clone())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    /// Keys of few different bytes, so that they share much; some are long.
+    fn maps() -> impl Strategy<Value = Map> {
+        let key = prop_oneof![
+            10 => proptest::collection::vec(0..3u8, 1..12),
+            1 => proptest::collection::vec(0..2u8, 250..600),
+        ];
+        let value = proptest::collection::vec(any::<u8>(), 0..300);
+        proptest::collection::btree_map(key, value, 1..120)
+    }
+
+    fn pages_of(map: &Map) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut batch = Changes::new();
+        let borrowed = map
+            .iter()
+            .map(|(key, value)| (key.as_slice(), value.as_slice()));
+        write_pages(&[0], Some(&[9]), &borrowed.collect(), &mut batch);
+        let pages = batch.into_iter();
+        pages.filter_map(|(key, page)| Some((key, page?))).collect()
+    }
+
+    fn entries(key: &[u8], page: &[u8]) -> Result<PageEntries<Vec<u8>>, Damaged> {
+        PageEntries::of((key.to_vec(), page.to_vec()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn pages_have_the_entries_that_were_written(map in maps(), other in proptest::collection::vec(0..3u8, 0..12)) {
+            let pages = pages_of(&map);
+            let (mut read, mut next) = (Map::new(), vec![0]);
+            for (key, page) in &pages {
+                prop_assert!(page.len() <= PAGE_MAX + 700, "{}", page.len());
+                prop_assert_eq!(key, &next);
+                let entries = entries(key, page).unwrap();
+                next = entries.end().unwrap().to_vec();
+                for (at, value) in entries.iter() {
+                    prop_assert_eq!(find(key, page, at).unwrap(), Some(value));
+                    read.insert(at.to_vec(), value.to_vec());
+                }
+                if *key <= other && other < next {
+                    prop_assert_eq!(find(key, page, &other).unwrap().is_some(), map.contains_key(&other));
+                }
+                prop_assert!(find(key, page, &next).is_err());
+                let moved = entries.with_end(None);
+                prop_assert_eq!(entries.iter().count(), self::entries(key, &moved).unwrap().iter().count());
+            }
+            prop_assert_eq!(next, [9]);
+            prop_assert_eq!(read, map);
+        }
+
+        /// Bytes with a right checksum that are no page are refused or read, and nothing else.
+        #[test]
+        fn no_bytes_are_read_past_their_end(bytes in proptest::collection::vec(any::<u8>(), 0..200), key in proptest::collection::vec(any::<u8>(), 0..8)) {
+            let mut page = crc_of(b"k", &bytes).to_le_bytes().to_vec();
+            page.extend_from_slice(&bytes);
+            let _: Result<_, Damaged> = find(b"k", &page, &key);
+            if let Ok(entries) = entries(b"k", &page) {
+                let read: usize = entries.iter().map(|(_, value)| value.len()).sum();
+                prop_assert!(read <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_of_a_page_or_its_key_is_damage() {
+        let map = Map::from([(b"key".to_vec(), b"value".to_vec())]);
+        let (key, page) = pages_of(&map).remove(0);
+        let both = [key.as_slice(), &page].concat();
+        for bit in 0..both.len() * 8 {
+            let mut both = both.clone();
+            both[bit / 8] ^= 1 << (bit % 8);
+            let (key, page) = both.split_at(key.len());
+            assert!(entries(key, page).is_err(), "{bit}");
+            assert!(find(key, page, b"key").is_err(), "{bit}");
+        }
+    }
+
+    /// What is on disk is this, until `rows::VERSION` says otherwise.
+    #[test]
+    fn the_bytes_of_a_page() {
+        let map = Map::from([
+            (b"ab1".to_vec(), b"x".to_vec()),
+            (b"ab2".to_vec(), vec![7; 130]),
+        ]);
+        let (key, page) = pages_of(&map).remove(0);
+        assert_eq!(key, [0]);
+        let (crc, rest) = page.split_at(4);
+        assert_eq!(crc, crc32c::crc32c(&[&key, rest].concat()).to_le_bytes());
+        let mut wanted = b"\x01\x09\x00\x03\x01ab1x\x02\x01\x82\x012".to_vec();
+        wanted.extend([7; 130]);
+        assert_eq!(rest, wanted);
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::failure::Failure;
 pub use super::page::Changes;
-use super::page::{self, Damaged, entries, write_pages};
+use super::page::{self, Damaged, find, write_pages};
 
 /// Each frees some of the nodes that no reader can reach.
 const COLLECTIONS: usize = 64;
@@ -138,7 +138,8 @@ impl std::ops::Deref for PageBytes {
     }
 }
 
-type Page = (Vec<u8>, PageBytes);
+/// A key and its page.
+type Page = (PageBytes, PageBytes);
 pub type PageEntries = page::PageEntries<PageBytes>;
 
 impl Tree {
@@ -147,48 +148,19 @@ impl Tree {
         match self {
             Tree::Sled { tree, .. } => {
                 let found = tree.range::<&[u8], _>((Bound::Unbounded, to)).next_back();
-                let page = |(key, value): (sled::IVec, _)| (key.to_vec(), PageBytes::Sled(value));
+                let page = |(key, page)| (PageBytes::Sled(key), PageBytes::Sled(page));
                 Ok(found.transpose()?.map(page))
             }
             Tree::Memory(tree) => {
                 let tree = tree.readable()?;
                 let mut upto = tree.pages.range::<[u8], _>((Bound::Unbounded, to));
-                let found = upto.next_back();
-                Ok(found.map(|(key, value)| (key.clone(), PageBytes::Memory(value.clone()))))
+                let page = |(key, page): (&Vec<u8>, &Arc<[u8]>)| {
+                    let key = PageBytes::Memory(key.as_slice().into());
+                    (key, PageBytes::Memory(page.clone()))
+                };
+                Ok(upto.next_back().map(page))
             }
         }
-    }
-
-    /// The value of the last page that begins at or below `key`.
-    fn value_at(&self, key: &[u8]) -> Result<Option<PageBytes>, PagesError> {
-        match self {
-            Tree::Sled { tree, .. } => {
-                let found = tree.range(..=key).next_back().transpose()?;
-                Ok(found.map(|(_, value)| PageBytes::Sled(value)))
-            }
-            Tree::Memory(_) => Ok(self.last(Bound::Included(key))?.map(|(_, value)| value)),
-        }
-    }
-
-    /// The first page after `key`.
-    fn first_after(&self, key: &[u8]) -> Result<Option<Page>, PagesError> {
-        let after = (Bound::Excluded(key), Bound::Unbounded);
-        match self {
-            Tree::Sled { tree, .. } => {
-                let found = tree.range::<&[u8], _>(after).next().transpose()?;
-                Ok(found.map(|(key, value)| (key.to_vec(), PageBytes::Sled(value))))
-            }
-            Tree::Memory(tree) => {
-                let tree = tree.readable()?;
-                let found = tree.pages.range::<[u8], _>(after).next();
-                Ok(found.map(|(key, value)| (key.clone(), PageBytes::Memory(value.clone()))))
-            }
-        }
-    }
-
-    /// The key of the first page after `key`.
-    fn next_key(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
-        Ok(self.first_after(key)?.map(|(key, _)| key))
     }
 
     fn apply(&self, changes: Changes) -> Result<(), PagesError> {
@@ -297,32 +269,34 @@ impl Pages {
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PagesError> {
-        let Some(value) = self.read(|tree| tree.value_at(key))? else {
+        let Some((bound, page)) = self.read(|tree| tree.last(Bound::Included(key)))? else {
             return Ok(None);
         };
-        for entry in entries(&value)? {
-            let (at, found) = entry?;
-            if at == key {
-                return Ok(Some(found.to_vec()));
-            }
-        }
-        Ok(None)
+        Ok(find(&bound, &page, key)?.map(<[u8]>::to_vec))
     }
 
-    /// The page in which `key` belongs.
+    /// The page in which `key` belongs; `None`: there are no pages.
     pub fn page_at(&self, key: &[u8]) -> Result<Option<PageEntries>, PagesError> {
-        let value = self.read(|tree| tree.value_at(key))?;
-        Ok(value.map(PageEntries::of).transpose()?)
+        let Some(found) = self.read(|tree| tree.last(Bound::Included(key)))? else {
+            return Ok(None);
+        };
+        let page = PageEntries::of(found)?;
+        match page.end().is_none_or(|end| key < end) {
+            true => Ok(Some(page)),
+            false => Err(PagesError::Damaged),
+        }
     }
 
-    /// The first page that begins above `key`, and that page's own key.
-    pub fn page_after(&self, key: &[u8]) -> Result<Option<(Vec<u8>, PageEntries)>, PagesError> {
-        keyed(self.read(|tree| tree.first_after(key))?)
-    }
-
-    /// The last page that begins below `key`, and that page's own key.
-    pub fn page_below(&self, key: &[u8]) -> Result<Option<(Vec<u8>, PageEntries)>, PagesError> {
-        keyed(self.read(|tree| tree.last(Bound::Excluded(key)))?)
+    /// The last page that begins below `key`.
+    pub fn page_below(&self, key: &[u8]) -> Result<Option<PageEntries>, PagesError> {
+        let Some(found) = self.read(|tree| tree.last(Bound::Excluded(key)))? else {
+            return Ok(None);
+        };
+        let page = PageEntries::of(found)?;
+        match page.end().is_none_or(|end| key <= end) {
+            true => Ok(Some(page)),
+            false => Err(PagesError::Damaged),
+        }
     }
 
     /// What has to change to put (`Some`) and remove (`None`) entries, given in the order of
@@ -334,29 +308,52 @@ impl Pages {
         let mut batch = Changes::new();
         let mut rest = changes.peekable();
         while let Some((first, _)) = rest.peek() {
-            let (last, next) =
-                self.read(|tree| Ok((tree.last(Bound::Included(first))?, tree.next_key(first)?)))?;
-            let (bound, old) = match last {
-                Some((bound, value)) => (bound, Some(value)),
-                None => (FIRST.to_vec(), None),
-            };
-            let mut merged: BTreeMap<&[u8], &[u8]> = BTreeMap::new();
-            if let Some(value) = &old {
-                for entry in entries(value)? {
-                    let (key, found) = entry?;
-                    merged.insert(key, found);
-                }
-            }
-            let here = |key: &[u8]| next.as_ref().is_none_or(|next| key < next.as_slice());
+            let page = self.page_at(first)?;
+            let bound = page.as_ref().map_or(FIRST, PageEntries::key);
+            let end = page.as_ref().and_then(PageEntries::end);
+            let mut merged: BTreeMap<&[u8], &[u8]> =
+                page.iter().flat_map(PageEntries::iter).collect();
+            let here = |key: &[u8]| end.is_none_or(|end| key < end);
             while let Some((key, change)) = rest.next_if(|(key, _)| here(key)) {
                 match change {
                     Some(value) => merged.insert(key, value),
                     None => merged.remove(key),
                 };
             }
-            write_pages(&bound, merged, old.is_some(), &mut batch);
+            // The first page stays, so that the pages cover all keys.
+            if merged.is_empty() && bound != FIRST {
+                self.join(bound, end, &mut batch)?;
+            } else {
+                write_pages(bound, end, &merged, &mut batch);
+            }
         }
         Ok(batch)
+    }
+
+    /// Removes an empty page: the one before it ends where this one did.
+    fn join(
+        &self,
+        bound: &[u8],
+        end: Option<&[u8]>,
+        batch: &mut Changes,
+    ) -> Result<(), PagesError> {
+        let last = batch.iter_mut().rev();
+        let last = last.filter_map(|(key, page)| Some((key, page.as_mut()?)));
+        if let Some((key, page)) = { last }.next() {
+            let before = page::PageEntries::of((key.as_slice(), page.as_slice()))?;
+            if before.end() == Some(bound) {
+                *page = before.with_end(end);
+                batch.push((bound.to_vec(), None));
+                return Ok(());
+            }
+        }
+        let before = self.page_below(bound)?.ok_or(PagesError::Damaged)?;
+        if before.end() != Some(bound) {
+            return Err(PagesError::Damaged);
+        }
+        batch.push((before.key().to_vec(), Some(before.with_end(end))));
+        batch.push((bound.to_vec(), None));
+        Ok(())
     }
 
     /// Makes the changes: all of them or, after a crash, none. Reads wait meanwhile.
@@ -395,22 +392,19 @@ impl Pages {
     pub fn copy_into(&self, fresh: &Pages) -> Result<(), PagesError> {
         const AT_ONCE: usize = 256;
         let mut batch = Changes::new();
-        let mut at = FIRST.to_vec();
-        loop {
-            if let Some((key, value)) = self.read(|tree| tree.last(Bound::Included(&at)))?
-                && key == at
-            {
-                // What is damaged is not carried over.
-                entries(&value)?.try_for_each(|entry| entry.map(drop))?;
-                batch.push((key, Some(value.to_vec())));
+        let mut at = Some(FIRST.to_vec());
+        while let Some(key) = at
+            && let Some(page) = self.page_at(&key)?
+        {
+            at = page.end().map(<[u8]>::to_vec);
+            // What is damaged is not carried over.
+            if page.key() != key {
+                return Err(PagesError::Damaged);
             }
+            batch.push((key, Some(page.bytes().to_vec())));
             if batch.len() >= AT_ONCE {
                 let full = std::mem::take(&mut batch);
                 fresh.write(|tree| tree.apply(full))?;
-            }
-            match self.read(|tree| tree.next_key(&at))? {
-                Some(next) => at = next,
-                None => break,
             }
         }
         fresh.write(|tree| tree.apply(batch))?;
@@ -423,11 +417,4 @@ impl Pages {
             Tree::Memory(_) => 0,
         }
     }
-}
-
-fn keyed(page: Option<Page>) -> Result<Option<(Vec<u8>, PageEntries)>, PagesError> {
-    let Some((key, value)) = page else {
-        return Ok(None);
-    };
-    Ok(Some((key, PageEntries::of(value)?)))
 }

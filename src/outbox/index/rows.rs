@@ -1,6 +1,9 @@
 //! What the index keeps under its keys, in bincode. The index is thrown away whenever
 //! its version differs, so these may change freely: raise [`VERSION`] when they do.
 
+use bincode::de::BorrowDecoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Encode};
 
 use super::bucket::BucketRow;
@@ -29,27 +32,83 @@ pub struct EventRow<'a> {
 }
 
 /// A delivery, and when its last attempt began: the head of the chain of its [`AttemptEntry`]s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryEntry {
     pub row: DeliveryRow,
-    /// The position of its last attempt in the list of attempts, in milliseconds after the due
-    /// time; `None`: it has none. The difference takes few bytes.
-    after_due: Option<i64>,
+    /// The position of its last attempt in the list of attempts; 0: it has none.
+    attempted: u64,
+}
+
+/// [`DeliveryEntry`] as it is stored. Times are in milliseconds after the due time, which takes few bytes;
+/// `None`: there was none.
+#[derive(Encode, BorrowDecode)]
+struct StoredDelivery {
+    status: u8,
+    reason: u8,
+    attempt_count: u32,
+    tries: u32,
+    due: u64,
+    budget_from: i64,
+    finished: Option<i64>,
+    exact: bool,
+    last_attempt: u64,
+    attempt_bytes: u32,
+    attempted: Option<i64>,
 }
 
 impl DeliveryEntry {
     /// `attempted`: the position of its last attempt in the list of attempts; 0: it has none.
     pub fn new(row: DeliveryRow, attempted: u64) -> DeliveryEntry {
-        let after_due = attempted.wrapping_sub(row.due).cast_signed();
-        DeliveryEntry {
-            row,
-            after_due: (attempted > 0).then_some(after_due),
-        }
+        DeliveryEntry { row, attempted }
     }
 
     pub fn attempted(&self) -> u64 {
-        let after_due = self.after_due.map(i64::cast_unsigned);
-        after_due.map_or(0, |after_due| self.row.due.wrapping_add(after_due))
+        self.attempted
+    }
+}
+
+impl Encode for DeliveryEntry {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let DeliveryEntry { row, attempted } = *self;
+        let after_due = |at: u64| at.wrapping_sub(row.due).cast_signed();
+        let known = |at: u64| (at > 0).then(|| after_due(at));
+        let stored = StoredDelivery {
+            status: row.status,
+            reason: row.reason,
+            attempt_count: row.attempt_count,
+            tries: row.tries,
+            due: row.due,
+            budget_from: after_due(row.budget_from),
+            finished: known(row.finished_at),
+            exact: row.exact,
+            last_attempt: row.last_attempt,
+            attempt_bytes: row.attempt_bytes,
+            attempted: known(attempted),
+        };
+        stored.encode(encoder)
+    }
+}
+
+impl<'a, C> BorrowDecode<'a, C> for DeliveryEntry {
+    fn borrow_decode<D: BorrowDecoder<'a, Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, DecodeError> {
+        let stored = StoredDelivery::borrow_decode(decoder)?;
+        let at = |after_due: i64| stored.due.wrapping_add(after_due.cast_unsigned());
+        let row = DeliveryRow {
+            status: stored.status,
+            reason: stored.reason,
+            attempt_count: stored.attempt_count,
+            tries: stored.tries,
+            due: stored.due,
+            budget_from: at(stored.budget_from),
+            finished_at: stored.finished.map_or(0, at),
+            exact: stored.exact,
+            last_attempt: stored.last_attempt,
+            attempt_bytes: stored.attempt_bytes,
+        };
+        let attempted = stored.attempted.map_or(0, at);
+        Ok(DeliveryEntry { row, attempted })
     }
 }
 
@@ -68,10 +127,28 @@ pub struct QueueRow {
     pub lsn: u64,
     pub tries: u32,
     pub attempt_count: u32,
-    pub budget_from: u64,
+    /// In milliseconds after the due time, which the key has.
+    budget_from: i64,
     pub exact: bool,
     /// That of the event's key; 0: it has none.
     pub chain: u64,
+}
+
+impl QueueRow {
+    pub fn new(lsn: u64, row: &DeliveryRow, chain: u64) -> QueueRow {
+        QueueRow {
+            lsn,
+            tries: row.tries,
+            attempt_count: row.attempt_count,
+            budget_from: row.budget_from.wrapping_sub(row.due).cast_signed(),
+            exact: row.exact,
+            chain,
+        }
+    }
+
+    pub fn budget_from(&self, due: u64) -> u64 {
+        due.wrapping_add(self.budget_from.cast_unsigned())
+    }
 }
 
 /// What an idempotency key was used with, and the answer that was given.

@@ -134,7 +134,7 @@ fn queued(key: &[u8], value: &[u8]) -> Result<Entry, PagesError> {
         due: Timestamp::from_millis(due),
         exact: row.exact,
         tries: row.tries,
-        budget_from: Timestamp::from_millis(row.budget_from),
+        budget_from: Timestamp::from_millis(row.budget_from(due)),
         chain: row.chain,
     })
 }
