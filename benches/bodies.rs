@@ -42,7 +42,8 @@ fn main() {
         let events = if asked.smoke { events / 100 } else { events };
         let (mut bare, mut ours) = (Duration::ZERO, Duration::ZERO);
         let (mut synced, mut appends) = (Duration::ZERO, 0);
-        for _ in 0..ROUNDS {
+        let rounds = asked.rounds(ROUNDS);
+        for _ in 0..rounds {
             let home = daemon::home();
             let bytes = size * usize::try_from(events).unwrap_or_default();
             synced += durable(home.path(), bytes, &mut appends);
@@ -51,7 +52,7 @@ fn main() {
             sink.deliver(&daemon, 1 + events / 10, 1, size);
             ours += sink.deliver(&daemon, events, 1, size);
         }
-        let posted = (events * ROUNDS) as f64 * size as f64 / MIB;
+        let posted = (events * rounds) as f64 * size as f64 / MIB;
         let (disk, bare) = (
             f64::from(appends) * APPEND as f64 / MIB / synced.as_secs_f64(),
             posted / bare.as_secs_f64(),

@@ -36,7 +36,7 @@ use disk::Disk;
 use load::{Connection, EVENT};
 use report::{Asked, Report, Row};
 
-const ROUNDS: u32 = 2;
+const ROUNDS: u64 = 2;
 /// Between two events when latency is measured.
 const PACE: Duration = Duration::from_millis(10);
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
@@ -58,14 +58,15 @@ fn main() {
     let daemon = daemon::start(home.path(), &endpoint(sink));
     let runtime = runtime::current_thread();
     let (mut ours, mut bare, mut cpu) = (Duration::ZERO, Duration::ZERO, 0.0);
-    for _ in 0..ROUNDS {
+    let rounds = asked.rounds(ROUNDS);
+    for _ in 0..rounds {
         bare += runtime.block_on(bare_loop(sink, events, event));
         assert_eq!(arrivals.try_iter().count() as u64, events);
         let before = cpu::seconds(&daemon.child);
         ours += delivered(&runtime, &daemon, &arrivals, events);
         cpu += cpu::seconds(&daemon.child) - before;
     }
-    let all = events as f64 * f64::from(ROUNDS);
+    let all = events as f64 * rounds as f64;
     report.row(&Row {
         measure: format!("events delivered, {CLIENTS} clients"),
         value: all / ours.as_secs_f64(),

@@ -37,14 +37,15 @@ fn main() {
             .map(|n| sink.endpoint(&format!("e{n}")))
             .collect();
         let (mut bare, mut ours) = (Duration::ZERO, Duration::ZERO);
-        for _ in 0..ROUNDS {
+        let rounds = asked.rounds(ROUNDS);
+        for _ in 0..rounds {
             bare += sink.bare(events * endpoints, SIZE);
             let home = daemon::home();
             let daemon = daemon::start(home.path(), &config);
             sink.deliver(&daemon, 1, endpoints, SIZE);
             ours += sink.deliver(&daemon, events, endpoints, SIZE);
         }
-        let all = (events * endpoints * ROUNDS) as f64;
+        let all = (events * endpoints * rounds) as f64;
         report.row(&Row {
             measure: format!("deliveries, each event to {endpoints}"),
             value: all / ours.as_secs_f64(),

@@ -29,7 +29,7 @@ use report::{Asked, Report, Row};
 use tls::{After, Server};
 
 const CLIENTS: usize = 64;
-const ROUNDS: usize = 2;
+const ROUNDS: u64 = 2;
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
 /// Clients that load the daemon while another one looks at its answers.
 const LOADERS: u32 = 16;
@@ -45,7 +45,7 @@ fn main() {
         (After::Full, "new connections, full", 5_000),
     ] {
         let events = if asked.smoke { 300 } else { events };
-        measure(&report, after, name, events, asked.smoke);
+        measure(&report, after, name, events, asked);
     }
 }
 
@@ -54,7 +54,8 @@ struct Totals {
     cpu: f64,
 }
 
-fn measure(report: &Report, after: After, name: &str, events: u64, smoke: bool) {
+fn measure(report: &Report, after: After, name: &str, events: u64, asked: Asked) {
+    let rounds = asked.rounds(ROUNDS);
     let (tell, arrivals) = mpsc::channel();
     let server = Server::start(after, move |body| {
         // The bench is over when nobody listens.
@@ -62,7 +63,7 @@ fn measure(report: &Report, after: After, name: &str, events: u64, smoke: bool) 
     });
     let mut bare = Totals::new();
     let mut ours = [(1, Totals::new()), (0, Totals::new())];
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let (took, cpu) = tls::bare(&server, after, (events, CLIENTS), event);
         bare.took += took;
         bare.cpu += cpu.as_secs_f64();
@@ -76,7 +77,7 @@ fn measure(report: &Report, after: After, name: &str, events: u64, smoke: bool) 
             totals.cpu += cpu::seconds(&daemon.child) - before;
         }
     }
-    let all = events as f64 * ROUNDS as f64;
+    let all = events as f64 * rounds as f64;
     let rate = |totals: &Totals| all / totals.took.as_secs_f64();
     for (threads, totals) in &ours {
         let threads = threads_named(*threads);
@@ -99,7 +100,7 @@ fn measure(report: &Report, after: After, name: &str, events: u64, smoke: bool) 
     for (threads, totals) in &ours {
         let home = daemon::home();
         let daemon = daemon::start(home.path(), &endpoint(&server, *threads));
-        let span = Duration::from_secs(if smoke { 1 } else { 8 });
+        let span = Duration::from_secs(if asked.smoke { 1 } else { 8 });
         let mut waits = waits(&daemon, rate(totals) * 0.7, span);
         waits.sort();
         report.row(&Row {

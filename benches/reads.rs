@@ -47,7 +47,7 @@ const BATCH: u64 = 1000;
 const WIDE: u64 = 5;
 const READERS: usize = 2;
 /// Pairs of turns, without readers and with them.
-const ROUNDS: usize = 4;
+const ROUNDS: u64 = 4;
 /// How often each first page is asked for.
 const PAGES: usize = 21;
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -98,7 +98,7 @@ fn main() {
     first_pages(&report, &daemon);
     let (mut alone, mut beside, mut read) = (Vec::new(), Vec::new(), 0);
     let mut own = Steps::default();
-    for _ in 0..ROUNDS {
+    for _ in 0..asked.rounds(ROUNDS) {
         alone.extend(runtime.block_on(committed(daemon.address, size.commits)));
         let stop = AtomicBool::new(false);
         let reads = AtomicU64::new(0);

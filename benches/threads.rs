@@ -35,7 +35,8 @@ fn main() {
     let sink = Sink::start();
     let mut bare = Duration::ZERO;
     let mut ours = [1, 2, 0].map(|threads| (threads, Duration::ZERO, 0.0));
-    for _ in 0..ROUNDS {
+    let rounds = asked.rounds(ROUNDS);
+    for _ in 0..rounds {
         bare += sink.bare(events, SIZE);
         for (threads, took, cpu) in &mut ours {
             let home = daemon::home();
@@ -47,7 +48,7 @@ fn main() {
             *cpu += cpu::seconds(&daemon.child) - before;
         }
     }
-    let all = (events * ROUNDS) as f64;
+    let all = (events * rounds) as f64;
     for (threads, took, cpu) in ours {
         let name = match threads {
             0 => "automatic".to_owned(),

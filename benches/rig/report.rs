@@ -29,6 +29,12 @@ impl Asked {
         }
         asked
     }
+
+    /// How many rounds to go, of so many; a smoke run goes one.
+    #[allow(dead_code, reason = "not every bench has rounds")]
+    pub fn rounds(self, all: u64) -> u64 {
+        if self.smoke { 1 } else { all }
+    }
 }
 
 /// One measure beside the machine's limit for it, taken in the same run.

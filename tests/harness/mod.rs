@@ -35,7 +35,7 @@ pub use receiver::*;
 
 /// How long anything may take before a test calls it broken. Generous: the machine may be
 /// busy with other tests. Nobody waits that long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks `what` again until it gives something. For states that can only be read.
 ///
