@@ -10,6 +10,7 @@ use super::gate::CopyPermit;
 use super::position::Lsn;
 use super::reader::{LogReader, ReadError};
 use super::walk::Piece;
+use super::zeros::last_other;
 
 /// A segment as far as copies are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Copying {
                 .read_up_to(part, from)
                 .map_err(|error| LogError::read(&piece.path, error))?;
             let part = part.get(..count).unwrap_or_default();
-            if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
+            if let Some(last) = last_other(part) {
                 return Ok((from + last as u64 + 1).next_multiple_of(64));
             }
             end = from;

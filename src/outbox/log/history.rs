@@ -15,6 +15,7 @@ use super::reader::{LogReader, ReadError};
 use super::recovery;
 use super::segment;
 use super::walk::Piece;
+use super::zeros::are_zero;
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is overwritten with zeros at once.
@@ -127,7 +128,7 @@ fn clear(file: &dyn DiskFile, mut from: u64, to: u64) -> io::Result<()> {
         let chunk = bytes.get_mut(..len).unwrap_or_default();
         let count = file.read_up_to(chunk, from)?;
         let read = chunk.get(..count).unwrap_or_default();
-        if read.iter().any(|byte| *byte != 0) {
+        if !are_zero(read) {
             file.write_all_at(zeros.get(..count).unwrap_or_default(), from)?;
         }
         if count < len {

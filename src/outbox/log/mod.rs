@@ -52,6 +52,7 @@ mod tests;
 mod traces;
 mod walk;
 mod writer;
+mod zeros;
 
 pub use batch::{Batch, Committed, Offset, Pushed};
 pub use copying::{CopiedSegment, Copying};

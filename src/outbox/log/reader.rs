@@ -19,6 +19,7 @@ use super::recovery;
 use super::segment;
 use super::traces::{self, Trace};
 use super::walk::{Piece, Step, Until, Walk};
+use super::zeros::are_zero;
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// Files that are kept open.
@@ -263,7 +264,7 @@ impl LogReader {
         // At most the length of a segment, as `fetch` has checked.
         let body = buf.get(header.body_offset() as usize..header.used() as usize);
         let body = body.ok_or(ReadError::Damaged(lsn))?;
-        Ok(header.is_erased(self.salt, lsn) && body.iter().all(|byte| *byte == 0))
+        Ok(header.is_erased(self.salt, lsn) && are_zero(body))
     }
 
     /// The segment of a record and its header.

@@ -16,12 +16,11 @@ use super::position::Lsn;
 use super::segment::{self, Segment, SegmentHeader};
 use super::spare::Spare;
 use super::walk::{Piece, Step, Until, Walk};
+use super::zeros::{BLOCK, are_zero, last_other, zeros};
 use crate::outbox::disk::{Access, Disk, DiskFile};
 
 /// How much is compared with zero, or written again, at once.
 const CHUNK: usize = 1 << 20;
-/// What is not zero is overwritten in pieces of this.
-const PAGE: usize = 4096;
 
 /// The state that the log goes on from.
 pub(super) struct Recovered {
@@ -96,7 +95,7 @@ fn torn(
         let read = |error| LogError::read(&piece.path, error);
         let file = disk.open(&piece.path, Access::Read).map_err(read)?;
         each_chunk(&*file, from, piece.len, |offset, bytes| {
-            if let Some(found) = bytes.iter().rposition(|byte| *byte != 0) {
+            if let Some(found) = last_other(bytes) {
                 last = Some(piece.base + offset + found as u64 + 1);
             }
             Ok(())
@@ -238,7 +237,7 @@ fn is_blank(disk: &dyn Disk, piece: &Piece) -> Result<bool, LogError> {
     let file = disk.open(&piece.path, Access::Read).map_err(read)?;
     let mut blank = true;
     each_chunk(&*file, HEADER, piece.len, |_, bytes| {
-        blank &= bytes.iter().all(|byte| *byte == 0);
+        blank &= are_zero(bytes);
         Ok(())
     })
     .map_err(read)?;
@@ -446,7 +445,7 @@ fn cut(current: &Segment, tail: &Tail) -> Result<Option<Torn>, LogError> {
         .file
         .read_exact_at(raw, tail.offset)
         .map_err(|error| LogError::failed("read", &current.path, error))?;
-    if raw.iter().any(|byte| *byte != 0) {
+    if !are_zero(raw) {
         until = until.or(Some(slot));
         if tail.marked || !tail.used {
             clear(current, tail.offset, slot)?;
@@ -460,13 +459,11 @@ fn cut(current: &Segment, tail: &Tail) -> Result<Option<Torn>, LogError> {
 
 /// Makes `from..to` zero and durably so. Returns where the last byte was that was not.
 fn clear(segment: &Segment, from: u64, to: u64) -> Result<Option<u64>, LogError> {
-    let zeros = [0; PAGE];
     let mut until = None;
     each_chunk(&*segment.file, from, to, |at, bytes| {
-        for (page, bytes) in (at..).step_by(PAGE).zip(bytes.chunks(PAGE)) {
-            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-                let zeros = zeros.get(..bytes.len()).unwrap_or_default();
-                segment.file.write_all_at(zeros, page)?;
+        for (page, bytes) in (at..).step_by(BLOCK).zip(bytes.chunks(BLOCK)) {
+            if let Some(last) = last_other(bytes) {
+                segment.file.write_all_at(zeros(bytes.len()), page)?;
                 until = Some(page + last as u64 + 1);
             }
         }
