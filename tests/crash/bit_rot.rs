@@ -114,7 +114,8 @@ fn cleaning_that_meets_rot_counts_it_and_goes_on() {
     }
     daemon.wait_log("a damaged record was met in the log");
     rotten.is_counted_once(&daemon);
-    // It can never be sent.
+    // It can never be sent, which is stored after the damage was met.
+    daemon.wait_status(&rotten.event, "down", "dead");
     let lost = daemon.delivery(&rotten.event, "down");
     assert_eq!(
         (&lost["status"], &lost["reason"]),

@@ -132,9 +132,10 @@ impl Readers {
             // Whoever wants the CPU gets it now, and not while the lock is held.
             std::thread::yield_now();
         }
-        let unfreeing = without_freeing();
         let at_rest = self.0.shared.pages_at_rest.read();
         let at_rest = at_rest.unwrap_or_else(PoisonError::into_inner);
+        // Not while it waits, which would keep what the flusher frees.
+        let unfreeing = without_freeing();
         drop(self.0.turn());
         let state = self.0.read();
         Hold {

@@ -4,6 +4,8 @@ use bincode::{BorrowDecode, Encode};
 
 /// How many attempts a block has when the next one begins. Few in tests, which have few attempts.
 const ATTEMPTS: u32 = if cfg!(test) { 8 } else { 1024 };
+/// How many a block has when it is split at a position within it.
+const MOST_ATTEMPTS: u32 = 4 * ATTEMPTS;
 /// A block with more different outcomes counts as one that has all.
 const MOST: usize = 64;
 
@@ -67,9 +69,33 @@ impl OutcomeBlock {
         self.start <= at && self.end.is_none_or(|end| at < end)
     }
 
-    /// A full block takes only attempts at positions that it has.
+    /// A full block takes only attempts at positions that it has, and not without end: one that began
+    /// while the clock was ahead would make the block take all that follow.
     pub fn takes(&self, at: u64) -> bool {
-        self.has(at) && (self.row.attempts < ATTEMPTS || at <= self.row.last)
+        let most = match at <= self.row.last {
+            true => MOST_ATTEMPTS,
+            false => ATTEMPTS,
+        };
+        self.has(at) && self.row.attempts < most
+    }
+
+    /// Whether a position is among those that it was given.
+    pub fn has_given(&self, at: u64) -> bool {
+        self.has(at) && at <= self.row.last
+    }
+
+    /// The part of it from a position on, as a block with all its outcomes.
+    pub fn split_at(&self, at: u64) -> OutcomeBlock {
+        OutcomeBlock {
+            start: at,
+            end: self.end,
+            is_first: self.is_first && at == self.start,
+            row: BlockRow {
+                attempts: 0,
+                ..self.row.clone()
+            },
+            is_stored: true,
+        }
     }
 
     /// Adds an attempt. Whether the block was stored as it was.

@@ -22,6 +22,8 @@ use super::stored_endpoint::StoredEndpoint;
 
 /// How many blocks are looked at when one begins.
 const LOOKED_AT: usize = 4;
+/// How many removed attempts are passed to find one that is there.
+const REMOVED_PASSED: usize = 256;
 
 impl State {
     /// Adds an attempt to the block of its position.
@@ -48,7 +50,8 @@ impl State {
     /// Puts the block of a position in use; it is a new one where there is none with room.
     fn use_outcomes_of(&mut self, no: EndpointNo, at: u64) -> Result<(), PagesError> {
         self.settle_outcomes(no);
-        let after = keys::outcomes(no, at.saturating_add(1));
+        let mut after = keys::outcomes(no, at);
+        after.push(0);
         let mut later = self.entries.scan(&after, &end_of(no), false);
         let end = match later.next() {
             Some(entry) => Some(keys::time_of(&entry?.0).ok_or(PagesError::Damaged)?),
@@ -69,13 +72,16 @@ impl State {
             row,
             is_stored: true,
         });
-        let known = known.filter(|block| block.takes(at));
-        let is_new_and_last = known.is_none() && end.is_none();
-        let block = known.unwrap_or_else(|| OutcomeBlock::new(at, end, is_new));
+        let is_last = end.is_none();
+        let (block, is_new) = match known {
+            Some(block) if block.takes(at) => (block, false),
+            Some(block) if block.has_given(at) => (block.split_at(at), true),
+            _ => (OutcomeBlock::new(at, end, is_new), true),
+        };
         let stored = self.endpoints.entry(no);
         let stored = stored.or_insert_with(|| Box::new(StoredEndpoint::nameless(no)));
         stored.outcomes = Some(Box::new(block));
-        match is_new_and_last {
+        match is_new && is_last {
             true => self.sweep_outcomes(no, at),
             false => Ok(()),
         }
@@ -130,11 +136,27 @@ impl State {
             let [start, end] = pair else { continue };
             let from = keys::attempt(no, *start, EventId(0));
             let to = keys::attempt(no, *end, EventId(0));
-            if self.entries.scan(&from, &to, false).next().is_none() {
+            if !self.may_have_attempts(&from, &to)? {
                 self.entries.remove(keys::outcomes(no, *start));
             }
         }
         Ok(())
+    }
+
+    /// Many that were removed may be passed before one is found, so after some the answer is yes.
+    fn may_have_attempts(&self, from: &[u8], to: &[u8]) -> Result<bool, PagesError> {
+        let mut scan = self.entries.scan(from, to, false);
+        for _ in 0..REMOVED_PASSED {
+            match scan.step() {
+                None => return Ok(false),
+                Some(entry) => {
+                    if entry?.1.is_some() {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Removes all blocks of an endpoint that is forgotten, which has no attempts.
@@ -229,6 +251,33 @@ mod tests {
             state.outcomes_at(EndpointNo(2), 203, |_| true).unwrap(),
             None
         );
+    }
+
+    #[test]
+    fn an_attempt_begun_while_the_clock_was_ahead_does_not_keep_a_block_open() {
+        let bad = |status| Outcome { error: 7, status };
+        let mut state = State::default();
+        list(&mut state, 100, bad(500));
+        list(&mut state, 1_000_000, bad(501));
+        for at in 101..500 {
+            list(&mut state, at, GOOD);
+        }
+        list(&mut state, 500, bad(502));
+        assert!(blocks_with(&state, GOOD).len() > 10);
+        // The parts of the block that was split have all that it had.
+        assert!(blocks_with(&state, bad(501)).len() > 10);
+        assert_eq!(blocks_with(&state, bad(502)).len(), 1);
+        for at in 100..=500 {
+            let outcome = match at {
+                100 => bad(500),
+                500 => bad(502),
+                _ => GOOD,
+            };
+            let block = state
+                .outcomes_at(ONE, at, |other| other == outcome)
+                .unwrap();
+            assert!(block.is_some_and(|(_, has_it)| has_it), "{at}");
+        }
     }
 
     #[test]

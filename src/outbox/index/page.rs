@@ -179,7 +179,8 @@ pub fn find<'a>(key: &[u8], page: &'a [u8], wanted: &[u8]) -> Result<Option<&'a 
             (Some(_), None) => {}
             _ => return Ok(None),
         }
-        matched += equal;
+        // An entry says no more of what it shares.
+        matched = (matched + equal).min(u8::MAX.into());
     }
     Ok(None)
 }
@@ -293,7 +294,12 @@ mod tests {
     fn maps() -> impl Strategy<Value = Map> {
         let key = prop_oneof![
             10 => proptest::collection::vec(0..3u8, 1..12),
-            1 => proptest::collection::vec(0..2u8, 250..600),
+            // As many idempotency keys, the first of these share more than an entry can say.
+            3 => (240..300usize, proptest::collection::vec(0..2u8, 1..4)).prop_map(|(len, end)| {
+                let mut key = vec![1; len];
+                key.extend(end);
+                key
+            }),
         ];
         let value = proptest::collection::vec(any::<u8>(), 0..300);
         proptest::collection::btree_map(key, value, 1..120)
@@ -329,8 +335,11 @@ mod tests {
                     prop_assert_eq!(find(key, page, at).unwrap(), Some(value));
                     read.insert(at.to_vec(), value.to_vec());
                 }
-                if *key <= other && other < next {
-                    prop_assert_eq!(find(key, page, &other).unwrap().is_some(), map.contains_key(&other));
+                let long = [vec![1; 256], other.clone()].concat();
+                for wanted in [&other, &long] {
+                    if key <= wanted && *wanted < next {
+                        prop_assert_eq!(find(key, page, wanted).unwrap().is_some(), map.contains_key(wanted));
+                    }
                 }
                 prop_assert!(find(key, page, &next).is_err());
                 let moved = entries.with_end(None);
@@ -349,6 +358,22 @@ mod tests {
             if let Ok(entries) = entries(b"k", &page) {
                 let read: usize = entries.iter().map(|(_, value)| value.len()).sum();
                 prop_assert!(read <= bytes.len());
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_share_more_than_an_entry_can_say_are_found() {
+        let keys: Vec<Vec<u8>> = (0..50)
+            .map(|n| [vec![1; 250 + n / 10], vec![2, n as u8]].concat())
+            .collect();
+        let map: Map = keys
+            .iter()
+            .map(|key| (key.clone(), b"v".to_vec()))
+            .collect();
+        for (key, page) in pages_of(&map) {
+            for (at, value) in entries(&key, &page).unwrap().iter() {
+                assert_eq!(find(&key, &page, at).unwrap(), Some(value));
             }
         }
     }

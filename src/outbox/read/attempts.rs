@@ -3,7 +3,7 @@
 //! Each endpoint has a list of its own. To merge the lists of many endpoints, the one whose newest
 //! attempt may be the latest is read first, so that of a hundred thousand endpoints only those with
 //! recent attempts are read. As in other lists (`list`), a page reads a bounded number of rows, so
-//! it may be short although more follows.
+//! it may be short although more follows; blocks without what is looked for are passed over.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::Bound;
@@ -279,13 +279,12 @@ impl<'a> Lists<'a> {
                 return Ok(None);
             }
             let is_at_end = walk.read(hold, no, self.filter)?;
+            self.heads.pop();
             match walk.ahead.last() {
-                Some((place, _)) => {
-                    self.heads.pop();
-                    self.heads.push((*place, true));
-                }
-                None if is_at_end => drop(self.heads.pop()),
-                None => return Ok(None),
+                Some((place, _)) => self.heads.push((*place, true)),
+                None if is_at_end => {}
+                // Other lists may have later ones now.
+                None => self.heads.push((walk.bound(no)?, false)),
             }
         }
     }
@@ -343,54 +342,55 @@ impl Walk {
         }
     }
 
-    /// Reads ahead, past blocks that have nothing that matches. Returns whether the list has ended; if it
-    /// has not and nothing was read, the hold is spent.
+    /// Reads ahead, or passes a block that has nothing that matches. Returns whether the list has ended.
     fn read(
         &mut self,
         hold: &Hold<'_>,
         no: EndpointNo,
         filter: &AttemptFilter,
     ) -> Result<bool, ReadError> {
-        loop {
-            let Some(part) = &mut self.part else {
-                if self.rest.from >= self.rest.to {
-                    return Ok(true);
-                }
-                self.begin_part(hold, no, filter)?;
-                if hold.is_spent() {
-                    return Ok(false);
-                }
-                continue;
-            };
-            let (ahead, at_once) = (&mut self.ahead, self.at_once);
-            let piece = part.advance(hold, |key, value| {
-                let at = keys::time_of(key).ok_or(PagesError::Damaged)?;
-                let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
-                let entry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
-                ahead.push(((at, id, no), entry));
-                Ok(match ahead.len() < at_once {
-                    true => Row::Taken,
-                    false => Row::Last,
-                })
-            })?;
-            self.ahead.reverse();
-            if piece == Piece::End {
-                self.part = None;
-            }
-            if piece != Piece::End || !self.ahead.is_empty() {
-                self.at_once = (self.at_once * 2).min(AHEAD);
-                return Ok(false);
-            }
+        let part = match &mut self.part {
+            Some(part) => part,
+            None if self.rest.from >= self.rest.to => return Ok(true),
+            None => match self.next_part(hold, no, filter)? {
+                Some(part) => self.part.insert(part),
+                None => return Ok(false),
+            },
+        };
+        let (ahead, at_once) = (&mut self.ahead, self.at_once);
+        let piece = part.advance(hold, |key, value| {
+            let at = keys::time_of(key).ok_or(PagesError::Damaged)?;
+            let id = keys::event_of(key).ok_or(PagesError::Damaged)?;
+            let entry = rows::decode(value).map_err(|_| PagesError::Damaged)?;
+            ahead.push(((at, id, no), entry));
+            Ok(match ahead.len() < at_once {
+                true => Row::Taken,
+                false => Row::Last,
+            })
+        })?;
+        self.ahead.reverse();
+        self.at_once = (self.at_once * 2).min(AHEAD);
+        if piece == Piece::End {
+            self.part = None;
         }
+        Ok(false)
     }
 
-    /// Passes to the next block, which is the part to read if it may have something that matches.
-    fn begin_part(
+    /// What is left is not after this.
+    fn bound(&self, no: EndpointNo) -> Result<Place, PagesError> {
+        let to = self.part.as_ref().map_or(&self.rest.to, |part| &part.to);
+        let place = keys::time_of(to).zip(keys::event_of(to));
+        let (at, id) = place.ok_or(PagesError::Damaged)?;
+        Ok((at, id, no))
+    }
+
+    /// Passes to the next block: what of it is to be read, if it may have something that matches.
+    fn next_part(
         &mut self,
         hold: &Hold<'_>,
         no: EndpointNo,
         filter: &AttemptFilter,
-    ) -> Result<(), ReadError> {
+    ) -> Result<Option<Range>, ReadError> {
         let block = match (filter.wants_any(), last_place(&self.rest.to)?) {
             (true, _) => Some((0, true)),
             (false, Some(at)) => hold.outcomes_at(no, at, |outcome| filter.wants(outcome))?,
@@ -399,8 +399,7 @@ impl Walk {
         let (start, is_read) = block.unwrap_or((0, false));
         let from = keys::attempt(no, start, EventId(0)).max(self.rest.from.clone());
         let to = std::mem::replace(&mut self.rest.to, from.clone());
-        self.part = is_read.then(|| Range::backward(from, to));
-        Ok(())
+        Ok(is_read.then(|| Range::backward(from, to)))
     }
 }
 
