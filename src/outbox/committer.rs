@@ -143,7 +143,11 @@ impl Committer {
         let mut placed = Placed::Durable;
         if !draft.batch.is_empty() {
             let began = self.shared.clock.mono();
-            match self.log.commit(&mut draft.batch) {
+            let left = match draft.accepts() {
+                true => self.limits.reserve,
+                false => 0,
+            };
+            match self.log.commit_leaving(&mut draft.batch, left) {
                 // The batch is durable here, and nothing was answered yet. A copy on another
                 // machine would be waited for at this place, and nowhere else.
                 Ok(committed) => {
@@ -290,7 +294,15 @@ impl Committer {
     /// There was no room for the batch: nothing of it was written. Its requests are refused.
     fn no_room(&mut self, draft: &mut Draft) {
         self.shared.gauges.refused_batches.fetch_add(1, Relaxed);
-        let is_news = self.limits.no_space(self.log.free());
+        let free = self.log.free();
+        let is_news = match draft.accepts() {
+            true => {
+                // Without the events its outcomes may fit.
+                self.limits.no_space_for_events(free);
+                false
+            }
+            false => self.limits.no_space(free),
+        };
         let why = self.limits.refusal();
         if is_news {
             tracing::error!(

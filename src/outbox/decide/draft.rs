@@ -12,7 +12,7 @@ use crate::outbox::endpoints::Endpoints;
 use crate::outbox::index::{PagesError, State};
 use crate::outbox::log::{Batch, LogError, Lsn, Offset};
 use crate::outbox::record::{BadRecord, Record};
-use crate::outbox::request::{Commit, Notice};
+use crate::outbox::request::{Answer, Commit, Notice};
 use crate::outbox::rules::Defaults;
 use crate::outbox::views::{ActRefused, Receipt, Refused};
 
@@ -109,6 +109,12 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Whether it accepts events for somebody who can be refused.
+    pub fn accepts(&self) -> bool {
+        let mut answers = self.commit.answers.iter();
+        answers.any(|answer| matches!(answer, Answer::Accept(..) | Answer::Test(..)))
+    }
+
     /// An empty draft in `batch`, over an index with these highest numbers.
     pub fn new(batch: Batch, last_id: u128, last_no: u32, random: u128) -> Draft {
         Draft {

@@ -2,8 +2,9 @@
 //! refuses a promise and never breaks one.
 //!
 //! Outcomes are never refused here. They have the spare segment that the log keeps ahead. While
-//! there is none, a reserve in the current segment is left to the outcomes of attempts that are
-//! in flight, and no attempt is started once the room is below it.
+//! there is none, also while it is being made, a reserve in the current segment is left to the outcomes
+//! of attempts that are in flight: no event is accepted into it, and no attempt is started once the
+//! room is below it.
 
 use std::time::Duration;
 
@@ -41,13 +42,13 @@ pub struct Limits {
     pub idempotency_window: Duration,
     min_free_disk: u64,
     /// What is kept for the outcomes of attempts that are in flight, in bytes.
-    reserve: u64,
+    pub reserve: u64,
     free: Free,
     no_spare: bool,
     index_behind: usize,
     /// Bytes of batches that fit for certain.
     room: u64,
-    /// A batch found no room since the last one that did.
+    /// Outcomes found no room since the last batch that did.
     is_full: bool,
     /// That was told since there was a spare segment: smaller batches come and go.
     is_told: bool,
@@ -113,13 +114,19 @@ impl Limits {
         };
     }
 
-    /// The log had no room: nothing more is accepted until the disk was looked at again.
-    /// `free` is what is free now. Returns whether it is the first time since the last write.
-    pub fn no_space(&mut self, free: Option<Free>) -> bool {
+    /// The log had no room for events: nothing more is accepted until the disk was looked at again.
+    /// `free` is what is free now.
+    pub fn no_space_for_events(&mut self, free: Option<Free>) {
         if let Some(free) = free {
             self.free = free;
         }
         self.no_spare = true;
+    }
+
+    /// The log had no room for anything: what waits to be stored goes before new attempts. Returns
+    /// whether it is the first time since the last write.
+    pub fn no_space(&mut self, free: Option<Free>) -> bool {
+        self.no_space_for_events(free);
         self.is_full = true;
         !std::mem::replace(&mut self.is_told, true)
     }
@@ -208,6 +215,11 @@ mod tests {
             assert_eq!(limits(bytes, no_inodes, spare).admit(0, 1), refusal);
         }
         // A batch found no room; the disk was looked at before that.
+        let mut refused = limits(100, false, Ready);
+        refused.no_space_for_events(None);
+        assert_eq!(refused.admit(0, 1), Err(Refused::NoSpare));
+        // Nothing waits to be stored, so nothing would show that there is room again.
+        assert!(!refused.is_out());
         let mut limits = limits(100, false, Ready);
         let free = Free {
             bytes: 99,

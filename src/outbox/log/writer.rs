@@ -144,6 +144,12 @@ impl Log {
     ///
     /// [`LogError::NoSpace`]: nothing was written, and the same batch may be tried again.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<Committed, LogError> {
+        self.commit_leaving(batch, 0)
+    }
+
+    /// The same, but leaves so many bytes free behind the batch unless there is another segment: they
+    /// are for what comes when there is no more space.
+    pub fn commit_leaving(&mut self, batch: &mut Batch, left: u64) -> Result<Committed, LogError> {
         self.check()?;
         if !batch.belongs_to(self.salt) {
             return Err(LogError::ForeignBatch);
@@ -152,7 +158,7 @@ impl Log {
             let end = self.end();
             return Ok(Committed { lsn: end, end });
         }
-        let committed = self.append(batch, MARK_ROOM)?;
+        let committed = self.append(batch, MARK_ROOM, left)?;
         self.marked = false;
         Ok(committed)
     }
@@ -169,20 +175,23 @@ impl Log {
 
     fn append_mark(&mut self) -> Result<(), LogError> {
         let mut mark = std::mem::replace(&mut self.mark, Batch::new(self.salt, 0));
-        let appended = self.append(&mut mark, 0);
+        let appended = self.append(&mut mark, 0, 0);
         self.mark = mark;
         appended?;
         self.marked = true;
         Ok(())
     }
 
-    fn append(&mut self, batch: &mut Batch, reserve: u64) -> Result<Committed, LogError> {
+    fn append(&mut self, batch: &mut Batch, mark: u64, left: u64) -> Result<Committed, LogError> {
         let len = batch.disk_len();
-        let switched = self.offset + len + reserve > self.current.len;
+        let end = self.offset + len + mark;
+        let switched = end > self.current.len;
         if switched {
             self.begin_current()?;
             self.forget_refused()?;
-            self.next_segment(len)?;
+            self.next_segment(len + left)?;
+        } else if end + left > self.current.len && self.settle(true)? == SpareState::Missing {
+            return Err(LogError::NoSpace);
         }
         let lsn = Lsn(self.current.base + self.offset);
         let header = FrameHeader {

@@ -4,6 +4,7 @@ mod golden;
 mod mutation;
 mod random;
 mod refused;
+mod room;
 mod scenarios;
 mod traces;
 
