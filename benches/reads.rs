@@ -124,7 +124,7 @@ fn main() {
     show(&report, &daemon, alone, beside, read, own);
 }
 
-/// Reads one after the other, from one of them on, until it is told to stop.
+/// Requests the paths in turn until `stop` is set, and counts the answers.
 fn read_all(daemon: &Daemon, paths: &[String], first: usize, stop: &AtomicBool, reads: &AtomicU64) {
     for path in paths.iter().cycle().skip(first * paths.len() / READERS) {
         if stop.load(Relaxed) {

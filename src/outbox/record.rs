@@ -357,4 +357,6 @@ impl<'a> Record<'a> {
 }
 
 #[cfg(test)]
+pub mod samples;
+#[cfg(test)]
 mod tests;

@@ -138,21 +138,13 @@ impl State {
 mod tests {
     use super::*;
     use crate::outbox::index::block::EVENTS;
-    use crate::outbox::record::{Accepted, EndpointRow, Record};
+    use crate::outbox::record::{Accepted, EndpointRow, Record, samples};
 
     fn accept(state: &mut State, id: u128, event_type: &str, key: Option<&str>) {
         let event = EventHead {
-            id,
-            accepted_at: 1,
-            tenant: "t",
             event_type,
             key,
-            idempotency: None,
-            deliver_at: None,
-            content_type: None,
-            data_at: 0,
-            body_len: 1,
-            body_lost: false,
+            ..samples::event(id, 1)
         };
         let accepted = Accepted {
             event,

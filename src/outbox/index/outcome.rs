@@ -7,7 +7,7 @@ const ATTEMPTS: u32 = if cfg!(test) { 8 } else { 1024 };
 /// How many a block has when it is split at a position within it.
 const MOST_ATTEMPTS: u32 = 4 * ATTEMPTS;
 /// A block with more different outcomes counts as one that has all.
-const MOST: usize = 64;
+const MOST_OUTCOMES: usize = 64;
 
 /// How an attempt ended, as far as lists look for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -105,7 +105,7 @@ impl OutcomeBlock {
         if let Some(outcomes) = &mut self.row.outcomes
             && !outcomes.contains(&outcome)
         {
-            match outcomes.len() < MOST {
+            match outcomes.len() < MOST_OUTCOMES {
                 true => outcomes.push(outcome),
                 false => self.row.outcomes = None,
             }

@@ -64,7 +64,7 @@ impl State {
             Some(before) => self.stored_outcomes(no, before)?.is_none(),
             None => true,
         };
-        let is_new = known.is_none();
+        let is_first_of_all = known.is_none();
         let known = known.map(|(start, row)| OutcomeBlock {
             start,
             end,
@@ -76,7 +76,7 @@ impl State {
         let (block, is_new) = match known {
             Some(block) if block.takes(at) => (block, false),
             Some(block) if block.has_given(at) => (block.split_at(at), true),
-            _ => (OutcomeBlock::new(at, end, is_new), true),
+            _ => (OutcomeBlock::new(at, end, is_first_of_all), true),
         };
         let stored = self.endpoints.entry(no);
         let stored = stored.or_insert_with(|| Box::new(StoredEndpoint::nameless(no)));

@@ -207,7 +207,7 @@ impl Overlay {
                     from: from.to_vec(),
                     to: to.to_vec(),
                     backward,
-                    met: Met::Nothing,
+                    reached: Reached::Nothing,
                 })));
             }
         }
@@ -243,11 +243,11 @@ struct PageWalk<'a> {
     from: Vec<u8>,
     to: Vec<u8>,
     backward: bool,
-    met: Met,
+    reached: Reached,
 }
 
 /// How far a walk over pages has come.
-enum Met {
+enum Reached {
     Nothing,
     Page(PageEntries),
     End,
@@ -255,24 +255,24 @@ enum Met {
 
 impl PageWalk<'_> {
     // Pages can be split and joined between two reads: what of a page was passed is not taken again.
-    fn meet(&mut self) -> Result<Met, PagesError> {
-        let met = std::mem::replace(&mut self.met, Met::End);
-        let found = match (&met, self.backward) {
-            (Met::End, _) => None,
-            (Met::Nothing, false) => self.pages.page_at(&self.from)?,
-            (Met::Nothing, true) => self.pages.page_below(&self.to)?,
-            (Met::Page(page), false) => match page.end() {
+    fn next_page(&mut self) -> Result<Reached, PagesError> {
+        let reached = std::mem::replace(&mut self.reached, Reached::End);
+        let found = match (&reached, self.backward) {
+            (Reached::End, _) => None,
+            (Reached::Nothing, false) => self.pages.page_at(&self.from)?,
+            (Reached::Nothing, true) => self.pages.page_below(&self.to)?,
+            (Reached::Page(page), false) => match page.end() {
                 Some(end) if *end < *self.to => self.pages.page_at(end)?,
                 _ => None,
             },
-            (Met::Page(page), true) if *page.key() > *self.from => {
+            (Reached::Page(page), true) if *page.key() > *self.from => {
                 self.pages.page_below(page.key())?
             }
-            (Met::Page(_), true) => None,
+            (Reached::Page(_), true) => None,
         };
         Ok(match found {
-            Some(page) => Met::Page(page.within(&self.from, &self.to)),
-            None => Met::End,
+            Some(page) => Reached::Page(page.within(&self.from, &self.to)),
+            None => Reached::End,
         })
     }
 
@@ -294,15 +294,15 @@ impl<'a> Iterator for PageWalk<'a> {
 
     fn next(&mut self) -> Option<Found<'a>> {
         loop {
-            if let Met::Page(page) = &mut self.met
+            if let Reached::Page(page) = &mut self.reached
                 && let Some((key, value)) = page.take(self.backward)
             {
                 self.pass(&key);
                 return Some(Ok((Cow::Owned(key), Some(Cow::Owned(value)))));
             }
-            match self.meet() {
-                Ok(Met::End) => return None,
-                Ok(page) => self.met = page,
+            match self.next_page() {
+                Ok(Reached::End) => return None,
+                Ok(page) => self.reached = page,
                 Err(error) => return Some(Err(error)),
             }
         }

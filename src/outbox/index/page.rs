@@ -36,7 +36,7 @@ pub fn write_pages(
     let mut last: &[u8] = &[];
     let mut size = 4 + end.map_or(0, <[u8]>::len) + 1;
     for (key, value) in merged {
-        size += entry_len(last, key, value);
+        size += entry_len(shared(last, key), key, value);
         last = key;
     }
     let fill = match size <= PAGE_MAX {
@@ -46,16 +46,16 @@ pub fn write_pages(
     let (mut page_key, mut page) = (bound, Vec::new());
     last = &[];
     for (key, value) in merged {
-        if !page.is_empty() && page.len() + entry_len(last, key, value) > fill {
+        let mut shared = shared(last, key);
+        if !page.is_empty() && page.len() + entry_len(shared, key, value) > fill {
             batch.push((
                 page_key.to_vec(),
                 Some(finished(page_key, Some(key), &page)),
             ));
             page_key = key;
             page.clear();
-            last = &[];
+            shared = 0;
         }
-        let shared = shared(last, key);
         page.push(shared);
         let rest = key.get(usize::from(shared)..).unwrap_or_default();
         put_number(rest.len(), &mut page);
@@ -84,9 +84,9 @@ fn crc_of(key: &[u8], rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key), rest)
 }
 
-/// What an entry takes after the one with this key.
-fn entry_len(last: &[u8], key: &[u8], value: &[u8]) -> usize {
-    let rest = key.len() - usize::from(shared(last, key));
+/// What an entry takes that shares so much of its key.
+fn entry_len(shared: u8, key: &[u8], value: &[u8]) -> usize {
+    let rest = key.len() - usize::from(shared);
     1 + number_len(rest) + number_len(value.len()) + rest + value.len()
 }
 

@@ -255,7 +255,7 @@ impl Span {
 mod tests {
     use super::*;
     use crate::outbox::record::{
-        Accepted, Attempted, EndpointRow, EventHead, NextRow, Record, RewrittenDelivery,
+        Accepted, Attempted, EndpointRow, EventHead, NextRow, Record, RewrittenDelivery, samples,
     };
 
     const MINUTE: u64 = MINUTE_MS;
@@ -264,17 +264,8 @@ mod tests {
 
     fn head(id: u128, accepted_at: u64, tenant: &str) -> EventHead<'_> {
         EventHead {
-            id,
-            accepted_at,
             tenant,
-            event_type: "a",
-            key: None,
-            idempotency: None,
-            deliver_at: None,
-            content_type: None,
-            data_at: 0,
-            body_len: 1,
-            body_lost: false,
+            ..samples::event(id, accepted_at)
         }
     }
 

@@ -420,7 +420,7 @@ mod tests {
     use super::*;
     use crate::outbox::index::{Index, Readers, State, pieces};
     use crate::outbox::record::{
-        Accepted, AttemptRow, Attempted, EndpointRow, EventHead, NextRow, Record,
+        Accepted, AttemptRow, Attempted, EndpointRow, NextRow, Record, samples,
     };
 
     /// Begun at `at` for one of two endpoints, and what became of it.
@@ -470,21 +470,8 @@ mod tests {
             state.apply(1, &Record::Endpoint(row)).unwrap();
         }
         for (at, id, no) in tries.iter().enumerate().map(place) {
-            let event = EventHead {
-                id: id.0,
-                accepted_at: at,
-                tenant: "t",
-                event_type: "a",
-                key: None,
-                idempotency: None,
-                deliver_at: None,
-                content_type: None,
-                data_at: 0,
-                body_len: 1,
-                body_lost: false,
-            };
             let accepted = Accepted {
-                event,
+                event: samples::event(id.0, at),
                 due: at,
                 endpoints: vec![no.0],
                 extras_len: 0,

@@ -11,7 +11,7 @@ use crate::domain::event::{EventId, Tenant};
 use crate::domain::time::Timestamp;
 use crate::outbox::index::{Index, State, keys, pieces};
 use crate::outbox::record::{
-    Accepted, Acted, EndpointRow, EndpointStateRow, ErasedRow, EventHead, Record, StepRow,
+    Accepted, Acted, EndpointRow, EndpointStateRow, ErasedRow, EventHead, Record, StepRow, samples,
 };
 use crate::outbox::views::{Cursor, DeliveryFilter, EventFilter, StatusCounts};
 use crate::outbox::{Keep, Options, Outbox};
@@ -82,17 +82,9 @@ fn take(state: &mut State, step: Step, touched: &mut BTreeSet<(EventId, Endpoint
             let endpoints: Vec<u32> = (1..=ENDPOINTS).filter(wanted).collect();
             touched.extend(endpoints.iter().map(|no| (EventId(id), EndpointNo(*no))));
             let event = EventHead {
-                id,
-                accepted_at: id as u64,
                 tenant,
-                event_type: "x",
                 key: KEYS[key],
-                idempotency: None,
-                deliver_at: None,
-                content_type: None,
-                data_at: 0,
-                body_len: 1,
-                body_lost: false,
+                ..samples::event(id, id as u64)
             };
             let due = id as u64 % 7;
             Record::Accepted(Accepted {
