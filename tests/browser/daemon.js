@@ -8,7 +8,7 @@ const os = require("node:os");
 const path = require("node:path");
 const readline = require("node:readline");
 const { promisify } = require("node:util");
-const { until, within } = require("./until");
+const { until, within, PATIENCE_MS } = require("./until");
 
 const BINARY = process.env.OUTBOXD;
 
@@ -149,7 +149,7 @@ ${config}`);
   /// Runs another command of the binary against this daemon, and gives what it prints.
   async command(...args) {
     const { stdout } = await promisify(execFile)(BINARY, [...args, "--url", this.url], {
-      cwd: this.home, env: { PATH: process.env.PATH }, timeout: 15000,
+      cwd: this.home, env: { PATH: process.env.PATH }, timeout: PATIENCE_MS,
     });
     return stdout;
   }

@@ -6,7 +6,7 @@
 #                                                  JOURNEY: the name of a file without .js, else all
 #
 # CHROMIUM           the browser; else the one in PATH; else Debian's, which apt-get installs for root
-# BROWSER_TIMEOUT    seconds for the journeys together, else 400
+# BROWSER_TIMEOUT    seconds for the journeys together, else 900
 # CARGO_TARGET_DIR   is heeded.
 #
 # npm keeps playwright-core and axe-core, in the versions of package-lock.json, in
@@ -73,4 +73,4 @@ rm -rf "$kept/screens"
 # A proxy is nothing to loopback, and what a page asks of another host must not get there.
 exec env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u all_proxy \
     NODE_PATH="$kept/node_modules" CHROMIUM="$chromium" OUTBOXD="$binary" SCREENS="$kept/screens" \
-    timeout -k 10 "${BROWSER_TIMEOUT:-400}" "$node" "$here/main.js" "$@"
+    timeout -k 10 "${BROWSER_TIMEOUT:-900}" "$node" "$here/main.js" "$@"

@@ -1,7 +1,7 @@
 // Waiting for what has to come, with a deadline.
 "use strict";
 
-const PATIENCE_MS = 15000;
+const PATIENCE_MS = 60000;
 const PAUSE_MS = 25;
 
 /// Asks again until `find` gives something, and gives that. `explain` says what was there instead.
@@ -24,4 +24,4 @@ function within(what, promise) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-module.exports = { until, within };
+module.exports = { until, within, PATIENCE_MS };

@@ -12,7 +12,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 const zlib = require("node:zlib");
 const { chromium } = require("playwright-core");
-const { until, within } = require("./until");
+const { until, within, PATIENCE_MS } = require("./until");
 
 const SCREENS = process.env.SCREENS;
 const MOST_BYTES = 60 * 1024;
@@ -59,7 +59,7 @@ class Watch {
       ignoreHTTPSErrors: true,
     });
     this.contexts.push(context);
-    context.setDefaultTimeout(15000);
+    context.setDefaultTimeout(PATIENCE_MS);
     await context.route("**/*", (route) => {
       const url = route.request().url();
       if ([daemon.url, ...origins].includes(new URL(url).origin)) return route.continue();
