@@ -47,7 +47,7 @@ KEYS
     -master.port=$((port + 1)) -master.port.grpc=$((port + 2)) \
     -volume.port=$((port + 3)) -volume.port.grpc=$((port + 4)) -volume.max=50 \
     -master.volumeSizeLimitMB=64 -filer -filer.port=$((port + 5)) -filer.port.grpc=$((port + 6)) \
-    -s3 -s3.port="$port" -s3.port.grpc=$((port + 7)) -s3.port.iceberg=0 -s3.config="$dir/s3.json" \
+    -s3 -s3.port="$port" -s3.port.grpc=$((port + 7)) -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$dir/s3.json" \
     > "$dir/log" 2>&1 < /dev/null &
 server=$!
 trap 'kill "$server" 2> /dev/null || true' EXIT

@@ -823,9 +823,7 @@ fn holds(dir: &Path, needle: &str) -> bool {
         }
         // A file of sled's may go between the look and the reading.
         let bytes = std::fs::read(&path).unwrap_or_default();
-        bytes
-            .windows(needle.len())
-            .any(|part| part == needle.as_bytes())
+        memchr::memmem::find(&bytes, needle.as_bytes()).is_some()
     })
 }
 

@@ -435,9 +435,7 @@ fn a_damaged_definition_does_not_keep_its_segment_for_ever() {
     let bytes = std::fs::read(&file).unwrap();
     let file = File::options().write(true).open(&file).unwrap();
     for text in ["of the source a", "counted by the source a"] {
-        let at = bytes
-            .windows(text.len())
-            .position(|at| at == text.as_bytes());
+        let at = memchr::memmem::find(&bytes, text.as_bytes());
         file.write_all_at(b"?", at.unwrap() as u64).unwrap();
     }
     let before = store.outbox.stored_sources().unwrap();
@@ -466,8 +464,7 @@ fn damage(dir: &Path, text: &str) {
 
 fn place_of(file: &Path, text: &str) -> Option<usize> {
     let bytes = std::fs::read(file).unwrap();
-    let mut parts = bytes.windows(text.len());
-    parts.position(|part| part == text.as_bytes())
+    memchr::memmem::find(&bytes, text.as_bytes())
 }
 
 fn is_in_log(dir: &Path, text: &str) -> bool {

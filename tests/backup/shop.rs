@@ -65,7 +65,7 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
 pub fn holds(dir: &Path, bytes: &[u8]) -> bool {
     files(dir).iter().any(|path| {
         let content = std::fs::read(path).unwrap_or_default();
-        content.windows(bytes.len()).any(|window| window == bytes)
+        memchr::memmem::find(&content, bytes).is_some()
     })
 }
 

@@ -174,10 +174,7 @@ fn a_flip_in_a_frames_header_costs_that_frame() {
     let store = Store::new(8, 100);
     let (path, at) = find_in_log(&store.home, &mark(3));
     let before = fs::read(&path).unwrap();
-    let frame = before[..at as usize]
-        .windows(4)
-        .rposition(|four| four == b"oBxF")
-        .unwrap();
+    let frame = memchr::memmem::rfind(&before[..at as usize], b"oBxF").unwrap();
     flip(&path, frame as u64 + 8);
     store.drop_index();
     let (daemon, _receiver) = store.start();

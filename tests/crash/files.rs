@@ -21,10 +21,7 @@ pub fn segments(home: &Home) -> Vec<PathBuf> {
 /// Where these bytes are in a file.
 pub fn find(path: &Path, wanted: &[u8]) -> Option<u64> {
     let bytes = fs::read(path).unwrap();
-    let mut windows = bytes.windows(wanted.len());
-    windows
-        .position(|bytes| bytes == wanted)
-        .map(|at| at as u64)
+    memchr::memmem::find(&bytes, wanted).map(|at| at as u64)
 }
 
 /// The segment that holds these bytes, and where there.

@@ -348,8 +348,7 @@ fn a_flip_in_a_frames_header_is_named_and_costs_nothing() {
     let store = Store::new(8, 100);
     let (path, at) = find_in_log(&store.home, &mark(3));
     let before = fs::read(&path).unwrap();
-    let mut frames = before[..at as usize].windows(4);
-    let frame = frames.rposition(|four| four == b"oBxF").unwrap();
+    let frame = memchr::memmem::rfind(&before[..at as usize], b"oBxF").unwrap();
     flip(&path, frame as u64 + 8);
     let shown = found(&store.home, &store.dir(), &[], 1);
     assert!(ids(&shown).contains(store.id(3)), "{shown:#}");

@@ -78,7 +78,7 @@ pub fn is_on_disk(dir: &Path, needle: &[u8]) -> bool {
             }
             // Files come and go.
             let bytes = std::fs::read(&path).unwrap_or_default();
-            if bytes.windows(needle.len()).any(|part| part == needle) {
+            if memchr::memmem::find(&bytes, needle).is_some() {
                 return true;
             }
         }
