@@ -42,7 +42,7 @@ impl State {
             since_previous: if previous > 0 { at - previous } else { 0 },
             outcome,
         };
-        self.add_outcome(no, at, outcome)?;
+        self.add_outcome((id, no), at, outcome)?;
         self.entries
             .put(keys::attempt(no, at, id), rows::encode(&entry));
         if let Some(stored) = self.endpoints.get_mut(&no) {

@@ -133,7 +133,7 @@ impl State {
         same(&format!("attributes in the block of {id}"), &has_all, &true)
     }
 
-    /// How many attempts of a delivery are listed; their blocks have to have their outcomes.
+    /// How many attempts of a delivery are listed; their blocks have to have their outcomes and the event.
     fn check_attempts(
         &self,
         (id, no): (EventId, EndpointNo),
@@ -141,7 +141,9 @@ impl State {
     ) -> Result<usize, Disagreement> {
         let listed = self.listed_attempts((id, no), last)?;
         for (at, outcome) in &listed {
-            let block = self.outcomes_at(no, *at, |other| other == *outcome)?;
+            let block = self.outcomes_at(no, *at, |row| {
+                row.may_have(|other| other == *outcome) && row.events().has(id)
+            })?;
             let what = format!("{outcome:?} of {id} at {at} in its block");
             same(&what, &block.is_some_and(|(_, has_it)| has_it), &true)?;
         }

@@ -1,6 +1,10 @@
-//! One block of an endpoint's attempts, and the outcomes in it; see `outcomes`.
+//! One block of an endpoint's attempts: the outcomes in it, and the events; see `outcomes`.
 
 use bincode::{BorrowDecode, Encode};
+
+use crate::domain::event::EventId;
+
+use super::spans::Spans;
 
 /// How many attempts a block has when the next one begins. Few in tests, which have few attempts.
 const ATTEMPTS: u32 = if cfg!(test) { 8 } else { 1024 };
@@ -27,6 +31,7 @@ pub struct BlockRow {
     attempts: u32,
     /// The different outcomes; `None`: more than are kept.
     outcomes: Option<Vec<Outcome>>,
+    events: Spans,
 }
 
 /// A block in memory.
@@ -46,6 +51,11 @@ impl BlockRow {
         let outcomes = self.outcomes.as_ref();
         outcomes.is_none_or(|outcomes| outcomes.iter().any(|outcome| wanted(*outcome)))
     }
+
+    /// All events of the attempts, and others.
+    pub fn events(&self) -> &Spans {
+        &self.events
+    }
 }
 
 impl OutcomeBlock {
@@ -58,6 +68,7 @@ impl OutcomeBlock {
                 last: start,
                 attempts: 0,
                 outcomes: Some(Vec::new()),
+                events: Spans::default(),
             },
             // Empty, it is not worth a row.
             is_stored: true,
@@ -84,7 +95,7 @@ impl OutcomeBlock {
         self.has(at) && at <= self.row.last
     }
 
-    /// The part of it from a position on, as a block with all its outcomes.
+    /// The part of it from a position on, as a block with all its outcomes and events.
     pub fn split_at(&self, at: u64) -> OutcomeBlock {
         OutcomeBlock {
             start: at,
@@ -98,10 +109,11 @@ impl OutcomeBlock {
         }
     }
 
-    /// Adds an attempt. Whether the block was stored as it was.
-    pub fn add(&mut self, at: u64, outcome: Outcome) -> bool {
+    /// Adds an attempt for an event. Whether the block was stored as it was.
+    pub fn add(&mut self, at: u64, id: EventId, outcome: Outcome) -> bool {
         self.row.attempts = self.row.attempts.saturating_add(1);
         self.row.last = self.row.last.max(at);
+        self.row.events.add(id);
         if let Some(outcomes) = &mut self.row.outcomes
             && !outcomes.contains(&outcome)
         {

@@ -1,9 +1,8 @@
-//! Blocks of an endpoint's list of attempts, and the outcomes in each: a list of the attempts with one
-//! outcome passes over blocks that have none.
+//! Blocks of an endpoint's list of attempts, and the outcomes and events in each: a list of the attempts
+//! with one outcome, or for events of one type, passes over blocks that have none.
 //!
 //! A block is about 1,024 attempts with neighbouring positions, from its own position up to that of the
-//! next block. It may have more outcomes than its attempts, because attempts go with their events, but
-//! never fewer: the reader of a block still looks at each attempt. Each attempt is in a block.
+//! next block. It may have more than its attempts, because attempts go with their events, but never less: the reader of a block still looks at each attempt. Each attempt is in a block.
 //!
 //! Attempts are listed as they happen, so nearly all go to an endpoint's last block. The block in use is
 //! kept in memory and written with each freeze. An attempt with an earlier position, as a rebuild meets
@@ -29,7 +28,7 @@ impl State {
     /// Adds an attempt to the block of its position.
     pub(super) fn add_outcome(
         &mut self,
-        no: EndpointNo,
+        (id, no): (EventId, EndpointNo),
         at: u64,
         outcome: Outcome,
     ) -> Result<(), PagesError> {
@@ -40,7 +39,7 @@ impl State {
         }
         let stored = self.endpoints.get_mut(&no);
         if let Some(block) = stored.and_then(|stored| stored.outcomes.as_mut())
-            && block.add(at, outcome)
+            && block.add(at, id, outcome)
         {
             self.touched.insert(no);
         }
@@ -174,25 +173,25 @@ impl State {
         Ok(())
     }
 
-    /// The block of a position: where it begins, and whether it may have an outcome that is wanted.
+    /// The block of a position: where it begins, and what `look` finds in it.
     /// `None`: there is no attempt at that position or before it.
-    pub fn outcomes_at(
+    pub fn outcomes_at<T>(
         &self,
         no: EndpointNo,
         at: u64,
-        wanted: impl Fn(Outcome) -> bool,
-    ) -> Result<Option<(u64, bool)>, PagesError> {
+        look: impl FnOnce(&BlockRow) -> T,
+    ) -> Result<Option<(u64, T)>, PagesError> {
         let stored = self.endpoints.get(&no);
         if let Some(block) = stored.and_then(|stored| stored.outcomes.as_ref()) {
             if block.has(at) {
-                return Ok(Some((block.start, block.row.may_have(wanted))));
+                return Ok(Some((block.start, look(&block.row))));
             }
             if block.is_first && at < block.start {
                 return Ok(None);
             }
         }
         let found = self.stored_outcomes(no, at)?;
-        Ok(found.map(|(start, row)| (start, row.may_have(wanted))))
+        Ok(found.map(|(start, row)| (start, look(&row))))
     }
 }
 
@@ -216,7 +215,7 @@ mod tests {
         let (mut found, mut at) = (Vec::new(), Some(u64::MAX));
         while let Some(place) = at
             && let Some((start, may_have)) = state
-                .outcomes_at(ONE, place, |outcome| outcome == wanted)
+                .outcomes_at(ONE, place, |row| row.may_have(|one| one == wanted))
                 .unwrap()
         {
             found.extend(may_have.then_some(start));
@@ -229,7 +228,7 @@ mod tests {
         state
             .entries
             .put(keys::attempt(ONE, at, EventId(1)), Vec::new());
-        state.add_outcome(ONE, at, outcome).unwrap();
+        state.add_outcome((EventId(1), ONE), at, outcome).unwrap();
     }
 
     #[test]
@@ -247,10 +246,7 @@ mod tests {
         let found = [500, 501, 502, 503].map(|status| blocks_with(&state, bad(status)));
         assert_eq!(found, [[200], [215], [20], [300]]);
         // Those of another endpoint are others.
-        assert_eq!(
-            state.outcomes_at(EndpointNo(2), 203, |_| true).unwrap(),
-            None
-        );
+        assert_eq!(state.outcomes_at(EndpointNo(2), 203, |_| ()).unwrap(), None);
     }
 
     #[test]
@@ -274,7 +270,7 @@ mod tests {
                 _ => GOOD,
             };
             let block = state
-                .outcomes_at(ONE, at, |other| other == outcome)
+                .outcomes_at(ONE, at, |row| row.may_have(|other| other == outcome))
                 .unwrap();
             assert!(block.is_some_and(|(_, has_it)| has_it), "{at}");
         }
@@ -287,7 +283,7 @@ mod tests {
         for status in 0..=MOST_IN_TESTS {
             assert_eq!(blocks_with(&state, GOOD), [0; 0], "{status}");
             let outcome = Outcome { error: 7, status };
-            state.add_outcome(ONE, 5, outcome).unwrap();
+            state.add_outcome((EventId(1), ONE), 5, outcome).unwrap();
         }
         assert_eq!(blocks_with(&state, GOOD), [5]);
     }
@@ -300,7 +296,9 @@ mod tests {
         let mut state = State::default();
         // No attempt is listed at all, so each block that is looked at goes.
         for at in 0..8 * 200 {
-            state.add_outcome(ONE, 1000 + at, GOOD).unwrap();
+            state
+                .add_outcome((EventId(1), ONE), 1000 + at, GOOD)
+                .unwrap();
         }
         let left = blocks_with(&state, GOOD);
         assert!(left.len() < 20, "{left:?}");

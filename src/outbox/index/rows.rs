@@ -11,7 +11,7 @@ use super::outcome::Outcome;
 use crate::outbox::record::{self, BadRecord, DeliveryRow, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]

@@ -3,7 +3,8 @@
 //! Each endpoint has a list of its own. To merge the lists of many endpoints, the one whose newest
 //! attempt may be the latest is read first, so that of a hundred thousand endpoints only those with
 //! recent attempts are read. As in other lists (`list`), a page reads a bounded number of rows, so
-//! it may be short although more follows; blocks without what is looked for are passed over.
+//! it may be short although more follows; blocks without what is looked for are passed over, each as
+//! one row.
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::Bound;
@@ -12,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::domain::attempt::{Attempt, AttemptId};
-use crate::domain::endpoint::EndpointNo;
+use crate::domain::endpoint::{EndpointNo, TypePattern};
 use crate::domain::event::EventId;
 use crate::domain::time::Timestamp;
 use crate::outbox::handle::Outbox;
@@ -75,9 +76,10 @@ impl AttemptFilter {
             })
     }
 
-    /// Whether attempts pass by their outcomes.
+    /// Whether all attempts pass by their outcomes and the types of their events.
     fn wants_any(&self) -> bool {
-        self.kind.is_none() && self.status.is_none()
+        let all_types = matches!(self.event_type, None | Some(TypePattern::Any));
+        self.kind.is_none() && self.status.is_none() && all_types
     }
 
     /// The first position that matches.
@@ -167,13 +169,11 @@ impl Outbox {
         let mut lists = Lists::new(filter, before);
         let (mut found, mut rows) = (Vec::new(), 0);
         let mut last = None;
-        let of_event = EventFilter {
-            event_type: filter.event_type.clone(),
-            ..EventFilter::default()
-        };
-        let mut events = Met::new(Wanted::new(&of_event, None));
         loop {
             let hold = self.shared.index.read();
+            if rows + lists.passed > ROWS_READ {
+                return Ok((found, lists.bound().map(cursor_after)));
+            }
             while let Some(next) = lists.next(&hold)? {
                 let Some((place, entry)) = next else {
                     return Ok((found, None));
@@ -183,7 +183,7 @@ impl Outbox {
                     return Ok((found, last.map(cursor_after)));
                 }
                 last = Some(place);
-                if filter.wants(entry.outcome) && events.part_of(&hold, place.1)?.1 {
+                if filter.wants(entry.outcome) && lists.events.part_of(&hold, place.1)?.1 {
                     let event = Summary::read(&hold, place.1)?;
                     let wanted = event.filter(|event| {
                         let pattern = filter.event_type.as_ref();
@@ -229,6 +229,10 @@ struct Lists<'a> {
     /// Sorted by the position of the next attempt of each list, or an upper bound of it.
     heads: BinaryHeap<(Place, bool)>,
     walks: HashMap<EndpointNo, Walk>,
+    /// The events of the attempts.
+    events: Met,
+    /// How many blocks were passed over.
+    passed: usize,
 }
 
 /// One endpoint's list.
@@ -247,12 +251,27 @@ type Next = Option<Option<(Place, AttemptEntry)>>;
 
 impl<'a> Lists<'a> {
     fn new(filter: &'a AttemptFilter, before: Place) -> Lists<'a> {
+        let of_event = EventFilter {
+            event_type: filter.event_type.clone(),
+            ..EventFilter::default()
+        };
         Lists {
             filter,
             before,
             met: Some(Bound::Unbounded),
             heads: BinaryHeap::new(),
             walks: HashMap::new(),
+            events: Met::new(Wanted::new(&of_event, None)),
+            passed: 0,
+        }
+    }
+
+    /// A place behind all that are still to come.
+    fn bound(&self) -> Option<Place> {
+        let ((at, id, no), is_known) = *self.heads.peek()?;
+        match is_known {
+            true => Some((at, id, EndpointNo(no.0.saturating_add(1)))),
+            false => Some((at, id, no)),
         }
     }
 
@@ -278,11 +297,13 @@ impl<'a> Lists<'a> {
             if hold.is_spent() {
                 return Ok(None);
             }
-            let is_at_end = walk.read(hold, no, self.filter)?;
+            let is_passed = walk.pass_block(hold, no, self.filter, &mut self.events)?;
+            self.passed += usize::from(is_passed);
+            walk.read(hold, no)?;
             self.heads.pop();
             match walk.ahead.last() {
                 Some((place, _)) => self.heads.push((*place, true)),
-                None if is_at_end => {}
+                None if walk.is_at_end() => {}
                 // Other lists may have later ones now.
                 None => self.heads.push((walk.bound(no)?, false)),
             }
@@ -342,20 +363,47 @@ impl Walk {
         }
     }
 
-    /// Reads ahead, or passes a block that has nothing that matches. Returns whether the list has ended.
-    fn read(
+    fn is_at_end(&self) -> bool {
+        self.part.is_none() && self.rest.from >= self.rest.to
+    }
+
+    /// Goes to the next block, if none is being read, and passes it over if nothing in it can match.
+    /// Returns whether it did.
+    fn pass_block(
         &mut self,
         hold: &Hold<'_>,
         no: EndpointNo,
         filter: &AttemptFilter,
+        events: &mut Met,
     ) -> Result<bool, ReadError> {
-        let part = match &mut self.part {
-            Some(part) => part,
-            None if self.rest.from >= self.rest.to => return Ok(true),
-            None => match self.next_part(hold, no, filter)? {
-                Some(part) => self.part.insert(part),
-                None => return Ok(false),
-            },
+        if self.part.is_some() || self.is_at_end() {
+            return Ok(false);
+        }
+        let (start, is_read) = match last_place(&self.rest.to)? {
+            _ if filter.wants_any() => (0, true),
+            Some(at) => {
+                let block = hold.outcomes_at(no, at, |row| {
+                    let may_have = row.may_have(|outcome| filter.wants(outcome));
+                    may_have.then(|| row.events().clone())
+                })?;
+                match block {
+                    Some((start, Some(spans))) => (start, events.may_be_in(hold, &spans)?),
+                    Some((start, None)) => (start, false),
+                    None => (0, false),
+                }
+            }
+            None => (0, false),
+        };
+        let from = keys::attempt(no, start, EventId(0)).max(self.rest.from.clone());
+        let to = std::mem::replace(&mut self.rest.to, from.clone());
+        self.part = is_read.then(|| Range::backward(from, to));
+        Ok(!is_read)
+    }
+
+    /// Reads ahead in the block.
+    fn read(&mut self, hold: &Hold<'_>, no: EndpointNo) -> Result<(), ReadError> {
+        let Some(part) = &mut self.part else {
+            return Ok(());
         };
         let (ahead, at_once) = (&mut self.ahead, self.at_once);
         let piece = part.advance(hold, |key, value| {
@@ -373,7 +421,7 @@ impl Walk {
         if piece == Piece::End {
             self.part = None;
         }
-        Ok(false)
+        Ok(())
     }
 
     /// What is left is not after this.
@@ -382,24 +430,6 @@ impl Walk {
         let place = keys::time_of(to).zip(keys::event_of(to));
         let (at, id) = place.ok_or(PagesError::Damaged)?;
         Ok((at, id, no))
-    }
-
-    /// Passes to the next block: what of it is to be read, if it may have something that matches.
-    fn next_part(
-        &mut self,
-        hold: &Hold<'_>,
-        no: EndpointNo,
-        filter: &AttemptFilter,
-    ) -> Result<Option<Range>, ReadError> {
-        let block = match (filter.wants_any(), last_place(&self.rest.to)?) {
-            (true, _) => Some((0, true)),
-            (false, Some(at)) => hold.outcomes_at(no, at, |outcome| filter.wants(outcome))?,
-            (false, None) => None,
-        };
-        let (start, is_read) = block.unwrap_or((0, false));
-        let from = keys::attempt(no, start, EventId(0)).max(self.rest.from.clone());
-        let to = std::mem::replace(&mut self.rest.to, from.clone());
-        Ok(is_read.then(|| Range::backward(from, to)))
     }
 }
 
@@ -420,7 +450,7 @@ mod tests {
     use super::*;
     use crate::outbox::index::{Index, Readers, State, pieces};
     use crate::outbox::record::{
-        Accepted, AttemptRow, Attempted, EndpointRow, NextRow, Record, samples,
+        Accepted, AttemptRow, Attempted, EndpointRow, EventHead, NextRow, Record, samples,
     };
 
     /// Begun at `at` for one of two endpoints, and what became of it.
@@ -429,6 +459,8 @@ mod tests {
         no: u32,
         at: u64,
         status: u16,
+        /// Of its event.
+        event_type: &'static str,
         is_forgotten: bool,
     }
 
@@ -436,20 +468,22 @@ mod tests {
         let status = prop_oneof![30 => Just(200u16), 3 => Just(503u16), 1 => Just(404u16)];
         // Mostly one after the other; the clock of some was behind.
         let step = prop_oneof![20 => 0..3u64, 1 => Just(0)];
-        let one = (1..=2u32, step, any::<bool>(), status, 0..4u8);
+        let event_type = prop_oneof![20 => Just("usual"), 1 => Just("rare.kind")];
+        let one = (1..=2u32, step, any::<bool>(), status, event_type, 0..4u8);
         proptest::collection::vec(one, 1..120).prop_map(|all| {
             let mut now = 100;
-            let tries = all
-                .into_iter()
-                .map(|(no, step, is_late, status, forgotten)| {
-                    now += step;
-                    Try {
-                        no,
-                        at: if is_late && step == 0 { now / 2 } else { now },
-                        status,
-                        is_forgotten: forgotten == 0,
-                    }
-                });
+            let tries =
+                all.into_iter()
+                    .map(|(no, step, is_late, status, event_type, forgotten)| {
+                        now += step;
+                        Try {
+                            no,
+                            at: if is_late && step == 0 { now / 2 } else { now },
+                            status,
+                            event_type,
+                            is_forgotten: forgotten == 0,
+                        }
+                    });
             tries.collect()
         })
     }
@@ -471,7 +505,10 @@ mod tests {
         }
         for (at, id, no) in tries.iter().enumerate().map(place) {
             let accepted = Accepted {
-                event: samples::event(id.0, at),
+                event: EventHead {
+                    event_type: tries[id.0 as usize - 1].event_type,
+                    ..samples::event(id.0, at)
+                },
                 due: at,
                 endpoints: vec![no.0],
                 extras_len: 0,
@@ -530,6 +567,13 @@ mod tests {
         }
     }
 
+    fn of_type(pattern: &str) -> AttemptFilter {
+        AttemptFilter {
+            event_type: Some(TypePattern::parse(pattern).unwrap()),
+            ..AttemptFilter::default()
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -546,16 +590,26 @@ mod tests {
                 wanted.sort_by(|a, b| b.cmp(a));
                 prop_assert_eq!(listed(&readers, &of_status(status), rows).0, wanted);
             }
+            for (pattern, event_type) in [("rare.*", "rare.kind"), ("usual", "usual")] {
+                let kept = tries.iter().enumerate().filter(|(_, one)| !one.is_forgotten);
+                let wanted = kept.filter(|(_, one)| one.event_type == event_type);
+                let mut wanted: Vec<Place> = wanted.map(place).collect();
+                wanted.sort_by(|a, b| b.cmp(a));
+                let mut found = listed(&readers, &of_type(pattern), rows).0;
+                found.retain(|place| wanted.contains(place));
+                prop_assert_eq!(found, wanted);
+            }
         }
     }
 
     #[test]
-    fn a_rare_outcome_is_found_without_looking_at_the_attempts_of_other_blocks() {
+    fn what_is_rare_is_found_without_looking_at_the_attempts_of_other_blocks() {
         let tries: Vec<Try> = (0..4000)
             .map(|n| Try {
                 no: 1,
                 at: 100 + n,
                 status: if n == 17 { 503 } else { 200 },
+                event_type: if n == 33 { "rare.kind" } else { "usual" },
                 is_forgotten: false,
             })
             .collect();
@@ -570,5 +624,10 @@ mod tests {
         };
         assert_eq!(listed(&readers, &kind, 1000), (Vec::new(), 0));
         assert_eq!(listed(&readers, &of_status(200), 1000).1, 4000);
+        let (found, looked_at) = listed(&readers, &of_type("rare.*"), 1000);
+        assert!(found.iter().any(|(_, id, _)| *id == EventId(34)));
+        assert_eq!(looked_at, 8);
+        assert_eq!(listed(&readers, &of_type("none"), 1000), (Vec::new(), 0));
+        assert_eq!(listed(&readers, &of_type("usual"), 1000).1, 4000);
     }
 }

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::domain::endpoint::{EndpointNo, TypePattern};
 use crate::domain::event::EventId;
-use crate::outbox::index::{Attribute, AttributePlace, Hold};
+use crate::outbox::index::{Attribute, AttributePlace, Hold, Spans};
 use crate::outbox::views::{EventFilter, ReadError};
+
+/// In so many parts nothing has to be found before spans of events count as ones that may have it.
+const PARTS_ASKED: usize = 64;
 
 /// What is looked for, as blocks tell of it.
 #[derive(Clone, Debug)]
@@ -78,6 +81,23 @@ impl Met {
         let (from, is_read) = self.wanted.part_below(hold, before, EventId(0))?;
         self.parts.insert(from, (id, is_read));
         Ok((from, is_read))
+    }
+
+    /// Whether there may be an event in these spans that has what is looked for.
+    pub fn may_be_in(&mut self, hold: &Hold<'_>, spans: &Spans) -> Result<bool, ReadError> {
+        let mut asked = 0;
+        for (first, last) in spans.falling() {
+            let mut next = Some(last);
+            while let Some(id) = next.filter(|id| *id >= first) {
+                let (from, is_read) = self.part_of(hold, id)?;
+                asked += 1;
+                if is_read || asked == PARTS_ASKED {
+                    return Ok(true);
+                }
+                next = from.0.checked_sub(1).map(EventId);
+            }
+        }
+        Ok(false)
     }
 }
 
