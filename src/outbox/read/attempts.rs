@@ -231,7 +231,8 @@ struct Lists<'a> {
     walks: HashMap<EndpointNo, Walk>,
     /// The events of the attempts.
     events: Met,
-    /// How many blocks were passed over.
+    /// How many blocks were passed over, without the first of each list: so that a page which ends for
+    /// it ends below where it began.
     passed: usize,
 }
 
@@ -244,6 +245,7 @@ struct Walk {
     /// The blocks below it.
     rest: Range,
     at_once: usize,
+    has_passed: bool,
 }
 
 /// `Some(None)`: there are no more. `None`: the hold is spent.
@@ -298,7 +300,8 @@ impl<'a> Lists<'a> {
                 return Ok(None);
             }
             let is_passed = walk.pass_block(hold, no, self.filter, &mut self.events)?;
-            self.passed += usize::from(is_passed);
+            self.passed += usize::from(is_passed && walk.has_passed);
+            walk.has_passed |= is_passed;
             walk.read(hold, no)?;
             self.heads.pop();
             match walk.ahead.last() {
@@ -360,6 +363,7 @@ impl Walk {
                 keys::attempt(no, before.0, EventId(end)),
             ),
             at_once: 1,
+            has_passed: false,
         }
     }
 
@@ -560,6 +564,33 @@ mod tests {
         (found, looked_at)
     }
 
+    /// What pages have that end after few blocks.
+    fn paged(readers: &Readers, filter: &AttemptFilter) -> Vec<Place> {
+        let (mut found, mut before) = (Vec::new(), filter.ceiling());
+        loop {
+            let mut lists = Lists::new(filter, before);
+            let next = pieces::of(
+                1,
+                |_| (),
+                || {
+                    loop {
+                        let hold = readers.read();
+                        if lists.passed > 0 {
+                            return lists.bound();
+                        }
+                        while let Some(next) = lists.next(&hold).unwrap() {
+                            let (place, entry) = next?;
+                            found.extend(filter.wants(entry.outcome).then_some(place));
+                        }
+                    }
+                },
+            );
+            let Some(next) = next else { return found };
+            assert!(next < before, "{next:?} is not below {before:?}");
+            before = next;
+        }
+    }
+
     fn of_status(status: u16) -> AttemptFilter {
         AttemptFilter {
             status: Some(StatusFilter::Exact(status)),
@@ -588,7 +619,8 @@ mod tests {
                 let wanted = kept.filter(|(_, one)| one.status == status);
                 let mut wanted: Vec<Place> = wanted.map(place).collect();
                 wanted.sort_by(|a, b| b.cmp(a));
-                prop_assert_eq!(listed(&readers, &of_status(status), rows).0, wanted);
+                prop_assert_eq!(&listed(&readers, &of_status(status), rows).0, &wanted);
+                prop_assert_eq!(paged(&readers, &of_status(status)), wanted);
             }
             for (pattern, event_type) in [("rare.*", "rare.kind"), ("usual", "usual")] {
                 let kept = tries.iter().enumerate().filter(|(_, one)| !one.is_forgotten);
