@@ -295,13 +295,12 @@ impl Committer {
     fn no_room(&mut self, draft: &mut Draft) {
         self.shared.gauges.refused_batches.fetch_add(1, Relaxed);
         let free = self.log.free();
-        let is_news = match draft.accepts() {
-            true => {
-                // Without the events its outcomes may fit.
-                self.limits.no_space_for_events(free);
+        let is_news = match draft.is_tried_again() {
+            true => self.limits.no_space(free),
+            false => {
+                self.limits.no_space_for_others(free);
                 false
             }
-            false => self.limits.no_space(free),
         };
         let why = self.limits.refusal();
         if is_news {

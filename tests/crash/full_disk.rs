@@ -69,44 +69,8 @@ impl Stuck {
             disk,
             events,
         };
-        stuck.use_up(&daemon, &filler);
+        use_up(&stuck.disk, &daemon, &filler);
         Some((stuck, daemon))
-    }
-
-    /// Takes all space of the disk, then all that the log had taken for itself.
-    fn use_up(&self, daemon: &Daemon, filler: &str) {
-        self.disk.fill(10 << 20);
-        // Events that stay: the cleaner cannot make room.
-        let mut stay = 0;
-        while post(daemon, 500_000).status == 202 {
-            stay += 1;
-            assert!(stay < 100, "the disk took 50 MB");
-        }
-        self.disk.fill(0);
-        let (mut connection, json) = (
-            daemon.tcp.connect().unwrap(),
-            [("content-type", "application/json")],
-        );
-        // Large ones first, then such that use up what those leave.
-        for size in [3000, 1] {
-            for round in 0.. {
-                let mut body = String::from(r#"{"headers": {"#);
-                write!(
-                    body,
-                    r#""x-filler": "{round:0>10}{}"}}}}"#,
-                    "f".repeat(size)
-                )
-                .unwrap();
-                let asked = connection.ask("PATCH", filler, &json, body.as_bytes());
-                let answer = asked.unwrap();
-                if answer.status == 503 {
-                    break;
-                }
-                answer.expect(200);
-                assert!(round < 20_000, "there is no end to it");
-            }
-        }
-        assert!(daemon.metric("outboxd_refused_batches_total") >= 1.0);
     }
 
     fn passes(daemon: &Daemon) -> f64 {
@@ -151,6 +115,42 @@ impl Stuck {
         let stored = pending - daemon.status()["backlog"]["pending"].as_u64().unwrap();
         assert!(stored <= 3, "{stored} of {pending} were stored");
     }
+}
+
+/// Takes all space of the disk, then all that the log had taken for itself.
+fn use_up(disk: &SmallDisk, daemon: &Daemon, filler: &str) {
+    disk.fill(10 << 20);
+    // Events that stay: the cleaner cannot make room.
+    let mut stay = 0;
+    while post(daemon, 500_000).status == 202 {
+        stay += 1;
+        assert!(stay < 100, "the disk took 50 MB");
+    }
+    disk.fill(0);
+    let (mut connection, json) = (
+        daemon.tcp.connect().unwrap(),
+        [("content-type", "application/json")],
+    );
+    // Large ones first, then such that use up what those leave.
+    for size in [3000, 1] {
+        for round in 0.. {
+            let mut body = String::from(r#"{"headers": {"#);
+            write!(
+                body,
+                r#""x-filler": "{round:0>10}{}"}}}}"#,
+                "f".repeat(size)
+            )
+            .unwrap();
+            let asked = connection.ask("PATCH", filler, &json, body.as_bytes());
+            let answer = asked.unwrap();
+            if answer.status == 503 {
+                break;
+            }
+            answer.expect(200);
+            assert!(round < 20_000, "there is no end to it");
+        }
+    }
+    assert!(daemon.metric("outboxd_refused_batches_total") >= 1.0);
 }
 
 #[test]
@@ -218,6 +218,30 @@ fn a_stop_ends_while_outcomes_have_no_room() {
     for event in &stuck.events {
         daemon.wait_status(event, "e3", "delivered");
     }
+}
+
+/// Nobody tries again what is refused, so nothing but an attempt would show that there is room again.
+#[test]
+fn what_was_refused_on_a_full_disk_holds_up_no_attempt_afterwards() {
+    let receiver = Receiver::statuses(&[500, 200]);
+    let home = Home::new();
+    let Some(disk) = SmallDisk::mount(&home, 32) else {
+        return;
+    };
+    let config = String::from(SMALL).replace("1h", "8s")
+        + &endpoint("ok", &receiver.url("/"), "types = [\"ok\"]")
+        + &endpoint("off", &receiver.url("/off"), "types = [\"a.*\"]");
+    let daemon = home.start(&config);
+    assert_eq!(daemon.tcp.post("/v1/endpoints/off/disable").status, 204);
+    let event = daemon.send("ok", "1");
+    daemon.wait_delivery(&event, "ok", "tried once", |one| one["attempt_count"] == 1);
+    let made = format!(r#"{{"url": "{}", "types": ["no.*"]}}"#, receiver.url("/"));
+    let made = daemon.tcp.post_json("/v1/endpoints", made).expect(201);
+    let made = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());
+    use_up(&disk, &daemon, &made);
+    disk.free();
+    // The second attempt, although nobody asks for anything that is stored.
+    daemon.wait_status(&event, "ok", "delivered");
 }
 
 /// Without room for a whole segment the daemon does not take what there is, again and again.

@@ -79,6 +79,8 @@ pub struct Draft {
     pub backlog: BTreeMap<EndpointNo, Vec<u128>>,
     /// Events that this batch accepts.
     pub events: usize,
+    /// Outcomes of attempts that this batch stores.
+    pub outcomes: usize,
     /// Jobs that this batch begins.
     pub jobs: u32,
     /// Held deliveries that die in this batch to make room.
@@ -115,6 +117,12 @@ impl Draft {
         answers.any(|answer| matches!(answer, Answer::Accept(..) | Answer::Test(..)))
     }
 
+    /// Whether outcomes wait for its room and are tried again until they have it. Of other batches nothing
+    /// is, so that nothing would show that there is room again.
+    pub fn is_tried_again(&self) -> bool {
+        self.outcomes > 0 && !self.accepts()
+    }
+
     /// An empty draft in `batch`, over an index with these highest numbers.
     pub fn new(batch: Batch, last_id: u128, last_no: u32, random: u128) -> Draft {
         Draft {
@@ -129,6 +137,7 @@ impl Draft {
             pending: HashMap::new(),
             backlog: BTreeMap::new(),
             events: 0,
+            outcomes: 0,
             jobs: 0,
             space_deaths: 0,
             damaged: Vec::new(),

@@ -114,19 +114,20 @@ impl Limits {
         };
     }
 
-    /// The log had no room for events: nothing more is accepted until the disk was looked at again.
+    /// The log had no room for a batch of something else: nothing more is accepted until the disk was looked
+    /// at again. Outcomes may still fit.
     /// `free` is what is free now.
-    pub fn no_space_for_events(&mut self, free: Option<Free>) {
+    pub fn no_space_for_others(&mut self, free: Option<Free>) {
         if let Some(free) = free {
             self.free = free;
         }
         self.no_spare = true;
     }
 
-    /// The log had no room for anything: what waits to be stored goes before new attempts. Returns
+    /// The log had no room for outcomes: what waits to be stored goes before new attempts. Returns
     /// whether it is the first time since the last write.
     pub fn no_space(&mut self, free: Option<Free>) -> bool {
-        self.no_space_for_events(free);
+        self.no_space_for_others(free);
         self.is_full = true;
         !std::mem::replace(&mut self.is_told, true)
     }
@@ -216,7 +217,7 @@ mod tests {
         }
         // A batch found no room; the disk was looked at before that.
         let mut refused = limits(100, false, Ready);
-        refused.no_space_for_events(None);
+        refused.no_space_for_others(None);
         assert_eq!(refused.admit(0, 1), Err(Refused::NoSpare));
         // Nothing waits to be stored, so nothing would show that there is room again.
         assert!(!refused.is_out());

@@ -24,6 +24,7 @@ pub fn must_wait(outcome: &Outcome, draft: &Draft) -> bool {
 /// Adds an outcome to the draft.
 pub fn store(basis: &Basis<'_>, outcome: &Outcome, draft: &mut Draft) -> Result<(), DecideError> {
     let (event, no) = (outcome.event, outcome.no);
+    draft.outcomes += 1;
     draft.tell(Notice::Stored { no, event });
     let Some(stored) = basis.state.endpoints.get(&no) else {
         tracing::debug!(%event, endpoint = no.0, "an attempt ended at an endpoint that is no longer kept");
