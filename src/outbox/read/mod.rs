@@ -6,6 +6,7 @@
 //! [`Hold::is_spent`](crate::outbox::index::Hold::is_spent)). The log is read without the lock.
 
 mod asked;
+mod attempt_lists;
 mod attempts;
 mod dead;
 mod endpoints;
