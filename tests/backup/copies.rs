@@ -127,7 +127,7 @@ fn a_definition_that_is_replaced_during_a_copy_is_in_the_copy() {
     let archive = copying.rest().unwrap();
     let log = home.data_dir().join("log");
     wait_for(
-        || (!holds(&log, b"first-token")).then_some(()),
+        || (!is_on_disk(&log, b"first-token")).then_some(()),
         || format!("it stays in the log: {}", daemon.log_text()),
     );
     daemon.kill();

@@ -74,9 +74,9 @@ fn what_is_shipped_is_private_and_sealed_with_a_key() {
     let event = daemon.send("order.created", r#""a-distinctive-body""#);
     wait_shipped(&daemon);
     daemon.kill();
-    assert!(holds(&home.data_dir(), b"a-distinctive-body"));
-    assert!(!holds(&shipped, b"a-distinctive-body"));
-    assert!(!holds(&shipped, b"order.created"));
+    assert!(is_on_disk(&home.data_dir(), b"a-distinctive-body"));
+    assert!(!is_on_disk(&shipped, b"a-distinctive-body"));
+    assert!(!is_on_disk(&shipped, b"order.created"));
     for generation in generations(&shipped) {
         let mode = std::fs::metadata(shipped.join(&generation)).unwrap();
         let mode = mode.permissions().mode();

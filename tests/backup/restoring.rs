@@ -30,9 +30,9 @@ fn a_restore_goes_back_in_time_and_keeps_erased_what_was_erased_later() {
         "{}",
         ran.stdout
     );
-    assert!(!holds(&restored.data_dir(), b"the-erased-body"));
-    assert!(holds(&restored.data_dir(), b"the-kept-body"));
-    assert!(!holds(&restored.data_dir(), b"the-later-body"));
+    assert!(!is_on_disk(&restored.data_dir(), b"the-erased-body"));
+    assert!(is_on_disk(&restored.data_dir(), b"the-kept-body"));
+    assert!(!is_on_disk(&restored.data_dir(), b"the-later-body"));
     let daemon = restored.start(&endpoint("orders", DEAD, ""));
     assert_eq!(daemon.delivery(&kept, "orders")["status"], "pending");
     daemon
@@ -55,11 +55,11 @@ fn an_erased_body_is_taken_out_of_what_was_shipped() {
     let daemon = home.start(&config);
     let event = daemon.send("order.created", r#""the-erased-body""#);
     wait_shipped(&daemon);
-    assert!(holds(&shipped, b"the-erased-body"));
+    assert!(is_on_disk(&shipped, b"the-erased-body"));
     let path = format!("/v1/events/{event}");
     assert_eq!(daemon.unix.request("DELETE", &path, &[], b"").status, 204);
     wait_for(
-        || (!holds(&shipped, b"the-erased-body")).then_some(()),
+        || (!is_on_disk(&shipped, b"the-erased-body")).then_some(()),
         || format!("it is still in {:?}", files(&shipped)),
     );
     wait_shipped(&daemon);

@@ -29,7 +29,7 @@ fn delete(daemon: &Daemon, path: &str) {
 #[track_caller]
 fn wait_gone(shipped: &Path, text: &str) {
     wait_for(
-        || (!holds(shipped, text.as_bytes())).then_some(()),
+        || (!is_on_disk(shipped, text.as_bytes())).then_some(()),
         || format!("{text} is still in {:?}", files(shipped)),
     );
 }
@@ -47,7 +47,7 @@ fn a_replaced_definition_leaves_what_was_shipped_and_the_next_takes_its_place() 
     let until = shown["accepted_at"].as_str().unwrap().to_owned();
     next_millisecond();
     wait_shipped(&daemon);
-    assert!(holds(&shipped, b"first-token") && holds(&shipped, b"gone-token"));
+    assert!(is_on_disk(&shipped, b"first-token") && is_on_disk(&shipped, b"gone-token"));
     patch(&daemon, &moved, "http://127.0.0.1:9/second-token");
     patch(&daemon, &moved, "http://127.0.0.1:9/third-token");
     delete(&daemon, &format!("/v1/endpoints/{gone}"));
@@ -134,7 +134,7 @@ fn what_the_log_dropped_in_another_form_is_swept() {
     for (file, bytes) in before {
         std::fs::write(file, bytes).unwrap();
     }
-    assert!(holds(&shipped, b"first-token") && holds(&shipped, b"the-erased-body"));
+    assert!(is_on_disk(&shipped, b"first-token") && is_on_disk(&shipped, b"the-erased-body"));
     let daemon = home.start(&config("1s"));
     wait_gone(&shipped, "first-token");
     wait_gone(&shipped, "the-erased-body");

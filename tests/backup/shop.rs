@@ -61,14 +61,6 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether any file below `dir` has these bytes.
-pub fn holds(dir: &Path, bytes: &[u8]) -> bool {
-    files(dir).iter().any(|path| {
-        let content = std::fs::read(path).unwrap_or_default();
-        memchr::memmem::find(&content, bytes).is_some()
-    })
-}
-
 /// The newest generation below `dir`.
 pub fn generations(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("the directory is there");

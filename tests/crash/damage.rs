@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::files::{find, find_in_log, flip, overwrite, segments, truncate};
+use crate::files::{find, find_in_log, flip, frame_of, overwrite, segments, truncate};
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint};
 use crate::populated::recovery;
 
@@ -173,9 +173,7 @@ fn a_flip_in_a_records_head_costs_that_record() {
 fn a_flip_in_a_frames_header_costs_that_frame() {
     let store = Store::new(8, 100);
     let (path, at) = find_in_log(&store.home, &mark(3));
-    let before = fs::read(&path).unwrap();
-    let frame = memchr::memmem::rfind(&before[..at as usize], b"oBxF").unwrap();
-    flip(&path, frame as u64 + 8);
+    flip(&path, frame_of(&path, at) + 8);
     store.drop_index();
     let (daemon, _receiver) = store.start();
     store.all_but(&[3], &daemon);

@@ -24,6 +24,12 @@ pub fn find(path: &Path, wanted: &[u8]) -> Option<u64> {
     memchr::memmem::find(&bytes, wanted).map(|at| at as u64)
 }
 
+/// Where the frame begins that has what stands here.
+pub fn frame_of(path: &Path, at: u64) -> u64 {
+    let before = &fs::read(path).unwrap()[..at as usize];
+    memchr::memmem::rfind(before, b"oBxF").unwrap() as u64
+}
+
 /// The segment that holds these bytes, and where there.
 #[track_caller]
 pub fn find_in_log(home: &Home, wanted: &str) -> (PathBuf, u64) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::damage::{Store, answer, kind, mark};
-use crate::files::{below, copy, find, find_in_log, flip, overwrite, segments, truncate};
+use crate::files::{below, copy, find, find_in_log, flip, frame_of, overwrite, segments, truncate};
 use crate::harness::{Answer, Daemon, Home, Ran, Receiver, endpoint};
 use crate::populated::Populated;
 use crate::space::SmallDisk;
@@ -347,9 +347,8 @@ fn an_event_without_its_acceptance_is_named() {
 fn a_flip_in_a_frames_header_is_named_and_costs_nothing() {
     let store = Store::new(8, 100);
     let (path, at) = find_in_log(&store.home, &mark(3));
-    let before = fs::read(&path).unwrap();
-    let frame = memchr::memmem::rfind(&before[..at as usize], b"oBxF").unwrap();
-    flip(&path, frame as u64 + 8);
+    let frame = frame_of(&path, at);
+    flip(&path, frame + 8);
     let shown = found(&store.home, &store.dir(), &[], 1);
     assert!(ids(&shown).contains(store.id(3)), "{shown:#}");
     assert!(harm(&shown, store.id(3)).contains(&pair("acceptance", "stray")));
