@@ -82,7 +82,7 @@ impl Traces {
         Ok(Traces { tail, ended })
     }
 
-    /// Exports the spans that are left, within 3 s. Called after the last attempt.
+    /// Exports the spans that are left, within `LAST_SPANS`. Called after the last attempt.
     pub async fn finish(self) {
         self.tail.end();
         if let Some(ended) = self.ended

@@ -111,18 +111,6 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Whether it accepts events for somebody who can be refused.
-    pub fn accepts(&self) -> bool {
-        let mut answers = self.commit.answers.iter();
-        answers.any(|answer| matches!(answer, Answer::Accept(..) | Answer::Test(..)))
-    }
-
-    /// Whether outcomes wait for its room and are tried again until they have it. Of other batches nothing
-    /// is, so that nothing would show that there is room again.
-    pub fn is_tried_again(&self) -> bool {
-        self.outcomes > 0 && !self.accepts()
-    }
-
     /// An empty draft in `batch`, over an index with these highest numbers.
     pub fn new(batch: Batch, last_id: u128, last_no: u32, random: u128) -> Draft {
         Draft {
@@ -153,6 +141,18 @@ impl Draft {
             log_lines: Vec::new(),
             frame_deliveries: 0,
         }
+    }
+
+    /// Whether it accepts events for somebody who can be refused.
+    pub fn accepts(&self) -> bool {
+        let mut answers = self.commit.answers.iter();
+        answers.any(|answer| matches!(answer, Answer::Accept(..) | Answer::Test(..)))
+    }
+
+    /// Whether outcomes wait for its room and are tried again until they have it. Of other batches nothing
+    /// is, so that nothing would show that there is room again.
+    pub fn is_tried_again(&self) -> bool {
+        self.outcomes > 0 && !self.accepts()
     }
 
     /// Adds a record; its place is known when the batch has one. `body` is not that of a record

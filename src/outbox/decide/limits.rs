@@ -114,9 +114,8 @@ impl Limits {
         };
     }
 
-    /// The log had no room for a batch of something else: nothing more is accepted until the disk was looked
-    /// at again. Outcomes may still fit.
-    /// `free` is what is free now.
+    /// The log had no room for a batch without outcomes, which may still fit: nothing more is accepted until
+    /// the disk was looked at again. `free` is what is free now.
     pub fn no_space_for_others(&mut self, free: Option<Free>) {
         if let Some(free) = free {
             self.free = free;
