@@ -33,7 +33,7 @@ pub use endpoint::{
 };
 pub use extras::{ExtrasRow, read_extras, spell_extras};
 pub use source::{SourceCountsRow, SourceRow};
-pub use spelling::{BadRecord, put, take};
+pub use spelling::{BadRecord, put, put_in, take};
 pub use states::{
     disabled_number, disabled_of, error_number, error_of, reason_number, reason_of, status_number,
     status_of,
@@ -313,6 +313,11 @@ impl<'a> Record<'a> {
             return Ok(found.map(Record::Source));
         }
         Record::decode_head(kind, head).map(Some)
+    }
+
+    /// Whether [`decode`](Self::decode) reads the body of records of this kind.
+    pub fn is_read_with_body(kind: u8) -> bool {
+        definition::is_of_endpoint(kind) || definition::is_of_source(kind)
     }
 
     fn decode_head(kind: u8, head: &'a [u8]) -> Result<Record<'a>, BadRecord> {

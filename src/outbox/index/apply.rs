@@ -323,6 +323,7 @@ impl State {
         self.entries.remove(keys::open_count(id));
         self.entries.remove(keys::event(id));
         self.segments.remove(facts.lsn);
+        self.blocks.lost_one();
         self.meta.events.take_off(1);
         self.meta.kept_bytes.take_off(facts.body_len + EVENT_COST);
         Ok(())

@@ -4,10 +4,11 @@ use bincode::{BorrowDecode, Encode};
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
+use crate::outbox::record::EventHead;
 
-use super::keys;
+use super::keys::{self, Key};
 use super::pages::PagesError;
-use super::rows;
+use super::rows::{self, Row};
 
 /// How many events a block has when the next one begins. Few in tests, which have few events.
 pub(super) const EVENTS: u32 = if cfg!(test) { 8 } else { 1024 };
@@ -100,6 +101,10 @@ pub(super) struct Block {
     events: u32,
     pub filter: Vec<u8>,
     is_stored: bool,
+    /// The tenant and the type of the event that was added last, which the next one may have too.
+    named: Option<(String, String)>,
+    /// An endpoint of it.
+    endpoint: Option<EndpointNo>,
 }
 
 impl Block {
@@ -111,6 +116,8 @@ impl Block {
             events: 0,
             filter: vec![0; BITS / 8],
             is_stored: false,
+            named: None,
+            endpoint: None,
         }
     }
 
@@ -118,6 +125,11 @@ impl Block {
     pub fn takes(&self, id: EventId) -> bool {
         let is_within = self.start <= id && self.end.is_none_or(|end| id < end);
         is_within && (self.events < EVENTS || id <= self.last)
+    }
+
+    /// No block is behind this one, which is full: an event with a higher id begins the next.
+    pub fn ends_before(&self, id: EventId) -> bool {
+        self.end.is_none() && self.events >= EVENTS && self.last < id
     }
 
     /// Reads a row of this key.
@@ -130,15 +142,33 @@ impl Block {
             events: row.events,
             filter: row.filter.to_vec(),
             is_stored: true,
+            named: None,
+            endpoint: None,
         })
     }
 
     /// Adds an event with its attributes.
-    pub fn add<'a>(&mut self, id: EventId, attributes: impl Iterator<Item = Attribute<'a>>) {
+    pub fn add(&mut self, head: &EventHead<'_>, endpoints: impl Iterator<Item = EndpointNo>) {
         self.events = self.events.saturating_add(1);
-        self.last = self.last.max(id);
+        self.last = self.last.max(EventId(head.id));
         self.is_stored = false;
-        for (at, mask) in attributes.flat_map(|attribute| attribute.place().bits()) {
+        let known = self.named.as_ref();
+        if known.is_none_or(|(tenant, kind)| tenant != head.tenant || kind != head.event_type) {
+            named(head.tenant, head.event_type).for_each(|attribute| self.set(attribute));
+            self.named = Some((head.tenant.to_owned(), head.event_type.to_owned()));
+        }
+        let idempotency = head.idempotency.as_ref().map(|idempotency| idempotency.key);
+        keyed(head.key, idempotency).for_each(|attribute| self.set(attribute));
+        for no in endpoints {
+            if self.endpoint != Some(no) {
+                self.set(Attribute::Endpoint(no));
+                self.endpoint = Some(no);
+            }
+        }
+    }
+
+    fn set(&mut self, attribute: Attribute<'_>) {
+        for (at, mask) in attribute.place().bits() {
             if let Some(byte) = self.filter.get_mut(at) {
                 *byte |= mask;
             }
@@ -146,7 +176,7 @@ impl Block {
     }
 
     /// The row to write, unless it was written as it is.
-    pub fn unwritten(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub fn unwritten(&mut self) -> Option<(Key, Row)> {
         if std::mem::replace(&mut self.is_stored, true) {
             return None;
         }
@@ -165,9 +195,22 @@ pub(super) fn filter_in(value: &[u8]) -> Result<&[u8], PagesError> {
     Ok(row.filter)
 }
 
-/// The block in use.
+/// The block in use, and whether others may have no events.
 #[derive(Debug, Default)]
-pub(super) struct Blocks(pub Option<Block>);
+pub(super) struct Blocks {
+    pub in_use: Option<Block>,
+    /// All blocks were looked at, and no event was removed since that began.
+    pub are_swept: bool,
+    /// An event was removed since the first block was looked at.
+    pub have_lost: bool,
+}
+
+impl Blocks {
+    /// An event was removed.
+    pub fn lost_one(&mut self) {
+        (self.are_swept, self.have_lost) = (false, true);
+    }
+}
 
 /// The attributes of an event without its endpoints.
 pub(super) fn attributes<'a>(
@@ -176,14 +219,22 @@ pub(super) fn attributes<'a>(
     key: Option<&'a str>,
     idempotency_key: Option<&'a str>,
 ) -> impl Iterator<Item = Attribute<'a>> {
+    named(tenant, event_type).chain(keyed(key, idempotency_key))
+}
+
+fn named<'a>(tenant: &'a str, event_type: &'a str) -> impl Iterator<Item = Attribute<'a>> {
     let named = [Attribute::Tenant(tenant), Attribute::Type(event_type)];
+    let prefixes = prefixes(event_type).map(Attribute::Prefix);
+    named.into_iter().chain(prefixes)
+}
+
+fn keyed<'a>(
+    key: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+) -> impl Iterator<Item = Attribute<'a>> {
     let keys = [
         key.map(Attribute::Key),
         idempotency_key.map(Attribute::IdempotencyKey),
     ];
-    let prefixes = prefixes(event_type).map(Attribute::Prefix);
-    named
-        .into_iter()
-        .chain(keys.into_iter().flatten())
-        .chain(prefixes)
+    keys.into_iter().flatten()
 }

@@ -10,13 +10,14 @@
 //! Ids rise as events are accepted, so nearly all events go to the last block. The block in use is
 //! kept in memory and written with each freeze. An event with a lower id, as a rebuild meets them
 //! after cleaning, puts the block of that id in use. Whenever a new last block begins, a few older
-//! blocks are looked at, and those without events are removed.
+//! blocks are looked at, and those without events are removed. That rests once all were looked at and
+//! no event was removed meanwhile: a load of events reads nothing from the pages.
 
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::record::EventHead;
 
-use super::block::{Attribute, Block, Place, attributes, filter_in};
+use super::block::{Block, Place, filter_in};
 use super::keys;
 use super::pages::PagesError;
 use super::state::State;
@@ -32,21 +33,30 @@ impl State {
         endpoints: impl Iterator<Item = EndpointNo>,
     ) -> Result<(), PagesError> {
         let id = EventId(head.id);
-        if !self.blocks.0.as_ref().is_some_and(|block| block.takes(id)) {
+        if !self
+            .blocks
+            .in_use
+            .as_ref()
+            .is_some_and(|block| block.takes(id))
+        {
             self.use_block_of(id)?;
         }
-        let Some(block) = &mut self.blocks.0 else {
+        let Some(block) = &mut self.blocks.in_use else {
             return Ok(());
         };
-        let idempotency = head.idempotency.as_ref().map(|idempotency| idempotency.key);
-        let own = attributes(head.tenant, head.event_type, head.key, idempotency);
-        block.add(id, own.chain(endpoints.map(Attribute::Endpoint)));
+        block.add(head, endpoints);
         Ok(())
     }
 
     /// Puts the block of an event in use; it is a new one where there is none with room.
     fn use_block_of(&mut self, id: EventId) -> Result<(), PagesError> {
         self.settle_block();
+        // The usual one: nothing has to be looked up.
+        let in_use = self.blocks.in_use.as_ref();
+        if in_use.is_some_and(|block| block.ends_before(id)) {
+            self.blocks.in_use = Some(Block::new(id, None));
+            return self.sweep_blocks(id);
+        }
         let after = keys::block(EventId(id.0.saturating_add(1)));
         let mut later = self
             .entries
@@ -59,7 +69,7 @@ impl State {
         let known = self.stored_block(&after, end)?;
         let known = known.filter(|block| block.takes(id));
         let is_new_and_last = known.is_none() && end.is_none();
-        self.blocks.0 = Some(known.unwrap_or_else(|| Block::new(id, end)));
+        self.blocks.in_use = Some(known.unwrap_or_else(|| Block::new(id, end)));
         match is_new_and_last {
             true => self.sweep_blocks(id),
             false => Ok(()),
@@ -83,6 +93,9 @@ impl State {
     /// Removes blocks without events among the next few before `open`. After the last one it
     /// begins again with the first.
     fn sweep_blocks(&mut self, open: EventId) -> Result<(), PagesError> {
+        if self.blocks.are_swept {
+            return Ok(());
+        }
         let from = keys::block(EventId(self.meta.swept));
         let mut starts = Vec::new();
         let blocks = self.entries.scan(&from, &keys::block(open), false);
@@ -97,6 +110,9 @@ impl State {
             }
         }
         let has_more = starts.len() > LOOKED_AT;
+        if !has_more {
+            self.blocks.are_swept = !std::mem::take(&mut self.blocks.have_lost);
+        }
         let next = starts.last().filter(|_| has_more);
         self.meta.swept = next.map_or(0, |start| start.0);
         Ok(())
@@ -104,7 +120,7 @@ impl State {
 
     /// Writes the block in use, for a freeze.
     pub(super) fn settle_block(&mut self) {
-        let unwritten = self.blocks.0.as_mut().and_then(Block::unwritten);
+        let unwritten = self.blocks.in_use.as_mut().and_then(Block::unwritten);
         if let Some((key, value)) = unwritten {
             self.entries.put(key, value);
         }
@@ -118,7 +134,7 @@ impl State {
         wanted: &[Place],
     ) -> Result<Option<(EventId, bool)>, PagesError> {
         let has = |filter: &[u8]| wanted.iter().all(|place| place.is_in(filter));
-        let in_use = self.blocks.0.as_ref();
+        let in_use = self.blocks.in_use.as_ref();
         let in_use = in_use.filter(|block| block.start < before);
         let mut stored = self.entries.scan(keys::BLOCKS, &keys::block(before), true);
         let Some(entry) = stored.next() else {
@@ -137,7 +153,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::index::block::EVENTS;
+    use crate::outbox::index::block::{Attribute, EVENTS};
     use crate::outbox::record::{Accepted, EndpointRow, Record, samples};
 
     fn accept(state: &mut State, id: u128, event_type: &str, key: Option<&str>) {

@@ -7,7 +7,7 @@ use crate::domain::time::Timestamp;
 use crate::outbox::record::{JobRow, status_of};
 
 use super::hold::Hold;
-use super::keys::{self, List};
+use super::keys::{self, Key, List};
 use super::pages::PagesError;
 use super::rows::{self, EventRow};
 use super::shown::status_shown;
@@ -117,11 +117,7 @@ impl Choice {
     }
 
     /// The lists to walk; `None` is all deliveries of all endpoints.
-    fn ranges(
-        &self,
-        stored: &StoredEndpoint,
-        position: u128,
-    ) -> Vec<(Option<List>, Vec<u8>, Vec<u8>)> {
+    fn ranges(&self, stored: &StoredEndpoint, position: u128) -> Vec<(Option<List>, Key, Key)> {
         let (from, to) = (EventId(position), EventId(self.last.saturating_add(1)));
         if self.wants_status(Status::Delivered) {
             // Of the first event not before its own place, so that any fan-out is passed.

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::hold::Index;
+use super::layer::Layer;
 use super::open::Generations;
-use super::overlay::Layer;
 use super::pages::{Pages, PagesError};
 use super::state::State;
 
@@ -20,11 +20,11 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(2);
 /// An overlay of this many bytes is moved at once.
 const EAGER_BYTES: usize = 8 << 20;
 /// A bulk load waits for the disk at this many bytes.
-const FULL_BYTES: usize = 16 << 20;
+const FULL_BYTES: usize = 24 << 20;
 /// A file below this many bytes is not worth compacting.
 const WASTE_MIN: u64 = 64 << 20;
-/// About what an event takes in the index, in bytes.
-const LIVE_BYTES: u64 = 512;
+/// About what an event with an idempotency key and a delivery takes in the index, in bytes.
+const LIVE_BYTES: u64 = 160;
 /// How long a stop waits for sled.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
 /// A round that takes longer counts as hung.
@@ -141,6 +141,11 @@ impl Flusher {
             thread: None,
             is_manual: true,
         }
+    }
+
+    /// Nothing moves but by [`round`](Self::round).
+    pub fn is_manual(&self) -> bool {
+        self.is_manual
     }
 
     /// Moves everything here and now.

@@ -27,8 +27,13 @@
 //! | `y` endpoint, at | a block of an endpoint's attempts, by the first position in it | `BlockRow` |
 //! | `z` event | an erased event | `ErasedEntry` |
 
+use smallvec::SmallVec;
+
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
+
+/// A key, which takes no memory of its own unless it has text.
+pub type Key = SmallVec<[u8; 32]>;
 
 /// The lists that a delivery stands in, by its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +57,35 @@ impl List {
 
 pub const META: &[u8] = b"m";
 
-fn build(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+fn build(tag: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Key::new();
     key.push(tag);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
+}
+
+/// What the keys of a run begin with, in the order of the keys: the tag, and the endpoint where one follows.
+/// Each is usually higher than those before.
+pub fn run_of(key: &[u8]) -> u64 {
+    let len = match key.first() {
+        Some(b'a' | b'h' | b'k' | b'p' | b'q' | b'x' | b'y') => 5,
+        _ => 1,
+    };
+    let mut run = [0; 8];
+    let len = key.len().min(len);
+    run[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(run)
 }
 
 /// What the key of every block begins with.
 pub const BLOCKS: &[u8] = b"b";
 
 /// The block that begins with this event.
-pub fn block(start: EventId) -> Vec<u8> {
+pub fn block(start: EventId) -> Key {
     build(b'b', &[&start.0.to_be_bytes()])
 }
 
-pub fn event(id: EventId) -> Vec<u8> {
+pub fn event(id: EventId) -> Key {
     build(b'e', &[&id.0.to_be_bytes()])
 }
 
@@ -89,7 +107,7 @@ impl End {
     }
 }
 
-pub fn finished(end: End, at: u64, id: EventId) -> Vec<u8> {
+pub fn finished(end: End, at: u64, id: EventId) -> Key {
     build(
         b'f',
         &[&[end.tag()], &at.to_be_bytes(), &id.0.to_be_bytes()],
@@ -101,7 +119,7 @@ pub fn finished_at(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*key.get(2..10)?.first_chunk()?))
 }
 
-pub fn segment(base: u64) -> Vec<u8> {
+pub fn segment(base: u64) -> Key {
     build(b'g', &[&base.to_be_bytes()])
 }
 
@@ -113,20 +131,20 @@ pub fn segment_of(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(*key.last_chunk()?))
 }
 
-pub fn open_count(id: EventId) -> Vec<u8> {
+pub fn open_count(id: EventId) -> Key {
     build(b'o', &[&id.0.to_be_bytes()])
 }
 
-pub fn delivery(id: EventId, no: EndpointNo) -> Vec<u8> {
+pub fn delivery(id: EventId, no: EndpointNo) -> Key {
     build(b'd', &[&id.0.to_be_bytes(), &no.0.to_be_bytes()])
 }
 
 /// What every delivery key of this event begins with.
-pub fn deliveries(id: EventId) -> Vec<u8> {
+pub fn deliveries(id: EventId) -> Key {
     build(b'd', &[&id.0.to_be_bytes()])
 }
 
-pub fn queued(no: EndpointNo, due: u64, id: EventId) -> Vec<u8> {
+pub fn queued(no: EndpointNo, due: u64, id: EventId) -> Key {
     build(
         b'q',
         &[&no.0.to_be_bytes(), &due.to_be_bytes(), &id.0.to_be_bytes()],
@@ -134,24 +152,24 @@ pub fn queued(no: EndpointNo, due: u64, id: EventId) -> Vec<u8> {
 }
 
 /// What every queue key of this endpoint begins with.
-pub fn queue_of(no: EndpointNo) -> Vec<u8> {
+pub fn queue_of(no: EndpointNo) -> Key {
     build(b'q', &[&no.0.to_be_bytes()])
 }
 
 /// What every key of this list and endpoint begins with.
-pub fn list_of(list: List, no: EndpointNo) -> Vec<u8> {
+pub fn list_of(list: List, no: EndpointNo) -> Key {
     build(list.tag(), &[&no.0.to_be_bytes()])
 }
 
 /// What every delivery key begins with.
 pub const DELIVERIES: &[u8] = b"d";
 
-pub fn listed(list: List, no: EndpointNo, id: EventId) -> Vec<u8> {
+pub fn listed(list: List, no: EndpointNo, id: EventId) -> Key {
     build(list.tag(), &[&no.0.to_be_bytes(), &id.0.to_be_bytes()])
 }
 
 /// A pending delivery of an endpoint in the chain of its event's key.
-pub fn chained(no: EndpointNo, chain: u64, id: EventId) -> Vec<u8> {
+pub fn chained(no: EndpointNo, chain: u64, id: EventId) -> Key {
     build(
         b'k',
         &[
@@ -163,12 +181,12 @@ pub fn chained(no: EndpointNo, chain: u64, id: EventId) -> Vec<u8> {
 }
 
 /// What every key of this endpoint and chain begins with.
-pub fn chain_of(no: EndpointNo, chain: u64) -> Vec<u8> {
+pub fn chain_of(no: EndpointNo, chain: u64) -> Key {
     build(b'k', &[&no.0.to_be_bytes(), &chain.to_be_bytes()])
 }
 
 /// An attempt of a delivery.
-pub fn attempt(no: EndpointNo, at: u64, id: EventId) -> Vec<u8> {
+pub fn attempt(no: EndpointNo, at: u64, id: EventId) -> Key {
     build(
         b'a',
         &[&no.0.to_be_bytes(), &at.to_be_bytes(), &id.0.to_be_bytes()],
@@ -179,37 +197,37 @@ pub fn attempt(no: EndpointNo, at: u64, id: EventId) -> Vec<u8> {
 pub const ATTEMPTS: &[u8] = b"a";
 
 /// The block of an endpoint's attempts that begins at this position.
-pub fn outcomes(no: EndpointNo, start: u64) -> Vec<u8> {
+pub fn outcomes(no: EndpointNo, start: u64) -> Key {
     build(b'y', &[&no.0.to_be_bytes(), &start.to_be_bytes()])
 }
 
 /// What the keys of all blocks of an endpoint's attempts begin with.
-pub fn outcomes_of(no: EndpointNo) -> Vec<u8> {
+pub fn outcomes_of(no: EndpointNo) -> Key {
     build(b'y', &[&no.0.to_be_bytes()])
 }
 
-pub fn endpoint(no: EndpointNo) -> Vec<u8> {
+pub fn endpoint(no: EndpointNo) -> Key {
     build(b'n', &[&no.0.to_be_bytes()])
 }
 
 /// What every endpoint key begins with.
 pub const ENDPOINTS: &[u8] = b"n";
 
-pub fn spec(no: EndpointNo) -> Vec<u8> {
+pub fn spec(no: EndpointNo) -> Key {
     build(b's', &[&no.0.to_be_bytes()])
 }
 
 /// What every key of a definition begins with.
 pub const SPECS: &[u8] = b"s";
 
-pub fn source(id: &str) -> Vec<u8> {
+pub fn source(id: &str) -> Key {
     build(b'r', &[id.as_bytes()])
 }
 
 /// What every key of a source's definition begins with.
 pub const SOURCES: &[u8] = b"r";
 
-pub fn source_counts(id: &str) -> Vec<u8> {
+pub fn source_counts(id: &str) -> Key {
     build(b'c', &[id.as_bytes()])
 }
 
@@ -247,7 +265,7 @@ impl Span {
 }
 
 /// The counts of a span that begins with this minute.
-pub fn stats(span: Span, start: u32, subject: Subject<'_>) -> Vec<u8> {
+pub fn stats(span: Span, start: u32, subject: Subject<'_>) -> Key {
     let when = [&[span.tag()][..], &start.to_be_bytes()].concat();
     match subject {
         Subject::All => build(b't', &[&when, &[0]]),
@@ -257,14 +275,14 @@ pub fn stats(span: Span, start: u32, subject: Subject<'_>) -> Vec<u8> {
 }
 
 /// All keys of spans that begin before this minute: the first, and the one past the last.
-pub fn stats_before(span: Span, start: u32) -> (Vec<u8>, Vec<u8>) {
+pub fn stats_before(span: Span, start: u32) -> (Key, Key) {
     let first = build(b't', &[&[span.tag()]]);
     let end = build(b't', &[&[span.tag()], &start.to_be_bytes()]);
     (first, end)
 }
 
 /// The current minute of a tenant; the empty name stands for the total.
-pub fn open_stats(tenant: &str) -> Vec<u8> {
+pub fn open_stats(tenant: &str) -> Key {
     build(b'u', &[tenant.as_bytes()])
 }
 
@@ -276,14 +294,14 @@ pub fn open_stats_of(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(1..)?).ok()
 }
 
-pub fn job(no: u32) -> Vec<u8> {
+pub fn job(no: u32) -> Key {
     build(b'j', &[&no.to_be_bytes()])
 }
 
 /// What every job key begins with.
 pub const JOBS: &[u8] = b"j";
 
-pub fn erased(id: EventId) -> Vec<u8> {
+pub fn erased(id: EventId) -> Key {
     build(b'z', &[&id.0.to_be_bytes()])
 }
 
@@ -296,7 +314,7 @@ pub const EVENTS: &[u8] = b"e";
 /// What every idempotency key begins with.
 pub const KEYS: &[u8] = b"i";
 
-pub fn idempotency(tenant: &str, key: &str) -> Vec<u8> {
+pub fn idempotency(tenant: &str, key: &str) -> Key {
     build(b'i', &[tenant.as_bytes(), &[0], key.as_bytes()])
 }
 
@@ -307,8 +325,8 @@ pub fn idempotency_of(key: &[u8]) -> Option<(&str, &str)> {
 }
 
 /// The first key after all keys that begin with `prefix`.
-pub fn end_of(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
+pub fn end_of(prefix: &[u8]) -> Key {
+    let mut end = Key::from_slice(prefix);
     while let Some(last) = end.pop() {
         if last < u8::MAX {
             end.push(last + 1);
@@ -367,8 +385,8 @@ mod tests {
 
     #[test]
     fn the_end_of_a_prefix_is_past_all_that_begin_with_it() {
-        assert_eq!(end_of(b"ab"), b"ac");
-        assert_eq!(end_of(&[b'd', 0xff]), b"e");
+        assert_eq!(*end_of(b"ab"), *b"ac");
+        assert_eq!(*end_of(&[b'd', 0xff]), *b"e");
         assert!(queued(EndpointNo(u32::MAX), u64::MAX, EventId(u128::MAX)) < end_of(b"q"));
     }
 }

@@ -25,6 +25,7 @@ mod ends;
 mod failure;
 mod flush;
 mod hold;
+mod layer;
 mod outcome;
 mod outcomes;
 mod page;

@@ -297,6 +297,8 @@ pub fn load(pages: Pages, store_id: [u8; 16]) -> Result<State, Unusable> {
         state.segments.restore(base, rows);
     }
     state.restore_stats()?;
+    // Blocks that nobody has looked at since may have no events.
+    state.blocks.lost_one();
     state.sums.erasing = erasing(&state)?;
     state.share_out(u64::MAX);
     Ok(state)

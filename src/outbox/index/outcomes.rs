@@ -12,7 +12,7 @@
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 
-use super::keys;
+use super::keys::{self, Key};
 use super::outcome::{BlockRow, Outcome, OutcomeBlock};
 use super::pages::PagesError;
 use super::rows;
@@ -196,7 +196,7 @@ impl State {
 }
 
 /// What comes after every block of an endpoint.
-fn end_of(no: EndpointNo) -> Vec<u8> {
+fn end_of(no: EndpointNo) -> Key {
     keys::end_of(&keys::outcomes_of(no))
 }
 

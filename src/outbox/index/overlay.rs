@@ -6,55 +6,13 @@
 //! layer is active leaves no trace at all: that is most of the queue, and most of the speed.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::ops::Bound;
 use std::sync::Arc;
 
-use super::pages::{Changes, PageEntries, Pages, PagesError};
+use super::keys::Key;
+use super::layer::{Change, Layer};
+use super::pages::{PageEntries, Pages, PagesError};
+use super::rows::Row;
 use super::rows_read::count_row;
-use crate::domain::account::Total as _;
-
-/// What a layer says of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Change {
-    /// `fresh`: no older layer and no page has the key.
-    Put {
-        value: Vec<u8>,
-        fresh: bool,
-    },
-    Removed,
-}
-
-/// Changes in the order of their keys.
-#[derive(Debug, Default)]
-pub struct Layer {
-    changes: BTreeMap<Vec<u8>, Change>,
-    bytes: usize,
-}
-
-/// About what an entry costs besides its key and value.
-const ENTRY_COST: usize = 160;
-
-impl Layer {
-    /// About how much memory the layer takes, in bytes. Never less than what was put in
-    /// and not taken back while fresh.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
-    /// What has to change in the pages.
-    pub fn merged_into(&self, pages: &Pages) -> Result<Changes, PagesError> {
-        pages.merged(self.changes.iter().map(|(key, change)| match change {
-            Change::Put { value, .. } => (key.as_slice(), Some(value.as_slice())),
-            Change::Removed => (key.as_slice(), None),
-        }))
-    }
-}
 
 /// The map: layers over pages. Without pages it lives in memory alone.
 #[derive(Default)]
@@ -79,7 +37,7 @@ impl Overlay {
         count_row();
         let frozen = self.frozen.as_deref();
         for layer in [Some(&self.active), frozen].into_iter().flatten() {
-            match layer.changes.get(key) {
+            match layer.get(key) {
                 Some(Change::Put { value, .. }) => return Ok(Some(Cow::Borrowed(value))),
                 Some(Change::Removed) => return Ok(None),
                 None => {}
@@ -91,58 +49,29 @@ impl Overlay {
         }
     }
 
-    pub fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.put_as(key, value, false);
+    pub fn put(&mut self, key: impl Into<Key>, value: impl Into<Row>) {
+        self.active.put(key.into(), value.into(), false);
     }
 
     /// Puts a key that is nowhere in the map yet. Saying so of one that is would bring
     /// its older value back when it is removed.
-    pub fn put_new(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.put_as(key, value, true);
+    pub fn put_new(&mut self, key: impl Into<Key>, value: impl Into<Row>) {
+        self.active.put(key.into(), value.into(), true);
     }
 
-    fn put_as(&mut self, key: Vec<u8>, value: Vec<u8>, new: bool) {
-        match self.active.changes.entry(key) {
-            Entry::Vacant(vacant) => {
-                self.active.bytes += ENTRY_COST + vacant.key().len() + value.len();
-                vacant.insert(Change::Put { value, fresh: new });
-            }
-            Entry::Occupied(mut occupied) => {
-                let fresh = matches!(occupied.get(), Change::Put { fresh: true, .. });
-                self.active.bytes += value.len();
-                occupied.insert(Change::Put { value, fresh });
-            }
-        }
-    }
-
-    pub fn remove(&mut self, key: Vec<u8>) {
-        match self.active.changes.entry(key) {
-            Entry::Vacant(vacant) => {
-                self.active.bytes += ENTRY_COST + vacant.key().len();
-                vacant.insert(Change::Removed);
-            }
-            Entry::Occupied(mut occupied) => match occupied.get() {
-                Change::Put { value, fresh: true } => {
-                    let freed = ENTRY_COST + occupied.key().len() + value.len();
-                    self.active.bytes.take_off(freed);
-                    occupied.remove();
-                }
-                _ => {
-                    occupied.insert(Change::Removed);
-                }
-            },
-        }
+    pub fn remove(&mut self, key: impl Into<Key>) {
+        self.active.remove(key.into());
     }
 
     pub fn active_bytes(&self) -> usize {
-        self.active.bytes
+        self.active.bytes()
     }
 
     /// What is in memory and not in the pages yet; 0 if there are none to move it to.
     pub fn bytes_behind(&self) -> usize {
-        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.bytes);
+        let frozen = self.frozen.as_ref().map_or(0, |frozen| frozen.bytes());
         match self.pages {
-            Some(_) => self.active.bytes + frozen,
+            Some(_) => self.active.bytes() + frozen,
             None => 0,
         }
     }
@@ -194,12 +123,11 @@ impl Overlay {
     pub fn scan<'a>(&'a self, from: &[u8], to: &[u8], backward: bool) -> Scan<'a> {
         let mut sources = Vec::with_capacity(3);
         if from < to {
-            let bounds = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
             for layer in [Some(&self.active), self.frozen.as_deref()]
                 .into_iter()
                 .flatten()
             {
-                sources.push(Source::new(layer_source(layer, bounds.clone(), backward)));
+                sources.push(Source::new(layer_source(layer, (from, to), backward)));
             }
             if let Some(pages) = &self.pages {
                 sources.push(Source::new(Box::new(PageWalk {
@@ -215,25 +143,16 @@ impl Overlay {
     }
 }
 
-type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
-
-fn layer_source(
-    layer: &Layer,
-    bounds: Bounds,
+fn layer_source<'a>(
+    layer: &'a Layer,
+    (from, to): (&[u8], &[u8]),
     backward: bool,
-) -> Box<dyn Iterator<Item = Found<'_>> + '_> {
-    let range = layer.changes.range(bounds).map(|(key, change)| {
-        let value = match change {
-            Change::Put { value, .. } => Some(Cow::Borrowed(value.as_slice())),
-            Change::Removed => None,
-        };
-        Ok((Cow::Borrowed(key.as_slice()), value))
-    });
-    if backward {
-        Box::new(range.rev())
-    } else {
-        Box::new(range)
-    }
+) -> Box<dyn Iterator<Item = Found<'a>> + 'a> {
+    let found = |(key, change): (&'a [u8], &'a Change)| {
+        let value = change.value().map(Cow::Borrowed);
+        Ok((Cow::Borrowed(key), value))
+    };
+    Box::new(layer.walk(from, to, backward).map(found))
 }
 
 /// The pages' entries with `from <= key < to`, a page at a time. Ends after an error.
@@ -404,6 +323,8 @@ impl<'a> Iterator for Scan<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::pages::MemoryTree;
     use super::*;
     use proptest::prelude::*;
@@ -495,17 +416,20 @@ mod tests {
             let value = [7; 100];
             let keys: Vec<_> = (0..400).map(key).collect();
             let all = keys.iter().map(|key| (key.as_slice(), Some(&value[..])));
-            pages.apply(pages.merged(all).unwrap()).unwrap();
+            let all: Vec<_> = all.collect();
+            pages.apply(pages.merged(&all).unwrap()).unwrap();
             let overlay = Overlay::new(Some(pages.clone()));
             let mut scan = overlay.scan(&key(0), &key(999), backward);
             let mut seen = vec![scan.next().unwrap().unwrap().0.into_owned()];
             // The pages in the middle: gone, but for what is joined to the one before.
             let gone = keys[20..380].iter().map(|key| (key.as_slice(), None));
-            pages.apply(pages.merged(gone).unwrap()).unwrap();
+            let gone: Vec<_> = gone.collect();
+            pages.apply(pages.merged(&gone).unwrap()).unwrap();
             let back = keys[300..310]
                 .iter()
                 .map(|key| (key.as_slice(), Some(&value[..])));
-            pages.apply(pages.merged(back).unwrap()).unwrap();
+            let back: Vec<_> = back.collect();
+            pages.apply(pages.merged(&back).unwrap()).unwrap();
             seen.extend(scan.map(|found| found.unwrap().0.into_owned()));
             if backward {
                 seen.reverse();

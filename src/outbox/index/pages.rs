@@ -16,10 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::failure::Failure;
 pub use super::page::Changes;
-use super::page::{self, Damaged, find, write_pages};
+use super::page::{self, Damaged, Page, write_pages};
 
 /// Each frees some of the nodes that no reader can reach.
 const COLLECTIONS: usize = 64;
+/// Rows of an event, of its delivery and of its idempotency key, and another one.
+const RECENT: usize = 4;
 /// The key of the first page. Every entry's key is larger.
 const FIRST: &[u8] = &[0];
 
@@ -76,6 +78,15 @@ impl PagesError {
 pub struct Pages {
     tree: Tree,
     failure: Arc<Failure>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// The pages that entries were found in last: deliveries in order look into the same ones.
+#[derive(Default)]
+struct Recent {
+    pages: [Option<Page<PageBytes>>; RECENT],
+    /// The one that gives way next.
+    next: usize,
 }
 
 #[derive(Clone)]
@@ -139,12 +150,12 @@ impl std::ops::Deref for PageBytes {
 }
 
 /// A key and its page.
-type Page = (PageBytes, PageBytes);
+type Found = (PageBytes, PageBytes);
 pub type PageEntries = page::PageEntries<PageBytes>;
 
 impl Tree {
     /// The last page in the range.
-    fn last(&self, to: Bound<&[u8]>) -> Result<Option<Page>, PagesError> {
+    fn last(&self, to: Bound<&[u8]>) -> Result<Option<Found>, PagesError> {
         match self {
             Tree::Sled { tree, .. } => {
                 let found = tree.range::<&[u8], _>((Bound::Unbounded, to)).next_back();
@@ -223,6 +234,7 @@ impl Pages {
         Pages {
             tree,
             failure: Arc::default(),
+            recent: Arc::default(),
         }
     }
 
@@ -272,7 +284,19 @@ impl Pages {
         let Some((bound, page)) = self.read(|tree| tree.last(Bound::Included(key)))? else {
             return Ok(None);
         };
-        Ok(find(&bound, &page, key)?.map(<[u8]>::to_vec))
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = recent.pages.iter().flatten();
+        if let Some(known) = known.into_iter().find(|known| known.is_of(&page)) {
+            return Ok(known.find(key)?);
+        }
+        let page = Page::of((bound, page))?;
+        let found = page.find(key)?;
+        let next = recent.next % RECENT;
+        if let Some(slot) = recent.pages.get_mut(next) {
+            *slot = Some(page);
+        }
+        recent.next = next + 1;
+        Ok(found)
     }
 
     /// The page in which `key` belongs; `None`: there are no pages.
@@ -301,25 +325,24 @@ impl Pages {
 
     /// What has to change to put (`Some`) and remove (`None`) entries, given in the order of
     /// their keys. It holds until the next [`apply`](Self::apply).
-    pub fn merged<'a>(
-        &self,
-        changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) -> Result<Changes, PagesError> {
+    pub fn merged(&self, changes: &[(&[u8], Option<&[u8]>)]) -> Result<Changes, PagesError> {
         let mut batch = Changes::new();
-        let mut rest = changes.peekable();
+        let mut rest = changes.iter().peekable();
         while let Some((first, _)) = rest.peek() {
             let page = self.page_at(first)?;
             let bound = page.as_ref().map_or(FIRST, PageEntries::key);
             let end = page.as_ref().and_then(PageEntries::end);
-            let mut merged: BTreeMap<&[u8], &[u8]> =
-                page.iter().flat_map(PageEntries::iter).collect();
+            let mut known = page.iter().flat_map(PageEntries::iter).peekable();
+            let mut merged = Vec::with_capacity(known.size_hint().0);
             let here = |key: &[u8]| end.is_none_or(|end| key < end);
             while let Some((key, change)) = rest.next_if(|(key, _)| here(key)) {
-                match change {
-                    Some(value) => merged.insert(key, value),
-                    None => merged.remove(key),
-                };
+                while let Some(entry) = known.next_if(|(known, _)| known < key) {
+                    merged.push(entry);
+                }
+                known.next_if(|(known, _)| known == key);
+                merged.extend(change.map(|value| (*key, value)));
             }
+            merged.extend(known);
             // The first page stays, so that the pages cover all keys.
             if merged.is_empty() && bound != FIRST {
                 self.join(bound, end, &mut batch)?;

@@ -30,7 +30,7 @@ impl Readers {
                     found.push((no, entry.map_err(|_| PagesError::Damaged)?.row));
                 }
                 if hold.is_spent() {
-                    from = key.into_owned();
+                    from = key.as_ref().into();
                     from.push(0);
                     continue 'pieces;
                 }
@@ -74,7 +74,7 @@ impl Readers {
                     }
                 }
                 if hold.is_spent() {
-                    from = key.into_owned();
+                    from = key.as_ref().into();
                     from.push(0);
                     continue 'pieces;
                 }

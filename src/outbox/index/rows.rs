@@ -5,13 +5,14 @@ use bincode::de::BorrowDecoder;
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Encode};
+use smallvec::SmallVec;
 
 use super::bucket::BucketRow;
 use super::outcome::Outcome;
 use crate::outbox::record::{self, BadRecord, DeliveryRow, EndpointStateRow, KeyBytes, SpecRow};
 
 /// The spelling of rows and keys. An index of another version is rebuilt.
-pub const VERSION: u32 = 13;
+pub const VERSION: u32 = 14;
 
 /// An event, without its deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, BorrowDecode)]
@@ -280,9 +281,16 @@ impl MetaRow {
     }
 }
 
+/// A row's bytes, which take no memory of their own if they are few.
+pub type Row = SmallVec<[u8; 48]>;
+
 /// A row's bytes.
-pub fn encode<T: Encode>(row: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(48);
+pub fn encode<T: Encode>(row: &T) -> Row {
+    let mut place = [0; 64];
+    if let Some(len) = record::put_in(row, &mut place) {
+        return Row::from_slice(&place[..len]);
+    }
+    let mut out = Row::new();
     record::put(row, &mut out);
     out
 }

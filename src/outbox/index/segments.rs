@@ -34,6 +34,14 @@ impl SegmentRows {
 
     /// A row points to the record at `lsn`.
     pub(super) fn add(&mut self, lsn: u64) {
+        // Most records are in the last segment.
+        if let Some(mut last) = self.rows.last_entry()
+            && *last.key() <= lsn
+        {
+            *last.get_mut() += 1;
+            self.touched.insert(*last.key());
+            return;
+        }
         let base = self.base_of(lsn);
         *self.rows.entry(base).or_default() += 1;
         self.touched.insert(base);

@@ -4,9 +4,9 @@
 use crate::domain::account::Total as _;
 use crate::outbox::record::{SourceCountsRow, SourceRow};
 
-use super::keys;
+use super::keys::{self, Key};
 use super::pages::PagesError;
-use super::rows::{self, SOURCE_COST, SourceCountsEntry, SourceEntry};
+use super::rows::{self, Row, SOURCE_COST, SourceCountsEntry, SourceEntry};
 use super::state::State;
 
 impl State {
@@ -70,13 +70,13 @@ impl State {
         Ok(())
     }
 
-    fn put_of_source(&mut self, lsn: u64, key: Vec<u8>, entry: Vec<u8>) {
+    fn put_of_source(&mut self, lsn: u64, key: Key, entry: Row) {
         self.meta.source_bytes += entry.len() as u64 + SOURCE_COST;
         self.segments.add(lsn);
         self.entries.put(key, entry);
     }
 
-    fn drop_of_source(&mut self, lsn: u64, key: Vec<u8>, len: usize) {
+    fn drop_of_source(&mut self, lsn: u64, key: Key, len: usize) {
         self.meta.source_bytes.take_off(len as u64 + SOURCE_COST);
         self.segments.remove(lsn);
         self.entries.remove(key);

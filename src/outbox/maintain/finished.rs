@@ -1,7 +1,7 @@
 //! The lists of what is finished, by when it was.
 
 use crate::domain::event::EventId;
-use crate::outbox::index::keys::{self, End};
+use crate::outbox::index::keys::{self, End, Key};
 use crate::outbox::index::{PagesError, Readers};
 use crate::outbox::maintain::Cut;
 use crate::outbox::maintain::held::weight_of;
@@ -15,13 +15,13 @@ const STEP_DELIVERIES: u64 = 4096;
 /// One list, from a key on.
 pub(super) struct Finished {
     end: End,
-    from: Vec<u8>,
+    from: Key,
 }
 
 /// Some events, and the key to go on from.
 pub(super) struct Batch {
     pub ids: Vec<EventId>,
-    pub next: Vec<u8>,
+    pub next: Key,
 }
 
 impl Finished {
@@ -32,7 +32,7 @@ impl Finished {
     }
 
     /// What comes before `next` is done.
-    pub fn go_on(&mut self, next: Vec<u8>) {
+    pub fn go_on(&mut self, next: Key) {
         self.from = next;
     }
 
@@ -42,14 +42,14 @@ impl Finished {
         loop {
             let state = index.read();
             let mut scan = state.entries.scan(&self.from, &to, false);
-            let mut passed = None;
+            let mut passed: Option<Key> = None;
             while let Some(entry) = scan.step() {
                 let (key, value) = entry?;
                 if value.is_some() {
                     return Ok(Some(keys::finished_at(&key).ok_or(PagesError::Damaged)?));
                 }
                 if state.is_spent() {
-                    passed = Some(key.into_owned());
+                    passed = Some(key.as_ref().into());
                     break;
                 }
             }
@@ -80,7 +80,7 @@ impl Finished {
                     deliveries += weight.deliveries;
                     ids.push(id);
                 }
-                next = key.into_owned();
+                next = key.as_ref().into();
                 next.push(0);
                 if free >= bytes || deliveries >= STEP_DELIVERIES || ids.len() >= STEP_EVENTS {
                     break 'pieces;

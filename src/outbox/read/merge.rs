@@ -10,7 +10,7 @@ use std::ops::Bound;
 use crate::domain::delivery::Status;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
-use crate::outbox::index::keys::{self, List};
+use crate::outbox::index::keys::{self, Key, List};
 use crate::outbox::index::{Hold, PagesError, StoredEndpoint, count_row};
 use crate::outbox::views::{DeliveryFilter, ReadError};
 
@@ -165,7 +165,7 @@ impl Walk {
     fn read(
         &mut self,
         hold: &Hold<'_>,
-        key: impl Fn(EventId) -> Vec<u8>,
+        key: impl Fn(EventId) -> Key,
         met: &mut Met,
         floor: EventId,
     ) -> Result<bool, ReadError> {
@@ -192,7 +192,7 @@ impl Walk {
     fn read_ahead(
         &mut self,
         hold: &Hold<'_>,
-        key: impl Fn(EventId) -> Vec<u8>,
+        key: impl Fn(EventId) -> Key,
         floor: EventId,
     ) -> Result<Piece, ReadError> {
         let mut range = Range::backward(key(floor), key(self.end));

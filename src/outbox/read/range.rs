@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::domain::endpoint::EndpointNo;
 use crate::domain::event::EventId;
 use crate::outbox::index::Hold;
+use crate::outbox::index::keys::Key;
 use crate::outbox::views::ReadError;
 
 /// The place of a delivery in a list: what follows is smaller.
@@ -38,13 +39,13 @@ pub(super) enum Piece {
 /// What is still to be read of the rows with `from <= key < to`.
 #[derive(Clone, Debug)]
 pub(super) struct Range {
-    pub from: Vec<u8>,
-    pub to: Vec<u8>,
+    pub from: Key,
+    pub to: Key,
     pub backward: bool,
 }
 
 impl Range {
-    pub fn forward(from: Vec<u8>, to: Vec<u8>) -> Range {
+    pub fn forward(from: Key, to: Key) -> Range {
         Range {
             from,
             to,
@@ -52,7 +53,7 @@ impl Range {
         }
     }
 
-    pub fn backward(from: Vec<u8>, to: Vec<u8>) -> Range {
+    pub fn backward(from: Key, to: Key) -> Range {
         Range {
             from,
             to,
@@ -90,7 +91,7 @@ impl Range {
             }
         };
         if let Some(last) = last {
-            self.pass(last.into_owned());
+            self.pass(last.as_ref().into());
         }
         Ok(piece)
     }
@@ -100,7 +101,7 @@ impl Range {
         self.from.split_last().map_or(&[], |(_, key)| key)
     }
 
-    fn pass(&mut self, mut key: Vec<u8>) {
+    fn pass(&mut self, mut key: Key) {
         if self.backward {
             self.to = key;
         } else {

@@ -37,7 +37,7 @@ impl Outbox {
         prefix: &[u8],
         mut each: impl FnMut(&str, &[u8]) -> Result<(), PagesError>,
     ) -> Result<(), ReadError> {
-        let mut range = Range::forward(prefix.to_vec(), keys::end_of(prefix));
+        let mut range = Range::forward(prefix.into(), keys::end_of(prefix));
         loop {
             let hold = self.shared.index.read();
             let piece = range.advance(&hold, |key, value| {

@@ -17,9 +17,14 @@ const SPELLING: Configuration<LittleEndian, Varint, Limit<HEAD_MAX>> =
     standard().with_limit::<HEAD_MAX>();
 
 /// Appends `value` in the frozen spelling.
-pub fn put<T: Encode>(value: &T, out: &mut Vec<u8>) {
+pub fn put<T: Encode>(value: &T, out: &mut impl std::io::Write) {
     // Encoding these plain structures into memory has no way to fail.
     let _ = bincode::encode_into_std_write(value, out, SPELLING);
+}
+
+/// Writes `value` to the beginning of `place`, and answers how long it is. `None`: it is longer.
+pub fn put_in<T: Encode>(value: &T, place: &mut [u8]) -> Option<usize> {
+    bincode::encode_into_slice(value, place, SPELLING).ok()
 }
 
 pub fn put_unless_zero(value: u32, out: &mut Vec<u8>) {
