@@ -22,6 +22,7 @@ mod judged;
 pub mod log;
 pub mod maintain;
 pub mod open;
+mod read_ahead;
 pub mod record;
 pub mod recovery;
 pub mod request;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,8 +14,8 @@ use crate::outbox::disk::allocates_on_overwrite;
 use crate::outbox::handle::MET_MAX;
 use crate::outbox::index::open::Unusable;
 use crate::outbox::index::{Flusher, Generations, Index, PagesError, ROUND_DEADLINE, State};
-use crate::outbox::log::{Damage, DamageKind, Found, Log, LogError, Lsn, Replayed};
-use crate::outbox::record::Record;
+use crate::outbox::log::{Damage, DamageKind, Found, Log, LogError, Lsn};
+use crate::outbox::read_ahead::{self, Met, ReplayError};
 use crate::outbox::views::RecoveryKind;
 
 /// Starts what moves the index's overlay along.
@@ -203,8 +202,18 @@ enum FillError {
     Log(#[from] LogError),
     #[error(transparent)]
     Pages(#[from] PagesError),
-    #[error("cannot start the index's thread: {0}")]
+    #[error("cannot start a thread for the index: {0}")]
     Thread(#[from] io::Error),
+}
+
+impl From<ReplayError<PagesError>> for FillError {
+    fn from(error: ReplayError<PagesError>) -> Self {
+        match error {
+            ReplayError::Log(error) => FillError::Log(error),
+            ReplayError::Thread(error) => FillError::Thread(error),
+            ReplayError::Refused(error) => FillError::Pages(error),
+        }
+    }
 }
 
 impl From<FillError> for OpenError {
@@ -230,6 +239,7 @@ fn fill(
     }
     let index = Index::new(state);
     let flusher = start(index.clone())?;
+    let is_manual = flusher.is_manual();
     let mut filled = Filled {
         index: index.clone(),
         flusher,
@@ -238,47 +248,41 @@ fn fill(
     };
     // A frame is applied under one lock: the index is never flushed with half of one.
     let mut held = None;
-    let outcome = log.reader().replay(from, Lsn::MAX, |replayed| {
-        let applied = match replayed {
-            Replayed::Record(found) => {
-                let state = held.get_or_insert_with(|| index.write());
-                match Record::decode(found.kind, found.head, found.body.intact()) {
-                    Ok(Some(record)) => state.apply(found.lsn.0, &record),
-                    // A later record has the definition, or it was reported as damage just before.
-                    Ok(None) => Ok(()),
-                    Err(error) => {
-                        tracing::error!(%error, at = %found.lsn, "a damaged record is left out; the rest goes on");
-                        filled.damaged += 1;
-                        Ok(())
-                    }
+    let each = |met: &Met<'_>| match met {
+        Met::Record(lsn, record) => {
+            let state = held.get_or_insert_with(|| index.write());
+            match record {
+                Ok(Some(record)) => state.apply(lsn.0, record),
+                // A later record has the definition, or it was reported as damage just before.
+                Ok(None) => Ok(()),
+                Err(error) => {
+                    tracing::error!(%error, at = %lsn, "a damaged record is left out; the rest goes on");
+                    filled.damaged += 1;
+                    Ok(())
                 }
             }
-            Replayed::FrameEnd { end, .. } => {
-                let mut state = held.take().unwrap_or_else(|| index.write());
-                state.meta.applied = end.0;
-                drop(state);
-                frames.fetch_add(1, Relaxed);
-                filled.flusher.breathe(ROUND_DEADLINE);
-                Ok(())
-            }
-            Replayed::Damage(damage) => {
-                tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
-                filled.damaged += damage.records.max(1);
-                filled.note(&damage);
-                Ok(())
-            }
-        };
-        match applied {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
         }
-    })?;
+        Met::FrameEnd(end) => {
+            let mut state = held.take().unwrap_or_else(|| index.write());
+            state.meta.applied = end.0;
+            drop(state);
+            frames.fetch_add(1, Relaxed);
+            filled.flusher.breathe(ROUND_DEADLINE);
+            Ok(())
+        }
+        Met::Damage(damage) => {
+            tracing::error!(%damage, records = damage.records, "the log is damaged: acknowledged data is lost; the rest goes on");
+            filled.damaged += damage.records.max(1);
+            filled.note(damage);
+            Ok(())
+        }
+    };
+    // A simulation does everything on one thread.
+    let end = match is_manual {
+        true => read_ahead::replay(&log.reader(), from, each),
+        false => read_ahead::replay_ahead(&log.reader(), from, each),
+    }?;
     drop(held);
-    match outcome {
-        ControlFlow::Break(error) => Err(error.into()),
-        ControlFlow::Continue(end) => {
-            index.write().meta.applied = end.0;
-            Ok(filled)
-        }
-    }
+    index.write().meta.applied = end.0;
+    Ok(filled)
 }
