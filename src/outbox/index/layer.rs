@@ -39,6 +39,9 @@ const ENTRY_COST: usize = 160;
 /// About what a run costs besides its entries.
 const RUN_COST: usize = 512;
 
+/// How many entries of a tail that were taken back are kept in any case.
+const GONE_MAX: usize = if cfg!(test) { 4 } else { 64 };
+
 fn cost_of(key: &Key) -> usize {
     ENTRY_COST + key.len()
 }
@@ -55,6 +58,8 @@ pub struct Layer {
 struct Run {
     /// In the order of the keys. `None`: it was taken back; neither the first nor the last one was.
     tail: VecDeque<(Key, Option<Change>)>,
+    /// How many of the tail were taken back.
+    gone: usize,
     others: BTreeMap<Key, Change>,
 }
 
@@ -124,7 +129,9 @@ impl Layer {
         if let Some(place) = run.place_of(&key) {
             if let Some((_, slot)) = run.tail.get_mut(place) {
                 bytes.take_off(replaced(slot));
+                run.gone.take_off(slot.is_none().into());
                 *slot = change(slot.take());
+                run.gone += usize::from(slot.is_none());
             }
             bytes.take_off(run.trimmed());
         } else if run.is_past_all(&key) {
@@ -233,14 +240,24 @@ impl Run {
             && last.is_none_or(|(last, _)| **last < *key)
     }
 
-    /// Removes what was taken back from the tail's ends: what that cost, in bytes.
+    /// Removes what was taken back from the tail's ends, and from all of it when that is most of it: what
+    /// that cost, in bytes.
     fn trimmed(&mut self) -> usize {
-        let mut freed = 0;
+        let (mut freed, len) = (0, self.tail.len());
         while let Some((key, _)) = self.tail.pop_front_if(|(_, change)| change.is_none()) {
             freed += cost_of(&key);
         }
         while let Some((key, _)) = self.tail.pop_back_if(|(_, change)| change.is_none()) {
             freed += cost_of(&key);
+        }
+        self.gone.take_off(len - self.tail.len());
+        // Behind one that stays any number may go.
+        if self.gone > GONE_MAX && self.gone > self.tail.len() / 2 {
+            self.tail.retain(|(key, change)| {
+                freed += if change.is_none() { cost_of(key) } else { 0 };
+                change.is_some()
+            });
+            self.gone = 0;
         }
         freed
     }
@@ -329,6 +346,8 @@ mod tests {
         Append(u8),
         /// The first of a run, as from a queue.
         TakeFirst(u8),
+        /// One behind the first, which stays.
+        TakeSecond(u8),
         Put(u8, u16),
         Remove(u8, u16),
     }
@@ -337,7 +356,8 @@ mod tests {
         let run = || 0..3u8;
         let step = prop_oneof![
             6 => run().prop_map(Step::Append),
-            4 => run().prop_map(Step::TakeFirst),
+            3 => run().prop_map(Step::TakeFirst),
+            3 => run().prop_map(Step::TakeSecond),
             3 => (run(), 0..60u16).prop_map(|(run, at)| Step::Put(run, at)),
             3 => (run(), 0..60u16).prop_map(|(run, at)| Step::Remove(run, at)),
         ];
@@ -385,10 +405,11 @@ mod tests {
                         let at = 60 + number as u16;
                         put(&mut layer, &mut model, key(run, at), number as u8);
                     }
-                    Step::TakeFirst(run) => {
-                        let first = model.range(key(run, 0)..key(run, u16::MAX)).next();
-                        if let Some(first) = first.map(|(key, _)| key.clone()) {
-                            remove(&mut layer, &mut model, first);
+                    Step::TakeFirst(run) | Step::TakeSecond(run) => {
+                        let place = usize::from(matches!(step, Step::TakeSecond(_)));
+                        let taken = model.range(key(run, 0)..key(run, u16::MAX)).nth(place);
+                        if let Some(taken) = taken.map(|(key, _)| key.clone()) {
+                            remove(&mut layer, &mut model, taken);
                         }
                     }
                     Step::Put(run, at) => put(&mut layer, &mut model, key(run, at), number as u8),
@@ -415,7 +436,13 @@ mod tests {
             let costs = model.iter().map(|(key, change)| {
                 ENTRY_COST + key.len() + change.value().map_or(0, <[u8]>::len)
             });
-            prop_assert!(layer.bytes() >= costs.sum());
+            let costs: usize = costs.sum();
+            prop_assert!(layer.bytes() >= costs);
+            for run in layer.runs.values() {
+                let gone = run.tail.iter().filter(|(_, change)| change.is_none()).count();
+                prop_assert_eq!(run.gone, gone);
+                prop_assert!(gone <= GONE_MAX.max(run.tail.len() / 2));
+            }
             let fresh = |change: &Change| matches!(change, Change::Put { fresh: true, .. });
             for key in model.iter().filter(|(_, change)| fresh(change)).map(|(key, _)| key) {
                 layer.remove(key.as_slice().into());

@@ -284,7 +284,10 @@ impl Pages {
         let Some((bound, page)) = self.read(|tree| tree.last(Bound::Included(key)))? else {
             return Ok(None);
         };
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits for a thread that has it and does not run.
+        let Ok(mut recent) = self.recent.try_lock() else {
+            return Ok(Page::of((bound, page))?.find(key)?);
+        };
         let known = recent.pages.iter().flatten();
         if let Some(known) = known.into_iter().find(|known| known.is_of(&page)) {
             return Ok(known.find(key)?);
