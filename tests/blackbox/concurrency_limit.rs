@@ -1,10 +1,11 @@
-//! The number of attempts at once follows what the endpoint can take.
+//! The number of attempts at once follows what the endpoint can take. On a busy machine receivers wake late,
+//! and it follows that too: each test looks up to five times.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::harness::{Answer, Home, Receiver, Seen, endpoint};
+use crate::harness::{Answer, Home, Receiver, Seen, endpoint, one_of_five};
 
 /// How many are taken at once, and the most that were.
 #[derive(Default)]
@@ -51,6 +52,20 @@ fn limited(
 
 #[test]
 fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
+    one_of_five(|| {
+        let (refused, most) = refused_and_then_taken();
+        match refused <= 30 && most >= 8 {
+            true => Ok(()),
+            false => Err(format!(
+                "{refused} refusals for 600 deliveries, then {most} at once"
+            )),
+        }
+    });
+}
+
+/// How many of 600 deliveries a receiver refused that takes 4 at once, and how many it took at once when it
+/// took 64.
+fn refused_and_then_taken() -> (usize, usize) {
     let at_once = Taken::at_once(4);
     let taking = Duration::from_millis(20);
     let receiver = Receiver::answering(limited(at_once.clone(), taking, Duration::ZERO));
@@ -80,7 +95,6 @@ fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
     let seen = receiver.seen();
     assert_eq!(all_ids(&seen), 600);
     let refused = seen.len() - 600;
-    assert!(refused <= 30, "{refused} refusals for 600 deliveries");
 
     // It gets wider, and is used.
     at_once.capacity.store(64, Ordering::SeqCst);
@@ -91,12 +105,18 @@ fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
         || (pending() == Some(0)).then_some(()),
         || format!("{:#}", daemon.status()),
     );
-    let most = at_once.most.load(Ordering::SeqCst);
-    assert!(most >= 8, "{most} at once");
+    (refused, at_once.most.load(Ordering::SeqCst))
 }
 
 #[test]
 fn a_receiver_that_is_slow_to_refuse_is_seldom_made_to() {
+    one_of_five(|| match refused_slowly() {
+        0..=20 => Ok(()),
+        refused => Err(format!("{refused} refusals for 400 deliveries")),
+    });
+}
+
+fn refused_slowly() -> usize {
     let (taking, refusing) = (Duration::from_millis(50), Duration::from_millis(400));
     let receiver = Receiver::answering(limited(Taken::at_once(4), taking, refusing));
     let home = Home::new();
@@ -112,12 +132,19 @@ fn a_receiver_that_is_slow_to_refuse_is_seldom_made_to() {
         || (daemon.status()["backlog"]["pending"] == 0).then_some(()),
         || format!("{:#}", daemon.status()),
     );
-    let refused = receiver.seen().len() - 400;
-    assert!(refused <= 20, "{refused} refusals for 400 deliveries");
+    receiver.seen().len() - 400
 }
 
 #[test]
 fn a_receiver_that_queues_in_silence_is_not_sent_more_than_it_works_on() {
+    one_of_five(|| match usually_at_once() {
+        3..8 => Ok(()),
+        usual => Err(format!("{usual} at once")),
+    });
+}
+
+/// How many a receiver usually has that works on four and lets the others wait.
+fn usually_at_once() -> usize {
     // Four work, and the others wait for one of them.
     let free = Arc::new((Mutex::new(4), Condvar::new()));
     let (here, seen) = (AtomicUsize::new(0), Arc::new(Mutex::new(Vec::new())));
@@ -148,6 +175,5 @@ fn a_receiver_that_queues_in_silence_is_not_sent_more_than_it_works_on() {
     receiver.wait(600);
     let mut usual = seen.lock().unwrap().split_off(100);
     usual.sort_unstable();
-    let usual = usual[usual.len() / 2];
-    assert!((3..8).contains(&usual), "{usual} at once");
+    usual[usual.len() / 2]
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, Home, Receiver, endpoint};
+use crate::harness::{Answer, Home, Receiver, endpoint, one_of_five};
 
 /// The receiver's clock and the daemon's are read at different moments.
 const SLACK: Duration = Duration::from_millis(5);
@@ -15,44 +15,57 @@ fn batch(count: usize) -> String {
 
 #[test]
 fn a_saturated_endpoint_reaches_its_rate_and_keeps_it() {
+    one_of_five(|| {
+        let (begin, times) = arrivals_at_100_a_second();
+        // Over any span at most rate * span + burst. What the machine puts off on the way may
+        // draw some together: 50 ms of them.
+        let (rate, burst, slack) = (100.0, 10.0, 5.0);
+        for (first, from) in times.iter().enumerate() {
+            for (last, to) in times.iter().enumerate().skip(first) {
+                let most = rate * (*to - *from).as_secs_f64() + burst + slack;
+                let came = (last - first + 1) as f64;
+                if came > most {
+                    return Err(format!("{came} from {from:?} to {to:?}"));
+                }
+            }
+        }
+        // However late they are seen, none goes out before its time: 290 after the burst take 2.9 s.
+        let took = (times[299] - begin).as_secs_f64();
+        assert!(took >= 2.89, "{took} s");
+        match took < 3.4 {
+            true => Ok(()),
+            false => Err(format!("{took} s")),
+        }
+    });
+}
+
+/// When 300 events were handed in, and when each of them arrived.
+fn arrivals_at_100_a_second() -> (Instant, Vec<Instant>) {
     let receiver = Receiver::answering(|_| Answer::status(200));
     let home = Home::new();
     let limited = endpoint("slow", &receiver.url("/"), "rate_limit = \"100/s\"\n");
     let daemon = home.start(&limited);
     let events = batch(300);
     let headers = [("content-type", "application/x-ndjson")];
+    let begin = Instant::now();
     let answer = daemon
         .tcp
         .request("POST", "/v1/events", &headers, events.as_bytes());
     answer.expect(202);
     let seen = receiver.wait(300);
-
-    // Over any span at most rate * span + burst. What the machine puts off on the way may
-    // draw some together: 50 ms of them.
-    let (rate, burst, slack) = (100.0, 10.0, 5.0);
     let mut times: Vec<Instant> = seen.iter().map(|one| one.at).collect();
     // Requests on several connections are noted in any order.
     times.sort();
-    let times: Vec<Duration> = times.iter().map(|at| *at - times[0]).collect();
-    for (first, from) in times.iter().enumerate() {
-        for (last, to) in times.iter().enumerate().skip(first) {
-            let most = rate * (*to - *from).as_secs_f64() + burst + slack;
-            let came = (last - first + 1) as f64;
-            assert!(came <= most, "{came} from {from:?} to {to:?}");
-        }
-    }
-    // 290 after the burst take 2.9 s.
-    let took = times[299].as_secs_f64();
-    assert!((2.8..3.4).contains(&took), "{took} s");
+    (begin, times)
 }
 
 #[test]
 fn failures_count_too() {
-    // A busy machine may see a request late, and the next one sooner after it: what is wrong is
-    // wrong each time.
-    let gaps: Vec<Duration> = (0..5).map(|_| shortest_gap_of_failures()).collect();
-    let enough = gaps.iter().any(|gap| *gap >= Duration::from_millis(235));
-    assert!(enough, "again after {gaps:?}");
+    // A busy machine may see a request late, and the next one sooner after it.
+    one_of_five(|| match shortest_gap_of_failures() {
+        gap if gap >= Duration::from_millis(235) => Ok(()),
+        gap => Err(format!("again after {gap:?}")),
+    });
 }
 
 /// The shortest time between the attempts of a delivery that fails three times at 4/s.

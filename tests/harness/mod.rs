@@ -52,6 +52,20 @@ pub fn wait_for<T>(mut what: impl FnMut() -> Option<T>, stuck: impl FnOnce() -> 
     }
 }
 
+/// Looks up to five times at something that a machine which is late now and then can spoil: what is wrong
+/// is wrong each time.
+///
+/// # Panics
+/// With what was wrong, if it was each time.
+#[track_caller]
+pub fn one_of_five(mut look: impl FnMut() -> Result<(), String>) {
+    let mut wrong = Vec::new();
+    while let Err(what) = look() {
+        wrong.push(what);
+        assert!(wrong.len() < 5, "{wrong:?}");
+    }
+}
+
 /// Waits until the wall clock shows a later millisecond than now: what happens next is
 /// told apart from what happened before.
 pub fn next_millisecond() {
