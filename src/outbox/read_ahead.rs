@@ -3,7 +3,6 @@
 //! Finding a record, proving its checksums and decoding it takes about a third as long as changing the
 //! index by it, so a start without an index ends sooner when a second core does that.
 
-use std::io;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
@@ -49,8 +48,6 @@ impl<'a> Met<'a> {
 pub enum ReplayError<E> {
     #[error(transparent)]
     Log(LogError),
-    #[error("cannot start the thread that reads the log: {0}")]
-    Thread(io::Error),
     #[error(transparent)]
     Refused(E),
 }
@@ -73,7 +70,7 @@ pub fn replay<E: Send>(
     }
 }
 
-/// [`replay`] with a thread that reads ahead.
+/// [`replay`] with a thread that reads ahead, if there can be one.
 pub fn replay_ahead<E: Send>(
     reader: &LogReader,
     from: Lsn,
@@ -83,7 +80,9 @@ pub fn replay_ahead<E: Send>(
         let (send, receive) = sync_channel(PIECES_AHEAD);
         let reading = Builder::new().name("log-ahead".into());
         let reading = reading.spawn_scoped(scope, || hand_over(reader, from, send));
-        let reading = reading.map_err(ReplayError::Thread)?;
+        let Ok(reading) = reading else {
+            return replay(reader, from, each);
+        };
         // What is refused ends the thread too: nobody receives any more.
         let taken = take_over(receive, &mut each);
         let read = reading.join();

@@ -202,7 +202,7 @@ enum FillError {
     Log(#[from] LogError),
     #[error(transparent)]
     Pages(#[from] PagesError),
-    #[error("cannot start a thread for the index: {0}")]
+    #[error("cannot start the index's thread: {0}")]
     Thread(#[from] io::Error),
 }
 
@@ -210,7 +210,6 @@ impl From<ReplayError<PagesError>> for FillError {
     fn from(error: ReplayError<PagesError>) -> Self {
         match error {
             ReplayError::Log(error) => FillError::Log(error),
-            ReplayError::Thread(error) => FillError::Thread(error),
             ReplayError::Refused(error) => FillError::Pages(error),
         }
     }
