@@ -81,7 +81,7 @@ impl Overlay {
         self.frozen.clone()
     }
 
-    /// Freezes the active layer for [`Layer::merged_into`]. `None` while another is frozen.
+    /// Freezes the active layer, to be merged into the pages. `None` while another is frozen.
     pub fn freeze(&mut self) -> Option<Arc<Layer>> {
         if self.frozen.is_some() {
             return None;
