@@ -1,11 +1,11 @@
-//! The number of attempts at once follows what the endpoint can take. On a busy machine receivers wake late,
-//! and it follows that too: each test looks up to five times.
+//! The number of attempts at once follows what the endpoint can take. It also follows a receiver that the
+//! machine wakes late, hence `unless_late`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::harness::{Answer, Home, Receiver, Seen, endpoint, one_of_five};
+use crate::harness::{Answer, Home, Receiver, Seen, endpoint, unless_late};
 
 /// How many are taken at once, and the most that were.
 #[derive(Default)]
@@ -52,7 +52,7 @@ fn limited(
 
 #[test]
 fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
-    one_of_five(|| {
+    unless_late(|| {
         let (refused, most) = refused_and_then_taken();
         match refused <= 30 && most >= 8 {
             true => Ok(()),
@@ -110,7 +110,7 @@ fn refused_and_then_taken() -> (usize, usize) {
 
 #[test]
 fn a_receiver_that_is_slow_to_refuse_is_seldom_made_to() {
-    one_of_five(|| match refused_slowly() {
+    unless_late(|| match refused_slowly() {
         0..=20 => Ok(()),
         refused => Err(format!("{refused} refusals for 400 deliveries")),
     });
@@ -137,7 +137,7 @@ fn refused_slowly() -> usize {
 
 #[test]
 fn a_receiver_that_queues_in_silence_is_not_sent_more_than_it_works_on() {
-    one_of_five(|| match usually_at_once() {
+    unless_late(|| match usually_at_once() {
         3..8 => Ok(()),
         usual => Err(format!("{usual} at once")),
     });

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::files::{find_in_log, flip};
+use crate::files::{find_in_log, flip, segments};
 use crate::harness::{Answer, Daemon, Home, Receiver, endpoint, wait_for};
 use crate::populated::recovery;
 
-/// A daemon, begun clean, with an event in an old segment whose body has rotted. A clean start reads the
-/// last segment alone.
+/// A daemon, begun clean, with an event in an old segment whose body has rotted.
 struct Rotten {
     home: Home,
     config: String,
@@ -19,8 +18,8 @@ struct Rotten {
 }
 
 impl Rotten {
-    /// The daemon cleans from that start on, if it does at all: before, the event would be moved unharmed.
-    fn new(retention: &str) -> (Rotten, Daemon) {
+    /// The daemon keeps all its history: cleaning could move the event before it rots.
+    fn new() -> (Rotten, Daemon) {
         let receiver = Receiver::answering(|seen| {
             Answer::status(if seen.path == "/down" { 500 } else { 200 })
         });
@@ -37,11 +36,12 @@ impl Rotten {
         // The log goes on in other segments.
         flood(&daemon, 6);
         assert_eq!(daemon.stop().code(), Some(0));
-        let (segment, at) = find_in_log(&home, "this-will-rot-away");
-        flip(&segment, at + 5);
-        let config = config + retention;
         let daemon = home.start(&config);
         assert_eq!(recovery(&daemon), "clean");
+        assert_eq!(daemon.status()["damaged_records"], 0);
+        let (segment, at) = find_in_log(&home, "this-will-rot-away");
+        assert_ne!(segments(&home).last(), Some(&segment), "not an old segment");
+        flip(&segment, at + 5);
         let rotten = Rotten {
             home,
             config,
@@ -91,8 +91,7 @@ fn flood(daemon: &Daemon, count: usize) {
 
 #[test]
 fn a_read_that_meets_rot_names_and_counts_it_once() {
-    let (rotten, daemon) = Rotten::new("");
-    assert_eq!(daemon.status()["damaged_records"], 0);
+    let (rotten, daemon) = Rotten::new();
     rotten.shows_damage(&daemon);
     rotten.shows_damage(&daemon);
     daemon.wait_log("a damaged record was met in the log");
@@ -104,7 +103,11 @@ fn a_read_that_meets_rot_names_and_counts_it_once() {
 
 #[test]
 fn cleaning_that_meets_rot_counts_it_and_goes_on() {
-    let (rotten, daemon) = Rotten::new("[retention]\nmax_size = \"1MiB\"\n");
+    let (mut rotten, daemon) = Rotten::new();
+    assert!(rotten.segment.exists(), "it is not an old segment");
+    rotten.config += "[retention]\nmax_size = \"1MiB\"\n";
+    rotten.home.write_config(&rotten.config);
+    daemon.reload();
     // Until what is kept of the first segment moves.
     for round in 0.. {
         if !rotten.segment.exists() {

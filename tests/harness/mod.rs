@@ -52,17 +52,54 @@ pub fn wait_for<T>(mut what: impl FnMut() -> Option<T>, stuck: impl FnOnce() -> 
     }
 }
 
-/// Looks up to five times at something that a machine which is late now and then can spoil: what is wrong
-/// is wrong each time.
+/// How late a machine wakes a thread that is not busy.
+const LATE: Duration = Duration::from_millis(10);
+
+/// Looks at something that a machine which wakes threads late can spoil. The look is repeated, up to five
+/// times in all, only if the machine was late meanwhile.
 ///
 /// # Panics
-/// With what was wrong, if it was each time.
+/// With what was wrong.
 #[track_caller]
-pub fn one_of_five(mut look: impl FnMut() -> Result<(), String>) {
+pub fn unless_late(mut look: impl FnMut() -> Result<(), String>) {
     let mut wrong = Vec::new();
-    while let Err(what) = look() {
-        wrong.push(what);
-        assert!(wrong.len() < 5, "{wrong:?}");
+    loop {
+        let lateness = Lateness::measure();
+        let Err(what) = look() else { return };
+        let late = lateness.end();
+        wrong.push(format!("{what}, with threads up to {late:?} late"));
+        assert!(late > LATE && wrong.len() < 5, "{wrong:#?}");
+    }
+}
+
+/// Measures how late the machine wakes a thread that only sleeps.
+struct Lateness {
+    most: std::thread::JoinHandle<Duration>,
+    end: std::sync::mpsc::Sender<()>,
+}
+
+impl Lateness {
+    fn measure() -> Lateness {
+        const STEP: Duration = Duration::from_millis(2);
+        let (end, ended) = std::sync::mpsc::channel();
+        let most = std::thread::spawn(move || {
+            let mut most = Duration::ZERO;
+            loop {
+                let begin = Instant::now();
+                let waited = ended.recv_timeout(STEP);
+                most = most.max(begin.elapsed().saturating_sub(STEP));
+                if waited != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                    return most;
+                }
+            }
+        });
+        Lateness { most, end }
+    }
+
+    /// The most since it began.
+    fn end(self) -> Duration {
+        drop(self.end);
+        self.most.join().unwrap()
     }
 }
 
