@@ -1,7 +1,7 @@
 //! Reading the log on a thread of its own, ahead of what is made of it.
 //!
-//! Finding a record, proving its checksums and decoding it takes about a third as long as changing the
-//! index by it, so a start without an index ends sooner when a second core does that.
+//! A second core finds the records, checks their checksums and decodes them, while the first one changes
+//! the index by those before. So a start without an index ends sooner.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -54,7 +54,7 @@ pub enum ReplayError<E> {
 
 /// Gives everything from `from` to the log's end to `each`, in order, as
 /// [`LogReader::replay`] does, and returns where the end is.
-pub fn replay<E: Send>(
+pub fn replay<E>(
     reader: &LogReader,
     from: Lsn,
     mut each: impl FnMut(&Met<'_>) -> Result<(), E>,
@@ -71,7 +71,7 @@ pub fn replay<E: Send>(
 }
 
 /// [`replay`] with a thread that reads ahead, if there can be one.
-pub fn replay_ahead<E: Send>(
+pub fn replay_ahead<E>(
     reader: &LogReader,
     from: Lsn,
     mut each: impl FnMut(&Met<'_>) -> Result<(), E>,
@@ -83,7 +83,7 @@ pub fn replay_ahead<E: Send>(
         let Ok(reading) = reading else {
             return replay(reader, from, each);
         };
-        // What is refused ends the thread too: nobody receives any more.
+        // When `each` refuses something the receiver is dropped, and the thread ends with its next send.
         let taken = take_over(receive, &mut each);
         let read = reading.join();
         taken.map_err(ReplayError::Refused)?;
@@ -106,7 +106,7 @@ fn hand_over(reader: &LogReader, from: Lsn, send: SyncSender<Piece>) -> Result<L
             Err(_) => ControlFlow::Break(()),
         }
     })?;
-    // If nobody receives any more, it is of no use to anybody.
+    // The send fails only when the receiver was dropped; `replay_ahead` then returns why.
     let _ = send.send(copied.decoded());
     Ok(match read {
         ControlFlow::Continue(end) => end,

@@ -101,9 +101,11 @@ pub(super) struct Block {
     events: u32,
     pub filter: Vec<u8>,
     is_stored: bool,
-    /// The tenant and the type of the event that was added last, which the next one may have too.
-    named: Option<(String, String)>,
-    /// An endpoint of it.
+    /// The tenant and the type of the event that was added last, which the next one may have too; empty:
+    /// none was.
+    tenant: String,
+    event_type: String,
+    /// The last endpoint of that event.
     endpoint: Option<EndpointNo>,
 }
 
@@ -116,7 +118,8 @@ impl Block {
             events: 0,
             filter: vec![0; BITS / 8],
             is_stored: false,
-            named: None,
+            tenant: String::new(),
+            event_type: String::new(),
             endpoint: None,
         }
     }
@@ -142,7 +145,8 @@ impl Block {
             events: row.events,
             filter: row.filter.to_vec(),
             is_stored: true,
-            named: None,
+            tenant: String::new(),
+            event_type: String::new(),
             endpoint: None,
         })
     }
@@ -152,10 +156,10 @@ impl Block {
         self.events = self.events.saturating_add(1);
         self.last = self.last.max(EventId(head.id));
         self.is_stored = false;
-        let known = self.named.as_ref();
-        if known.is_none_or(|(tenant, kind)| tenant != head.tenant || kind != head.event_type) {
+        if self.tenant != head.tenant || self.event_type != head.event_type {
             named(head.tenant, head.event_type).for_each(|attribute| self.set(attribute));
-            self.named = Some((head.tenant.to_owned(), head.event_type.to_owned()));
+            head.tenant.clone_into(&mut self.tenant);
+            head.event_type.clone_into(&mut self.event_type);
         }
         let idempotency = head.idempotency.as_ref().map(|idempotency| idempotency.key);
         keyed(head.key, idempotency).for_each(|attribute| self.set(attribute));

@@ -33,12 +33,8 @@ impl State {
         endpoints: impl Iterator<Item = EndpointNo>,
     ) -> Result<(), PagesError> {
         let id = EventId(head.id);
-        if !self
-            .blocks
-            .in_use
-            .as_ref()
-            .is_some_and(|block| block.takes(id))
-        {
+        let in_use = self.blocks.in_use.as_ref();
+        if !in_use.is_some_and(|block| block.takes(id)) {
             self.use_block_of(id)?;
         }
         let Some(block) = &mut self.blocks.in_use else {
@@ -51,7 +47,7 @@ impl State {
     /// Puts the block of an event in use; it is a new one where there is none with room.
     fn use_block_of(&mut self, id: EventId) -> Result<(), PagesError> {
         self.settle_block();
-        // The usual one: nothing has to be looked up.
+        // The usual case, without a look into the pages.
         let in_use = self.blocks.in_use.as_ref();
         if in_use.is_some_and(|block| block.ends_before(id)) {
             self.blocks.in_use = Some(Block::new(id, None));
@@ -259,6 +255,31 @@ mod tests {
         accept_many(&mut state, 20);
         let left = blocks_with(&state, Attribute::Tenant("t"));
         assert!(left.len() <= 23, "{left:?}");
+        state.check().unwrap();
+    }
+
+    #[test]
+    fn a_block_that_loses_its_events_after_it_was_looked_at_is_looked_at_again() {
+        let mut state = state();
+        let block = |n: u128| 100 + n * u128::from(EVENTS);
+        let accept_blocks = |state: &mut State, blocks: std::ops::Range<u128>| {
+            for id in block(blocks.start)..block(blocks.end) {
+                accept(state, id, "usual", None);
+            }
+        };
+        let forget_blocks = |state: &mut State, blocks: std::ops::Range<u128>| {
+            let gone = (block(blocks.start)..block(blocks.end)).collect();
+            state.apply(1, &Record::Forgotten(gone)).unwrap();
+        };
+        // The first are looked at because of one at the end, and then lose their events.
+        accept_blocks(&mut state, 0..20);
+        forget_blocks(&mut state, 15..16);
+        accept_blocks(&mut state, 20..21);
+        forget_blocks(&mut state, 0..3);
+        accept_blocks(&mut state, 21..40);
+        let left = blocks_with(&state, Attribute::Tenant("t"));
+        let wanted = (0..40).rev().filter(|n| !(0..3).contains(n) && *n != 15);
+        assert_eq!(left, wanted.map(block).collect::<Vec<_>>());
         state.check().unwrap();
     }
 

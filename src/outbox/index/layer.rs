@@ -85,7 +85,7 @@ impl Layer {
     /// `is_new`: no older layer and no page has the key.
     pub fn put(&mut self, key: Key, value: Row, is_new: bool) {
         self.bytes += value.len();
-        // The usual one.
+        // The usual case.
         if let Some(run) = self.runs.get_mut(&keys::run_of(&key))
             && run.is_past_all(&key)
         {
@@ -117,7 +117,7 @@ impl Layer {
     /// Replaces what is said of a key; `None`: nothing.
     fn change(&mut self, key: Key, change: impl FnOnce(Option<Change>) -> Option<Change>) {
         let prefix = keys::run_of(&key);
-        let Layer { runs, bytes, .. } = self;
+        let Layer { runs, bytes } = self;
         let run = runs.entry(prefix).or_insert_with(|| {
             *bytes += RUN_COST;
             Run::default()
@@ -391,6 +391,25 @@ mod tests {
             Some(Change::Put { fresh: true, .. }) => drop(model.remove(&key)),
             _ => drop(model.insert(key, Change::Removed)),
         }
+    }
+
+    #[test]
+    fn what_passes_a_key_that_stays_takes_no_memory_for_ever() {
+        let mut layer = Layer::default();
+        let entry = |n: u16| (key(0, n), Row::from_elem(1, 8));
+        let (first, second) = (entry(0), entry(1));
+        for (key, value) in [first, second] {
+            layer.put(key.into(), value, true);
+        }
+        let two = layer.bytes();
+        for n in 1..1000 {
+            let (key, value) = entry(n + 1);
+            layer.put(key.into(), value, true);
+            layer.remove(entry(n).0.into());
+            assert!(layer.bytes() < 10 * two, "{n}: {} bytes", layer.bytes());
+        }
+        let left = layer.walk(&key(0, 0), &key(0, u16::MAX), false);
+        assert_eq!(left.count(), 2);
     }
 
     proptest! {

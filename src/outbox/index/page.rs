@@ -6,8 +6,7 @@
 //!
 //! An entry says how many bytes its key shares with the key before it in the page, and how long the rest
 //! of the key and the value are (LEB128); then come that rest and the value. Keys begin with what many
-//! have in common, so that more than half of their bytes are shared. Values have much in common too, which
-//! LZ4 finds: pages take a quarter of the room with it, and sled as much less time.
+//! have in common, so that more than half of their bytes are shared. LZ4 finds what values have in common.
 
 use std::borrow::Cow;
 use std::ops::{Deref, Range};
@@ -19,7 +18,7 @@ const PAGE_MAX: usize = 4096;
 const PAGE_FILL: usize = 3600;
 /// About what the smallest entries of a page take.
 const SMALL_ENTRY: usize = 16;
-/// No block of LZ4 is as many times longer in full.
+/// Decompressing makes a block of LZ4 fewer times longer than this.
 const LZ4_MOST: usize = 256;
 
 /// A page fails its checksum, or is none.
@@ -215,17 +214,22 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// A page in full, to find entries in.
+/// A page whose checksum is right, with its entries in full.
 pub struct Page<B> {
     page: B,
-    /// The entries in full.
     entries: Vec<u8>,
 }
 
 impl<B: Deref<Target = [u8]>> Page<B> {
-    pub fn of((key, page): (B, B)) -> Result<Page<B>, Damaged> {
-        let entries = Stored::of(&key, &page)?.entries()?.into_owned();
+    pub fn of(key: &[u8], page: B) -> Result<Page<B>, Damaged> {
+        let entries = Stored::of(key, &page)?.entries()?.into_owned();
         Ok(Page { page, entries })
+    }
+
+    /// The key of the next page; `None`: it is the last one.
+    fn end(&self) -> Option<&[u8]> {
+        let stored = Stored::unchecked(&self.page).ok()?;
+        stored.end
     }
 
     /// Whether it was made of these bytes at this place in memory.
@@ -235,8 +239,7 @@ impl<B: Deref<Target = [u8]>> Page<B> {
 
     /// The value of a key that belongs in the page.
     pub fn find(&self, wanted: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
-        let end = Stored::unchecked(&self.page)?.end;
-        if end.is_some_and(|end| wanted >= end) {
+        if self.end().is_some_and(|end| wanted >= end) {
             return Err(Damaged);
         }
         Ok(find_in(&self.entries, wanted)?.map(<[u8]>::to_vec))
@@ -274,11 +277,7 @@ fn find_in<'a>(mut rest: &'a [u8], wanted: &[u8]) -> Result<Option<&'a [u8]>, Da
 /// The entries of a page, in order, to be taken from either end.
 pub struct PageEntries<B> {
     key: B,
-    page: B,
-    /// Where in the page its end is; empty: it has none.
-    end: Range<usize>,
-    /// The entries in full.
-    entries: Vec<u8>,
+    page: Page<B>,
     /// All keys, one after the other.
     keys: Vec<u8>,
     /// Where in these each key is, and where in the entries its value.
@@ -289,12 +288,9 @@ pub struct PageEntries<B> {
 
 impl<B: Deref<Target = [u8]>> PageEntries<B> {
     pub fn of((key, page): (B, B)) -> Result<PageEntries<B>, Damaged> {
-        let stored = Stored::of(&key, &page)?;
-        let entries = stored.entries()?.into_owned();
-        let end_len = stored.end.map_or(0, <[u8]>::len);
-        let end_at = 4 + number_len(end_len);
-        let end = end_at..end_at + end_len;
-        let mut rest = entries.as_slice();
+        let page = Page::of(&key, page)?;
+        let entries = page.entries.as_slice();
+        let mut rest = entries;
         let mut keys = Vec::with_capacity(rest.len());
         let mut places = Vec::with_capacity(rest.len() / SMALL_ENTRY);
         let mut last = 0..0;
@@ -316,8 +312,6 @@ impl<B: Deref<Target = [u8]>> PageEntries<B> {
         Ok(PageEntries {
             key,
             page,
-            end,
-            entries,
             keys,
             places,
             left,
@@ -329,18 +323,17 @@ impl<B: Deref<Target = [u8]>> PageEntries<B> {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.page
+        &self.page.page
     }
 
     /// The key of the next page; `None`: it is the last one.
     pub fn end(&self) -> Option<&[u8]> {
-        let end = self.page.get(self.end.clone()).unwrap_or_default();
-        (!end.is_empty()).then_some(end)
+        self.page.end()
     }
 
     /// The page with another end.
     pub fn with_end(&self, end: Option<&[u8]>) -> Vec<u8> {
-        finished(&self.key, end, &self.entries)
+        finished(&self.key, end, &self.page.entries)
     }
 
     /// Leaves those with `from <= key < to`.
@@ -370,7 +363,7 @@ impl<B: Deref<Target = [u8]>> PageEntries<B> {
     fn at(&self, (key, value): &(Range<usize>, Range<usize>)) -> Option<(&[u8], &[u8])> {
         Some((
             self.keys.get(key.clone())?,
-            self.entries.get(value.clone())?,
+            self.page.entries.get(value.clone())?,
         ))
     }
 }
@@ -386,7 +379,7 @@ mod tests {
     type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
     fn find(key: &[u8], page: &[u8], wanted: &[u8]) -> Result<Option<Vec<u8>>, Damaged> {
-        Page::of((key, page))?.find(wanted)
+        Page::of(key, page)?.find(wanted)
     }
 
     /// Keys of few different bytes, so that they share much; some are long.

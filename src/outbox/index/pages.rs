@@ -284,15 +284,15 @@ impl Pages {
         let Some((bound, page)) = self.read(|tree| tree.last(Bound::Included(key)))? else {
             return Ok(None);
         };
-        // Nobody waits for a thread that has it and does not run.
+        // A thread that has the lock may not be running, so no other one waits for it.
         let Ok(mut recent) = self.recent.try_lock() else {
-            return Ok(Page::of((bound, page))?.find(key)?);
+            return Ok(Page::of(&bound, page)?.find(key)?);
         };
         let known = recent.pages.iter().flatten();
         if let Some(known) = known.into_iter().find(|known| known.is_of(&page)) {
             return Ok(known.find(key)?);
         }
-        let page = Page::of((bound, page))?;
+        let page = Page::of(&bound, page)?;
         let found = page.find(key)?;
         let next = recent.next % RECENT;
         if let Some(slot) = recent.pages.get_mut(next) {

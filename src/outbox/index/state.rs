@@ -135,8 +135,7 @@ impl State {
                 rows => self.entries.put(key, rows::encode(&rows)),
             }
         }
-        self.entries
-            .put(keys::META.to_vec(), rows::encode(&self.meta));
+        self.entries.put(keys::META, rows::encode(&self.meta));
     }
 
     /// Everything in the index, for comparing one index with another.
