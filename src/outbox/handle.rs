@@ -18,6 +18,7 @@ use crate::outbox::index::{Generations, Readers};
 use crate::outbox::judged::{Filters, Judged};
 use crate::outbox::leftovers::Leftovers;
 use crate::outbox::log::LogReader;
+use crate::outbox::renewals::Renewals;
 use crate::outbox::request::{Changed, Outcome, Request, Settings, Test};
 use crate::outbox::rules::Rules;
 use crate::outbox::views::{ActRefused, Action, Receipt, RecoveryKind, Refused, TestEvent};
@@ -48,6 +49,7 @@ pub struct Shared {
     pub recovery: (RecoveryKind, Duration),
     /// How many replays and purges have ended.
     pub jobs_ended: watch::Sender<u64>,
+    pub renewals: Renewals,
 }
 
 /// The most damaged records that are remembered, so that each is counted once.
@@ -101,6 +103,7 @@ impl Shared {
             copies: Copies::default(),
             recovery,
             jobs_ended: watch::Sender::new(0),
+            renewals: Renewals::default(),
         }
     }
 

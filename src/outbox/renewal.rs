@@ -92,6 +92,7 @@ impl Committer {
         drop(state);
         self.flusher = start(index).map_err(|error| failed(&error))?;
         self.flusher.in_use();
+        self.shared.renewals.renewed();
         let damaged = &self.shared.gauges.damaged_records;
         damaged.fetch_max(built.damaged, Relaxed);
         self.shared.know_damage(built.met);

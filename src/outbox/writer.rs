@@ -134,8 +134,11 @@ impl Writer {
 
     /// Runs until told to stop or until the store fails.
     pub fn run(mut self, requests: &Receiver<Request>) {
+        let shared = self.shared().clone();
+        shared.renewals.set_served(true);
         let outcome =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.serve(requests)));
+        shared.renewals.set_served(false);
         match outcome {
             Ok(Ok(())) => self.finish(),
             Ok(Err(error)) => self.give_up(&error),

@@ -106,6 +106,29 @@ fn an_index_that_has_no_place_on_the_disk_is_kept_in_memory() {
     goes_on_when("pwrite64,ftruncate", true);
 }
 
+/// Whoever reads while the index fails waits for the new one.
+#[test]
+fn no_read_is_refused_while_the_index_fails() {
+    let receiver = Receiver::ok();
+    let home = Home::new();
+    let daemon = home.start(&endpoint("ok", &receiver.url("/"), ""));
+    let kept = daemon.send("a.kept", "1");
+    daemon.wait_status(&kept, "ok", "delivered");
+    let files = below(&home.data_dir().join("index"));
+    let Some(_tracer) = on_files(&daemon, &files, "pwrite64:error=ENOSPC") else {
+        return;
+    };
+    // It is written out within seconds, while nobody asks for anything that is stored.
+    daemon.send("a.more", "2");
+    while !daemon.log_text().contains("the index was built anew") {
+        for path in ["", "/deliveries/ok", "/deliveries/ok/explain"] {
+            let path = format!("/v1/events/{kept}{path}");
+            daemon.tcp.get(&path).expect(200);
+        }
+        daemon.tcp.get("/v1/events?limit=1").expect(200);
+    }
+}
+
 /// A service manager must not kill a daemon whose index is being built, however long that takes.
 #[test]
 fn keep_alives_go_on_while_the_index_is_built_anew() {

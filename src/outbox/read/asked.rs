@@ -24,7 +24,7 @@ impl Outbox {
     /// Reads the index, a piece at a time: callers on the runtime use `spawn_blocking`.
     pub fn count(&self, endpoint: &EndpointId, selection: &Selection) -> Result<u64, ReadError> {
         let (choice, first) = self.choice(endpoint, selection, &Status::ALL)?;
-        self.judged(self.counted(&choice, first))
+        self.judged(|| self.counted(&choice, first))
     }
 
     /// Makes the chosen deliveries pending again, `rate` at a time (100/s if `None`), each
@@ -116,7 +116,7 @@ impl Outbox {
                 ..selection
             };
             let mut job = outbox.job(work, &endpoint, &selection, rate)?;
-            job.matched = outbox.judged(outbox.counted(&job.choice, job.first))?;
+            job.matched = outbox.judged(|| outbox.counted(&job.choice, job.first))?;
             Ok::<_, ReadError>(job)
         });
         let counted = counting.await.map_err(|_| ActRefused::ShuttingDown)?;

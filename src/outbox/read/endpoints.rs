@@ -217,15 +217,12 @@ impl Outbox {
     pub fn definition(&self, id: &EndpointId) -> Result<Option<EndpointSpec>, ReadError> {
         let no = self.shared.endpoints().number_of(id);
         let no = no.ok_or(ReadError::NoSuchEndpoint)?;
-        let (bytes, tenant) = {
+        let (bytes, tenant) = self.judged(|| {
             let hold = self.shared.index.read();
             let stored = hold.endpoints.get(&no).ok_or(ReadError::NoSuchEndpoint)?;
-            let bytes = hold
-                .entries
-                .get(&keys::spec(no))?
-                .map(|bytes| bytes.to_vec());
-            (bytes, stored.tenant.clone())
-        };
+            let bytes = hold.entries.get(&keys::spec(no))?;
+            Ok((bytes.map(|bytes| bytes.to_vec()), stored.tenant.clone()))
+        })?;
         let Some(bytes) = bytes else {
             return Ok(None);
         };

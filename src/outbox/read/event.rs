@@ -1,6 +1,10 @@
 //! Reading one event or delivery: what the index knows of it, and its record and attempts
 //! from the log.
 
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
 use crate::domain::attempt::Attempt;
 use crate::domain::content::Content;
 use crate::domain::delivery::Status;
@@ -13,6 +17,7 @@ use crate::outbox::index::shown::shown;
 use crate::outbox::index::{Hold, PagesError, State, StoredEndpoint, keys};
 use crate::outbox::log::{self, LogReader};
 use crate::outbox::record::DeliveryRow;
+use crate::outbox::request::Request;
 use crate::outbox::views::{DeliveryView, EventSummary, EventView, ReadError, StatusCounts};
 
 use super::range::{Piece, Range, Row};
@@ -20,6 +25,9 @@ use super::records::{Attempts, attempts, content, last_attempt};
 
 /// About how many bytes of attempts one answer carries.
 pub(super) const ATTEMPT_BYTES: usize = 8 << 20;
+/// How long a read waits for the writer to begin to build an index that has failed. Once the building
+/// has begun, it waits for its end.
+const RENEWAL_WAIT: Duration = Duration::from_secs(10);
 /// About what an attempt takes besides its response body.
 pub(super) const ATTEMPT_COST: usize = 128;
 
@@ -261,29 +269,31 @@ impl Outbox {
     /// The event with its body and all its deliveries. Of a wide one the last deliveries
     /// come without their attempts (`attempts_omitted`), which may be gigabytes.
     pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
-        self.judged(twice(|wanted| {
-            let (summary, found) = self.indexed_deliveries(id)?;
-            let (content, payload) = self.payload(id, &summary, wanted)?;
-            let mut counts = StatusCounts::default();
-            let mut deliveries = Vec::with_capacity(found.len());
-            let mut bytes = 0;
-            for delivery in found {
-                count(&mut counts, delivery.view.status);
-                let view = if bytes < ATTEMPT_BYTES {
-                    delivery.finish(&self.shared.log, wanted)?
-                } else {
-                    delivery.without_attempts()
-                };
-                bytes += attempt_bytes(&view);
-                deliveries.push(view);
-            }
-            Ok(EventView {
-                summary: summary.with(id, counts),
-                payload,
-                extras: content.extras,
-                deliveries,
+        self.judged(|| {
+            twice(|wanted| {
+                let (summary, found) = self.indexed_deliveries(id)?;
+                let (content, payload) = self.payload(id, &summary, wanted)?;
+                let mut counts = StatusCounts::default();
+                let mut deliveries = Vec::with_capacity(found.len());
+                let mut bytes = 0;
+                for delivery in found {
+                    count(&mut counts, delivery.view.status);
+                    let view = if bytes < ATTEMPT_BYTES {
+                        delivery.finish(&self.shared.log, wanted)?
+                    } else {
+                        delivery.without_attempts()
+                    };
+                    bytes += attempt_bytes(&view);
+                    deliveries.push(view);
+                }
+                Ok(EventView {
+                    summary: summary.with(id, counts),
+                    payload,
+                    extras: content.extras,
+                    deliveries,
+                })
             })
-        }))
+        })
     }
 
     /// All deliveries of an event, in order of their endpoints' numbers.
@@ -311,27 +321,29 @@ impl Outbox {
 
     /// The event without its body, and without its deliveries' counts.
     pub fn summary(&self, id: EventId) -> Result<EventSummary, ReadError> {
-        let summary = self.judged(Summary::read(&self.shared.index.read(), id))?;
+        let summary = self.judged(|| Summary::read(&self.shared.index.read(), id))?;
         let summary = summary.ok_or(ReadError::NoSuchEvent)?;
         Ok(summary.with(id, StatusCounts::default()))
     }
 
     /// One delivery with its last 50 attempts.
     pub fn delivery(&self, id: EventId, endpoint: &EndpointId) -> Result<DeliveryView, ReadError> {
-        self.judged(twice(|wanted| {
-            let delivery = {
-                let state = self.shared.index.read();
-                let summary = Summary::known(&state, id)?;
-                let (no, stored) = state
-                    .endpoint_named(endpoint)
-                    .ok_or(ReadError::NoSuchEndpoint)?;
-                let row = state
-                    .delivery_row(id, no)?
-                    .ok_or(ReadError::NoSuchDelivery)?;
-                indexed(id, no, &row, stored, &summary)?
-            };
-            delivery.finish(&self.shared.log, wanted)
-        }))
+        self.judged(|| {
+            twice(|wanted| {
+                let delivery = {
+                    let state = self.shared.index.read();
+                    let summary = Summary::known(&state, id)?;
+                    let (no, stored) = state
+                        .endpoint_named(endpoint)
+                        .ok_or(ReadError::NoSuchEndpoint)?;
+                    let row = state
+                        .delivery_row(id, no)?
+                        .ok_or(ReadError::NoSuchDelivery)?;
+                    indexed(id, no, &row, stored, &summary)?
+                };
+                delivery.finish(&self.shared.log, wanted)
+            })
+        })
     }
 
     /// What an attempt of the event sends. `lsn` is where its record was when the attempt
@@ -343,7 +355,7 @@ impl Outbox {
             let Err(ReadError::Damaged(_)) = &found else {
                 return found.map(|(content, _)| content);
             };
-            let known = self.judged(Summary::known(&self.shared.index.read(), id))?;
+            let known = self.judged(|| Summary::known(&self.shared.index.read(), id))?;
             if known.lsn == at {
                 // The index points there after the reading too: it was not moved meanwhile.
                 if !known.body_lost {
@@ -371,14 +383,35 @@ impl Outbox {
         found
     }
 
-    /// A damaged index ends the process: what it hides is in the log.
+    /// What a read gives. A damaged index ends the process: what it hides is in the log. One that the
+    /// disk has failed is waited for, as the writer builds it anew, and read again.
     pub(in crate::outbox) fn judged<T>(
         &self,
-        answer: Result<T, ReadError>,
+        mut read: impl FnMut() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
+        let seen = self.shared.renewals.count();
+        let mut answer = read();
+        if let Err(ReadError::Unreadable(_)) = &answer
+            && self.is_renewed(seen)
+        {
+            answer = read();
+        }
         if let Err(error @ ReadError::Index(_)) = &answer {
             self.shared.index_failed(&error.to_string());
         }
         answer
+    }
+
+    /// Whether the index has failed, or was built anew since the count of renewals was `seen`. Waits
+    /// until it is built.
+    fn is_renewed(&self, seen: u64) -> bool {
+        if self.shared.index.read().entries.failure().is_none() {
+            return self.shared.renewals.count() != seen;
+        }
+        // The writer looks after the index before it answers anything.
+        let (nobody_listens, _) = oneshot::channel();
+        let _ = self.requests.send(Request::Ping(nobody_listens));
+        self.shared.renewals.wait(seen, RENEWAL_WAIT);
+        true
     }
 }

@@ -23,15 +23,19 @@ impl Outbox {
         let mut range = Range::forward(keys::job(from), keys::end_of(keys::JOBS));
         let mut found = Vec::new();
         loop {
-            let hold = self.shared.index.read();
-            let piece = range.advance(&hold, |_, value| {
-                if found.len() >= limit {
-                    return Ok(Row::Left);
-                }
-                found.extend(view(&hold, value)?);
-                Ok(Row::Taken)
+            let known = found.len();
+            let piece = self.judged(|| {
+                found.truncate(known);
+                let hold = self.shared.index.read();
+                range.advance(&hold, |_, value| {
+                    if found.len() >= limit {
+                        return Ok(Row::Left);
+                    }
+                    found.extend(view(&hold, value)?);
+                    Ok(Row::Taken)
+                })
             });
-            match self.judged(piece)? {
+            match piece? {
                 Piece::Spent => {}
                 piece => return Ok((found, piece == Piece::Enough)),
             }
@@ -40,14 +44,14 @@ impl Outbox {
 
     /// One job. Reads the index: callers on the runtime use `spawn_blocking`.
     pub fn job_named(&self, id: JobId) -> Result<JobView, ReadError> {
-        let read = || {
+        let found = self.judged(|| {
             let hold = self.shared.index.read();
             let Some(bytes) = hold.entries.get(&keys::job(id.no))? else {
                 return Ok(None);
             };
             Ok(view(&hold, &bytes)?.filter(|job| job.id == id))
-        };
-        self.judged(read())?.ok_or(ReadError::NoSuchJob)
+        });
+        found?.ok_or(ReadError::NoSuchJob)
     }
 
     /// Whether the job is still under way.

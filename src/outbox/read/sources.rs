@@ -39,13 +39,16 @@ impl Outbox {
     ) -> Result<(), ReadError> {
         let mut range = Range::forward(prefix.into(), keys::end_of(prefix));
         loop {
-            let hold = self.shared.index.read();
-            let piece = range.advance(&hold, |key, value| {
-                let id = keys::source_of(key).ok_or(PagesError::Damaged)?;
-                each(id, value)?;
-                Ok(Row::Taken)
+            // Rows that are given twice are the same.
+            let piece = self.judged(|| {
+                let hold = self.shared.index.read();
+                range.advance(&hold, |key, value| {
+                    let id = keys::source_of(key).ok_or(PagesError::Damaged)?;
+                    each(id, value)?;
+                    Ok(Row::Taken)
+                })
             });
-            if self.judged(piece)? == Piece::End {
+            if piece? == Piece::End {
                 return Ok(());
             }
         }
