@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Home, Receiver, endpoint, wait_for};
+use crate::harness::{Answer, Home, Receiver, endpoint, unless_late, wait_for};
 
 /// How long an attempt may take here, in milliseconds.
 const TIMEOUT_MS: u64 = 400;
@@ -264,16 +264,11 @@ fn a_hundred_hung_endpoints_do_not_delay_a_healthy_one() {
         || format!("only {} attempts hang", hung.seen().len()),
     );
 
-    // A machine that is busy with other tests may be slow for a while: the best of a few
-    // rounds counts. What the promise forbids, waiting behind the hung, is in every round.
-    let mut best = Duration::MAX;
-    for _ in 0..3 {
-        best = best.min(p99_of_two_hundred(&daemon.tcp, &healthy));
-        if best < Duration::from_millis(250) {
-            break;
-        }
-    }
-    assert!(best < Duration::from_millis(250), "p99 is {best:?}");
+    // What the promise forbids, waiting behind the hung, is there however busy the machine is.
+    unless_late(|| match p99_of_two_hundred(&daemon.tcp, &healthy) {
+        p99 if p99 < Duration::from_millis(250) => Ok(()),
+        p99 => Err(format!("p99 is {p99:?}")),
+    });
     let hung_now = daemon.status()["backlog"]["in_flight"].as_u64().unwrap();
     assert!(hung_now >= 100, "only {hung_now} attempts hang");
 }

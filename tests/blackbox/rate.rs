@@ -66,15 +66,6 @@ fn arrivals_at_100_a_second() -> (Instant, Vec<Instant>) {
 
 #[test]
 fn failures_count_too() {
-    // A busy machine may see a request late, and the next one sooner after it.
-    unless_late(|| match shortest_gap_of_failures() {
-        gap if gap >= Duration::from_millis(235) => Ok(()),
-        gap => Err(format!("again after {gap:?}")),
-    });
-}
-
-/// The shortest time between the attempts of a delivery that fails three times at 4/s.
-fn shortest_gap_of_failures() -> Duration {
     let receiver = Receiver::answering(|seen| match seen.number {
         0..3 => Answer::status(500),
         _ => Answer::status(200),
@@ -92,6 +83,4 @@ fn shortest_gap_of_failures() -> Duration {
         let soonest = Duration::from_millis(250 * n as u64).saturating_sub(SLACK);
         assert!(*at - begin >= soonest, "{n} after {:?}", *at - begin);
     }
-    let gaps = times.windows(2).map(|two| two[1] - two[0]);
-    gaps.min().expect("four came")
 }
