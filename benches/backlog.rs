@@ -78,7 +78,11 @@ fn main() {
     server::serve(sink, http::StatusCode::OK, move |_| {
         count.fetch_add(1, Relaxed);
     });
-    let (start, most) = drain(&arrived, events, &index);
+    let Drained {
+        start,
+        most,
+        at_quarters,
+    } = drain(&arrived, events, &index);
     row(
         "drained",
         events as f64 / start.elapsed().as_secs_f64(),
@@ -86,6 +90,21 @@ fn main() {
     );
     row("memory at most, draining", peak(&daemon), "MiB");
     row("index at most, draining", most / MIB, "MiB");
+    for (size, part) in at_quarters
+        .iter()
+        .zip(["a quarter", "half", "three quarters", "all"])
+    {
+        row(&format!("index, {part} drained"), size / MIB, "MiB");
+    }
+}
+
+/// How it drained.
+struct Drained {
+    /// When the first one arrived.
+    start: Instant,
+    /// The most bytes of the index, and its bytes when each quarter had arrived.
+    most: f64,
+    at_quarters: Vec<f64>,
 }
 
 /// Tries again soon, so that it drains as soon as somebody listens.
@@ -110,22 +129,31 @@ fn free_address() -> SocketAddr {
     free.expect("there is a free port")
 }
 
-/// Waits until all have arrived: since the first one, and the most bytes of the index meanwhile.
-fn drain(arrived: &AtomicU64, events: u64, index: &Path) -> (Instant, f64) {
-    let (mut start, mut last, mut most) = (Instant::now(), (0, Instant::now()), 0_f64);
+/// Waits until all have arrived.
+fn drain(arrived: &AtomicU64, events: u64, index: &Path) -> Drained {
+    let mut drained = Drained {
+        start: Instant::now(),
+        most: 0.0,
+        at_quarters: Vec::new(),
+    };
+    let mut last = (0, Instant::now());
     loop {
         let now = arrived.load(Relaxed);
         if now != last.0 {
             if last.0 == 0 {
-                start = Instant::now();
+                drained.start = Instant::now();
             }
             last = (now, Instant::now());
         }
-        if now >= events {
-            return (start, most);
+        let size = bytes(index);
+        drained.most = drained.most.max(size);
+        if now * 4 >= events * (drained.at_quarters.len() as u64 + 1) {
+            drained.at_quarters.push(size);
+        }
+        if drained.at_quarters.len() == 4 {
+            return drained;
         }
         assert!(last.1.elapsed() < PATIENCE, "{now} of {events} arrived");
-        most = most.max(bytes(index));
         std::thread::sleep(Duration::from_millis(50));
     }
 }
