@@ -52,7 +52,7 @@ fn limited(
 
 #[test]
 fn a_receiver_that_refuses_beyond_a_few_is_seldom_made_to() {
-    unless_late(|| {
+    unless_late(|_| {
         let (refused, most) = refused_and_then_taken();
         match refused <= 30 && most >= 8 {
             true => Ok(()),
@@ -110,7 +110,7 @@ fn refused_and_then_taken() -> (usize, usize) {
 
 #[test]
 fn a_receiver_that_is_slow_to_refuse_is_seldom_made_to() {
-    unless_late(|| match refused_slowly() {
+    unless_late(|_| match refused_slowly() {
         0..=20 => Ok(()),
         refused => Err(format!("{refused} refusals for 400 deliveries")),
     });
@@ -137,7 +137,7 @@ fn refused_slowly() -> usize {
 
 #[test]
 fn a_receiver_that_queues_in_silence_is_not_sent_more_than_it_works_on() {
-    unless_late(|| match usually_at_once() {
+    unless_late(|_| match usually_at_once() {
         3..8 => Ok(()),
         usual => Err(format!("{usual} at once")),
     });

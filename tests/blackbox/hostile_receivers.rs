@@ -265,9 +265,13 @@ fn a_hundred_hung_endpoints_do_not_delay_a_healthy_one() {
     );
 
     // What the promise forbids, waiting behind the hung, is there however busy the machine is.
-    unless_late(|| match p99_of_two_hundred(&daemon.tcp, &healthy) {
-        p99 if p99 < Duration::from_millis(250) => Ok(()),
-        p99 => Err(format!("p99 is {p99:?}")),
+    unless_late(|lateness| {
+        let p99 = p99_of_two_hundred(&daemon.tcp, &healthy);
+        // Each waits for a thread of the daemon's and one of the receiver's at least.
+        match p99 < Duration::from_millis(250) + 2 * lateness.most() {
+            true => Ok(()),
+            false => Err(format!("p99 is {p99:?}")),
+        }
     });
     let hung_now = daemon.status()["backlog"]["in_flight"].as_u64().unwrap();
     assert!(hung_now >= 100, "only {hung_now} attempts hang");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::files::below;
 use crate::harness::http::head;
 use crate::harness::manager::Manager;
-use crate::harness::{Daemon, Home, Receiver, endpoint};
+use crate::harness::{Daemon, Home, Receiver, endpoint, wait_for};
 use crate::populated::recovery;
 use crate::tracer::Tracer;
 use crate::wide_events::{batch, stored, ten_thousand};
@@ -120,13 +120,18 @@ fn no_read_is_refused_while_the_index_fails() {
     };
     // It is written out within seconds, while nobody asks for anything that is stored.
     daemon.send("a.more", "2");
-    while !daemon.log_text().contains("the index was built anew") {
-        for path in ["", "/deliveries/ok", "/deliveries/ok/explain"] {
-            let path = format!("/v1/events/{kept}{path}");
-            daemon.tcp.get(&path).expect(200);
-        }
-        daemon.tcp.get("/v1/events?limit=1").expect(200);
-    }
+    let built = "the index was built anew";
+    wait_for(
+        || {
+            for path in ["", "/deliveries/ok", "/deliveries/ok/explain"] {
+                let path = format!("/v1/events/{kept}{path}");
+                daemon.tcp.get(&path).expect(200);
+            }
+            daemon.tcp.get("/v1/events?limit=1").expect(200);
+            daemon.log_text().contains(built).then_some(())
+        },
+        || format!("not built anew: {}", daemon.log_text()),
+    );
 }
 
 /// A service manager must not kill a daemon whose index is being built, however long that takes.

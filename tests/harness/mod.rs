@@ -28,6 +28,8 @@ pub mod process;
 pub mod receiver;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use daemon::*;
@@ -56,50 +58,55 @@ pub fn wait_for<T>(mut what: impl FnMut() -> Option<T>, stuck: impl FnOnce() -> 
 const LATE: Duration = Duration::from_millis(10);
 
 /// Looks at something that a machine which wakes threads late can spoil. The look is repeated, up to five
-/// times in all, only if the machine was late meanwhile.
+/// times in all, only if the machine was late meanwhile; it is told how late.
 ///
 /// # Panics
 /// With what was wrong.
 #[track_caller]
-pub fn unless_late(mut look: impl FnMut() -> Result<(), String>) {
+pub fn unless_late(mut look: impl FnMut(&Lateness) -> Result<(), String>) {
     let mut wrong = Vec::new();
     loop {
         let lateness = Lateness::measure();
-        let Err(what) = look() else { return };
-        let late = lateness.end();
+        let Err(what) = look(&lateness) else { return };
+        let late = lateness.most();
         wrong.push(format!("{what}, with threads up to {late:?} late"));
         assert!(late > LATE && wrong.len() < 5, "{wrong:#?}");
     }
 }
 
 /// Measures how late the machine wakes a thread that only sleeps.
-struct Lateness {
-    most: std::thread::JoinHandle<Duration>,
-    end: std::sync::mpsc::Sender<()>,
+pub struct Lateness {
+    most_ns: Arc<AtomicU64>,
+    /// The thread ends with it.
+    _until: std::sync::mpsc::Sender<()>,
 }
 
 impl Lateness {
     fn measure() -> Lateness {
         const STEP: Duration = Duration::from_millis(2);
-        let (end, ended) = std::sync::mpsc::channel();
-        let most = std::thread::spawn(move || {
-            let mut most = Duration::ZERO;
+        let most_ns = Arc::new(AtomicU64::new(0));
+        let (until, ended) = std::sync::mpsc::channel::<()>();
+        let most = most_ns.clone();
+        std::thread::spawn(move || {
             loop {
                 let begin = Instant::now();
                 let waited = ended.recv_timeout(STEP);
-                most = most.max(begin.elapsed().saturating_sub(STEP));
+                let late = begin.elapsed().saturating_sub(STEP);
+                most.fetch_max(late.as_nanos() as u64, Ordering::Relaxed);
                 if waited != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                    return most;
+                    return;
                 }
             }
         });
-        Lateness { most, end }
+        Lateness {
+            most_ns,
+            _until: until,
+        }
     }
 
     /// The most since it began.
-    fn end(self) -> Duration {
-        drop(self.end);
-        self.most.join().unwrap()
+    pub fn most(&self) -> Duration {
+        Duration::from_nanos(self.most_ns.load(Ordering::Relaxed))
     }
 }
 

@@ -218,7 +218,7 @@ async fn silence_is_a_timeout_and_closes_the_connection() {
         .attempt(&impatient(server.url()), &event())
         .await;
     let expected = format!(
-        "no answer from {} within 200ms (waiting for response headers)",
+        "no answer from {} within 1s (waiting for response headers)",
         server.address
     );
     assert_eq!(fault(&attempt), (ErrorKind::Timeout, expected.as_str()));
@@ -226,7 +226,7 @@ async fn silence_is_a_timeout_and_closes_the_connection() {
         (attempt.status, attempt.address),
         (None, Some(server.address))
     );
-    assert!(attempt.duration >= Duration::from_millis(200));
+    assert!(attempt.duration >= Duration::from_secs(1));
     closed_too.await.unwrap();
 }
 
@@ -295,7 +295,7 @@ async fn dripping_answers_end_at_the_deadline() {
     )
     .await;
     let attempt = transport.attempt(&impatient(body.url()), &event()).await;
-    let expected = "the response body did not end within 200ms";
+    let expected = "the response body did not end within 1s";
     assert_eq!(
         (fault(&attempt), attempt.status),
         ((ErrorKind::Timeout, expected), Some(200))

@@ -76,7 +76,7 @@ fn endpoint(url: impl AsRef<str>) -> Endpoint {
 /// With a timeout short enough to be waited for.
 fn impatient(url: impl AsRef<str>) -> Endpoint {
     Endpoint {
-        timeout: Duration::from_millis(200),
+        timeout: Duration::from_secs(1),
         ..endpoint(url)
     }
 }
