@@ -266,7 +266,14 @@ impl Store {
 
     fn purge(&self, endpoint: &EndpointId, selection: Selection) -> u64 {
         let asked = self.outbox.purge(endpoint, selection);
-        self.runtime.block_on(asked).unwrap().matched
+        let begun = self.runtime.block_on(asked).unwrap();
+        // A purge waits for its end, but not for ever.
+        if let Some(job) = begun.job {
+            self.wait("the purge ends", |store| {
+                matches!(store.outbox.job_named(job), Err(ReadError::NoSuchJob))
+            });
+        }
+        begun.matched
     }
 }
 
