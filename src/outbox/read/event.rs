@@ -389,17 +389,21 @@ impl Outbox {
         &self,
         mut read: impl FnMut() -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let seen = self.shared.renewals.count();
-        let mut answer = read();
-        if let Err(ReadError::Unreadable(_)) = &answer
-            && self.is_renewed(seen)
-        {
-            answer = read();
+        let mut seen = Some(self.shared.renewals.count());
+        // One call of `read`, as it is large where it is inlined.
+        loop {
+            let answer = read();
+            match &answer {
+                Err(ReadError::Unreadable(_))
+                    if seen.take().is_some_and(|n| self.is_renewed(n)) =>
+                {
+                    continue;
+                }
+                Err(error @ ReadError::Index(_)) => self.shared.index_failed(&error.to_string()),
+                _ => {}
+            }
+            return answer;
         }
-        if let Err(error @ ReadError::Index(_)) = &answer {
-            self.shared.index_failed(&error.to_string());
-        }
-        answer
     }
 
     /// Whether the index has failed, or was built anew since the count of renewals was `seen`. Waits
