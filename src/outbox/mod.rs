@@ -4,7 +4,8 @@
 //! says what a batch holds, the log makes it durable, the index takes it in, and then it is
 //! answered and told. `maintain` are the threads that look and ask, `read` answers
 //! questions, `open` and `recovery` open the store, `renewal` builds an index that failed
-//! anew while reads wait at `renewals`, `handle` is how the rest of the daemon reaches it, in the domain's words only.
+//! anew while reads wait at `renewals`, `handle` is how the rest of the daemon reaches it, in
+//! the domain's words only.
 //!
 //! Nothing outside this folder knows the log, sled, or a record's bytes.
 

@@ -12,7 +12,7 @@ pub struct Renewals {
 #[derive(Default)]
 struct Standing {
     count: u64,
-    /// The writer has a thread, so whoever waits may be helped.
+    /// The writer's thread runs. Without it nobody builds the index, and no read waits.
     is_served: bool,
 }
 
@@ -22,13 +22,13 @@ impl Renewals {
         self.standing().count
     }
 
-    /// The writer's thread has begun, or has ended.
+    /// Says that the writer's thread has begun or has ended.
     pub fn set_served(&self, is_served: bool) {
         self.standing().is_served = is_served;
         self.changed.notify_all();
     }
 
-    /// The index was built anew.
+    /// Says that the index was built anew.
     pub fn renewed(&self) {
         self.standing().count += 1;
         self.changed.notify_all();

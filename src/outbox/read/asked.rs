@@ -15,7 +15,7 @@ use crate::outbox::request::{NewJob, Request};
 use crate::outbox::views::{ActRefused, Action, Begun, ReadError, Refused, Selection};
 
 /// How long a purge is waited for: what comes after is likely to look at what it did.
-const PURGE_WAIT: Duration = Duration::from_secs(5);
+pub(in crate::outbox) const PURGE_WAIT: Duration = Duration::from_secs(5);
 /// The rate of a replay that names none, in deliveries a second.
 const REPLAY_RATE: f64 = 100.0;
 
@@ -24,7 +24,7 @@ impl Outbox {
     /// Reads the index, a piece at a time: callers on the runtime use `spawn_blocking`.
     pub fn count(&self, endpoint: &EndpointId, selection: &Selection) -> Result<u64, ReadError> {
         let (choice, first) = self.choice(endpoint, selection, &Status::ALL)?;
-        self.judged(|| self.counted(&choice, first))
+        self.reliably(|| self.counted(&choice, first))
     }
 
     /// Makes the chosen deliveries pending again, `rate` at a time (100/s if `None`), each
@@ -76,10 +76,9 @@ impl Outbox {
             loop {
                 ended.borrow_and_update();
                 let outbox = self.clone();
-                // A damaged index is met by the thread that does the work.
-                let known = tokio::task::spawn_blocking(move || outbox.has_job(job));
-                let known = matches!(known.await, Ok(Ok(true)));
-                if !known || ended.changed().await.is_err() {
+                let known = tokio::task::spawn_blocking(move || outbox.job_named(job));
+                let is_known = matches!(known.await, Ok(Ok(_)));
+                if !is_known || ended.changed().await.is_err() {
                     return;
                 }
             }
@@ -116,7 +115,7 @@ impl Outbox {
                 ..selection
             };
             let mut job = outbox.job(work, &endpoint, &selection, rate)?;
-            job.matched = outbox.judged(|| outbox.counted(&job.choice, job.first))?;
+            job.matched = outbox.reliably(|| outbox.counted(&job.choice, job.first))?;
             Ok::<_, ReadError>(job)
         });
         let counted = counting.await.map_err(|_| ActRefused::ShuttingDown)?;

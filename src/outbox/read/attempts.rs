@@ -59,7 +59,7 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<AttemptView>, ReadError> {
-        self.judged(|| self.attempts_page(filter, cursor, limit))
+        self.reliably(|| self.attempts_page(filter, cursor, limit))
     }
 
     fn attempts_page(

@@ -36,7 +36,7 @@ impl Outbox {
             ..DeliveryFilter::default()
         };
         let newest = (EventId(u128::MAX), EndpointNo(u32::MAX));
-        let found = self.judged(|| self.listed(&filter, List::Dead, newest, most))?;
+        let found = self.reliably(|| self.listed(&filter, List::Dead, newest, most))?;
         let causes = found.items.iter().filter_map(|dead| {
             let last = dead.last_attempt(&self.shared.log);
             let failed = last.and_then(|last| Some((last.error?.kind, last.status)));

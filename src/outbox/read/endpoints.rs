@@ -217,7 +217,7 @@ impl Outbox {
     pub fn definition(&self, id: &EndpointId) -> Result<Option<EndpointSpec>, ReadError> {
         let no = self.shared.endpoints().number_of(id);
         let no = no.ok_or(ReadError::NoSuchEndpoint)?;
-        let (bytes, tenant) = self.judged(|| {
+        let (bytes, tenant) = self.reliably(|| {
             let hold = self.shared.index.read();
             let stored = hold.endpoints.get(&no).ok_or(ReadError::NoSuchEndpoint)?;
             let bytes = hold.entries.get(&keys::spec(no))?;

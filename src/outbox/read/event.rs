@@ -1,10 +1,6 @@
 //! Reading one event or delivery: what the index knows of it, and its record and attempts
 //! from the log.
 
-use std::time::Duration;
-
-use tokio::sync::oneshot;
-
 use crate::domain::attempt::Attempt;
 use crate::domain::content::Content;
 use crate::domain::delivery::Status;
@@ -15,9 +11,8 @@ use crate::outbox::handle::Outbox;
 use crate::outbox::index::rows::{self, DeliveryEntry, EventRow};
 use crate::outbox::index::shown::shown;
 use crate::outbox::index::{Hold, PagesError, State, StoredEndpoint, keys};
-use crate::outbox::log::{self, LogReader};
+use crate::outbox::log::LogReader;
 use crate::outbox::record::DeliveryRow;
-use crate::outbox::request::Request;
 use crate::outbox::views::{DeliveryView, EventSummary, EventView, ReadError, StatusCounts};
 
 use super::range::{Piece, Range, Row};
@@ -25,32 +20,8 @@ use super::records::{Attempts, attempts, content, last_attempt};
 
 /// About how many bytes of attempts one answer carries.
 pub(super) const ATTEMPT_BYTES: usize = 8 << 20;
-/// How long a read waits for the writer to begin to build an index that has failed. Once the building
-/// has begun, it waits for its end.
-const RENEWAL_WAIT: Duration = Duration::from_secs(10);
 /// About what an attempt takes besides its response body.
 pub(super) const ATTEMPT_COST: usize = 128;
-
-impl From<PagesError> for ReadError {
-    fn from(error: PagesError) -> ReadError {
-        if error.is_damage() {
-            ReadError::Index(error.to_string())
-        } else {
-            ReadError::Unreadable(error.to_string())
-        }
-    }
-}
-
-impl From<log::ReadError> for ReadError {
-    fn from(error: log::ReadError) -> ReadError {
-        match error {
-            log::ReadError::NotThere(_) | log::ReadError::Damaged(_) => {
-                ReadError::Damaged(error.to_string())
-            }
-            log::ReadError::Log(error) => ReadError::Unreadable(error.to_string()),
-        }
-    }
-}
 
 /// A delivery as the index has it, with all but its attempts.
 pub(super) struct IndexedDelivery {
@@ -269,7 +240,7 @@ impl Outbox {
     /// The event with its body and all its deliveries. Of a wide one the last deliveries
     /// come without their attempts (`attempts_omitted`), which may be gigabytes.
     pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
-        self.judged(|| {
+        self.reliably(|| {
             twice(|wanted| {
                 let (summary, found) = self.indexed_deliveries(id)?;
                 let (content, payload) = self.payload(id, &summary, wanted)?;
@@ -321,14 +292,14 @@ impl Outbox {
 
     /// The event without its body, and without its deliveries' counts.
     pub fn summary(&self, id: EventId) -> Result<EventSummary, ReadError> {
-        let summary = self.judged(|| Summary::read(&self.shared.index.read(), id))?;
+        let summary = self.reliably(|| Summary::read(&self.shared.index.read(), id))?;
         let summary = summary.ok_or(ReadError::NoSuchEvent)?;
         Ok(summary.with(id, StatusCounts::default()))
     }
 
     /// One delivery with its last 50 attempts.
     pub fn delivery(&self, id: EventId, endpoint: &EndpointId) -> Result<DeliveryView, ReadError> {
-        self.judged(|| {
+        self.reliably(|| {
             twice(|wanted| {
                 let delivery = {
                     let state = self.shared.index.read();
@@ -355,7 +326,7 @@ impl Outbox {
             let Err(ReadError::Damaged(_)) = &found else {
                 return found.map(|(content, _)| content);
             };
-            let known = self.judged(|| Summary::known(&self.shared.index.read(), id))?;
+            let known = self.reliably(|| Summary::known(&self.shared.index.read(), id))?;
             if known.lsn == at {
                 // The index points there after the reading too: it was not moved meanwhile.
                 if !known.body_lost {
@@ -381,41 +352,5 @@ impl Outbox {
             self.shared.met_damage(event.lsn);
         }
         found
-    }
-
-    /// What a read gives. A damaged index ends the process: what it hides is in the log. One that the
-    /// disk has failed is waited for, as the writer builds it anew, and read again.
-    pub(in crate::outbox) fn judged<T>(
-        &self,
-        mut read: impl FnMut() -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
-        let mut seen = Some(self.shared.renewals.count());
-        // One call of `read`, as it is large where it is inlined.
-        loop {
-            let answer = read();
-            match &answer {
-                Err(ReadError::Unreadable(_))
-                    if seen.take().is_some_and(|n| self.is_renewed(n)) =>
-                {
-                    continue;
-                }
-                Err(error @ ReadError::Index(_)) => self.shared.index_failed(&error.to_string()),
-                _ => {}
-            }
-            return answer;
-        }
-    }
-
-    /// Whether the index has failed, or was built anew since the count of renewals was `seen`. Waits
-    /// until it is built.
-    fn is_renewed(&self, seen: u64) -> bool {
-        if self.shared.index.read().entries.failure().is_none() {
-            return self.shared.renewals.count() != seen;
-        }
-        // The writer looks after the index before it answers anything.
-        let (nobody_listens, _) = oneshot::channel();
-        let _ = self.requests.send(Request::Ping(nobody_listens));
-        self.shared.renewals.wait(seen, RENEWAL_WAIT);
-        true
     }
 }

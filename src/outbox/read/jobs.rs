@@ -24,7 +24,7 @@ impl Outbox {
         let mut found = Vec::new();
         loop {
             let known = found.len();
-            let piece = self.judged(|| {
+            let piece = self.reliably(|| {
                 found.truncate(known);
                 let hold = self.shared.index.read();
                 range.advance(&hold, |_, value| {
@@ -44,7 +44,7 @@ impl Outbox {
 
     /// One job. Reads the index: callers on the runtime use `spawn_blocking`.
     pub fn job_named(&self, id: JobId) -> Result<JobView, ReadError> {
-        let found = self.judged(|| {
+        let found = self.reliably(|| {
             let hold = self.shared.index.read();
             let Some(bytes) = hold.entries.get(&keys::job(id.no))? else {
                 return Ok(None);
@@ -52,16 +52,6 @@ impl Outbox {
             Ok(view(&hold, &bytes)?.filter(|job| job.id == id))
         });
         found?.ok_or(ReadError::NoSuchJob)
-    }
-
-    /// Whether the job is still under way.
-    pub(super) fn has_job(&self, id: JobId) -> Result<bool, PagesError> {
-        let hold = self.shared.index.read();
-        let Some(bytes) = hold.entries.get(&keys::job(id.no))? else {
-            return Ok(false);
-        };
-        let row: JobRow<'_> = rows::decode(&bytes).map_err(|_| PagesError::Damaged)?;
-        Ok(row.id() == id)
     }
 
     /// Cancels a job; durable when it returns. Deliveries that it has not processed stay as they

@@ -129,7 +129,7 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<EventSummary>, ReadError> {
-        self.judged(|| self.events_page(filter, cursor, limit))
+        self.reliably(|| self.events_page(filter, cursor, limit))
     }
 
     /// Newest event first. `limit` is 1 to 1000.
@@ -139,7 +139,7 @@ impl Outbox {
         cursor: Option<&Cursor>,
         limit: usize,
     ) -> Result<Page<DeliveryView>, ReadError> {
-        self.judged(|| self.deliveries_page(filter, cursor, limit))
+        self.reliably(|| self.deliveries_page(filter, cursor, limit))
     }
 
     fn events_page(

@@ -18,11 +18,14 @@ mod parts;
 mod queue;
 mod range;
 mod records;
+mod reliably;
 mod sources;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod troubled;
 
+#[cfg(test)]
+pub(super) use asked::PURGE_WAIT;
 pub use dead::{Cause, DeadCauses};
 pub(super) use records::{ATTEMPTS_KEPT, attempts_since};

@@ -32,25 +32,25 @@ impl Outbox {
     /// The pending deliveries of an endpoint in order of their due times, from `from` on:
     /// at most `limit`, and fewer if there is more to look at than one hold allows.
     pub fn pending(&self, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
-        self.judged(|| pending(&self.shared.index.read(), no, from, limit))
+        self.reliably(|| pending(&self.shared.index.read(), no, from, limit))
     }
 
     /// As [`pending`](Self::pending), but of each key the head only. There may be more
     /// heads even if none was found.
     pub fn heads(&self, no: EndpointNo, from: Key, limit: usize) -> Result<Queued, ReadError> {
-        self.judged(|| heads(&self.shared.index.read(), no, from, limit))
+        self.reliably(|| heads(&self.shared.index.read(), no, from, limit))
     }
 
     /// The head of a chain.
     pub fn head(&self, no: EndpointNo, chain: u64) -> Result<Option<Entry>, ReadError> {
-        self.judged(|| head_entry(&self.shared.index.read(), no, chain))
+        self.reliably(|| head_entry(&self.shared.index.read(), no, chain))
     }
 
     /// The pending delivery that this one has to wait for by the endpoint's ordering: the
     /// head of its chain, if that is another.
     pub fn ahead_of(&self, no: EndpointNo, event: EventId) -> Result<Option<EventId>, ReadError> {
         let ordering = self.in_force(no).map(|endpoint| endpoint.ordering);
-        let found = self.judged(|| {
+        let found = self.reliably(|| {
             let state = self.shared.index.read();
             match ordering {
                 None | Some(Ordering::None) => Ok(None),

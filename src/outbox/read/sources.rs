@@ -40,7 +40,7 @@ impl Outbox {
         let mut range = Range::forward(prefix.into(), keys::end_of(prefix));
         loop {
             // Rows that are given twice are the same.
-            let piece = self.judged(|| {
+            let piece = self.reliably(|| {
                 let hold = self.shared.index.read();
                 range.advance(&hold, |key, value| {
                     let id = keys::source_of(key).ok_or(PagesError::Damaged)?;

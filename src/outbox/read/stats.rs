@@ -15,7 +15,7 @@ use crate::outbox::views::{ReadError, StatsOf, Steps};
 impl Outbox {
     /// The counts of each step. Reads the index: callers on the runtime use `spawn_blocking`.
     pub fn stats(&self, of: &StatsOf, steps: Steps) -> Result<Vec<Counts>, ReadError> {
-        self.judged(|| self.stats_of(of, steps))
+        self.reliably(|| self.stats_of(of, steps))
     }
 
     fn stats_of(&self, of: &StatsOf, steps: Steps) -> Result<Vec<Counts>, ReadError> {
