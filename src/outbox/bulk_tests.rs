@@ -21,6 +21,7 @@ use crate::outbox::index::choice::Choice;
 use crate::outbox::index::shown::status_shown;
 use crate::outbox::index::{Index, Readers, State, keys};
 use crate::outbox::maintain::{Asked, Cleaner, Cut, moving};
+use crate::outbox::read::PURGE_WAIT;
 use crate::outbox::request::{Placed, Request, Step};
 use crate::outbox::{
     ActRefused, Action, DeliveryFilter, Keep, Options, Outbox, ReadError, Receipt, Refused,
@@ -266,12 +267,14 @@ impl Store {
 
     fn purge(&self, endpoint: &EndpointId, selection: Selection) -> u64 {
         let asked = self.outbox.purge(endpoint, selection);
+        let asked_at = Instant::now();
         let begun = self.runtime.block_on(asked).unwrap();
-        // A purge waits for its end, but not for ever.
         if let Some(job) = begun.job {
-            self.wait("the purge ends", |store| {
-                matches!(store.outbox.job_named(job), Err(ReadError::NoSuchJob))
-            });
+            let has_ended =
+                |store: &Store| matches!(store.outbox.job_named(job), Err(ReadError::NoSuchJob));
+            // It waits for the end, but not for ever.
+            assert!(has_ended(self) || asked_at.elapsed() >= PURGE_WAIT);
+            self.wait("the purge ends", has_ended);
         }
         begun.matched
     }

@@ -57,8 +57,9 @@ pub fn wait_for<T>(mut what: impl FnMut() -> Option<T>, stuck: impl FnOnce() -> 
 /// How late a machine wakes a thread that is not busy.
 const LATE: Duration = Duration::from_millis(10);
 
-/// Looks at something that a machine which wakes threads late can spoil. The look is repeated, up to five
-/// times in all, only if the machine was late meanwhile; it is told how late.
+/// Looks at something that a machine which wakes threads late can spoil. If the machine was late during a
+/// look that found something wrong, it looks again, at most five times in all. `look` can ask how late the
+/// machine was.
 ///
 /// # Panics
 /// With what was wrong.
