@@ -24,7 +24,7 @@ pub struct Service {
 
 pub const SLACK: Service = Service {
     preset: "slack",
-    path: "/services/T00/B00/AAH0dTokenThatNobodyMaySee",
+    path: "/services/T0TEAM/B0UILDER/AAH0dTokenThatNobodyMaySee",
     answer: slack,
     limited: retry_after,
     refused: || Answer::reply(403, &[], "action_prohibited"),
